@@ -1,0 +1,143 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+# This file is private to the collection: its names can change at any release.
+
+"""The files of a node, live or captured: the only place of the reading half that opens anything."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import typing as t
+
+if t.TYPE_CHECKING:
+    Kind = t.Literal["absent", "denied", "malformed", "error"]
+
+# Larger than any file the kernel shows us (memory.numa_stat of 1,024 nodes stays below 1 MiB); a bound, not an expectation.
+MAX_BYTES = 16 * 1024 * 1024
+OUTPUT_DIR = ".memqos/output"
+_CHUNK = 65536
+# O_NONBLOCK: a captured tree may hold a FIFO, and the kernel log blocks at its end without it.
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO, errno.EOPNOTSUPP))
+_DENIED = frozenset((errno.EACCES, errno.EPERM))
+
+
+class Unreadable(Exception):
+    """A file or command output that could not be read. C(kind) says why in one word, C(reason) in a sentence."""
+
+    def __init__(self, path: str, kind: Kind, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.kind: Kind = kind
+        self.reason = reason
+
+    @classmethod
+    def from_os_error(cls, path: str, exc: OSError) -> Unreadable:
+        words = os.strerror(exc.errno) if exc.errno else str(exc)
+        if exc.errno in _ABSENT:
+            return cls(path, "absent", f"not on this node ({words})")
+        if exc.errno in _DENIED:
+            return cls(path, "denied", f"needs root ({words})" if os.geteuid() else f"refused ({words})")
+        return cls(path, "error", words)
+
+
+class Tree:
+    """The files below C(root): C(/) is the live node, anything else a captured tree with the same layout.
+
+    Paths are absolute as on the node (C(/proc/meminfo)), as text or bytes; they are looked up below the root.
+    In a captured tree a symbolic link that leaves the root is refused.
+    """
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = os.path.realpath(root)
+        self.live = self.root == "/"
+        self._prefix = b"" if self.live else os.fsencode(self.root)
+
+    def fs_path(self, path: str | bytes) -> bytes:
+        """Where C(path) lies on this machine. Raises Unreadable for a captured path that leaves the root."""
+        raw = os.fsencode(path)
+        if self.live:
+            return raw
+        full = self._prefix + raw
+        real = os.path.realpath(full)
+        if real != self._prefix and not real.startswith(self._prefix + b"/"):
+            raise Unreadable(display(raw), "denied", "leaves the captured tree")
+        return full
+
+    def read(self, path: str | bytes, *, limit: int = MAX_BYTES) -> bytes:
+        """The whole content, at most C(limit) bytes. Raises Unreadable."""
+        try:
+            fd = os.open(self.fs_path(path), _FLAGS)
+        except OSError as exc:
+            raise Unreadable.from_os_error(display(path), exc) from exc
+        try:
+            return _drain(fd, limit)
+        except OSError as exc:
+            raise Unreadable.from_os_error(display(path), exc) from exc
+        finally:
+            os.close(fd)
+
+    def read_text(self, path: str | bytes) -> str:
+        """The content as text, stripped of white space at both ends; bytes that are not UTF-8 as backslash escapes."""
+        return display(self.read(path).strip())
+
+    def exists(self, path: str | bytes) -> bool:
+        try:
+            return os.path.exists(self.fs_path(path))
+        except Unreadable:
+            return False
+
+    def names(self, path: str | bytes) -> list[str]:
+        """Sorted names in a directory. Raises Unreadable."""
+        try:
+            return sorted(display(name) for name in os.listdir(self.fs_path(path)))
+        except OSError as exc:
+            raise Unreadable.from_os_error(display(path), exc) from exc
+
+    def output(self, name: str, argv: t.Sequence[str], *, timeout: float = 30.0) -> str:
+        """What a command prints on the live node; in a captured tree the file C(.memqos/output/NAME).
+
+        Raises Unreadable: kind absent if there is no such command (or file), error if it fails or takes too long.
+        """
+        if not self.live:
+            return display(self.read(f"/{OUTPUT_DIR}/{name}"))
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
+        try:
+            done = subprocess.run(list(argv), stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, env=env, check=False)
+        except OSError as exc:
+            raise Unreadable.from_os_error(argv[0], exc) from exc
+        except subprocess.TimeoutExpired as exc:
+            raise Unreadable(argv[0], "error", f"no answer within {timeout:g} s") from exc
+        if done.returncode:
+            words = display(done.stderr.strip())[:200] or f"exit status {done.returncode}"
+            raise Unreadable(argv[0], "error", words)
+        return display(done.stdout)
+
+
+def display(raw: str | bytes) -> str:
+    """Bytes from the kernel as text; what is not UTF-8 becomes a backslash escape, so that it survives JSON and every writer."""
+    if isinstance(raw, str):
+        raw = os.fsencode(raw)
+    return raw.decode("utf-8", "backslashreplace")
+
+
+def whole_lines(data: bytes) -> list[bytes]:
+    """The lines that end with a newline. A last one without it is a truncated line, and half a number is a wrong number."""
+    return data.split(b"\n")[:-1]
+
+
+def _drain(fd: int, limit: int) -> bytes:
+    # Until the empty read: seq_file returns whole records, so a short read (3.9 KB of /proc/PID/maps) is not the end.
+    parts = []
+    left = limit
+    while left > 0:
+        part = os.read(fd, min(_CHUNK, left))
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
