@@ -1,0 +1,79 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The controller's half of an audit: compile the rules, hand over the previous counters, write the result file, return a summary."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import typing as t
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _results, _rule_compiler
+
+BUILT_IN_RULES = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "audit", "vars", "rules")
+_ARGUMENTS = {
+    "root": {"type": "path", "default": "/"},
+    "window": {"type": "float", "default": 1.0},
+    "top": {"type": "int", "default": 20},
+    "directory": {"type": "path", "default": "build/report"},
+    "rules_paths": {"type": "list", "elements": "path", "default": []},
+    "rules_drop": {"type": "list", "elements": "str", "default": []},
+    "thresholds": {"type": "dict", "default": {}},
+}
+# What the node needs; the rest is the controller's.
+_NODE_ARGUMENTS = ("root", "window", "top")
+
+
+class ActionModule(ActionBase):
+    """memqos.fleet.memory_audit: one remote call a host."""
+
+    TRANSFERS_FILES = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
+        result: dict[str, t.Any] = super().run(tmp, task_vars)
+        unused, arguments = self.validate_argument_spec(argument_spec=_ARGUMENTS)
+        host = str((task_vars or {}).get("inventory_hostname", "localhost"))
+        rules = self._rules(arguments)
+        module_arguments = {name: arguments[name] for name in _NODE_ARGUMENTS}
+        module_arguments["compiled_rules"] = rules.compiled
+        module_arguments["previous"] = _previous_counters(arguments["directory"], host)
+        answer = self._execute_module("memqos.fleet.memory_audit", module_args=module_arguments, task_vars=task_vars)
+        text = answer.pop("audit", None)
+        answer.pop("invocation", None)
+        result.update(answer)
+        if text is not None:
+            result.update(_keep(text, host=host, arguments=arguments, rules=rules))
+        return result
+
+    def _rules(self, arguments: dict[str, t.Any]) -> _rule_compiler.RuleSet:
+        paths = [BUILT_IN_RULES, *(self._loader.path_dwim(path) for path in arguments["rules_paths"])]
+        try:
+            return _rule_compiler.load_rules(paths, thresholds=arguments["thresholds"], drop=arguments["rules_drop"])
+        except _rule_compiler.RuleError as exc:
+            raise AnsibleActionFail(str(exc)) from exc
+
+
+def _previous_counters(directory: str, host: str) -> dict[str, t.Any]:
+    """What the last result of this host says of its counters; nothing if there is none or it is damaged."""
+    previous = _results.read_result(directory, host)
+    counters = previous.get("counters") if previous else None
+    return counters if isinstance(counters, dict) else {}
+
+
+def _keep(text: str, *, host: str, arguments: dict[str, t.Any], rules: _rule_compiler.RuleSet) -> dict[str, t.Any]:
+    audit = json.loads(text)
+    audit.update(host=host, run_id=_results.RUN_ID, collected_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"))
+    try:
+        path = _results.write_result(arguments["directory"], host, json.dumps(audit, separators=(",", ":")))
+        _results.write_rules(arguments["directory"], rules.metadata)
+    except _results.ResultError as exc:
+        raise AnsibleActionFail(str(exc)) from exc
+    found = {"critical": 0, "warning": 0, "info": 0, "unknown": 0}
+    for finding in audit["findings"]:
+        found["unknown" if finding["status"] == "unknown" else rules.metadata[finding["rule"]]["severity"]] += 1
+    return {"path": path, "findings": found, "memtotal_bytes": audit["breakdown"]["memtotal_bytes"]}

@@ -1,0 +1,55 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+# This file is private to the collection: its names can change at any release.
+
+"""What the modules share: arguments, and the one place that turns a domain error into a failed task."""
+
+from __future__ import annotations
+
+import json
+import time
+import typing as t
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _node, _rules
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+
+ROOT: dict[str, t.Any] = {"type": "path", "default": "/"}
+WINDOW: dict[str, t.Any] = {"type": "float", "default": 1.0}
+_MAX_WINDOW = 60.0
+
+
+class BadOption(Exception):
+    """An option whose value cannot be used; the message says what would be right."""
+
+
+def run(argument_spec: dict[str, t.Any], body: t.Callable[[dict[str, t.Any]], dict[str, t.Any]]) -> t.NoReturn:
+    """Runs C(body) with the checked options and exits with what it returns, or fails with what it raises."""
+    module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
+    try:
+        result = body(module.params)
+    except Unreadable as exc:
+        module.fail_json(msg=f"Cannot read {exc.path}: {exc.reason}.", path=exc.path, reason=exc.reason)
+    except _breakdown.NoTotal as exc:
+        module.fail_json(msg=f"{exc}. Is {module.params.get('root', '/')} a node or a captured tree with /proc in it?")
+    except (BadOption, _rules.RuleFormatError) as exc:
+        module.fail_json(msg=str(exc))
+    module.exit_json(changed=False, **result)
+
+
+def read_node(params: t.Mapping[str, t.Any]) -> _node.Node:
+    """The snapshot of the node or captured tree that O(root) names. Raises BadOption and Unreadable."""
+    window = params.get("window", 0.0)
+    if not 0 <= window <= _MAX_WINDOW:
+        raise BadOption(f"window={window:g}: write seconds from 0 (no window, no rates) to {_MAX_WINDOW:g}.")
+    tree = Tree(params["root"])
+    if not tree.exists("/proc/meminfo"):
+        raise BadOption(f"root={params['root']}: there is no proc/meminfo below it. Name a captured tree with the layout of a node, or / for the node itself.")
+    return _node.read(tree, window_seconds=window, monotonic=time.monotonic, sleep=time.sleep)
+
+
+def to_json(value: t.Any) -> str:
+    """One line of ASCII JSON: a string costs Ansible no more than a ping, the same structure twice as much."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,243 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+# This file is private to the collection: its names can change at any release.
+
+"""The snapshot: one reading of a node, live or captured."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _oom, _workloads
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _knob_values, _kmsg, _procfs, _sysfs, _systemd
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+
+if t.TYPE_CHECKING:
+
+    class Window(t.TypedDict, total=False):
+        """The second reading: counters and the largest cgroups, C(seconds) after the first."""
+
+        seconds: float
+        cgroup_seconds: float
+        vmstat: dict[str, int]
+        cgroups: dict[str, t.Any]
+
+    class Node(t.TypedDict, total=False):
+        """docs/architecture.md §3.2. A section that could not be read is empty, or absent, and C(unknown) says why."""
+
+        facts: dict[str, t.Any]
+        meminfo: dict[str, int]
+        vmstat: dict[str, int]
+        zones: list[_procfs.Zone]
+        buddyinfo: list[_procfs.Buddy]
+        pressure: dict[str, _procfs.Pressure]
+        swaps: list[_procfs.Swap]
+        sockstat: dict[str, dict[str, int]]
+        tcp_mem: dict[str, int]
+        slabs: list[_procfs.Slab]
+        tmpfs: list[_procfs.Tmpfs]
+        numa: list[t.Any]
+        cmdline: list[tuple[str, str | None]]
+        knobs: dict[str, t.Any]
+        cgroups: list[_cgroupfs.Cgroup]
+        units: dict[str, t.Any]
+        oom: dict[str, t.Any]
+        commands: dict[str, int]
+        window: Window
+        unknown: dict[str, str]
+
+
+T = t.TypeVar("T")
+SECTIONS = frozenset(("knobs", "cgroups", "workloads", "oom", "details"))
+# The second reading is for finding who pushes; the small ones do not.
+_WINDOW_CGROUPS = 500
+_TOP_SLABS = 15
+
+
+class _Reader:
+    """Reads section by section; what cannot be read goes into C(unknown) with its reason."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+        self.unknown: dict[str, str] = {}
+
+    def take(self, what: str, read: t.Callable[[], T], default: T) -> T:
+        try:
+            return read()
+        except Unreadable as exc:
+            self.unknown[what] = f"{exc.path}: {exc.reason}"
+            return default
+
+
+def read(
+    tree: Tree,
+    *,
+    window_seconds: float,
+    monotonic: t.Callable[[], float],
+    sleep: t.Callable[[float], None],
+    sections: t.Collection[str] = SECTIONS,
+) -> Node:
+    """One reading of everything in C(sections); meminfo, vmstat, zones and pressure always. Raises Unreadable without a readable /proc/meminfo.
+
+    With a window, counters are read again C(window_seconds) after the first reading. A captured tree has no second reading.
+    """
+    reader = _Reader(tree)
+    started = monotonic()
+    node = _memory(reader)
+    if "knobs" in sections:
+        node["knobs"], unknown = _knob_values.read_knobs(tree)
+        reader.unknown.update(unknown)
+    hierarchy = _hierarchy(reader, node)
+    if "cgroups" in sections and hierarchy is not None:
+        node["cgroups"], unknown = _cgroupfs.walk(tree, hierarchy)
+        reader.unknown.update(unknown)
+    if "details" in sections:
+        _details(reader, node)
+    if "workloads" in sections:
+        _workloads.identify(node["cgroups"], _workloads.read_pod_names(tree))
+    if "oom" in sections:
+        _oom_section(reader, node)
+    if window_seconds and tree.live:
+        _window(reader, node, hierarchy, _Clock(started, window_seconds, monotonic, sleep))
+    return node
+
+
+class _Clock(t.NamedTuple):
+    started: float
+    window_seconds: float
+    monotonic: t.Callable[[], float]
+    sleep: t.Callable[[float], None]
+
+
+def _memory(reader: _Reader) -> Node:
+    tree = reader.tree
+    node: Node = {
+        "meminfo": _procfs.read_meminfo(tree),
+        "vmstat": reader.take("vmstat", lambda: _procfs.read_vmstat(tree), {}),
+        "zones": reader.take("zones", lambda: _procfs.read_zoneinfo(tree), []),
+        "pressure": {},
+        "unknown": reader.unknown,
+    }
+    node.update(buddyinfo=[], swaps=[], sockstat={}, slabs=[], tmpfs=[], numa=[], knobs={}, cgroups=[], units={}, oom={})
+    for resource in ("memory", "io", "cpu"):
+        pressure = reader.take(f"pressure.{resource}", lambda resource=resource: _procfs.read_pressure(tree, resource), {})  # type: ignore[misc]
+        if pressure:
+            node["pressure"][resource] = pressure
+    node["facts"] = _facts(reader, node)
+    return node
+
+
+def _facts(reader: _Reader, node: Node) -> dict[str, t.Any]:
+    """What kind of node this is. A fact that cannot be told has no key."""
+    tree, take = reader.tree, reader.take
+    swaps = take("swaps", lambda: _procfs.read_swaps(tree), [])
+    node["swaps"] = swaps
+    node["numa"] = take("numa", lambda: _sysfs.read_numa(tree), [])
+    zswap = take("zswap", lambda: _sysfs.read_zswap(tree), {}).get("parameters", {})
+    facts: dict[str, t.Any] = {
+        "page_size": take("page_size", lambda: _procfs.read_page_size(tree), 4096),
+        "kernel": take("kernel", lambda: _procfs.read_kernel(tree), None),
+        "hostname": take("hostname", lambda: tree.read_text("/proc/sys/kernel/hostname"), None),
+        "boot_id": take("boot_id", lambda: _procfs.read_boot_id(tree), None),
+        "uptime_seconds": take("uptime", lambda: _procfs.read_uptime(tree), None),
+        "architecture": take("architecture", lambda: tree.output("uname-m", ["uname", "-m"]).strip(), None),
+        "cpus": take("cpus", lambda: _procfs.read_cpus(tree), None),
+        "numa_nodes": len(node["numa"]) or None,
+        "systemd": take("systemd", lambda: _systemd.read_version(tree), None),
+        "psi": "memory" in node["pressure"],
+        "mglru": take("mglru", lambda: _sysfs.read_mglru(tree), {}).get("enabled", 0) != 0,
+        "swap_total_bytes": sum(swap["size_bytes"] for swap in swaps),
+        "swap_used_bytes": sum(swap["used_bytes"] for swap in swaps),
+        "zram": bool(take("zram", lambda: _sysfs.read_zram(tree), [])),
+        "zswap_enabled": zswap.get("enabled") == "Y",
+        "zswap_zpool": zswap.get("zpool"),
+        "vmap_stack": take("vmap_stack", lambda: _procfs.read_vmap_stack(tree), None),
+        "memory_reserved_bytes": take("iomem", lambda: _procfs.read_iomem(tree) - node["meminfo"].get("MemTotal", 0), None),
+    }
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def _hierarchy(reader: _Reader, node: Node) -> _cgroupfs.Hierarchy | None:
+    mounts = reader.take("mounts", lambda: _procfs.read_mountinfo(reader.tree), [])
+    hierarchy = _cgroupfs.detect(reader.tree, mounts)
+    node["facts"]["hierarchy"] = hierarchy.kind
+    if hierarchy.kind == "none":
+        reader.unknown["cgroups"] = hierarchy.reason
+        return None
+    node["facts"]["memory_recursiveprot"] = hierarchy.recursive_protection
+    return hierarchy
+
+
+def _details(reader: _Reader, node: Node) -> None:
+    tree, take = reader.tree, reader.take
+    page_size = node["facts"]["page_size"]
+    node["buddyinfo"] = take("buddyinfo", lambda: _procfs.read_buddyinfo(tree), [])
+    node["sockstat"] = take("sockstat", lambda: _procfs.read_sockstat(tree), {})
+    node["slabs"] = take("slabs", lambda: _procfs.read_slabinfo(tree, page_size=page_size), [])[:_TOP_SLABS]
+    node["tmpfs"] = take("tmpfs", lambda: _procfs.read_tmpfs(tree), [])
+    node["cmdline"] = take("cmdline", lambda: _procfs.read_cmdline(tree), [])
+    node["units"] = take("units", lambda: _systemd.read_units(tree), {})
+    tcp_mem = take("tcp_mem", lambda: _procfs.read_protocol_memory(tree, "tcp"), None)
+    if tcp_mem is not None:
+        node["tcp_mem"] = tcp_mem
+    dying = _dying_memcgs(reader, node)
+    if dying is not None:
+        node["facts"]["dying_memcgs"] = dying
+
+
+def _dying_memcgs(reader: _Reader, node: Node) -> int | None:
+    """v2: the root's cgroup.stat. v1: /proc/cgroups counts the dying, too; with what lives taken off they remain (only while memory is a v1 hierarchy)."""
+    cgroups = node["cgroups"]
+    if not cgroups:
+        return None
+    if node["facts"]["hierarchy"] == "v2":
+        return cgroups[0].get("dying")
+    counted = reader.take("dying_memcgs", lambda: _procfs.read_cgroups(reader.tree), {}).get("memory", {}).get("num_cgroups")
+    return max(0, counted - len(cgroups)) if counted is not None else None
+
+
+def _oom_section(reader: _Reader, node: Node) -> None:
+    tree, take = reader.tree, reader.take
+    processes = take("processes", lambda: _procfs.read_processes(tree, page_size=node["facts"]["page_size"]), None)
+    reports = take("oom", lambda: _kmsg.read_oom_reports(tree), [])
+    names = {cgroup["path"]: cgroup.get("name", "") for cgroup in node["cgroups"]}
+    node["oom"] = {"reports": reports, "groups": _oom.group_reports(reports, names)}
+    if processes is not None:
+        node["commands"] = processes["comms"]
+        node["oom"]["next_victims"] = _oom.next_victims(processes["top"], names)
+
+
+def _window(reader: _Reader, node: Node, hierarchy: _cgroupfs.Hierarchy | None, clock: _Clock) -> None:
+    """The second reading of counters, and of the largest cgroups a pair of readings: the walk over a large tree takes too long to be one of them.
+
+    What grew between the pair is added to the walk's values, so a rule can hold the window against the snapshot.
+    """
+    tree = reader.tree
+    largest = sorted(node["cgroups"], key=lambda cgroup: -cgroup.get("usage", 0))[:_WINDOW_CGROUPS]
+    paths = [cgroup["path"] for cgroup in largest if cgroup["path"] != "/"]
+    began = clock.monotonic()
+    before = _cgroupfs.sample(tree, hierarchy, paths) if hierarchy is not None else {}
+    clock.sleep(max(0.0, clock.window_seconds - (clock.monotonic() - began)))
+    seconds = clock.monotonic() - began
+    after = _cgroupfs.sample(tree, hierarchy, paths) if hierarchy is not None else {}
+    window: Window = {
+        "vmstat": reader.take("vmstat, second reading", lambda: _procfs.read_vmstat(tree), {}),
+        "seconds": clock.monotonic() - clock.started,
+        "cgroup_seconds": seconds,
+        "cgroups": {cgroup["path"]: _moved(cgroup, before[cgroup["path"]], after[cgroup["path"]]) for cgroup in largest if cgroup["path"] in before and cgroup["path"] in after},
+    }
+    node["window"] = window
+
+
+def _moved(cgroup: _cgroupfs.Cgroup, before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """The cgroup's own values plus what they grew by between the two samples."""
+    moved: dict[str, t.Any] = {}
+    if "usage" in cgroup and "usage" in before and "usage" in after:
+        moved["usage"] = cgroup["usage"] + after["usage"] - before["usage"]
+    for space in ("stat", "events"):
+        now = t.cast("t.Mapping[str, t.Any]", cgroup).get(space, {})
+        one, two = before.get(space, {}), after.get(space, {})
+        moved[space] = {key: now[key] + two[key] - one[key] for key in now if key in one and key in two}
+    return moved

@@ -1,0 +1,144 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cgroup_memory_info
+short_description: List the memory of a node's cgroups
+version_added: 0.1.0
+description:
+  - Returns the memory of slices, services, pods and containers, by part, with limits, protection and events; filtered, sorted, and cut to the first ones.
+  - The same names on cgroup v1, hybrid and v2 (those of cgroup v2). A part that the kernel does not tell is absent, never zero.
+author:
+  - memqos.fleet contributors (@memqos)
+extends_documentation_fragment:
+  - memqos.fleet._attributes
+  - memqos.fleet._attributes.info
+options:
+  root:
+    description: The tree to read, V(/) for the live node, or the path B(on the node) of a captured tree with the same layout.
+    type: path
+    default: /
+  window:
+    description: Seconds between two readings, for C(growth) and C(refaults). V(0) takes no second reading.
+    type: float
+    default: 0.0
+  kinds:
+    description: Only cgroups of these kinds; all if empty.
+    type: list
+    elements: str
+    choices: [root, slice, service, scope, qos, pod, container, lxc, user, cgroup]
+    default: []
+  path:
+    description: Only cgroups whose path matches this shell pattern.
+    type: str
+    default: '*'
+  sort_by:
+    description: The part to sort by, largest first.
+    type: str
+    default: working_set
+    choices:
+      - usage
+      - working_set
+      - working_set_sysom
+      - hard_set
+      - anon
+      - file
+      - active_anon
+      - inactive_anon
+      - active_file
+      - inactive_file
+      - file_dirty
+      - file_writeback
+      - file_mapped
+      - shmem
+      - slab_reclaimable
+      - slab_unreclaimable
+      - kernel
+      - kernel_stack
+      - pagetables
+      - percpu
+      - vmalloc
+      - sock
+      - kernel_other
+      - unevictable
+      - swap
+      - dying_bytes
+      - peak
+      - growth
+      - refaults
+  limit:
+    description: How many to return; V(0) for all.
+    type: int
+    default: 20
+"""
+
+EXAMPLES = r"""
+- name: The ten containers with the most active page cache
+  memqos.fleet.cgroup_memory_info:
+    kinds: [container]
+    sort_by: active_file
+    limit: 10
+  register: top
+"""
+
+RETURN = r"""
+cgroups:
+  description: The cgroups, largest first. Sizes in bytes; a V(null) limit means none.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - {path: /system.slice/redis.service, kind: service, name: redis.service, usage: 268435456, working_set: 201326592, limit: null}
+hierarchy:
+  description: Where the memory controller is, V(v1), V(hybrid), V(v2) or V(none).
+  returned: success
+  type: str
+  sample: v2
+total:
+  description: How many cgroups matched, before the cut.
+  returned: success
+  type: int
+  sample: 42
+unknown:
+  description: What could not be read, and why.
+  returned: success
+  type: dict
+  sample: {}
+"""
+
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _module
+
+KINDS = ["root", "slice", "service", "scope", "qos", "pod", "container", "lxc", "user", "cgroup"]
+
+
+def info(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    if params["limit"] < 0:
+        raise _module.BadOption(f"limit={params['limit']}: write how many cgroups to return, or 0 for all.")
+    node = _module.read_node(params)
+    _diagnosis.account(node)
+    rows = _diagnosis.select_cgroups(node["cgroups"], kinds=params["kinds"], path=params["path"], sort_by=params["sort_by"])
+    cut = rows[: params["limit"]] if params["limit"] else rows
+    return {"cgroups": cut, "total": len(rows), "hierarchy": node["facts"]["hierarchy"], "unknown": node["unknown"]}
+
+
+def main() -> None:
+    spec: dict[str, t.Any] = {
+        "root": _module.ROOT,
+        "window": {"type": "float", "default": 0.0},
+        "kinds": {"type": "list", "elements": "str", "choices": KINDS, "default": []},
+        "path": {"type": "str", "default": "*"},
+        "sort_by": {"type": "str", "choices": list(_diagnosis.PARTS), "default": "working_set"},
+        "limit": {"type": "int", "default": 20},
+    }
+    _module.run(spec, info)
+
+
+if __name__ == "__main__":
+    main()

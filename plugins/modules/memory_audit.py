@@ -1,0 +1,127 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: memory_audit
+short_description: Audit where the memory of a node goes and what is wrong with it
+version_added: 0.1.0
+description:
+  - Reads the kernel's files once, accounts for every byte of MemTotal, evaluates the rules on the node and writes one result file for each host
+    on the controller. A report is made from these files by M(memqos.fleet.memory_report).
+  - One remote call for each host. The node needs Python 3.8 or newer and nothing else.
+  - Root-only files that an ordinary user cannot read are reported as unknown, with the reason.
+author:
+  - memqos.fleet contributors (@memqos)
+extends_documentation_fragment:
+  - memqos.fleet._attributes
+  - memqos.fleet._attributes.info
+options:
+  root:
+    description: The tree to read, V(/) for the live node, or the path B(on the node) of a captured tree with the same layout.
+    type: path
+    default: /
+  window:
+    description: Seconds between two readings of counters and of the largest cgroups, for rates and to see who pushes. V(0) takes no second reading.
+    type: float
+    default: 1.0
+  top:
+    description: How many cgroups to keep for every part of memory.
+    type: int
+    default: 20
+  directory:
+    description: Directory on the controller for C(hosts/HOST.json) and C(rules.json). Relative to the current directory of the controller.
+    type: path
+    default: build/report
+  rules_paths:
+    description: More rule files, or directories of them. A rule with the id of a built-in one replaces it.
+    type: list
+    elements: path
+    default: []
+  rules_drop:
+    description: Ids of rules to leave out.
+    type: list
+    elements: str
+    default: []
+  thresholds:
+    description: Thresholds by rule id and name, for example V({N03: {allocstall_per_second: 5}}).
+    type: dict
+    default: {}
+  compiled_rules:
+    description: The compiled rules. Set by the action plugin.
+    type: list
+    elements: dict
+    default: []
+  previous:
+    description: The counters of the previous run. Set by the action plugin from C(hosts/HOST.json).
+    type: dict
+    default: {}
+seealso:
+  - module: memqos.fleet.memory_report
+  - module: memqos.fleet.memory_facts
+  - module: memqos.fleet.cgroup_memory_info
+"""
+
+EXAMPLES = r"""
+- name: Audit every node
+  memqos.fleet.memory_audit:
+    directory: /var/tmp/memory-report
+
+- name: Audit a captured tree, with rules of our own
+  memqos.fleet.memory_audit:
+    root: /srv/captures/node17
+    rules_paths: [rules/]
+    thresholds:
+      N03: {allocstall_per_second: 10}
+"""
+
+RETURN = r"""
+path:
+  description: The result file on the controller.
+  returned: success
+  type: str
+  sample: build/report/hosts/node17.json
+findings:
+  description: How many findings there are of each severity, and how many rules could not be decided.
+  returned: success
+  type: dict
+  sample: {critical: 0, warning: 2, info: 1, unknown: 3}
+memtotal_bytes:
+  description: MemTotal of the node.
+  returned: success
+  type: int
+  sample: 25276510208
+"""
+
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _module
+
+
+def audit(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    node = _module.read_node(params)
+    result = _diagnosis.diagnose(node, rules=params["compiled_rules"], previous=params["previous"], top=params["top"])
+    return {"audit": _module.to_json(result)}
+
+
+def main() -> None:
+    spec: dict[str, t.Any] = {
+        "root": _module.ROOT,
+        "window": _module.WINDOW,
+        "top": {"type": "int", "default": 20},
+        "directory": {"type": "path", "default": "build/report"},
+        "rules_paths": {"type": "list", "elements": "path", "default": []},
+        "rules_drop": {"type": "list", "elements": "str", "default": []},
+        "thresholds": {"type": "dict", "default": {}},
+        "compiled_rules": {"type": "list", "elements": "dict", "default": []},
+        "previous": {"type": "dict", "default": {}},
+    }
+    _module.run(spec, audit)
+
+
+if __name__ == "__main__":
+    main()
