@@ -1,0 +1,684 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+# This file is private to the collection: its names can change at any release.
+
+"""The memory files of all cgroups: v1, hybrid and v2.
+
+The walk opens every directory relative to its parent's descriptor and never follows a symbolic link, so a path may be longer than
+PATH_MAX. Which files exist is found once; after that no open fails on the way, except where a cgroup vanishes.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import operator
+import os
+import re
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _procfs
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display, whole_lines
+
+if t.TYPE_CHECKING:
+    Kind = t.Literal["v1", "hybrid", "v2", "none"]
+    Parser = t.Callable[[bytes], t.Any]
+
+
+class Cgroup(t.TypedDict, total=False):
+    """One cgroup; a key that the kernel does not tell is absent. Bytes; no limit is None. C(path) "/" is the root of what is mounted.
+
+    The root's C(usage): on v1 the kernel adds up page cache and anonymous memory only; v2 has none, and C(usage_estimate) is
+    anon + file, as cAdvisor does. C(stat) has v2 names and hierarchical values, on v1 C(stat_local) the cgroup's own part. On v1
+    C(events) and C(events_local) are the same: C(max) is failcnt, C(oom_kill) is oom_control's, both without descendants.
+    C(swap_limit): v1 limits memory + swap, so it is that limit less C(limit). C(dying) on v1 only at the root, for all.
+    Nested dicts can be shared between cgroups: read them, never change them.
+    """
+
+    path: str
+    parent: str
+    inode: int
+    usage: int
+    usage_estimate: int
+    peak: int
+    limit: int | None
+    soft_limit: int | None
+    high: int | None
+    low: int | None
+    min: int | None
+    swap: int
+    swap_limit: int | None
+    swappiness: int
+    oom_group: bool
+    oom_kill_disable: bool
+    under_oom: bool
+    stat: dict[str, int]
+    stat_local: dict[str, int]
+    events: dict[str, int]
+    events_local: dict[str, int]
+    pressure: _procfs.Pressure
+    dying: int
+    vendor: dict[str, t.Any]
+    # from _workloads
+    kind: str
+    name: str
+    runtime: str
+    qos_class: str
+    pod_uid: str
+    namespace: str
+    pod: str
+    container: str
+    container_id: str
+    image: str
+    request: int
+    request_source: str
+    # from _breakdown and _diagnosis
+    working_set: int
+    working_set_sysom: int
+    hard_set: int
+    dying_bytes: int
+    effective_min: int
+    effective_low: int
+    kernel_other: int
+    children_usage: int
+    children_min: int
+    children_low: int
+    growth: int
+    refaults: int
+
+
+class Reading(t.TypedDict, total=False):
+    """A second, light reading of a cgroup: C(usage) and the counters of C(stat) that show who pushes."""
+
+    usage: int
+    stat: dict[str, int]
+
+
+class Hierarchy(t.NamedTuple):
+    """Where the memory controller is. C(memory) is None for kind none; then, or if only a subtree is visible, C(reason) says why."""
+
+    kind: Kind
+    memory: str | None = None
+    version: int = 0
+    unified: str | None = None
+    pressure: str | None = None  # v1 only: another tree with memory.pressure under the same paths
+    recursiveprot: bool = False
+    hugetlb_accounting: bool = False
+    whole: bool = True  # False in a container that sees only its own part
+    reason: str = ""
+
+
+class _File(t.NamedTuple):
+    name: bytes
+    key: str
+    parse: Parser
+
+
+# What a parser of a single value returns for a content it cannot read; no memory file holds a negative amount.
+GARBLED = -1
+# PAGE_COUNTER_MAX is LONG_MAX rounded down to a page, so it depends on the page size: this one is for 64 KiB.
+_UNLIMITED = 0x7FFFFFFFFFFF0000
+_NUMBER = re.compile(rb"-?[0-9]{1,20}")
+_ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
+# O_NONBLOCK: a captured tree may hold a FIFO.
+_FILE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_DIR_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY
+# These are single_open files: one read returns all of it if there is room. memory.stat of 6.18 has 2 KiB.
+_CHUNK = 8192
+_MAX_FILE = 1024 * 1024
+_GONE = frozenset((errno.ENOENT, errno.ENODEV))
+_PROBED_DIRECTORIES = 8
+
+# memory.stat of v2 → our name. At most 42 of them in any kernel: one more doubles the size of the dict.
+_V2_STAT = {
+    key.encode(): key
+    for key in (
+        "anon file kernel kernel_stack pagetables sec_pagetables percpu sock vmalloc shmem zswap zswapped file_mapped file_dirty file_writeback "
+        "swapcached anon_thp inactive_anon active_anon inactive_file active_file unevictable slab_reclaimable slab_unreclaimable hugetlb "
+        "workingset_refault_anon workingset_refault_file workingset_activate_anon workingset_activate_file workingset_restore_anon "
+        "workingset_restore_file workingset_nodereclaim pgscan_kswapd pgscan_direct pgscan_khugepaged pgscan_proactive "
+        "pgsteal_kswapd pgsteal_direct pgsteal_khugepaged pgsteal_proactive pgfault pgmajfault"
+    ).split()
+}
+# Before 5.9 only file pages had refaults, under names without a type.
+_V2_STAT.update({b"workingset_refault": "workingset_refault_file", b"workingset_activate": "workingset_activate_file", b"workingset_restore": "workingset_restore_file"})
+_V1_STAT = {
+    b"rss": "anon", b"cache": "file", b"shmem": "shmem", b"mapped_file": "file_mapped", b"dirty": "file_dirty", b"writeback": "file_writeback",
+    b"swap": "swap", b"swapcached": "swapcached", b"rss_huge": "anon_thp", b"inactive_anon": "inactive_anon", b"active_anon": "active_anon",
+    b"inactive_file": "inactive_file", b"active_file": "active_file", b"unevictable": "unevictable",
+    b"workingset_refault_anon": "workingset_refault_anon", b"workingset_refault_file": "workingset_refault_file",
+    b"workingset_refault": "workingset_refault_file", b"pgfault": "pgfault", b"pgmajfault": "pgmajfault",
+}  # fmt: skip
+_V1_LOCAL = {b"rss": "anon", b"cache": "file", b"shmem": "shmem"}
+_SAMPLE_KEYS = frozenset((
+    "anon", "file", "active_file", "inactive_file", "workingset_refault_anon", "workingset_refault_file", "workingset_activate_file",
+    "pgscan_direct", "pgsteal_direct", "pgscan_kswapd", "pgsteal_kswapd", "pgmajfault"))  # fmt: skip
+# Files of Anolis, openEuler and TencentOS kernels (on v1 they also have mainline's v2 files). Looked for, never assumed.
+VENDOR_FILES = tuple(
+    b"memory." + name
+    for name in (
+        b"wmark_ratio wmark_scale_factor wmark_high wmark_low wmark_min_adj exstat priority use_priority_oom use_priority_swap pagecache_limit.enable "
+        b"pagecache_limit.size pagecache_limit.sync pre_oom async_fork allow_duptext allow_text_unevictable text_unevictable_percent thp_control "
+        b"thp_reclaim reap_background qos_level high_async_ratio pagecache.reclaim_ratio pagecache.max_ratio pagecache.current"
+    ).split()
+)
+
+
+# --- parsers -------------------------------------------------------------------------------------------------------------------
+
+
+def parse_amount(data: bytes) -> int | None:
+    """Bytes of a file with one number; no limit (C(max), v1's largest number) is None. GARBLED if it is neither."""
+    if data == b"max\n":
+        return None
+    if data[-1:] == b"\n" and data[:-1].isdigit() and len(data) <= 21:
+        value = int(data)
+        return value if value < _UNLIMITED else None
+    return GARBLED
+
+
+def parse_flat(data: bytes) -> dict[str, int]:
+    """C(key value) lines. A line that is something else is left out."""
+    pairs = (line.split() for line in whole_lines(data))
+    return {display(pair[0]): int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit() and len(pair[1]) <= 20}
+
+
+def parse_stat(data: bytes, *, version: int) -> tuple[dict[str, int], dict[str, int]]:
+    """memory.stat → (hierarchical values under v2's names, v1's own values; empty on v2). v1's C(swap) is among the first."""
+    hierarchical, local = _StatParser(version)(data)
+    return hierarchical, local
+
+
+def parse_dying(data: bytes) -> int:
+    """cgroup.stat → dying memory cgroups below; before 6.12 dying cgroups of any kind. GARBLED without."""
+    counts = parse_flat(data)
+    return counts.get("nr_dying_subsys_memory", counts.get("nr_dying_descendants", GARBLED))
+
+
+def parse_vendor(data: bytes) -> t.Any:
+    """A vendor's file: a number, None for C(max), C(key value) lines as dict, else its text."""
+    text = data.strip()
+    if _NUMBER.fullmatch(text):
+        return int(text)
+    if text == b"max":
+        return None
+    return parse_flat(data) or display(text)
+
+
+def parse_controllers(data: bytes) -> dict[str, int]:
+    """/proc/cgroups → {controller: cgroups, dying ones included}."""
+    rows = (line.split() for line in whole_lines(data) if not line.startswith(b"#"))
+    return {display(row[0]): int(row[2]) for row in rows if len(row) == 4 and row[2].isdigit() and len(row[2]) <= 20}
+
+
+class _StatParser:
+    """Reads one memory.stat after the other. The kernel prints the same keys in the same order until it reboots, so a file that has
+    them costs one split, one comparison and one dict; any other is read line by line."""
+
+    def __init__(self, version: int, keep: t.Container[str] | None = None) -> None:
+        self._version = version
+        self._keep = keep
+        self._keys: list[bytes] = []
+        self._views: list[tuple[t.Callable[[list[bytes]], t.Iterable[bytes]], list[str]]] = []
+
+    def __call__(self, data: bytes) -> list[dict[str, int]]:
+        words = data.split()
+        if words[::2] == self._keys and len(words) == 2 * len(self._keys) and data[-1:] == b"\n":
+            try:
+                return [dict(zip(names, map(int, pick(words)))) for pick, names in self._views]
+            except ValueError:
+                pass
+        return self._slow(data, words)
+
+    def _slow(self, data: bytes, words: list[bytes]) -> list[dict[str, int]]:
+        pairs = [line.split() for line in whole_lines(data)]
+        good = {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[1].isdigit() and len(pair[1]) <= 20}
+        views = self._names(good)
+        if len(good) * 2 == len(words) and data[-1:] == b"\n":
+            self._keys = words[::2]
+            places = {key: 2 * index + 1 for index, key in enumerate(self._keys)}
+            self._views = [(_picker([places[key] for key in view]), list(view.values())) for view in views]
+        return [{name: int(good[key]) for key, name in view.items()} for view in views]
+
+    def _names(self, found: t.Container[bytes]) -> tuple[dict[bytes, str], dict[bytes, str]]:
+        if self._version == 2:
+            return self._wanted(found, _V2_STAT), {}
+        # Without hierarchy a v1 kernel has no total_ keys: then the plain ones are all there is (libcontainer does the same).
+        prefix = b"total_" if b"total_rss" in found or b"total_cache" in found else b""
+        return (
+            self._wanted(found, {prefix + key: name for key, name in _V1_STAT.items()}),
+            {key: name for key, name in _V1_LOCAL.items() if key in found},
+        )
+
+    def _wanted(self, found: t.Container[bytes], names: dict[bytes, str]) -> dict[bytes, str]:
+        return {key: name for key, name in names.items() if key in found and (self._keep is None or name in self._keep)}
+
+
+def _picker(places: list[int]) -> t.Callable[[list[bytes]], t.Iterable[bytes]]:
+    if len(places) > 1:
+        return operator.itemgetter(*places)
+    return lambda words: [words[place] for place in places]
+
+
+def _flag(data: bytes) -> t.Any:
+    return {b"0\n": False, b"1\n": True}.get(data, GARBLED)
+
+
+def _shared(parse: t.Callable[[bytes], t.Mapping[str, t.Any]]) -> Parser:
+    """Most cgroups have the same events and no pressure: they share one dict, which saves time and memory."""
+    return functools.lru_cache(maxsize=256)(lambda data: parse(data) or GARBLED)
+
+
+# --- which files ---------------------------------------------------------------------------------------------------------------
+
+
+def _known_files(version: int, stat: _StatParser) -> list[_File]:
+    """In the order of reading; the first tells whether the directory is a memory cgroup at all."""
+
+    def parse_stat_v2(data: bytes) -> t.Any:
+        return stat(data)[0] or GARBLED
+
+    def parse_stat_v1(data: bytes) -> t.Any:
+        found = stat(data)
+        return found if found[0] else GARBLED
+
+    flat = _shared(parse_flat)
+    mainline_v2: list[tuple[str, str, Parser]] = [
+        ("memory.min", "min", parse_amount), ("memory.low", "low", parse_amount), ("memory.high", "high", parse_amount),
+        ("memory.events", "events", flat), ("memory.events.local", "events_local", flat), ("memory.oom.group", "oom_group", _flag),
+    ]  # fmt: skip
+    files: list[tuple[str, str, Parser]]
+    if version == 2:
+        files = [
+            ("memory.current", "usage", parse_amount), ("memory.peak", "peak", parse_amount), ("memory.max", "limit", parse_amount),
+            ("memory.stat", "stat", parse_stat_v2), ("memory.swap.current", "swap", parse_amount), ("memory.swap.max", "swap_limit", parse_amount),
+            ("memory.pressure", "pressure", _shared(_procfs.parse_pressure)), ("cgroup.stat", "dying", functools.lru_cache(maxsize=256)(parse_dying)),
+        ]  # fmt: skip
+    else:
+        files = [
+            ("memory.usage_in_bytes", "usage", parse_amount), ("memory.max_usage_in_bytes", "peak", parse_amount),
+            ("memory.limit_in_bytes", "limit", parse_amount), ("memory.soft_limit_in_bytes", "soft_limit", parse_amount),
+            ("memory.memsw.limit_in_bytes", "swap_limit", parse_amount), ("memory.stat", "stat", parse_stat_v1),
+            ("memory.failcnt", "failcnt", parse_amount), ("memory.oom_control", "oom_control", flat), ("memory.swappiness", "swappiness", parse_amount),
+            ("memory.kmem.usage_in_bytes", "kernel", parse_amount), ("memory.kmem.tcp.usage_in_bytes", "sock", parse_amount),
+        ]  # fmt: skip
+    return [_File(name.encode(), key, parse) for name, key, parse in files + mainline_v2]
+
+
+def _finish_v1(found: dict[str, t.Any]) -> None:
+    """v1's own words → the keys of Cgroup, in place."""
+    if "stat" in found:
+        stat, found["stat_local"] = found["stat"]
+        found["stat"] = stat
+        if "swap" in stat:
+            found["swap"] = stat.pop("swap")
+        for key in ("kernel", "sock"):
+            if found.get(key) is not None:
+                stat[key] = found[key]
+    found.pop("kernel", None)
+    found.pop("sock", None)
+    both = found.get("swap_limit")
+    if both is not None:
+        found["swap_limit"] = both - (found.get("limit") or 0)
+    failcnt = found.pop("failcnt", None)
+    control = found.pop("oom_control", {})
+    # Anolis and openEuler have memory.events on v1 too.
+    if "events" not in found and (failcnt is not None or "oom_kill" in control):
+        found["events"] = found["events_local"] = _v1_events(failcnt, control.get("oom_kill"))
+    for key in ("oom_kill_disable", "under_oom"):
+        if key in control:
+            found[key] = bool(control[key])
+
+
+@functools.lru_cache(maxsize=256)
+def _v1_events(failcnt: int | None, oom_kill: int | None) -> dict[str, int]:
+    return {key: value for key, value in (("max", failcnt), ("oom_kill", oom_kill)) if value is not None}
+
+
+# --- where it is mounted -------------------------------------------------------------------------------------------------------
+
+
+def detect(tree: Tree, mounts: t.Sequence[_procfs.Mount]) -> Hierarchy:
+    """Finds the memory controller. C(mounts) is /proc/self/mountinfo. Never raises: kind none has a C(reason)."""
+    v1 = [mount for mount in mounts if mount["fs_type"] == "cgroup"]
+    v2 = _visible(tree, [mount for mount in mounts if mount["fs_type"] == "cgroup2"], "cgroup.controllers")
+    unified = v2["mount_point"] if v2 else None
+    memory = _visible(tree, [mount for mount in v1 if "memory" in mount["super_options"]], "memory.usage_in_bytes")
+    if memory:
+        top = memory["mount_point"]
+        whole = memory["root"] == "/" and tree.exists(f"{top}/release_agent")
+        return Hierarchy("hybrid" if v2 else "v1", top, 1, unified, unified or _psi_on_v1(tree, v1), whole=whole, reason=_part(memory, whole))
+    if v2 is None:
+        return Hierarchy("none", reason="no cgroup file system is mounted" if not v1 else "no memory controller among the mounted cgroup v1 controllers")
+    top = v2["mount_point"]
+    try:
+        controllers = tree.read_text(f"{top}/cgroup.controllers").split()
+    except Unreadable as exc:
+        return Hierarchy("none", unified=top, reason=str(exc))
+    if "memory" not in controllers:
+        return Hierarchy("none", unified=top, reason=f"no memory in {top}/cgroup.controllers (is cgroup_disable=memory on the kernel command line?)")
+    # A container's own part has memory.current at its top, the real root has not.
+    whole = v2["root"] == "/" and not tree.exists(f"{top}/memory.current")
+    others = any(not option.startswith("name=") for mount in v1 for option in set(mount["super_options"]) - {"rw", "ro", "xattr", "clone_children"})
+    return Hierarchy("hybrid" if others else "v2", top, 2, top, None, "memory_recursiveprot" in v2["super_options"],
+                     "memory_hugetlb_accounting" in v2["super_options"], whole, _part(v2, whole))  # fmt: skip
+
+
+def _visible(tree: Tree, mounts: t.Sequence[_procfs.Mount], witness: str) -> _procfs.Mount | None:
+    """The mount to use: of the whole tree if there is one, the shortest path, and not hidden by another mount over it."""
+    for mount in sorted(mounts, key=lambda mount: (mount["root"] != "/", len(mount["mount_point"]))):
+        if tree.exists(f"{mount['mount_point']}/{witness}"):
+            return mount
+    return None
+
+
+def _psi_on_v1(tree: Tree, mounts: t.Sequence[_procfs.Mount]) -> str | None:
+    # Anolis has PSI on v1, in the cpuacct hierarchy.
+    found = _visible(tree, [mount for mount in mounts if "cpuacct" in mount["super_options"]], "memory.pressure")
+    return found["mount_point"] if found else None
+
+
+def _part(mount: _procfs.Mount, whole: bool) -> str:
+    return "" if whole else f"{mount['mount_point']} shows only a part of the node's cgroups (a container, or a cgroup namespace)"
+
+
+# --- the walk ------------------------------------------------------------------------------------------------------------------
+
+
+def walk(tree: Tree, hierarchy: Hierarchy) -> tuple[list[Cgroup], dict[str, str]]:
+    """All memory cgroups, parents before children, siblings by name; and C({what: why it is unknown}).
+
+    A cgroup that vanishes while it is read is left out. On v2, directories without the memory controller are left out: their memory
+    counts in the nearest listed ancestor.
+    """
+    if hierarchy.memory is None:
+        return [], {"cgroups": hierarchy.reason}
+    walker = _Walk(tree, hierarchy)
+    try:
+        walker.run(_open_root(tree, hierarchy.memory), _open_other(tree, hierarchy.pressure))
+    except Unreadable as exc:
+        return [], {"cgroups": str(exc)}
+    return walker.found, walker.unknown()
+
+
+class _Directory(t.NamedTuple):
+    """One that is being walked. C(other): the same cgroup in the tree that has memory.pressure, or -1."""
+
+    fd: int
+    other: int
+    path: str
+    children: t.Iterator[str]
+    other_children: t.Container[str]
+
+
+class _Walk:
+    def __init__(self, tree: Tree, hierarchy: Hierarchy) -> None:
+        self.found: list[Cgroup] = []
+        self._tree = tree
+        self._hierarchy = hierarchy
+        self._known = _known_files(hierarchy.version, _StatParser(hierarchy.version))
+        self._pressure = [_File(b"memory.pressure", "pressure", _shared(_procfs.parse_pressure))]
+        self._plan: list[_File] = []
+        self._vendor: list[_File] = []
+        self._absent: dict[str, str] = {}
+        self._troubles: dict[tuple[str, str], list[str | int]] = {}
+        self._counts_links = False
+
+    def run(self, root: int, other: int) -> None:
+        stack: list[_Directory] = []
+        try:
+            stack.append(self._enter_root(root, other))
+            while stack:
+                above = stack[-1]
+                name = next(above.children, None)
+                if name is None:
+                    _close(above.fd, above.other)
+                    stack.pop()
+                    continue
+                below = self._enter(above, name)
+                if below is not None:
+                    stack.append(below)
+            self._count_dying_v1()
+        finally:
+            for directory in stack:
+                _close(directory.fd, directory.other)
+
+    def _enter_root(self, fd: int, other: int) -> _Directory:
+        names, children = set(os.listdir(fd)), _directories(fd)
+        # kernfs, tmpfs and ext4 count the directories below in st_nlink, others (btrfs, overlay) do not. Where they do, a leaf needs no listing.
+        self._counts_links = os.fstat(fd).st_nlink == 2 + len(children)
+        self._probe(fd, children)
+        values = self._read(fd, [file for file in self._known if file.name.decode() in names], "/", required=False) or {}
+        if other >= 0:
+            values.update(self._read(other, self._pressure, "/", required=False) or {})
+        if self._hierarchy.version == 1:
+            _finish_v1(values)
+        elif "usage" not in values and {"anon", "file"} <= values.get("stat", {}).keys():
+            values["usage_estimate"] = values["stat"]["anon"] + values["stat"]["file"]
+        self.found.append(t.cast("Cgroup", {"path": "/", "inode": os.fstat(fd).st_ino, **values}))
+        return _Directory(fd, other, "", iter(children), _directories(other) if other >= 0 else ())
+
+    def _probe(self, fd: int, children: list[str]) -> None:
+        """Which files this kernel has, from the first few directories below the root: the root lacks most of them."""
+        names: set[str] = set()
+        for name in children[:_PROBED_DIRECTORIES]:
+            try:
+                below = os.open(name, _DIR_FLAGS, dir_fd=fd)
+            except OSError:
+                continue
+            names.update(os.listdir(below))
+            os.close(below)
+        self._plan = [file for file in self._known if file.name.decode() in names]
+        self._vendor = [_File(name, name.decode(), parse_vendor) for name in VENDOR_FILES if name.decode() in names]
+        if not self._plan:
+            return
+        if self._plan[0] is not self._known[0]:
+            self._plan.insert(0, self._known[0])
+        for file in self._known:
+            if file not in self._plan and file.key in Cgroup.__annotations__ and not (self._hierarchy.version == 1 and file.key.startswith("events")):
+                self._absent[f"cgroup.{file.key}"] = f"this kernel has no {display(file.name)} on cgroup v{self._hierarchy.version}"
+
+    def _enter(self, above: _Directory, name: str) -> _Directory | None:
+        """Reads the cgroup C(name). None if nothing is below it, or if it is gone or no memory cgroup."""
+        path = f"{above.path}/{display(name)}"
+        try:
+            fd = os.open(name, _DIR_FLAGS, dir_fd=above.fd)
+        except OSError as exc:
+            self._note(path, "directory", exc)
+            return None
+        other = -1
+        below = None
+        try:
+            if name in above.other_children:
+                other = self._open_beside(above.other, name, path)
+            status = os.fstat(fd)
+            if self._add(fd, other, path, above.path or "/", status.st_ino) and not (self._counts_links and status.st_nlink == 2):
+                children = _directories(fd)
+                if children:
+                    below = _Directory(fd, other, path, iter(children), _directories(other) if other >= 0 else ())
+        except OSError as exc:
+            self._note(path, "directory", exc)
+        finally:
+            if below is None:
+                _close(fd, other)
+        return below
+
+    def _open_beside(self, other: int, name: str, path: str) -> int:
+        try:
+            return os.open(name, _DIR_FLAGS, dir_fd=other)
+        except OSError as exc:
+            self._note(path, "memory.pressure", exc)
+            return -1
+
+    def _add(self, fd: int, other: int, path: str, parent: str, inode: int) -> bool:
+        values = self._read(fd, self._plan, path)
+        if values is None:
+            return False
+        if self._hierarchy.version == 1:
+            _finish_v1(values)
+        if other >= 0:
+            values.update(self._read(other, self._pressure, path, required=False) or {})
+        if self._vendor:
+            values["vendor"] = self._read(fd, self._vendor, path, required=False)
+        self.found.append(t.cast("Cgroup", {"path": path, "parent": parent, "inode": inode, **values}))
+        return True
+
+    def _read(self, fd: int, files: list[_File], path: str, *, required: bool = True) -> dict[str, t.Any] | None:
+        """{key: value} of one directory's files. None if the cgroup is gone, or (C(required)) has not the first file."""
+        values: dict[str, t.Any] = {}
+        for name, key, parse in files:
+            try:
+                data = _read_file(fd, name)
+            except OSError as exc:
+                if required and exc.errno in _GONE and not _is_there(fd, files[0].name):
+                    return None
+                self._note(path, display(name), exc)
+                continue
+            value = parse(data)
+            if value == GARBLED and parse is not parse_vendor:  # qos_level -1 is offline
+                self._note(path, display(name), None)
+                continue
+            values[key] = value
+        return values
+
+    def _note(self, path: str, what: str, exc: OSError | None) -> None:
+        if exc is not None and what == "directory" and exc.errno in _GONE:
+            return
+        reason = "cannot be understood" if exc is None else Unreadable.from_os_error(path, exc).reason
+        trouble = self._troubles.setdefault((what, reason), [path, 0])
+        trouble[1] = t.cast("int", trouble[1]) + 1
+
+    def unknown(self) -> dict[str, str]:
+        """What could not be read, by file; and the keys that no cgroup of this kernel has."""
+        unknown = dict(self._absent)
+        for (what, reason), (path, count) in self._troubles.items():
+            words = f"{reason}: {path}" + (f" and {t.cast('int', count) - 1} more" if count != 1 else "")
+            key = f"cgroups {what}"
+            unknown[key] = f"{unknown[key]}; {words}" if key in unknown else words
+        if self._hierarchy.version == 1:
+            without = sum("pressure" not in cgroup for cgroup in self.found)
+            if without:
+                place = f"{self._hierarchy.pressure} has not {without} of the cgroups" if self._hierarchy.pressure else "cgroup v1 has no memory.pressure"
+                unknown.setdefault("cgroup.pressure", place)
+        return unknown
+
+    def _count_dying_v1(self) -> None:
+        """Dying memory cgroups = all that the kernel counts less those with a directory. Only where /proc/cgroups counts v1's own."""
+        if self._hierarchy.version != 1 or not self._hierarchy.whole or not self.found or any(what == "directory" for what, reason in self._troubles):
+            return
+        try:
+            count = parse_controllers(self._tree.read("/proc/cgroups")).get("memory")
+        except Unreadable:
+            return
+        if count is not None:
+            self.found[0]["dying"] = max(0, count - len(self.found))
+
+
+def _read_file(fd: int, name: bytes) -> bytes:
+    file = os.open(name, _FILE_FLAGS, dir_fd=fd)
+    try:
+        data = os.read(file, _CHUNK)
+        if len(data) == _CHUNK or data[-1:] != b"\n":
+            while len(data) < _MAX_FILE:
+                more = os.read(file, _CHUNK)
+                if not more:
+                    break
+                data += more
+        return data
+    finally:
+        os.close(file)
+
+
+def _is_there(fd: int, name: bytes) -> bool:
+    try:
+        _read_file(fd, name)
+    except OSError as exc:
+        return exc.errno not in _GONE
+    return True
+
+
+def _directories(fd: int) -> list[str]:
+    """Sorted names of the directories in one. Names that are not UTF-8 hold surrogates, as os.listdir gives them."""
+    with os.scandir(fd) as entries:
+        return sorted([entry.name for entry in entries if entry.is_dir(follow_symlinks=False)])
+
+
+def _open_root(tree: Tree, path: str) -> int:
+    try:
+        return os.open(tree.fs_path(path), _DIR_FLAGS)
+    except OSError as exc:
+        raise Unreadable.from_os_error(path, exc) from exc
+
+
+def _open_other(tree: Tree, path: str | None) -> int:
+    try:
+        return -1 if path is None else _open_root(tree, path)
+    except Unreadable:
+        return -1
+
+
+def _close(fd: int, other: int) -> None:
+    os.close(fd)
+    if other >= 0:
+        os.close(other)
+
+
+# --- the second reading --------------------------------------------------------------------------------------------------------
+
+
+def sample(tree: Tree, hierarchy: Hierarchy, paths: t.Iterable[str]) -> dict[str, Reading]:
+    """Usage and reclaim counters of some cgroups, for the window. One that is gone, or cannot be read, is left out. Raises Unreadable."""
+    if hierarchy.memory is None:
+        return {}
+    usage = b"memory.current" if hierarchy.version == 2 else b"memory.usage_in_bytes"
+    stat = _StatParser(hierarchy.version, _SAMPLE_KEYS)
+    readings: dict[str, Reading] = {}
+    root = _open_root(tree, hierarchy.memory)
+    try:
+        for path in paths:
+            try:
+                fd = _open_below(root, path)
+            except OSError:
+                continue
+            try:
+                readings[path] = _sample_one(fd, usage, stat)
+            except OSError:
+                continue
+            finally:
+                os.close(fd)
+    finally:
+        os.close(root)
+    return readings
+
+
+def _sample_one(fd: int, usage: bytes, stat: _StatParser) -> Reading:
+    reading: Reading = {"stat": stat(_read_file(fd, b"memory.stat"))[0]}
+    amount = parse_amount(_read_file(fd, usage))
+    if amount is not None and amount != GARBLED:
+        reading["usage"] = amount
+    return reading
+
+
+def _open_below(root: int, path: str) -> int:
+    """The directory of a Cgroup's C(path), one name after the other: it can be longer than PATH_MAX. Raises OSError."""
+    fd = os.dup(root)
+    for part in path.split("/"):
+        if part:
+            above = fd
+            try:
+                fd = _open_shown(above, part)
+            finally:
+                os.close(above)
+    return fd
+
+
+def _open_shown(above: int, shown: str) -> int:
+    name = os.fsencode(shown)
+    try:
+        return os.open(name, _DIR_FLAGS, dir_fd=above)
+    except FileNotFoundError:
+        # A name that is not UTF-8 is shown with escapes.
+        raw = _ESCAPED.sub(lambda match: bytes([int(match.group(1), 16)]), name)
+        return os.open(raw, _DIR_FLAGS, dir_fd=above)
