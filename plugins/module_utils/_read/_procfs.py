@@ -1,0 +1,642 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+# This file is private to the collection: its names can change at any release.
+
+"""/proc: C(parse_X(bytes)) is pure and never raises; C(read_X(tree)) raises Unreadable. Bytes, unless a docstring says pages or events."""
+
+from __future__ import annotations
+
+import os
+import re
+import typing as t
+import zlib
+
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import MAX_BYTES, Tree, Unreadable, display, whole_lines
+
+T = t.TypeVar("T")
+_NUMBER = re.compile(rb"-?[0-9]{1,20}")
+_DECIMAL = re.compile(rb"[0-9]{1,12}(?:\.[0-9]{1,9})?")
+_ZONE_HEAD = re.compile(rb"Node\s+([0-9]{1,6}),\s*zone\s+(\S+)\s*(.*)")
+_CPU = re.compile(rb"cpu[0-9]")
+_OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
+_SYSTEM_RAM = re.compile(rb"([0-9a-f]{1,16})-([0-9a-f]{1,16}) : System RAM")
+# Key in the section "pages" of zoneinfo, or in the zone's own statistics → key of Zone.
+_ZONE_KEYS = {b"pages free": "free", b"min": "min", b"low": "low", b"high": "high", b"promo": "promo", b"boost": "boost",
+              b"managed": "managed", b"present": "present", b"spanned": "spanned",
+              b"nr_free_cma": "free_cma", b"free_highatomic": "free_highatomic", b"nr_free_highatomic": "free_highatomic"}  # fmt: skip
+_PAGE_SIZE_WITNESSES = (("MemFree", "nr_free_pages"), ("AnonPages", "nr_anon_pages"), ("Mapped", "nr_mapped"), ("Shmem", "nr_shmem"), ("PageTables", "nr_page_table_pages"))
+_SLAB_COLUMNS = {b"<active_objs>": "active", b"<num_objs>": "objects", b"<objsize>": "object_bytes", b"<pagesperslab>": "pages_per_slab"}
+
+if t.TYPE_CHECKING:
+
+    class Zone(t.TypedDict, total=False):
+        """In pages. C(min low high promo) as printed: they include C(boost). C(pcp): free pages on per-CPU lists, not in C(free)."""
+
+        node: int
+        name: str
+        free: int
+        min: int
+        low: int
+        high: int
+        promo: int
+        boost: int
+        managed: int
+        present: int
+        spanned: int
+        protection: list[int]
+        pcp: int
+        free_cma: int
+        free_highatomic: int
+        unreclaimable: bool
+        stats: dict[str, int]
+
+    class Buddy(t.TypedDict):
+        """C(free): free blocks for each order, 0 first."""
+
+        node: int
+        zone: str
+        free: list[int]
+
+    class Averages(t.TypedDict, total=False):
+        """Averages in percent, C(total) in microseconds."""
+
+        avg10: float
+        avg60: float
+        avg300: float
+        total: int
+
+    class Pressure(t.TypedDict, total=False):
+        some: Averages
+        full: Averages
+
+    class Swap(t.TypedDict):
+        path: str
+        type: str
+        size_bytes: int
+        used_bytes: int
+        priority: int
+
+    class Slab(t.TypedDict):
+        """C(bytes) is what the pages take; C(object_bytes) one object."""
+
+        name: str
+        objects: int
+        active: int
+        object_bytes: int
+        pages_per_slab: int
+        slabs: int
+        bytes: int
+
+    class Mount(t.TypedDict):
+        mount_point: str
+        root: str
+        fs_type: str
+        source: str
+        device: str
+        options: list[str]
+        super_options: list[str]
+
+    class Tmpfs(t.TypedDict):
+        mount_point: str
+        size_bytes: int
+        used_bytes: int
+
+    class Process(t.TypedDict, total=False):
+        """C(cgroup): path in the memory hierarchy (v1) or the unified one."""
+
+        pid: int
+        comm: str
+        oom_score: int
+        oom_score_adj: int
+        rss_bytes: int
+        cgroup: str
+
+    class Processes(t.TypedDict):
+        """C(comms): how many processes carry each name; C(top): the first by oom_score. Kernel threads are left out."""
+
+        count: int
+        comms: dict[str, int]
+        top: list[Process]
+
+    class Controller(t.TypedDict, total=False):
+        hierarchy: int
+        num_cgroups: int
+        enabled: int
+
+
+def number(raw: bytes) -> int | None:
+    """Decimal digits → int; anything else (Python's own int() takes C(1_0) and non-ASCII digits) → None."""
+    return int(raw) if _NUMBER.fullmatch(raw) else None
+
+
+def parse_keyed(data: bytes) -> dict[str, int]:
+    """Lines C(KEY NUMBER) as in vmstat, numastat and memory.stat."""
+    values = {}
+    for line in whole_lines(data):
+        words = line.split()
+        if len(words) == 2 and _NUMBER.fullmatch(words[1]):
+            values[display(words[0])] = int(words[1])
+    return values
+
+
+def parse_meminfo(data: bytes) -> dict[str, int]:
+    """C(KEY: N kB) → bytes; rows without a unit (HugePages_Total) are counts. A NUMA node's C(Node 0) in front is left out."""
+    values = {}
+    for line in whole_lines(data):
+        name, colon, rest = line.partition(b":")
+        key = name.split()[-1:]
+        words = rest.split()
+        amount = number(words[0]) if words else None
+        if colon and key and amount is not None and words[1:] in ([], [b"kB"]):
+            values[display(key[0])] = amount * 1024 if words[1:] else amount
+    return values
+
+
+def parse_zoneinfo(data: bytes) -> list[Zone]:
+    """The zones in the order of the file, unpopulated ones too. Per-node rows are in parse_node_stats."""
+    zones: list[Zone] = []
+    for node, name, lines in _zone_blocks(data):
+        zones.append(_zone(node, name, lines))
+    return zones
+
+
+def parse_node_stats(data: bytes) -> dict[str, dict[str, int]]:
+    """The C(per-node stats) of zoneinfo (since 4.8): {node id as text: {key: pages or events}}."""
+    nodes: dict[str, dict[str, int]] = {}
+    for node, _name, lines in _zone_blocks(data):
+        inside = False
+        for line in lines:
+            words = line.split()
+            if words == [b"per-node", b"stats"]:
+                inside = True
+            elif words[:1] == [b"pages"]:
+                break
+            elif inside and len(words) == 2 and _NUMBER.fullmatch(words[1]):
+                nodes.setdefault(str(node), {})[display(words[0])] = int(words[1])
+    return nodes
+
+
+def parse_buddyinfo(data: bytes) -> list[Buddy]:
+    rows: list[Buddy] = []
+    for line in whole_lines(data):
+        head = _ZONE_HEAD.fullmatch(line)
+        free = [number(word) for word in head.group(3).split()] if head else []
+        if head and free and None not in free:
+            rows.append({"node": int(head.group(1)), "zone": display(head.group(2)), "free": [blocks for blocks in free if blocks is not None]})
+    return rows
+
+
+def parse_pressure(data: bytes) -> Pressure:
+    """PSI of the node or of a cgroup."""
+    pressure: Pressure = {}
+    for line in whole_lines(data):
+        words = line.split()
+        averages: Averages = {}
+        for word in words[1:]:
+            key, _equals, value = word.partition(b"=")
+            if key == b"total" and value.isdigit() and len(value) <= 20:
+                averages["total"] = int(value)
+            elif key in (b"avg10", b"avg60", b"avg300") and _DECIMAL.fullmatch(value):
+                averages[key.decode()] = float(value)  # type: ignore[literal-required]
+        if averages and words[0] in (b"some", b"full"):
+            pressure[words[0].decode()] = averages  # type: ignore[literal-required]
+    return pressure
+
+
+def parse_swaps(data: bytes) -> list[Swap]:
+    """Swap areas. The kernel prints KiB."""
+    swaps: list[Swap] = []
+    for row in _table(data):
+        size, used, priority = (number(row.get(key, b"")) for key in (b"size", b"used", b"priority"))
+        if size is not None and used is not None and priority is not None and b"filename" in row:
+            kind = display(row.get(b"type", b""))
+            swaps.append({"path": unescape(row[b"filename"]), "type": kind, "size_bytes": size * 1024, "used_bytes": used * 1024, "priority": priority})
+    return swaps
+
+
+def parse_sockstat(data: bytes) -> dict[str, dict[str, int]]:
+    """C(TCP: inuse 1 … mem 180) → {"TCP": {"inuse": 1, "mem": 180}}; C(mem) in pages, C(memory) in bytes."""
+    protocols: dict[str, dict[str, int]] = {}
+    for line in whole_lines(data):
+        name, colon, rest = line.partition(b":")
+        words = rest.split()
+        values = {display(key): int(value) for key, value in zip(words[::2], words[1::2]) if _NUMBER.fullmatch(value)}
+        if colon and values:
+            protocols[display(name)] = values
+    return protocols
+
+
+def parse_triple(data: bytes) -> dict[str, int]:
+    """tcp_mem, udp_mem: C(min pressure max) in pages."""
+    lines = whole_lines(data)
+    values = [number(word) for word in lines[0].split()] if lines else []
+    return {key: value for key, value in zip(("min", "pressure", "max"), values) if value is not None} if len(values) == 3 else {}
+
+
+def parse_slabinfo(data: bytes, *, page_size: int) -> list[Slab]:
+    """Slab caches, largest first. Columns by the names in the file's comment line."""
+    slabs: list[Slab] = []
+    columns: list[bytes] = []
+    for line in whole_lines(data):
+        left, _tunables, right = line.partition(b" : tunables")
+        if line.startswith(b"# name"):
+            columns = left[6:].split()
+            continue
+        words = left.split()
+        counts = [number(word) for word in words[-len(columns) :]] if columns else []
+        numbers = dict(zip(columns, counts))
+        values = {key: numbers.get(column) for column, key in _SLAB_COLUMNS.items()}
+        slab_words = right.partition(b"slabdata")[2].split()
+        values["slabs"] = number(slab_words[1]) if len(slab_words) == 3 else None
+        if len(words) > len(columns) and None not in values.values():
+            whole = {key: value or 0 for key, value in values.items()}
+            size = whole["slabs"] * whole["pages_per_slab"] * page_size
+            # A name may hold a space (out-of-tree modules): everything before the numbers is the name.
+            slabs.append({"name": display(b" ".join(words[: -len(columns)])), "bytes": size, **whole})  # type: ignore[typeddict-item]
+    slabs.sort(key=lambda slab: (-slab["bytes"], slab["name"]))
+    return slabs
+
+
+def parse_cmdline(data: bytes) -> list[tuple[str, str | None]]:
+    """The kernel command line in order: (key, value or None). Double quotes protect spaces, as the kernel's next_arg() reads them."""
+    lines = whole_lines(data)
+    words: list[bytearray] = []
+    quoted = False
+    fresh = True
+    for byte in lines[0] if lines else b"":
+        if byte == 0x22:
+            quoted = not quoted
+        if byte in b" \t" and not quoted:
+            fresh = True
+        else:
+            if fresh:
+                words.append(bytearray())
+                fresh = False
+            words[-1].append(byte)
+    return [_argument(bytes(word)) for word in words]
+
+
+def parse_iomem(data: bytes) -> int | None:
+    """Bytes of System RAM at boot. None if every address is zero: what the kernel shows without CAP_SYS_ADMIN."""
+    ranges = [(int(low, 16), int(high, 16)) for low, high in (match.groups() for match in map(_SYSTEM_RAM.fullmatch, whole_lines(data)) if match)]
+    if not any(high for _low, high in ranges):
+        return None
+    return sum(high - low + 1 for low, high in ranges if high >= low)
+
+
+def parse_cgroups(data: bytes) -> dict[str, Controller]:
+    """/proc/cgroups: controllers, their hierarchy (0 is none or v2) and cgroups, dying ones included."""
+    controllers: dict[str, Controller] = {}
+    for row in _table(data):
+        controller: Controller = {}
+        for key in ("hierarchy", "num_cgroups", "enabled"):
+            value = number(row.get(key.encode(), b""))
+            if value is not None:
+                controller[key] = value
+        if controller and b"subsys_name" in row:
+            controllers[display(row[b"subsys_name"])] = controller
+    return controllers
+
+
+def parse_mountinfo(data: bytes) -> list[Mount]:
+    """proc(5): ID PARENT MAJOR:MINOR ROOT MOUNT-POINT OPTIONS [OPTIONAL…] - TYPE SOURCE SUPER-OPTIONS."""
+    mounts: list[Mount] = []
+    for line in whole_lines(data):
+        left, dash, right = line.partition(b" - ")
+        own = left.split(b" ")
+        rest = right.split(b" ")
+        if dash and len(own) >= 6 and len(rest) == 3:
+            mounts.append({
+                "mount_point": unescape(own[4]), "root": unescape(own[3]), "fs_type": unescape(rest[0]), "source": unescape(rest[1]),
+                "device": display(own[2]), "options": unescape(own[5]).split(","), "super_options": unescape(rest[2]).split(","),
+            })  # fmt: skip
+    return mounts
+
+
+def parse_uptime(data: bytes) -> float | None:
+    """Seconds since boot."""
+    lines = whole_lines(data)
+    words = lines[0].split() if lines else []
+    return float(words[0]) if words and _DECIMAL.fullmatch(words[0]) else None
+
+
+def parse_statm_rss(data: bytes) -> int | None:
+    """Resident pages of /proc/PID/statm: the second of its seven fields, which have no names."""
+    words = data.split()
+    return number(words[1]) if len(words) == 7 and data.endswith(b"\n") else None
+
+
+def parse_cgroup(data: bytes) -> str | None:
+    """/proc/PID/cgroup → the path in the v1 memory hierarchy, else in the unified one."""
+    unified = None
+    for line in whole_lines(data):
+        hierarchy, _colon, rest = line.partition(b":")
+        controllers, colon, path = rest.partition(b":")
+        if colon and path.startswith(b"/"):
+            if b"memory" in controllers.split(b","):
+                return display(path)
+            if hierarchy == b"0" and not controllers:
+                unified = display(path)
+    return unified
+
+
+def parse_vmap_stack(config: bytes) -> bool | None:
+    """A kernel's .config: are kernel stacks vmalloc'ed, so that VmallocUsed holds them? None if this does not tell."""
+    lines = whole_lines(config)
+    if b"CONFIG_VMAP_STACK=y" in lines:
+        return True
+    # An architecture that has no such option does not name it; CONFIG_MMU shows that this is a configuration in full.
+    return False if b"# CONFIG_VMAP_STACK is not set" in lines or b"CONFIG_MMU=y" in lines else None
+
+
+def infer_page_size(meminfo: t.Mapping[str, int], vmstat: t.Mapping[str, int]) -> int | None:
+    """The page size behind a captured tree: bytes by pages of the same thing, rounded to a power of two, by majority.
+
+    The two files are read one after the other, and MemFree alone can mislead: with deferred page initialisation it was seen to hold four times nr_free_pages.
+    """
+    votes: dict[int, int] = {}
+    for size_key, count_key in _PAGE_SIZE_WITNESSES:
+        ratio = meminfo.get(size_key, 0) / (vmstat.get(count_key, 0) or 1)
+        for shift in range(12, 19):
+            if 0.75 < ratio / (1 << shift) < 1.5:
+                votes[1 << shift] = votes.get(1 << shift, 0) + 1
+    return max(votes, key=lambda size: (votes[size], -size)) if votes else None
+
+
+def unescape(raw: bytes) -> str:
+    """The kernel's octal escapes in paths (C(\\040) is a space) → text."""
+    return display(_OCTAL.sub(lambda match: bytes((int(match.group(1), 8),)), raw))
+
+
+def read_meminfo(tree: Tree) -> dict[str, int]:
+    return _understood(tree, "/proc/meminfo", parse_meminfo)
+
+
+def read_vmstat(tree: Tree) -> dict[str, int]:
+    return _understood(tree, "/proc/vmstat", parse_keyed)
+
+
+def read_zoneinfo(tree: Tree) -> list[Zone]:
+    return _understood(tree, "/proc/zoneinfo", parse_zoneinfo)
+
+
+def read_node_stats(tree: Tree) -> dict[str, dict[str, int]]:
+    return _understood(tree, "/proc/zoneinfo", parse_node_stats)
+
+
+def read_buddyinfo(tree: Tree) -> list[Buddy]:
+    return _understood(tree, "/proc/buddyinfo", parse_buddyinfo)
+
+
+def read_pressure(tree: Tree, resource: str) -> Pressure:
+    """C(resource): memory, io or cpu. Absent without CONFIG_PSI, or with it but not C(psi=1) where the build says so."""
+    return _understood(tree, f"/proc/pressure/{resource}", parse_pressure)
+
+
+def read_swaps(tree: Tree) -> list[Swap]:
+    """Empty where no swap is on."""
+    return parse_swaps(tree.read("/proc/swaps"))
+
+
+def read_sockstat(tree: Tree) -> dict[str, dict[str, int]]:
+    """IPv4 and common protocols; with sockstat6 where the kernel has it."""
+    protocols = _understood(tree, "/proc/net/sockstat", parse_sockstat)
+    try:
+        protocols.update(parse_sockstat(tree.read("/proc/net/sockstat6")))
+    except Unreadable:
+        pass  # ipv6.disable=1
+    return protocols
+
+
+def read_protocol_memory(tree: Tree, protocol: str) -> dict[str, int]:
+    """C(protocol): tcp or udp; C(min pressure max) in pages."""
+    return _understood(tree, f"/proc/sys/net/ipv4/{protocol}_mem", parse_triple)
+
+
+def read_slabinfo(tree: Tree, *, page_size: int) -> list[Slab]:
+    """Root only."""
+    return _understood(tree, "/proc/slabinfo", lambda data: parse_slabinfo(data, page_size=page_size))
+
+
+def read_cmdline(tree: Tree) -> list[tuple[str, str | None]]:
+    return parse_cmdline(tree.read("/proc/cmdline"))
+
+
+def read_iomem(tree: Tree) -> int:
+    size = parse_iomem(tree.read("/proc/iomem"))
+    if size is None:
+        raise Unreadable("/proc/iomem", "denied", "needs root (the kernel shows zeros)")
+    return size
+
+
+def read_cgroups(tree: Tree) -> dict[str, Controller]:
+    return _understood(tree, "/proc/cgroups", parse_cgroups)
+
+
+def read_mountinfo(tree: Tree) -> list[Mount]:
+    """Mounts that this process sees; a captured tree holds init's, which on a node are the same."""
+    try:
+        return _understood(tree, "/proc/self/mountinfo", parse_mountinfo)
+    except Unreadable:
+        return _understood(tree, "/proc/1/mountinfo", parse_mountinfo)
+
+
+def read_cpus(tree: Tree) -> int:
+    """Online CPUs."""
+    cpus = sum(1 for line in whole_lines(tree.read("/proc/stat")) if _CPU.match(line))
+    if not cpus:
+        raise Unreadable("/proc/stat", "malformed", "nothing in it could be understood")
+    return cpus
+
+
+def read_uptime(tree: Tree) -> float:
+    seconds = parse_uptime(tree.read("/proc/uptime"))
+    if seconds is None:
+        raise Unreadable("/proc/uptime", "malformed", "nothing in it could be understood")
+    return seconds
+
+
+def read_kernel(tree: Tree) -> str:
+    return tree.read_text("/proc/sys/kernel/osrelease")
+
+
+def read_boot_id(tree: Tree) -> str:
+    return tree.read_text("/proc/sys/kernel/random/boot_id")
+
+
+def read_page_size(tree: Tree) -> int:
+    """Of the live node by sysconf; of a captured one by inference."""
+    if tree.live:
+        return os.sysconf("SC_PAGE_SIZE")
+    size = infer_page_size(read_meminfo(tree), read_vmstat(tree))
+    if size is None:
+        raise Unreadable("/proc/vmstat", "malformed", "the page size cannot be told: no counter of pages fits meminfo")
+    return size
+
+
+def read_vmap_stack(tree: Tree) -> bool:
+    """From the kernel's configuration. Raises Unreadable (unknown) where neither copy can be read."""
+    try:
+        config = gunzip(tree.read("/proc/config.gz"))
+    except Unreadable:
+        config = tree.read(f"/boot/config-{read_kernel(tree)}")
+    value = parse_vmap_stack(config)
+    if value is None:
+        raise Unreadable("/proc/config.gz", "malformed", "is not a kernel configuration")
+    return value
+
+
+def read_tmpfs(tree: Tree) -> list[Tmpfs]:
+    """Each tmpfs once (bind mounts share it), largest use first. Sizes need statvfs, so the live node."""
+    if not tree.live:
+        raise Unreadable("/proc/self/mountinfo", "absent", "a captured tree does not hold the sizes of file systems")
+    rows: list[Tmpfs] = []
+    for path in visible_tmpfs(read_mountinfo(tree)):
+        try:
+            fs = os.statvfs(path)
+        except OSError:
+            continue  # unmounted meanwhile, or below a directory closed to us
+        rows.append({"mount_point": path, "size_bytes": fs.f_blocks * fs.f_frsize, "used_bytes": (fs.f_blocks - fs.f_bfree) * fs.f_frsize})
+    rows.sort(key=lambda row: (-row["used_bytes"], row["mount_point"]))
+    return rows
+
+
+def visible_tmpfs(mounts: t.Sequence[Mount]) -> list[str]:
+    """One mount point for each tmpfs. One that a later mount covers is left out: statvfs would ask that file system, and a dead NFS server never answers."""
+    points: dict[str, str] = {}
+    for position, mount in enumerate(mounts):
+        path = mount["mount_point"]
+        covered = any(path == later["mount_point"] or path.startswith(later["mount_point"].rstrip("/") + "/") for later in mounts[position + 1 :])
+        if mount["fs_type"] in ("tmpfs", "devtmpfs") and not covered:
+            points.setdefault(mount["device"], path)
+    return list(points.values())
+
+
+def read_processes(tree: Tree, *, page_size: int, top: int = 10) -> Processes:
+    """All processes with memory of their own. One that ends meanwhile is left out; it is no error."""
+    comms: dict[str, int] = {}
+    found: list[Process] = []
+    for name in tree.names("/proc"):
+        process = _process(tree, name, page_size) if name.isdigit() else None
+        if process is not None:
+            comms[process["comm"]] = comms.get(process["comm"], 0) + 1
+            found.append(process)
+    found.sort(key=lambda process: (-process.get("oom_score", -1), -process["rss_bytes"], process["pid"]))
+    for process in found[:top]:
+        _complete(tree, process)
+    return {"count": len(found), "comms": comms, "top": found[:top]}
+
+
+def gunzip(data: bytes) -> bytes:
+    """At most MAX_BYTES of the content; of a damaged file what came before the damage."""
+    stream = zlib.decompressobj(wbits=31)
+    try:
+        return stream.decompress(data, MAX_BYTES) if data else b""
+    except zlib.error:
+        return b""
+
+
+def _understood(tree: Tree, path: str, parse: t.Callable[[bytes], T]) -> T:
+    value = parse(tree.read(path))
+    if not value:
+        raise Unreadable(path, "malformed", "nothing in it could be understood")
+    return value
+
+
+def _zone_blocks(data: bytes) -> t.Iterator[tuple[int, bytes, list[bytes]]]:
+    head: re.Match[bytes] | None = None
+    lines: list[bytes] = []
+    for line in whole_lines(data):
+        match = _ZONE_HEAD.fullmatch(line)
+        if match:
+            if head:
+                yield int(head.group(1)), head.group(2), lines
+            head, lines = match, []
+        else:
+            lines.append(line)
+    if head:
+        yield int(head.group(1)), head.group(2), lines
+
+
+def _zone(node: int, name: bytes, lines: list[bytes]) -> Zone:
+    zone: Zone = {"node": node, "name": display(name), "stats": {}}
+    section = ""
+    pcp = 0
+    for line in lines:
+        words = line.split()
+        if words in ([b"per-node", b"stats"], [b"pagesets"]):
+            section = display(words[0])
+        elif words[:1] == [b"pages"]:
+            section = "pages"
+        if section == "pagesets" and len(words) == 2 and words[0] == b"count:":
+            pcp += number(words[1]) or 0
+        elif section == "pages":
+            _zone_row(zone, words)
+        # Only a line behind the last CPU proves that all CPUs were counted.
+        elif section == "pagesets" and words[:1] in ([b"node_unreclaimable:"], [b"start_pfn:"]):
+            zone["pcp"] = pcp
+            if words in ([b"node_unreclaimable:", b"0"], [b"node_unreclaimable:", b"1"]):
+                zone["unreclaimable"] = words[1] == b"1"
+    return zone
+
+
+def _zone_row(zone: Zone, words: list[bytes]) -> None:
+    if words[:1] == [b"protection:"]:
+        reserve = [number(word.strip(b"(),")) for word in words[1:]]
+        if reserve and None not in reserve and words[-1].endswith(b")"):
+            zone["protection"] = [pages for pages in reserve if pages is not None]
+        return
+    value = number(words[-1]) if len(words) >= 2 else None
+    if value is None:
+        return
+    name = b" ".join(words[:-1])
+    if name.startswith((b"nr_", b"numa_")):
+        zone["stats"][display(name)] = value
+    if name in _ZONE_KEYS:
+        zone[_ZONE_KEYS[name]] = value  # type: ignore[literal-required]
+
+
+def _table(data: bytes) -> t.Iterator[dict[bytes, bytes]]:
+    lines = whole_lines(data)
+    columns = lines[0].lstrip(b"#").lower().split() if lines else []
+    for line in lines[1:]:
+        words = line.split()
+        if len(words) == len(columns):
+            yield dict(zip(columns, words))
+
+
+def _argument(word: bytes) -> tuple[str, str | None]:
+    key, equals, value = word.partition(b"=")
+    if key.startswith(b'"'):
+        # The kernel takes quotes around the whole argument as well as around its value.
+        key, equals, value = word.strip(b'"').partition(b"=")
+    return display(key), display(value.strip(b'"')) if equals else None
+
+
+def _process(tree: Tree, name: str, page_size: int) -> Process | None:
+    try:
+        pages = parse_statm_rss(tree.read(f"/proc/{name}/statm"))
+        if not pages:
+            return None  # a kernel thread or a zombie
+        comm = tree.read(f"/proc/{name}/comm")
+        process: Process = {"pid": int(name), "comm": display(comm[:-1] if comm.endswith(b"\n") else comm), "rss_bytes": pages * page_size}
+        score = number(tree.read(f"/proc/{name}/oom_score").strip())
+    except Unreadable:
+        return None
+    if score is not None:
+        process["oom_score"] = score
+    return process
+
+
+def _complete(tree: Tree, process: Process) -> None:
+    try:
+        adjustment = number(tree.read(f"/proc/{process['pid']}/oom_score_adj").strip())
+        if adjustment is not None:
+            process["oom_score_adj"] = adjustment
+        path = parse_cgroup(tree.read(f"/proc/{process['pid']}/cgroup"))
+        if path is not None:
+            process["cgroup"] = path
+    except Unreadable:
+        pass  # ended meanwhile: what was read of it stands
