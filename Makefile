@@ -1,0 +1,159 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The targets that people use carry "##" and a line of help; `make help` prints them.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+# ---- The environment -------------------------------------------------------------------------------------------------
+# A stamp stands for an installed set of requirements: what is installed is not asked of pip again.
+
+COLLECTIONS := build/collections
+COLLECTION := $(COLLECTIONS)/ansible_collections/memqos/fleet
+PYTHON := .venv/bin/python
+PIP_INSTALL := -m pip install --quiet --disable-pip-version-check
+
+# Scripts in a virtual environment carry its path: after the checkout has moved, or its Python has gone, it is made anew.
+ifneq ($(file <.venv/where)|$(and $(wildcard $(PYTHON)),here),$(CURDIR)|here)
+STALE := forget-venv
+endif
+
+.PHONY: forget-venv
+forget-venv:
+	@rm -rf .venv
+
+.venv/.audit: requirements/audit.txt requirements/constraints.txt $(STALE)
+	@echo "Setting up .venv with ansible-core and plotly (once)"
+	@[ -x $(PYTHON) ] || { python=$$(tests/tools/find-python.sh) && "$$python" -m venv .venv; }
+	@$(PYTHON) $(PIP_INSTALL) -r requirements/audit.txt
+	@printf '%s' '$(CURDIR)' >.venv/where
+	@touch $@
+
+.venv/.test: requirements/test.txt .venv/.audit
+	@echo "Setting up the tests' requirements in .venv (once)"
+	@$(PYTHON) $(PIP_INSTALL) -r requirements/test.txt
+	@touch $@
+
+$(COLLECTION):
+	@mkdir -p $(@D)
+	@ln -sfn ../../../.. $@
+
+# Programs of .venv and real interpreters come before shims: ansible-test takes the first python3.X in PATH for what it says to be.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)$(if $(ANSIBLE_COLLECTIONS_PATH),:$(ANSIBLE_COLLECTIONS_PATH))
+
+# ---- The audit -------------------------------------------------------------------------------------------------------
+
+REPORT ?= build/report
+FORKS ?= 20
+on_fleet = -i '$(INVENTORY)'
+on_this_machine = -i localhost, -c local -e '{"ansible_python_interpreter": "$(CURDIR)/$(PYTHON)"}'
+
+audit: export ANSIBLE_FORKS = $(FORKS)
+audit: export ANSIBLE_PIPELINING = True
+audit: export ANSIBLE_GATHERING = explicit
+audit: export ANSIBLE_PYTHON_INTERPRETER = auto_silent
+audit: export ANSIBLE_LOCALHOST_WARNING = False
+audit: export ANSIBLE_INVENTORY_UNPARSED_WARNING = False
+audit: export ANSIBLE_DEPRECATION_WARNINGS = False
+
+.PHONY: audit
+audit: .venv/.audit | $(COLLECTION) ## Audit this machine. INVENTORY=hosts.yml LIMIT=pool_a: a fleet. ROOT=captured/tree: a captured tree. FORKS, ARGS, REPORT.
+	@ansible-playbook memqos.fleet.audit $(if $(INVENTORY),$(on_fleet),$(on_this_machine)) $(if $(LIMIT),--limit '$(LIMIT)') \
+	  -e '{"memqos_report_dir": "$(abspath $(REPORT))"}' $(if $(ROOT),-e '{"memqos_root": "$(abspath $(ROOT))"}') $(ARGS)
+
+# ---- The tests -------------------------------------------------------------------------------------------------------
+# Each leaves JUnit files in build/junit/TARGET; tests/tools/run_steps.py runs them one after the other and counts.
+
+CORE ?=
+SCENARIO ?= default
+JUNIT := build/junit
+NOX := nox --no-error-on-missing-interpreters --reuse-existing-virtualenvs --no-install
+NODE_PYTHONS := 3.8 3.9 3.10 3.11 3.12 3.13
+
+.PHONY: test
+test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole audits, browser, one VM.
+	@$(PYTHON) tests/tools/run_steps.py lint sanity units node-units integration browser molecule
+
+.PHONY: nightly
+nightly: .venv/.test ## `make test`, and sanity on every supported ansible-core.
+	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration browser molecule
+
+.nox/.stamp: requirements/constraints.txt requirements/audit.txt antsibull-nox.toml noxfile.py
+	@rm -rf .nox && mkdir .nox && touch $@
+
+.PHONY: lint
+lint: .venv/.test .nox/.stamp | $(COLLECTION) ## Formatting, ruff, yamllint, mypy, docs, licenses, ansible-lint, changelog, generated pages.
+	@CI=true $(NOX) -s lint docs-check license-check extra-checks ansible-lint changelog generated
+
+.PHONY: format
+format: .venv/.test .nox/.stamp ## Format the Python files.
+	@CI=false $(NOX) -s formatters
+
+.PHONY: docs
+docs: .venv/.test | $(COLLECTION) ## Make the generated pages anew.
+	@for tool in tests/tools/make_*.py; do PYTHONPATH=$(COLLECTIONS) $(PYTHON) $$tool; done
+
+ANSIBLE_TEST := tests/tools/ansible_test.py --junit
+CORE_PYTHONS_2.18 := 3.13 3.12 3.11
+CORE_PYTHONS_2.19 := 3.13 3.12 3.11
+CORE_PYTHONS_2.20 := 3.13 3.12
+CORE_PYTHONS_2.21 := 3.13 3.12
+
+.cache/core-%/.ready: requirements/core-%.txt requirements/constraints.txt
+	@rm -rf $(@D)
+	@python=$$(tests/tools/find-python.sh $(CORE_PYTHONS_$*)) || { echo "ansible-core $* needs one of Python $(CORE_PYTHONS_$*)" >&2; exit 1; }; "$$python" -m venv $(@D)
+	@$(@D)/bin/python $(PIP_INSTALL) -r $<
+	@touch $@
+
+.PHONY: sanity
+sanity: $(if $(CORE),.cache/core-$(CORE)/.ready,.venv/.test) ## ansible-test sanity. CORE=2.18: with this ansible-core.
+	@$(if $(CORE),.cache/core-$(CORE)/bin/python,$(PYTHON)) $(ANSIBLE_TEST) $(JUNIT)/sanity$(CORE) sanity --venv --color no
+
+.PHONY: sanity-all
+sanity-all: ## ansible-test sanity on ansible-core 2.18 to 2.21.
+	@failed=0; for core in 2.18 2.19 2.20 2.21; do $(MAKE) sanity CORE=$$core || failed=1; done; exit $$failed
+
+.PHONY: units
+units: .venv/.test ## All unit tests, by ansible-test, on the controller's Python.
+	@$(PYTHON) $(ANSIBLE_TEST) $(JUNIT)/units units --venv --color no --python $$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+
+.PHONY: node-units
+node-units: | $(COLLECTION) ## Unit tests of node code on Python 3.8 to 3.13, as far as they are here.
+	@tests/tools/node-units.sh $(JUNIT)/node-units $(NODE_PYTHONS)
+
+.PHONY: integration
+integration: .venv/.test ## Whole audits on this machine: the built archive, the example fleet.
+	@$(PYTHON) -m pytest -q -p no:cacheprovider --junit-xml=$(JUNIT)/integration/integration.xml tests/integration
+
+.PHONY: browser
+browser: .venv/.test | $(COLLECTION) ## Drive report.html in headless Chromium.
+	@tests/tools/debian-packages.sh chromium
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m pytest -q -p no:cacheprovider --junit-xml=$(JUNIT)/browser/browser.xml tests/browser
+
+.PHONY: molecule
+molecule: .venv/.test | $(COLLECTION) ## One scenario in VMs: SCENARIO=default.
+	@tests/tools/debian-packages.sh qemu-system-x86 qemu-utils mmdebstrap busybox-static cpio kmod e2fsprogs zstd openssh-client
+	@molecule test --scenario-name $(SCENARIO)
+
+.PHONY: benchmark
+benchmark: .venv/.test | $(COLLECTION) ## Speed: pairs in one run, ratios printed.
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) tests/benchmark
+
+# ---- The artifact ----------------------------------------------------------------------------------------------------
+
+.PHONY: build
+build: .venv/.audit ## Build the collection's archive into build/.
+	@ansible-galaxy collection build --force --output-path build
+
+.PHONY: clean
+clean: ## Remove what the targets above made.
+	@rm -rf .venv .cache .nox .ansible build tests/output
+
+.PHONY: help
+help: ## This list.
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do printf '  make %-13s %s\n' "$$name" "$$text"; done

@@ -1,0 +1,57 @@
+#!/usr/bin/env python
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""payload.py: prints {module: bytes} of what ansible-core sends to a node, as JSON, for memory_audit with the built-in rules and for ansible.builtin.ping.
+
+Runs in a process of its own: the collection loader is set up once a process, and a test may already have done it otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import typing as t
+from pathlib import Path
+
+from ansible.executor import module_common
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader, module_loader
+from ansible.template import Templar
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def payload(module: str, arguments: dict[str, t.Any]) -> int:
+    """Bytes of the program that is piped to the node's Python, arguments included."""
+    found = module_loader.find_plugin_with_context(module)
+    built = module_common.modify_module(
+        module_name=found.resolved_fqcn,
+        module_path=found.plugin_resolved_path,
+        module_args=arguments,
+        templar=Templar(loader=DataLoader()),
+        task_vars={"ansible_python_interpreter": "/usr/bin/python3"},
+        module_compression="ZIP_DEFLATED",
+    )
+    # ansible-core 2.18 returns a tuple, later ones an object.
+    return len(built[0] if isinstance(built, tuple) else built.b_module_data)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as collections:
+        link = Path(collections, "ansible_collections", "memqos", "fleet")
+        link.parent.mkdir(parents=True)
+        link.symlink_to(ROOT)
+        init_plugin_loader([collections])
+        # Only now: the loader has to know the collection.
+        from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler
+
+        rules = _rule_compiler.load_rules([str(ROOT / "roles" / "audit" / "vars" / "rules")], thresholds={}, drop=[])
+        arguments = {"root": "/", "window": 1.0, "top": 20, "compiled_rules": rules.compiled, "previous": {}}
+        sizes = {"ansible.builtin.ping": payload("ansible.builtin.ping", {}), "memqos.fleet.memory_audit": payload("memqos.fleet.memory_audit", arguments)}
+    print(json.dumps({**sizes, "rules": len(rules.compiled)}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The rules of the house: docs/architecture.md §2, checked on the source."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PLUGINS = ROOT / "plugins"
+SOURCES = sorted(path.relative_to(PLUGINS).as_posix() for path in PLUGINS.rglob("*.py"))
+NODE = [path for path in SOURCES if path.startswith(("module_utils/", "modules/"))]
+WRITTEN = [path for path in SOURCES if (PLUGINS / path).stat().st_size]
+PACKAGE = "ansible_collections.memqos.fleet.plugins."
+
+# Rooms from top to bottom. Code imports from floors below its own, and within its own room where that is a directory.
+NODE_FLOORS = [
+    {"modules"},
+    {"_module"},
+    {"_diagnosis", "_facts"},
+    {"_node"},
+    {"_rules", "_breakdown", "_oom", "_workloads"},
+    {"_read"},
+    {"_knobs"},
+    {"_units"},
+]
+# Controller code knows sizes, the registry and the bounds of the rule language, and nothing that reads a node.
+CONTROLLER_MAY_IMPORT = {"action": {"plugin_utils"}, "plugin_utils": {"plugin_utils", "_units", "_knobs", "_rules"}, "filter": {"plugin_utils"}, "doc_fragments": set()}
+# Between snapshot and result: values in, values out.
+PURE = ("module_utils/_diagnosis.py", "module_utils/_facts.py", "module_utils/_rules.py", "module_utils/_breakdown.py", "module_utils/_units.py", "module_utils/_knobs/")
+IMPURE_MODULES = {"datetime", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "subprocess", "tempfile", "threading", "time"}
+
+# Put together here, so that this file does not name them.
+FORBIDDEN_TEXTS = ["pypi" + ".org", "python" + "hosted.org", "npm" + "js.org", "npm" + "js.com", "/opt/" + "pypi", "../" + "shared", "/work" + "/main", "/work" + "/shared"]
+
+
+def tree(path: str) -> ast.Module:
+    return ast.parse((PLUGINS / path).read_text(encoding="utf-8"), filename=path)
+
+
+def imports(path: str) -> Iterator[str]:
+    """Full dotted names of what a file imports, also below TYPE_CHECKING and within functions."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room(parts: list[str]) -> str:
+    """The room of a path or dotted name below plugins/: a file or directory of module_utils, else the directory."""
+    return parts[1].removesuffix(".py") if parts[0] == "module_utils" else parts[0]
+
+
+def our_imports(path: str) -> set[str]:
+    return {room(name.removeprefix(PACKAGE).split(".")) for name in imports(path) if name.startswith(PACKAGE)}
+
+
+def floor(name: str) -> int:
+    floors = [number for number, rooms in enumerate(NODE_FLOORS) if name in rooms]
+    assert floors, f"{name} has no floor: give it a room in docs/architecture.md §2 and here"
+    return floors[0]
+
+
+@pytest.mark.parametrize("path", [path for path in WRITTEN if path in NODE])
+def test_node_code_imports_from_floors_below(path: str) -> None:
+    own = room(path.split("/"))
+    same_room = {own} if (PLUGINS / "module_utils" / own).is_dir() else set()
+    upwards = {name for name in our_imports(path) - same_room if floor(name) <= floor(own)}
+    assert not upwards
+
+
+@pytest.mark.parametrize("path", [path for path in WRITTEN if path not in NODE])
+def test_controller_code_imports_no_node_code(path: str) -> None:
+    assert our_imports(path) <= CONTROLLER_MAY_IMPORT[path.split("/")[0]]
+
+
+@pytest.mark.parametrize("path", [path for path in NODE if path.startswith(PURE)])
+def test_between_snapshot_and_result_there_is_no_clock_and_no_file(path: str) -> None:
+    assert not {name.split(".")[0] for name in imports(path)} & IMPURE_MODULES
+    calls = {node.func.id for node in ast.walk(tree(path)) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    assert not calls & {"open", "exec", "eval", "input", "print"}
+
+
+@pytest.mark.parametrize("path", NODE)
+def test_node_code_is_python_3_8(path: str) -> None:
+    ast.parse((PLUGINS / path).read_text(encoding="utf-8"), filename=path, feature_version=(3, 8))
+
+
+def test_packages_of_module_utils_are_empty() -> None:
+    assert [path for path in WRITTEN if path.startswith("module_utils/") and path.endswith("__init__.py")] == []
+
+
+def test_fail_json_stands_in_one_file() -> None:
+    calls = [path for path in SOURCES if any(isinstance(node, ast.Attribute) and node.attr == "fail_json" for node in ast.walk(tree(path)))]
+    assert calls == ["module_utils/_module.py"]
+
+
+@pytest.mark.parametrize("path", WRITTEN)
+def test_plugins_do_not_assert(path: str) -> None:
+    assert [node.lineno for node in ast.walk(tree(path)) if isinstance(node, ast.Assert)] == []
+
+
+@pytest.mark.parametrize("path", WRITTEN)
+def test_header(path: str) -> None:
+    head = (PLUGINS / path).read_text(encoding="utf-8").splitlines()[:8]
+    license_id = "BSD-2-Clause" if path.startswith("module_utils/") else "GPL-3.0-or-later"
+    assert f"# SPDX-License-Identifier: {license_id}" in head
+    assert "# Copyright (c) 2026, memqos.fleet contributors" in head
+    if path.split("/")[-1].startswith("_"):
+        assert "# This file is private to the collection: its names can change at any release." in head
+
+
+def test_functions_are_short() -> None:
+    lengths = sorted(
+        ((node.end_lineno or node.lineno) - node.lineno + 1, f"{path}: {node.name}")
+        for path in WRITTEN
+        for node in ast.walk(tree(path))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    )
+    assert lengths[len(lengths) * 99 // 100][0] <= 50, lengths[-10:]
+
+
+def test_nothing_names_a_package_index_or_another_directory() -> None:
+    listing = subprocess.run(["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+    found = []
+    for name in listing.split(b"\0"):
+        path = ROOT / os.fsdecode(name)
+        if name and path.is_file():
+            content = path.read_bytes()
+            found += [f"{path.relative_to(ROOT)}: {text}" for text in FORBIDDEN_TEXTS if text.encode() in content]
+    assert found == []
