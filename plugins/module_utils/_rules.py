@@ -1,0 +1,480 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+# This file is private to the collection: its names can change at any release.
+
+"""Evaluates compiled rules: JSON trees become closures once, then judge one subject after another in three-valued logic."""
+
+from __future__ import annotations
+
+import operator
+import typing as t
+
+MAX_NODES = 500
+MAX_DEPTH = 32
+MAX_KEYS = 8
+# Beyond every size a node can have (2**80 bytes); keeps hostile numbers from growing without end.
+MAX_NUMBER = 2**80
+INFINITY = float("inf")
+
+# What a rule reads: namespace -> nested mappings; None is infinity, a missing key is unknown.
+Env = t.Mapping[str, t.Any]
+Scalar = t.Union[int, float, str, bool, None]
+# At run time an int, float, str, bool, list or Unknown.
+Value = t.Any
+Evaluator = t.Callable[[Env, "Counters"], Value]
+_NUMBERS = frozenset((int, float))
+
+
+class RuleFormatError(ValueError):
+    """A compiled rule that this evaluator cannot read; the message names the rule."""
+
+
+class Unknown:
+    """The third truth value, and what made it so."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+class Reading(t.NamedTuple):
+    """A counter's growth: C(value) (a number or Unknown) over C(seconds); C(kind) is since_last_run, since_boot or window."""
+
+    value: Value
+    kind: str
+    seconds: t.Optional[float]
+    reset: bool = False
+
+
+class Outcome(t.NamedTuple):
+    """The verdict on one subject: C(status) is pass, fail, unknown or not_applicable.
+
+    C(observed) (fail and unknown only) holds what is known of the rule's C(observe); None is infinity. C(window) is C({kind, seconds}) of the widest
+    counter the rule rests on. Outcomes without a finding are shared: do not change them.
+    """
+
+    status: str
+    observed: t.Dict[str, Scalar]
+    reason: str
+    window: t.Optional[t.Dict[str, t.Union[str, float, None]]]
+
+
+class Prepared(t.NamedTuple):
+    """One rule, ready to judge. C(counters) are the C((operation, keys)) its verdict rests on."""
+
+    id: str
+    each: str
+    applies: t.Optional[Evaluator]
+    when: Evaluator
+    observe: t.Tuple[t.Tuple[str, Evaluator], ...]
+    counters: t.Tuple[t.Tuple[str, t.Tuple[str, ...]], ...]
+
+
+PASS = Outcome("pass", {}, "", None)
+NOT_APPLICABLE = Outcome("not_applicable", {}, "", None)
+_DIVISION = Unknown("division by zero")
+_TOO_LARGE = Unknown("a result beyond any real size")
+_NO_WINDOW = Unknown("no measuring window, so no rate")
+
+
+class Counters:
+    """Earlier and later readings, nested like the environment; both may be None, and both may change between subjects.
+
+    C(previous) was read C(elapsed) seconds ago (same boot, same cgroup inode: the caller's check); C(window) is the second reading, C(window_seconds)
+    after the environment's.
+    """
+
+    __slots__ = ("elapsed", "previous", "uptime", "window", "window_seconds")
+
+    def __init__(
+        self,
+        *,
+        uptime: t.Optional[float],
+        previous: t.Optional[Env] = None,
+        elapsed: t.Optional[float] = None,
+        window: t.Optional[Env] = None,
+        window_seconds: t.Optional[float] = None,
+    ) -> None:
+        self.uptime = uptime
+        self.previous = previous
+        self.elapsed = elapsed
+        self.window = window
+        self.window_seconds = window_seconds
+
+    def delta(self, keys: t.Sequence[str], env: Env) -> Reading:
+        """Growth since the previous run, else the value since boot."""
+        now = _look_up(env, keys)
+        before: Value = None if self.previous is None else _look_up(self.previous, keys)
+        if now.__class__ not in _NUMBERS:
+            return Reading(_not_a_number(now, keys), "since_boot", self.uptime)
+        if before.__class__ not in _NUMBERS:
+            return Reading(now, "since_boot", self.uptime)
+        return _growth(before, now, "since_last_run", self.elapsed)
+
+    def rate(self, keys: t.Sequence[str], env: Env) -> Reading:
+        """Growth per second in the window; Unknown without one."""
+        before = _look_up(env, keys)
+        after: Value = None if self.window is None else _look_up(self.window, keys)
+        if before.__class__ not in _NUMBERS:
+            return Reading(_not_a_number(before, keys), "window", self.window_seconds)
+        if after.__class__ not in _NUMBERS or not self.window_seconds:
+            return Reading(_NO_WINDOW, "window", self.window_seconds)
+        growth = _growth(before, after, "window", self.window_seconds)
+        return growth._replace(value=growth.value / self.window_seconds)
+
+
+def prepare(compiled: object) -> t.List[Prepared]:
+    """Compiled rules (JSON: C([{id, each, applies, when, observe}])) → ready rules. Bounds are checked again. Raises RuleFormatError."""
+    if not isinstance(compiled, list):
+        raise RuleFormatError("compiled rules are not a list")
+    return [_prepare_rule(rule) for rule in compiled]
+
+
+def evaluate(rule: Prepared, env: Env, counters: Counters) -> Outcome:
+    """Judge one subject. Never raises on content: what is not there, or is of the wrong type, is unknown."""
+    if rule.applies is not None:
+        applies = rule.applies(env, counters)
+        if applies is False:
+            return NOT_APPLICABLE
+        if applies is not True:
+            return _finding(rule, applies, env, counters)
+    verdict = rule.when(env, counters)
+    return PASS if verdict is False else _finding(rule, verdict, env, counters)
+
+
+def counter_names(rules: t.Iterable[Prepared]) -> t.List[str]:
+    """The counters that the next run will compare with: dotted names, sorted."""
+    return sorted({".".join(keys) for rule in rules for op, keys in rule.counters if op == "delta"})
+
+
+def _finding(rule: Prepared, verdict: Value, env: Env, counters: Counters) -> Outcome:
+    """A fail, or an unknown with its reason; observed values and windows are worked out only here, because passes are the many."""
+    observed: t.Dict[str, Scalar] = {}
+    for label, read in rule.observe:
+        value = read(env, counters)
+        if isinstance(value, (int, float, str)):
+            observed[label] = None if value in (INFINITY, -INFINITY) else value
+    readings = [(keys, counters.delta(keys, env) if op == "delta" else counters.rate(keys, env)) for op, keys in rule.counters]
+    known = [reading for _keys, reading in readings if not isinstance(reading.value, Unknown)]
+    widest = max(known, key=lambda reading: reading.seconds or 0) if known else None
+    window: t.Optional[t.Dict[str, t.Union[str, float, None]]] = None if widest is None else {"kind": widest.kind, "seconds": widest.seconds}
+    if verdict is not True:
+        return Outcome("unknown", observed, _as_unknown(verdict).reason, window)
+    resets = ", ".join(_label(keys) for keys, reading in readings if reading.reset)
+    return Outcome("fail", observed, f"{resets} was reset: counted from zero" if resets else "", window)
+
+
+# Reading the environment
+
+
+def _label(keys: t.Sequence[str]) -> str:
+    return f"knob('{keys[1]}')" if keys[0] == "knob" else ".".join(keys)
+
+
+def _missing(keys: t.Sequence[str]) -> Unknown:
+    return Unknown(f"{_label(keys)} is not known on this node")
+
+
+def _look_up(env: Env, keys: t.Sequence[str]) -> Value:
+    """The value; None when a key is missing, or when it is infinity: neither is a number to count with."""
+    value: t.Any = env
+    try:
+        for key in keys:
+            value = value[key]
+    except (KeyError, TypeError):
+        return None
+    return value
+
+
+def _not_a_number(value: Value, keys: t.Sequence[str]) -> Unknown:
+    return _missing(keys) if value is None else Unknown(f"{_label(keys)} is not a number")
+
+
+def _growth(before: Value, after: Value, kind: str, seconds: t.Optional[float]) -> Reading:
+    # Backwards means written by somebody (v1 failcnt) or a new owner of the name: what counts is what came since.
+    return Reading(after, kind, seconds, True) if after < before else Reading(after - before, kind, seconds)
+
+
+def _name(keys: t.Tuple[str, ...]) -> Evaluator:
+    missing = _missing(keys)
+    if len(keys) == 2:
+        return _short_name(keys[0], keys[1], missing)
+
+    def read(env: Env, _counters: Counters) -> Value:
+        value: t.Any = env
+        try:
+            for key in keys:
+                value = value[key]
+        except (KeyError, TypeError):
+            return missing
+        return INFINITY if value is None else value
+
+    return read
+
+
+def _short_name(first: str, second: str, missing: Unknown) -> Evaluator:
+    def read(env: Env, _counters: Counters) -> Value:
+        try:
+            value = env[first][second]
+        except (KeyError, TypeError):
+            return missing
+        return INFINITY if value is None else value
+
+    return read
+
+
+def _has(keys: t.Tuple[str, ...]) -> Evaluator:
+    read = _name(keys)
+    return lambda env, counters: read(env, counters).__class__ is not Unknown
+
+
+def _delta(keys: t.Tuple[str, ...]) -> Evaluator:
+    return lambda env, counters: counters.delta(keys, env).value
+
+
+def _rate(keys: t.Tuple[str, ...]) -> Evaluator:
+    return lambda env, counters: counters.rate(keys, env).value
+
+
+# Operators: each takes the evaluators of its arguments
+
+
+def _as_unknown(value: Value) -> Unknown:
+    return value if isinstance(value, Unknown) else Unknown(f"{value!r:.40} is of the wrong type")
+
+
+def _mismatch(left: Value, right: Value) -> Unknown:
+    if isinstance(left, Unknown) or isinstance(right, Unknown):
+        return left if isinstance(left, Unknown) else right
+    return _as_unknown(right if left.__class__ in _NUMBERS else left)
+
+
+def _and(*parts: Evaluator) -> Evaluator:
+    def decide(env: Env, counters: Counters) -> Value:
+        verdict: Value = True
+        for part in parts:
+            value = part(env, counters)
+            if value is False:
+                return False
+            if value is not True and verdict is True:
+                verdict = _as_unknown(value)
+        return verdict
+
+    return decide
+
+
+def _or(*parts: Evaluator) -> Evaluator:
+    def decide(env: Env, counters: Counters) -> Value:
+        verdict: Value = False
+        for part in parts:
+            value = part(env, counters)
+            if value is True:
+                return True
+            if value is not False and verdict is False:
+                verdict = _as_unknown(value)
+        return verdict
+
+    return decide
+
+
+def _not(part: Evaluator) -> Evaluator:
+    def decide(env: Env, counters: Counters) -> Value:
+        value = part(env, counters)
+        if value is True or value is False:
+            return not value
+        return _as_unknown(value)
+
+    return decide
+
+
+def _order(compare: t.Callable[[t.Any, t.Any], bool]) -> t.Callable[..., Evaluator]:
+    def build(left: Evaluator, right: Evaluator) -> Evaluator:
+        def decide(env: Env, counters: Counters) -> Value:
+            a, b = left(env, counters), right(env, counters)
+            if a.__class__ in _NUMBERS and b.__class__ in _NUMBERS:
+                return compare(a, b)
+            return _mismatch(a, b)
+
+        return decide
+
+    return build
+
+
+def _equal(wanted: bool) -> t.Callable[..., Evaluator]:
+    def build(left: Evaluator, right: Evaluator) -> Evaluator:
+        def decide(env: Env, counters: Counters) -> Value:
+            a, b = left(env, counters), right(env, counters)
+            kind = a.__class__
+            if (kind is b.__class__ and kind is not Unknown) or (kind in _NUMBERS and b.__class__ in _NUMBERS):
+                return (a == b) is wanted
+            return _mismatch(a, b)
+
+        return decide
+
+    return build
+
+
+def _in(item: Evaluator, items: Evaluator) -> Evaluator:
+    def decide(env: Env, counters: Counters) -> Value:
+        value, known = item(env, counters), items(env, counters)
+        if isinstance(value, (int, float, str)) and isinstance(known, (list, tuple)):
+            return value in known
+        return _as_unknown(known) if isinstance(value, (int, float, str)) else _as_unknown(value)
+
+    return decide
+
+
+def _arithmetic(compute: t.Callable[[t.Any, t.Any], t.Any]) -> t.Callable[..., Evaluator]:
+    def step(a: Value, b: Value) -> Value:
+        if a.__class__ not in _NUMBERS or b.__class__ not in _NUMBERS:
+            return _mismatch(a, b)
+        try:
+            value = compute(a, b)
+        except ZeroDivisionError:
+            return _DIVISION
+        except OverflowError:
+            return _TOO_LARGE
+        # NaN (infinity - infinity) is equal to nothing and falls through as well.
+        return value if -MAX_NUMBER <= value <= MAX_NUMBER or value in (INFINITY, -INFINITY) else _TOO_LARGE
+
+    def build(*parts: Evaluator) -> Evaluator:
+        first, rest = parts[0], parts[1:]
+
+        def result(env: Env, counters: Counters) -> Value:
+            value = first(env, counters)
+            for part in rest:
+                value = step(value, part(env, counters))
+            return value
+
+        return result
+
+    return build
+
+
+def _matches(text: Evaluator, pattern: Evaluator) -> Evaluator:
+    def decide(env: Env, counters: Counters) -> Value:
+        value, glob = text(env, counters), pattern(env, counters)
+        if isinstance(value, str) and isinstance(glob, str):
+            return _glob(value, glob)
+        return _as_unknown(glob) if isinstance(value, str) else _as_unknown(value)
+
+    return decide
+
+
+def _glob(text: str, pattern: str) -> bool:
+    """Only C(*) is special; linear, so no pattern is slow."""
+    head, star, rest = pattern.partition("*")
+    if not star:
+        return text == pattern
+    middle, _star, tail = rest.rpartition("*")
+    if not (text.startswith(head) and text.endswith(tail) and len(text) >= len(head) + len(tail)):
+        return False
+    at, end = len(head), len(text) - len(tail)
+    for part in middle.split("*"):
+        at = text.find(part, at, end)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+# From JSON to closures: operation -> (fewest, most arguments, builder)
+
+_READS: t.Dict[str, t.Callable[[t.Tuple[str, ...]], Evaluator]] = {"name": _name, "has": _has, "delta": _delta, "rate": _rate}
+_OPERATIONS: t.Dict[str, t.Tuple[int, int, t.Callable[..., Evaluator]]] = {
+    "and": (2, MAX_NODES, _and),
+    "or": (2, MAX_NODES, _or),
+    "not": (1, 1, _not),
+    "==": (2, 2, _equal(True)),
+    "!=": (2, 2, _equal(False)),
+    "<": (2, 2, _order(operator.lt)),
+    "<=": (2, 2, _order(operator.le)),
+    ">": (2, 2, _order(operator.gt)),
+    ">=": (2, 2, _order(operator.ge)),
+    "+": (2, MAX_NODES, _arithmetic(operator.add)),
+    "-": (2, 2, _arithmetic(operator.sub)),
+    "*": (2, MAX_NODES, _arithmetic(operator.mul)),
+    "/": (2, 2, _arithmetic(operator.truediv)),
+    "min": (2, MAX_NODES, _arithmetic(min)),
+    "max": (2, MAX_NODES, _arithmetic(max)),
+    "abs": (1, 1, lambda part: _arithmetic(lambda value, _zero: abs(value))(part, _literal(0))),
+    "matches": (2, 2, _matches),
+}
+
+
+def _literal(value: Value) -> Evaluator:
+    return lambda _env, _counters: value
+
+
+class _Builder:
+    """Builds the trees of one rule within one budget of nodes."""
+
+    def __init__(self) -> None:
+        self.nodes = 0
+        self.counters: t.Dict[t.Tuple[str, t.Tuple[str, ...]], None] = {}
+
+    def build(self, tree: object, depth: int = 1) -> Evaluator:
+        self.nodes += 1
+        if self.nodes > MAX_NODES or depth > MAX_DEPTH:
+            raise RuleFormatError(f"more than {MAX_NODES} nodes or {MAX_DEPTH} levels")
+        if not isinstance(tree, list):
+            return self._constant(tree)
+        op = tree[0] if tree else None
+        if not isinstance(op, str):
+            raise RuleFormatError("an operation without a name")
+        if op in _READS:
+            return self._read(op, tree[1:])
+        if op == "in":
+            return self._membership(tree[1:], depth)
+        fewest, most, builder = _OPERATIONS.get(op, (1, 0, _and))
+        if not fewest <= len(tree) - 1 <= most:
+            raise RuleFormatError(f"operation {op!r:.40} with {len(tree) - 1} arguments")
+        return builder(*[self.build(part, depth + 1) for part in tree[1:]])
+
+    def _constant(self, value: object) -> Evaluator:
+        if value is None:
+            return _literal(INFINITY)
+        if isinstance(value, (int, float)) and not -MAX_NUMBER <= value <= MAX_NUMBER:
+            raise RuleFormatError("a number out of range")
+        if not isinstance(value, (int, float, str)):
+            raise RuleFormatError(f"a {type(value).__name__} in an expression")
+        return _literal(value)
+
+    def _read(self, op: str, keys: t.List[object]) -> Evaluator:
+        names = tuple(key for key in keys if isinstance(key, str))
+        if not 2 <= len(names) <= MAX_KEYS or len(names) != len(keys):
+            raise RuleFormatError(f"{op} of something that is no name")
+        if op in ("delta", "rate"):
+            self.counters[op, names] = None
+        return _READS[op](names)
+
+    def _membership(self, parts: t.List[object], depth: int) -> Evaluator:
+        if len(parts) != 2 or not isinstance(parts[1], list) or not parts[1]:
+            raise RuleFormatError("'in' needs a value and a list")
+        known = parts[1]
+        if known[0] != "list":
+            return _in(self.build(parts[0], depth + 1), self.build(known, depth + 1))
+        self.nodes += len(known)
+        if not all(isinstance(item, (int, float, str)) for item in known):
+            raise RuleFormatError("'in' over a list that holds more than numbers and text")
+        return _in(self.build(parts[0], depth + 1), _literal(known[1:]))
+
+
+def _prepare_rule(rule: object) -> Prepared:
+    if not (isinstance(rule, dict) and isinstance(rule.get("id"), str) and isinstance(rule.get("each"), str) and "when" in rule):
+        raise RuleFormatError("a compiled rule without id, each or when")
+    observe = rule.get("observe", {})
+    if not isinstance(observe, dict):
+        raise RuleFormatError(f"rule {rule['id']}: observe is not a mapping")
+    try:
+        verdict = _Builder()
+        applies = verdict.build(rule["applies"]) if "applies" in rule else None
+        verdict.nodes = 0
+        when = verdict.build(rule["when"])
+        observed = tuple((str(label), _Builder().build(tree)) for label, tree in observe.items())
+    except RuleFormatError as exc:
+        raise RuleFormatError(f"rule {rule['id']}: {exc}") from exc
+    return Prepared(rule["id"], rule["each"], applies, when, observed, tuple(verdict.counters))

@@ -1,0 +1,102 @@
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every built-in rule fires, passes and is unknown in its fixture beside this file; RULE.yml maps a case to an environment.
+
+A case is named for what it proves: fires…, passes…, unknown…, not_applicable…. Its keys: env, previous, window, window_seconds, observed.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.memqos.fleet.plugins.module_utils import _rules
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler
+
+HERE = Path(__file__).parent
+RULES = HERE.parents[2] / "roles" / "audit" / "vars" / "rules"
+REQUIRED = ("fires", "passes", "unknown")
+STATUS = {"fires": "fail", "passes": "pass", "unknown": "unknown", "not": "not_applicable"}
+# Unit properties and boot options that a cure may name; everything else is a knob of the registry.
+PROPERTIES = {"MemoryMax", "MemoryHigh", "MemoryLow", "MemoryMin", "psi"}
+
+RULESET = _rule_compiler.load_rules([str(RULES)], thresholds={}, drop=[])
+PREPARED = {rule.id: rule for rule in _rules.prepare(json.loads(json.dumps(RULESET.compiled)))}
+
+
+def fixture(rule: str) -> dict[str, t.Any]:
+    path = HERE / f"{rule}.yml"
+    return t.cast("dict[str, t.Any]", yaml.safe_load(path.read_text())) if path.exists() else {}
+
+
+CASES = [(rule, name) for rule in PREPARED for name in fixture(rule)]
+
+
+def judge(rule: _rules.Prepared, case: t.Mapping[str, t.Any]) -> _rules.Outcome:
+    counters = _rules.Counters(
+        uptime=86400.0, previous=case.get("previous"), elapsed=3600.0, window=case.get("window"), window_seconds=case.get("window_seconds")
+    )
+    return _rules.evaluate(rule, case["env"], counters)
+
+
+@pytest.mark.parametrize("rule", list(PREPARED))
+def test_has_all_three_fixtures(rule: str) -> None:
+    missing = [name for name in REQUIRED if name not in fixture(rule)]
+    assert not missing, f"tests/unit/rules/{rule}.yml lacks {', '.join(missing)}"
+
+
+def test_no_fixture_without_rule() -> None:
+    assert {path.stem for path in HERE.glob("*.yml")} == set(PREPARED)
+
+
+@pytest.mark.parametrize(("rule", "name"), CASES)
+def test_case(rule: str, name: str) -> None:
+    case = fixture(rule)[name]
+    outcome = judge(PREPARED[rule], case)
+    assert outcome.status == STATUS[name.split("_")[0]], outcome
+    if "observed" in case:
+        assert outcome.observed == case["observed"]
+    if outcome.status == "unknown":
+        assert outcome.reason
+
+
+@pytest.mark.parametrize("rule", list(PREPARED))
+def test_firing_case_proves_every_observation(rule: str) -> None:
+    """An observation that is misspelled in an open namespace would be missing in silence."""
+    case = fixture(rule)["fires"]
+    assert "observed" in case
+    compiled = next(compiled for compiled in RULESET.compiled if compiled["id"] == rule)
+    # dying bytes are not known on every hierarchy; N40's first case is one of those.
+    assert set(compiled["observe"]) - set(case["observed"]) <= {"bytes"}
+
+
+@pytest.mark.parametrize("rule", list(PREPARED))
+def test_an_empty_node_has_no_finding(rule: str) -> None:
+    """What rests on numbers that are not there is unknown, never a fail or a pass."""
+    assert judge(PREPARED[rule], {"env": {}}).status in ("unknown", "not_applicable")
+
+
+@pytest.mark.parametrize("rule", list(RULESET.metadata))
+def test_tells_what_to_do(rule: str) -> None:
+    metadata = RULESET.metadata[rule]
+    for key in ("title", "why", "expected", "cure", "references"):
+        assert metadata[key], key
+    assert {"text", "command"} <= set(metadata["cure"])
+    assert 100 < len(metadata["why"]) < 600
+    setting = metadata["cure"].get("setting")
+    if setting is not None and setting not in PROPERTIES:
+        assert _registry.find(setting)
+        assert "value" in metadata["cure"]
+
+
+def test_thresholds_can_be_tuned() -> None:
+    """Ids and names of thresholds are an interface: users write them in memqos_thresholds."""
+    case = fixture("N03")["fires"]
+    ruleset = _rule_compiler.load_rules([str(RULES)], thresholds={"N03": {"allocstall_per_second": 50}}, drop=[])
+    (rule,) = (rule for rule in _rules.prepare(ruleset.compiled) if rule.id == "N03")
+    assert judge(rule, case).status == "pass"
