@@ -60,8 +60,10 @@ class ActionModule(ActionBase):
 
 def _previous_counters(directory: str, host: str) -> dict[str, t.Any]:
     """What the last result of this host says of its counters; nothing if there is none or it is damaged."""
-    previous = _results.read_result(directory, host)
-    counters = previous.get("counters") if previous else None
+    try:
+        counters = _results.read_result(directory, host).get("counters")
+    except _results.ResultError:
+        return {}
     return counters if isinstance(counters, dict) else {}
 
 

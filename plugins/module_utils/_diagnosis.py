@@ -55,7 +55,7 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
     totals = _breakdown.breakdown(
         node["meminfo"],
         vmstat=node["vmstat"],
-        pcp_pages=sum(zone["pcp"] for zone in node["zones"]) if node["zones"] else None,
+        pcp_pages=_pcp_pages(node),
         page_size=facts["page_size"],
         vmap_stack=facts.get("vmap_stack"),
         zswap_in_zsmalloc=facts.get("zswap_zpool") in (None, "zsmalloc"),
@@ -85,6 +85,11 @@ def account(node: Node) -> None:
     """Adds to the snapshot's cgroups what follows from their numbers: sets, effective protection, dying bytes, growth in the window."""
     _breakdown.account_cgroups(node["cgroups"], recursive_protection=bool(node["facts"].get("memory_recursiveprot")))
     _add_window(node)
+
+
+def _pcp_pages(node: Node) -> int | None:
+    known = [zone["pcp"] for zone in node["zones"] if "pcp" in zone]
+    return sum(known) if known else None
 
 
 def zone_rows(node: Node) -> list[dict[str, t.Any]]:
@@ -374,7 +379,7 @@ def _add_memcg(derived: Env, node: Node) -> None:
     if not cgroups:
         return
     derived["live_memcgs"] = len(cgroups)
-    derived["dying_memcgs"] = node["facts"].get("dying_memcgs")
+    derived["dying_memcgs"] = cgroups[0].get("dying")
     known = [cgroup["dying_bytes"] for cgroup in cgroups if "dying_bytes" in cgroup]
     derived["dying_bytes"] = sum(known) if known else None
     containers = [cgroup for cgroup in cgroups if cgroup.get("kind") == "container"]

@@ -87,7 +87,7 @@ def read(
     started = monotonic()
     node = _memory(reader)
     if "knobs" in sections:
-        node["knobs"], unknown = _knob_values.read_knobs(tree)
+        node["knobs"], unknown = _knob_values.read_knob_values(tree)
         reader.unknown.update(unknown)
     hierarchy = _hierarchy(reader, node)
     if "cgroups" in sections and hierarchy is not None:
@@ -95,8 +95,9 @@ def read(
         reader.unknown.update(unknown)
     if "details" in sections:
         _details(reader, node)
-    if "workloads" in sections:
+    if "workloads" in sections and hierarchy is not None:
         _workloads.identify(node["cgroups"], _workloads.read_pod_names(tree))
+        _workloads.read_requests(tree, hierarchy, node["cgroups"], capacity=node["meminfo"].get("MemTotal", 0))
     if "oom" in sections:
         _oom_section(reader, node)
     if window_seconds and tree.live:
@@ -166,7 +167,7 @@ def _hierarchy(reader: _Reader, node: Node) -> _cgroupfs.Hierarchy | None:
     if hierarchy.kind == "none":
         reader.unknown["cgroups"] = hierarchy.reason
         return None
-    node["facts"]["memory_recursiveprot"] = hierarchy.recursive_protection
+    node["facts"]["memory_recursiveprot"] = hierarchy.recursiveprot
     return hierarchy
 
 
@@ -182,28 +183,16 @@ def _details(reader: _Reader, node: Node) -> None:
     tcp_mem = take("tcp_mem", lambda: _procfs.read_protocol_memory(tree, "tcp"), None)
     if tcp_mem is not None:
         node["tcp_mem"] = tcp_mem
-    dying = _dying_memcgs(reader, node)
-    if dying is not None:
-        node["facts"]["dying_memcgs"] = dying
-
-
-def _dying_memcgs(reader: _Reader, node: Node) -> int | None:
-    """v2: the root's cgroup.stat. v1: /proc/cgroups counts the dying, too; with what lives taken off they remain (only while memory is a v1 hierarchy)."""
-    cgroups = node["cgroups"]
-    if not cgroups:
-        return None
-    if node["facts"]["hierarchy"] == "v2":
-        return cgroups[0].get("dying")
-    counted = reader.take("dying_memcgs", lambda: _procfs.read_cgroups(reader.tree), {}).get("memory", {}).get("num_cgroups")
-    return max(0, counted - len(cgroups)) if counted is not None else None
 
 
 def _oom_section(reader: _Reader, node: Node) -> None:
     tree, take = reader.tree, reader.take
+    node["oom"] = {"reports": [], "groups": [], "next_victims": []}
     processes = take("processes", lambda: _procfs.read_processes(tree, page_size=node["facts"]["page_size"]), None)
-    reports = take("oom", lambda: _kmsg.read_oom_reports(tree), [])
+    history = take("oom", lambda: _kmsg.read_oom_history(tree), None)
     names = {cgroup["path"]: cgroup.get("name", "") for cgroup in node["cgroups"]}
-    node["oom"] = {"reports": reports, "groups": _oom.group_reports(reports, names)}
+    if history is not None:
+        node["oom"].update(history, groups=_oom.group_reports(history["reports"], names))
     if processes is not None:
         node["commands"] = processes["comms"]
         node["oom"]["next_victims"] = _oom.next_victims(processes["top"], names)
