@@ -1,0 +1,78 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+# This file is private to the collection: its names can change at any release.
+
+"""The present values of the host knobs."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _host, _values
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _files
+
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
+
+
+def read_knob_values(tree: _files.Tree) -> tuple[dict[str, _values.Value], dict[str, str]]:
+    """({name: value}, {name: reason}) of every host knob this node has, values in the registry's normal form.
+
+    A knob whose file is not there is in neither: most rows are of another kernel. Nor is one that can only be written.
+    """
+    values: dict[str, _values.Value] = {}
+    reasons: dict[str, str] = {}
+    listings: dict[str, list[str]] = {}
+    for row in _host.ROWS:
+        if row.access == "wo":
+            continue
+        for knob in instances(row, tree, listings):
+            try:
+                values[knob.name] = read_knob(knob, tree)
+            except _files.Unreadable as exc:
+                if exc.kind != "absent":
+                    reasons[knob.name] = exc.reason
+    return values, reasons
+
+
+def read_knob(knob: Knob, tree: _files.Tree) -> _values.Value:
+    """The value of a filled row. Raises Unreadable; kind malformed where the file says nothing that this knob can be."""
+    data = tree.read(knob.path)
+    if not data.endswith(b"\n"):
+        raise _files.Unreadable(knob.path, "malformed", "empty or cut short")
+    try:
+        return _values.normalize(knob, _files.display(data))
+    except _values.KnobValueError as exc:
+        raise _files.Unreadable(knob.path, "malformed", str(exc)[:200]) from exc
+
+
+def instances(row: Knob, tree: _files.Tree, listings: dict[str, list[str]] | None = None) -> list[Knob]:
+    """The filled rows of a pattern on this node (every page size, zram device, NUMA node); a row without placeholders is its own.
+
+    C(listings) keeps directories that were listed, for a caller with many rows.
+    """
+    known = {} if listings is None else listings
+    found: list[tuple[str, dict[str, str]]] = [("", {})]
+    for part in row.path.split("/")[1:]:
+        if "{" not in part:
+            found = [(f"{path}/{part}", places) for path, places in found]
+            continue
+        found = [
+            (f"{path}/{name}", {**places, **more})
+            for path, places in found
+            for name in _names(path, tree, known)
+            for more in [_values.placeholders(part, name)]
+            if more is not None
+        ]
+    return [row.at(places) for path, places in found] if "{" in row.path else [row]
+
+
+def _names(path: str, tree: _files.Tree, known: dict[str, list[str]]) -> list[str]:
+    if path not in known:
+        try:
+            known[path] = tree.names(path)
+        except _files.Unreadable:
+            known[path] = []
+    return known[path]
