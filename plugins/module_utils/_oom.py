@@ -181,6 +181,8 @@ def _whose(report: OomReport) -> str:
         return f"the memory nodes {report.get('mems_allowed', '')} of its cpuset ran out"
     if report["kind"] == "mempolicy":
         return f"the memory nodes {report.get('nodemask', '')} of its memory policy ran out"
+    if report["kind"] == "unknown":
+        return "memory ran out"
     if report.get("order") == -1:
         return "an operator asked for it (sysrq-f)"
     return "the node ran out of memory"

@@ -71,7 +71,7 @@ class Record(t.NamedTuple):
 
 
 if t.TYPE_CHECKING:
-    Kind = t.Literal["node", "cgroup_limit", "cpuset", "mempolicy"]
+    Kind = t.Literal["node", "cgroup_limit", "cpuset", "mempolicy", "unknown"]
 
     class Victim(t.TypedDict, total=False):
         """Bytes. C(comm) may hold any character, line feeds too."""
@@ -90,7 +90,7 @@ if t.TYPE_CHECKING:
         """One call of the OOM killer. Bytes, except C(pages). A limit of None is none.
 
         C(victims): the chosen process first; more only with memory.oom.group, whose cgroup is C(oom_group). Empty with C(no_victim).
-        C(order) -1 is sysrq-f. C(complete): the report was there in full, and not only its last line.
+        C(order) -1 is sysrq-f. C(kind) is unknown where the line that says it is lost. C(complete): the report was there in full, and not only its last line.
         C(memcg_stat): anon file shmem kernel slab sock pagetables swap file_dirty unevictable of C(oom_memcg), as far as printed.
         """
 
@@ -199,6 +199,8 @@ class _Draft:
     def __init__(self, time_us: int) -> None:
         self.report: OomReport = {"time_monotonic_us": time_us, "victims": []}
         self.stat: dict[str, int] = {}
+        self.tasks: int | None = None
+        self.summed = False  # a line behind stat and tasks came: they are whole
         self.scope: Kind | None = None  # as the line of the kill says it
         self.last_us = time_us
         self.section = ""
@@ -210,7 +212,9 @@ class _Draft:
 
     def finish(self) -> OomReport:
         report = self.report
-        for key, names in _MEMCG_STAT.items():
+        if self.tasks is not None and self.summed:
+            report["tasks"] = self.tasks
+        for key, names in _MEMCG_STAT.items() if self.summed or self.tasks is not None else ():
             value = next((self.stat[name] for name in names if name in self.stat), None)
             if value is not None:
                 report.setdefault("memcg_stat", {})[key] = value
@@ -218,7 +222,7 @@ class _Draft:
         if "oom_memcg" in report or "limit" in report:
             report["kind"] = "cgroup_limit"
         else:
-            report["kind"] = t.cast("Kind", _KINDS.get(report.get("constraint", ""), self.scope or "node"))
+            report["kind"] = t.cast("Kind", _KINDS.get(report.get("constraint", ""), self.scope or "unknown"))
         limit_known = report["kind"] != "cgroup_limit" or ("oom_memcg" in report and "limit" in report)
         report["complete"] = "invoked_by" in report and self.killed and limit_known
         return report
@@ -244,6 +248,8 @@ class _Reader:
         if match:
             _invoked(self._begin(record).report, match)
         elif text.startswith(_KILL_LINES):
+            if draft and not text.startswith(b"Task in "):
+                draft.summed = True
             self._kill_line(record, text, draft)
         elif draft and not draft.killed:
             _detail(draft, text)
@@ -393,10 +399,10 @@ def _detail(draft: _Draft, text: bytes) -> None:
         report.setdefault("invoked_by_pid", int(cpu.group(1)))
     elif text.startswith(b"Tasks state"):
         draft.section = "tasks"
-        report["tasks"] = 0
+        draft.tasks = draft.tasks or 0
     elif draft.section == "tasks" or text.startswith(b"[ "):
-        if _TASK.fullmatch(text):
-            report["tasks"] = report.get("tasks", 0) + 1
+        draft.section = "tasks"
+        draft.tasks = (draft.tasks or 0) + (1 if _TASK.fullmatch(text) else 0)
     elif draft.section == "stats":
         _stat_rows(draft, text, text)
     elif draft.section == "pages":
