@@ -29,7 +29,9 @@ def ansible() -> Ansible:
     def run(program: str, *arguments: str, collections: Path, cwd: Path) -> str:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_") and name != "PYTHONPATH"}
         environment = {**inherited, "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_LOCALHOST_WARNING": "False", "ANSIBLE_NOCOLOR": "1"}
-        done = subprocess.run([str(SCRIPTS / program), *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+        done = subprocess.run(
+            [str(SCRIPTS / program), *arguments], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        )
         if done.returncode != 0:
             pytest.fail(f"{program} {' '.join(arguments)}: exit status {done.returncode}\n{done.stdout}")
         return done.stdout

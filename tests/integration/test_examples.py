@@ -17,7 +17,9 @@ HOSTS = ["batch-01.example.net", "batch-02.example.net", "db1.example.net", "db2
 def test_example_fleet(tmp_path: Path, ansible: Ansible, checkout_collections: Path) -> None:
     variables = {"ansible_become": False, "memqos_report_dir": str(tmp_path), "memqos_window": 0}
     inventory = str(ROOT / "examples" / "hosts.yml")
-    ansible("ansible-playbook", "memqos.fleet.audit", "-i", inventory, "-c", "local", "-e", json.dumps(variables), collections=checkout_collections, cwd=tmp_path)
+    ansible(
+        "ansible-playbook", "memqos.fleet.audit", "-i", inventory, "-c", "local", "-e", json.dumps(variables), collections=checkout_collections, cwd=tmp_path
+    )
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert sorted(report["hosts"]) == HOSTS
     assert report["unreachable"] == []

@@ -48,9 +48,9 @@ def copy_tree() -> None:
     for name in git("ls-files", "-z").split("\0"):
         if name and Path(name) not in wanted:
             (TREE / name).unlink(missing_ok=True)
-    # Tests see a directory that became empty (empty-init, no-unwanted-files), and so must the copy.
-    git("clean", "--quiet", "-d", "--force", "--exclude=/tests/output")
     git("add", "--all")
+    # What is left untracked are directories that became empty.
+    git("clean", "--quiet", "-d", "--force")
 
 
 def git(*arguments: str) -> str:
@@ -81,7 +81,7 @@ def environment() -> dict[str, str]:
     others = [part for part in parts if part not in shims]
     path = [os.path.join(sys.prefix, "bin"), *others, *versions, *shims]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_") and name != "PYTHONPATH"}
-    return {**inherited, "PATH": os.pathsep.join(path)}
+    return {**inherited, "PATH": os.pathsep.join(path), "PIP_QUIET": "1"}
 
 
 def main() -> int:

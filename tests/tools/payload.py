@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 def payload(module: str, arguments: dict[str, t.Any]) -> int:
     """Bytes of the program that is piped to the node's Python, arguments included."""
     found = module_loader.find_plugin_with_context(module)
-    built = module_common.modify_module(
-        module_name=found.resolved_fqcn,
+    built: t.Any = module_common.modify_module(
+        module_name=module,
         module_path=found.plugin_resolved_path,
         module_args=arguments,
         templar=Templar(loader=DataLoader()),

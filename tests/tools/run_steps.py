@@ -6,7 +6,8 @@
 """run_steps.py TARGET…: runs these targets of the Makefile one after the other, to the end whatever fails, and counts.
 
 The last line is `N passed, N failed, N skipped`. It counts test cases, from the JUnit files that a suite leaves in build/junit/TARGET, and Molecule
-scenarios, one each. A suite that leaves no case did not run, and that is one failure. Checks (lint, sanity) have no cases of ours: one failure each when they fail.
+scenarios, one each. A suite that leaves no case did not run, and that is one failure. Checks (lint, sanity) have no cases of ours: each that fails is one
+failure.
 """
 
 from __future__ import annotations
