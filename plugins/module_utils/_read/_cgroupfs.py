@@ -19,6 +19,7 @@ import os
 import re
 import typing as t
 
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _memcg
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _procfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display, whole_lines
 
@@ -155,15 +156,10 @@ _V1_LOCAL = {b"rss": "anon", b"cache": "file", b"shmem": "shmem"}
 _SAMPLE_KEYS = frozenset((
     "anon", "file", "active_file", "inactive_file", "workingset_refault_anon", "workingset_refault_file", "workingset_activate_file",
     "pgscan_direct", "pgsteal_direct", "pgscan_kswapd", "pgsteal_kswapd", "pgmajfault"))  # fmt: skip
-# Files of Anolis, openEuler and TencentOS kernels (on v1 they also have mainline's v2 files). Looked for, never assumed.
-VENDOR_FILES = tuple(
-    b"memory." + name
-    for name in (
-        b"wmark_ratio wmark_scale_factor wmark_high wmark_low wmark_min_adj exstat priority use_priority_oom use_priority_swap pagecache_limit.enable "
-        b"pagecache_limit.size pagecache_limit.sync pre_oom async_fork allow_duptext allow_text_unevictable text_unevictable_percent thp_control "
-        b"thp_reclaim reap_background qos_level high_async_ratio pagecache.reclaim_ratio pagecache.max_ratio pagecache.current"
-    ).split()
-)
+# What vendor kernels show besides the knobs of the registry. On v1 they also have mainline's v2 files.
+_VENDOR_READ_ONLY = ("memory.wmark_high", "memory.wmark_low", "memory.exstat", "memory.pagecache.current")
+# Looked for, never assumed: one kernel version can differ from the next.
+VENDOR_FILES = _VENDOR_READ_ONLY + tuple(row.name for row in _memcg.ROWS if row.vendor != "mainline" and row.access == "rw" and not row.one_shot)
 
 
 # --- parsers -------------------------------------------------------------------------------------------------------------------
@@ -225,7 +221,7 @@ class _StatParser:
 
     def __call__(self, data: bytes) -> list[dict[str, int]]:
         words = data.split()
-        if words[::2] == self._keys and len(words) == 2 * len(self._keys) and data[-1:] == b"\n":
+        if self._views and words[::2] == self._keys and len(words) == 2 * len(self._keys) and data[-1:] == b"\n":
             try:
                 return [dict(zip(names, map(int, pick(words)))) for pick, names in self._views]
             except ValueError:
@@ -471,7 +467,7 @@ class _Walk:
             names.update(os.listdir(below))
             os.close(below)
         self._plan = [file for file in self._known if file.name.decode() in names]
-        self._vendor = [_File(name, name.decode(), parse_vendor) for name in VENDOR_FILES if name.decode() in names]
+        self._vendor = [_File(name.encode(), name, parse_vendor) for name in VENDOR_FILES if name in names]
         if not self._plan:
             return
         if self._plan[0] is not self._known[0]:

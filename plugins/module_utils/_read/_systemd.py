@@ -1,0 +1,195 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+# This file is private to the collection: its names can change at any release.
+
+"""systemd's view: memory properties of units, and the drop-in files that set them."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
+
+# Property → its values that mean "not set", besides none and infinity.
+_PROPERTIES: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("MemoryMin", "MemoryLow", "DefaultMemoryMin", "DefaultMemoryLow", "OOMScoreAdjust", "ManagedOOMMemoryPressureLimit"), ("0",)),
+    **dict.fromkeys(("MemoryHigh", "MemoryMax", "MemorySwapMax", "MemoryZSwapMax", "MemoryLimit"), ()),
+    **dict.fromkeys(("ManagedOOMSwap", "ManagedOOMMemoryPressure"), ("auto",)),
+    "ManagedOOMPreference": ("none",),
+    "OOMPolicy": ("stop", "continue"),  # what services and scopes have anyway
+}
+# Told of a unit that has one of the above.
+_CONTEXT: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("ControlGroup", "Slice", "FragmentPath", "DropInPaths", "EffectiveMemoryMax", "EffectiveMemoryHigh"), ()),
+    "MemoryAccounting": ("yes",),
+    "NeedDaemonReload": ("no",),
+}
+_UNSET = ("", "[not set]", "infinity", "18446744073709551615")
+_SHOW = ("systemctl", "show", "--no-pager", "--property=Id," + ",".join((*_PROPERTIES, *_CONTEXT)), "*.slice", "*.service", "*.scope")
+# What systemd made itself, one file a property, for each container.
+_TRANSIENT = "/run/systemd/transient/"
+_FULL_SCALE = (1 << 32) - 1
+
+# systemd.unit(5), highest first; what generators and transient units bring is left out.
+SEARCH_PATH = ("/etc/systemd/system.control", "/run/systemd/system.control", "/etc/systemd/system", "/run/systemd/system",
+               "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")  # fmt: skip
+_UNIT_TYPES = ("slice", "service", "scope")
+# Not MemoryDenyWriteExecute and MemoryKSM, which many services have.
+_DIRECTIVE = re.compile(
+    r"\s*((?:Default)?(?:Startup)?Memory(?:Min|Low|High|Max|SwapMax|ZSwapMax|ZSwapWriteback|Limit|Accounting|PressureWatch|PressureThresholdSec)"
+    r"|ManagedOOM[A-Za-z]+|OOM[A-Za-z]+)\s*=\s*(.*?)\s*"
+)
+_MAX_DROP_IN = 256 * 1024
+
+
+class DropIn(t.TypedDict):
+    """C(unit): the name of its directory: a unit, C(user-.slice) for all slices that begin so, C(service) for all services, C(app@.service).
+
+    C(lines): {directive: value as written}, of a directive given twice the last.
+    """
+
+    path: str
+    unit: str
+    lines: dict[str, str]
+
+
+def read_version(tree: Tree) -> int:
+    """Raises Unreadable: kind absent without systemd."""
+    version = parse_version(tree.output("systemctl-version", ["systemctl", "--version"]))
+    if version is None:
+        raise Unreadable("systemctl --version", "malformed", "no version in it")
+    return version
+
+
+def parse_version(text: str) -> int | None:
+    """C(systemd 252 (252.39-1~deb12u2)) → 252."""
+    match = re.match(r"systemd ([0-9]{1,5})", text)
+    return int(match.group(1)) if match else None
+
+
+def read_units(tree: Tree) -> dict[str, dict[str, t.Any]]:
+    """{unit: {property: value}} of slices, services and scopes with a memory property of their own, by one systemctl call.
+
+    With C(drop_ins), those with memory lines, in the order in which systemd applies them: the last decides. A drop-in's unit that
+    systemctl does not list has these alone. Raises Unreadable if systemctl does not answer.
+    """
+    units = parse_show(tree.output("systemctl-show", _SHOW))
+    drop_ins = read_drop_ins(tree)
+    used: set[str] = set()
+    for unit, properties in units.items():
+        applied = drop_ins_of(unit, drop_ins)
+        if applied:
+            properties["drop_ins"] = applied
+            used.update(drop_in["unit"] for drop_in in applied)
+    for name in sorted({drop_in["unit"] for drop_in in drop_ins} - used):
+        units.setdefault(name, {})["drop_ins"] = [drop_in for drop_in in drop_ins if drop_in["unit"] == name]
+    return units
+
+
+def parse_show(text: str) -> dict[str, dict[str, t.Any]]:
+    """C(systemctl show) of several units. Only what is set: bytes as int, OOMScoreAdjust as int, ManagedOOMMemoryPressureLimit in %.
+
+    C(DropInPaths) is a list without the files systemd writes for transient units.
+    """
+    units: dict[str, dict[str, t.Any]] = {}
+    for block in re.split(r"\n\s*\n", text):
+        shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        unit = shown.get("Id")
+        own = _set_ones(shown, _PROPERTIES)
+        if unit and own:
+            units[unit] = {**own, **_set_ones(shown, _CONTEXT)}
+    return units
+
+
+def _set_ones(shown: dict[str, str], wanted: dict[str, tuple[str, ...]]) -> dict[str, t.Any]:
+    found = {name: _value(name, shown[name]) for name, unset in wanted.items() if shown.get(name, "") not in (*_UNSET, *unset)}
+    return {name: value for name, value in found.items() if value not in ([], None)}
+
+
+def _value(name: str, text: str) -> t.Any:
+    if name == "DropInPaths":
+        return [path for path in text.split() if not path.startswith(_TRANSIENT)]
+    if name == "NeedDaemonReload":
+        return text == "yes"
+    number = int(text) if re.fullmatch(r"-?[0-9]{1,20}", text) else None
+    if name == "ManagedOOMMemoryPressureLimit":
+        return None if number is None else round(number * 100 / _FULL_SCALE, 2)
+    return text if number is None else number
+
+
+def read_drop_ins(tree: Tree) -> list[DropIn]:
+    """All drop-ins with memory lines of slices, services and scopes, in the order in which systemd applies them.
+
+    That order is the file name's, whatever the directory (conf-files.c); of files with one name for one unit, the first directory of the
+    search path has it alone, and an empty file or a link to /dev/null hides the others. Never raises.
+    """
+    found: dict[tuple[str, str], DropIn] = {}
+    for place in SEARCH_PATH:
+        for directory in _names(tree, place):
+            unit = directory[:-2]
+            if directory.endswith(".d") and unit.rpartition(".")[2] in _UNIT_TYPES:
+                for name in _names(tree, f"{place}/{directory}"):
+                    if name.endswith(".conf") and (unit, name) not in found:
+                        path = f"{place}/{directory}/{name}"
+                        found[unit, name] = {"path": path, "unit": unit, "lines": _read_lines(tree, path)}
+    return [drop_in for key, drop_in in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])) if drop_in["lines"]]
+
+
+def parse_drop_in(data: bytes) -> dict[str, str]:
+    """A unit file's memory directives. A line that ends with a backslash goes on in the next one."""
+    text = display(data).replace("\\\n", " ")
+    matches = (_DIRECTIVE.fullmatch(line) for line in text.split("\n"))
+    return {match.group(1): match.group(2) for match in matches if match}
+
+
+def drop_ins_of(unit: str, drop_ins: t.Sequence[DropIn]) -> list[DropIn]:
+    """Those that apply to one unit, in order: its own, its template's, those of its name cut at each dash, those of its type.
+
+    The same file name in two of these directories: the one whose path comes first in the search path, then the more special one.
+    """
+    ranks = {name: rank for rank, name in enumerate(_drop_in_names(unit))}
+    chosen: dict[str, DropIn] = {}
+    for drop_in in drop_ins:
+        if drop_in["unit"] in ranks:
+            name = drop_in["path"].rpartition("/")[2]
+            held = chosen.get(name)
+            if held is None or _precedence(drop_in, ranks) < _precedence(held, ranks):
+                chosen[name] = drop_in
+    return [chosen[name] for name in sorted(chosen)]
+
+
+def _precedence(drop_in: DropIn, ranks: dict[str, int]) -> tuple[int, int]:
+    return (SEARCH_PATH.index(drop_in["path"].rsplit("/", 2)[0]), ranks[drop_in["unit"]])
+
+
+def _drop_in_names(unit: str) -> list[str]:
+    """C(app@a-b.service) → itself, app@.service; C(a-b.slice) → itself, a-.slice; each then C(service) or C(slice)."""
+    stem, unused, kind = unit.rpartition(".")
+    prefix, at, instance = stem.partition("@")
+    names = [unit]
+    if instance:
+        names.append(f"{prefix}{at}.{kind}")
+    cut = prefix.rstrip("-")
+    while "-" in cut:
+        cut = cut[: cut.rindex("-")]
+        names.append(f"{cut}-.{kind}")
+        if instance:
+            names.append(f"{cut}-{at}.{kind}")
+    return [*names, kind]
+
+
+def _read_lines(tree: Tree, path: str) -> dict[str, str]:
+    try:
+        return parse_drop_in(tree.read(path, limit=_MAX_DROP_IN))
+    except Unreadable:
+        return {}
+
+
+def _names(tree: Tree, path: str) -> list[str]:
+    try:
+        return tree.names(path)
+    except Unreadable:
+        return []

@@ -1,0 +1,414 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+# This file is private to the collection: its names can change at any release.
+
+"""What a cgroup is: slice, service, pod, container; what it is called and what memory it asked for."""
+
+from __future__ import annotations
+
+import json
+import re
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+
+if t.TYPE_CHECKING:
+    Cgroup = _cgroupfs.Cgroup
+
+
+class Container(t.TypedDict, total=False):
+    """What the files of a container runtime say about a container."""
+
+    runtime: str
+    namespace: str
+    pod: str
+    pod_uid: str
+    container: str
+    image: str
+    request: int
+    request_source: str
+
+
+class PodNames(t.NamedTuple):
+    """C(containers): {container id: …}; C(pods): {pod UID: (namespace, name)}."""
+
+    containers: dict[str, Container]
+    pods: dict[str, tuple[str, str]]
+
+
+_ID = "[0-9a-f]{64}"
+_UID = r"[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32}"
+_KUBEPODS = re.compile(r"kubepods|(?:.+-)?kubepods\.slice")
+_QOS = re.compile(r"(burstable|besteffort)|(?:.+-)?kubepods-(burstable|besteffort)\.slice")
+_POD = re.compile(rf"(?:(?:.+-)?kubepods(?:-burstable|-besteffort)?-)?pod({_UID})(?:\.slice)?")
+_CONTAINER = re.compile(rf"(?:(cri-containerd|crio|docker|libpod|pouch|nerdctl)-)?({_ID})(?:\.scope)?")
+_CONMON = re.compile(rf"(crio|libpod)-conmon-({_ID})(?:\.scope)?")
+_LIBPOD_POD = re.compile(rf"(?:.+-)?libpod_pod_({_ID})(?:\.slice)?")
+_LXC = re.compile(r"lxc\.payload\.(.+)", re.DOTALL)
+_LXC_MONITOR = re.compile(r"lxc\.monitor\.(.+)", re.DOTALL)
+_USER = re.compile(r"user-[0-9]{1,10}\.slice")
+_NSPAWN = re.compile(r"systemd-nspawn@(.+)\.service", re.DOTALL)
+_MACHINE = re.compile(r"machine-(.+)\.scope", re.DOTALL)
+_UNIT_ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
+_QOS_CLASS = {"burstable": "Burstable", "besteffort": "BestEffort"}
+_RUNTIME = {"cri-containerd": "containerd", "nerdctl": "containerd", "crio": "cri-o", "libpod": "podman", "docker": "docker", "pouch": "pouch"}
+_UNIT_KINDS = (("slice", ".slice"), ("service", ".service"), ("scope", ".scope"))
+# What a container inherits from its pod, and a nested cgroup from the container around it.
+_OF_POD = ("qos_class", "pod_uid", "namespace", "pod", "runtime")
+_OF_CONTAINER = (*_OF_POD, "container", "container_id", "image")
+_LOG_DIRECTORY = re.compile(r"([^_]+)_([^_]+)_([^_]+)")
+_LOG_FILE = re.compile(rf"([^_]+)_([^_]+)_(.+)-({_ID})\.log")
+# What controllers append to a pod's name: letters of Kubernetes' safe alphabet (ReplicaSet and pod, DaemonSet, Job), or a number (StatefulSet).
+_SUFFIX = re.compile(r"(?:(?:-[b-df-hj-np-tv-xz2456789]{6,10})?-[b-df-hj-np-tv-xz2456789]{5}|-[0-9]{1,8}-[b-df-hj-np-tv-xz2456789]{5}|-[0-9]{1,5})\Z")
+
+_MAX_JSON = 4 * 1024 * 1024
+_MAX_CONTAINERS = 20000
+_DOCKER = "/var/lib/docker/containers"
+_STORAGE = "/var/lib/containers/storage/overlay-containers"
+_HOME_STORAGE = ".local/share/containers/storage/overlay-containers"
+_BUNDLES = ("/run/containerd/io.containerd.runtime.v2.task", "/run/k3s/containerd/io.containerd.runtime.v2.task",
+            "/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task")  # fmt: skip
+# kubelet writes 1000 − 1000 × request ÷ capacity into oom_score_adj, cut to 3…999 (pkg/kubelet/qos/policy.go): the cut values tell nothing.
+_TELLING_ADJ = range(4, 999)
+
+
+# --- what a path says ----------------------------------------------------------------------------------------------------------
+
+
+def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
+    """Adds C(kind), C(name) and, where they are known, C(runtime qos_class pod_uid namespace pod container container_id image request request_source).
+
+    C(name) is for people: namespace/pod/container, a container's or unit's name, or the last part of the path. Requests: a Guaranteed
+    container's is its limit, a BestEffort one's is 0, Docker's is its reservation; for Burstable see C(read_requests).
+    """
+    known = _Known(names)
+    for cgroup in cgroups:
+        cgroup.update(known.of(cgroup["path"]))
+        _add_request(cgroup)
+
+
+def identify_paths(paths: t.Iterable[str], names: PodNames) -> dict[str, Cgroup]:
+    """The same for paths alone, of cgroups that may be gone (the kernel log names them)."""
+    known = _Known(names)
+    return {path: known.of(path) for path in paths}
+
+
+def group_key(cgroup: Cgroup) -> str:
+    """What stays the same when a container is restarted or a pod replaced: image, else workload/container, else the unit or path.
+
+    The name of a pod loses the hashes that a Deployment, DaemonSet or StatefulSet appends.
+    """
+    if cgroup.get("kind") in ("slice", "service", "scope", "user", "lxc"):
+        return cgroup.get("name", "")
+    if "image" in cgroup:
+        return cgroup["image"]
+    if "pod" in cgroup:
+        return "/".join(part for part in (cgroup.get("namespace"), _SUFFIX.sub("", cgroup["pod"]), cgroup.get("container")) if part)
+    if "container" in cgroup:
+        return cgroup["container"]
+    return cgroup.get("pod_uid") or cgroup.get("name") or cgroup.get("path", "")
+
+
+class _Known:
+    """Identities by path. A cgroup's depends on its ancestors', which need not be among the cgroups asked for."""
+
+    def __init__(self, names: PodNames) -> None:
+        self._names = names
+        self._by_path: dict[str, Cgroup] = {"/": {"kind": "root", "name": "/"}, "": {"kind": "root", "name": "/"}}
+
+    def of(self, path: str) -> Cgroup:
+        todo = []
+        while path not in self._by_path:
+            todo.append(path)
+            path = path[: path.rfind("/")] if "/" in path else ""
+        above = self._by_path[path]
+        for below in reversed(todo):
+            above = self._by_path[below] = _identity(below[below.rfind("/") + 1 :], below, above, self._names)
+        return above
+
+
+def _identity(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup:
+    """One directory, given what its parent is. The first rule that fits decides."""
+    for rule in (_kubernetes, _container, _lxc, _machine, _unit):
+        found = rule(base, path, above, names)
+        if found is not None:
+            return found
+    nested: Cgroup = {"kind": "cgroup", "name": base}
+    _complete(nested, above, _OF_CONTAINER)
+    return nested
+
+
+def _complete(found: t.Any, source: t.Any, keys: t.Iterable[str]) -> None:
+    """Copies what C(found) lacks."""
+    for key in keys:
+        if key in source and key not in found:
+            found[key] = source[key]
+
+
+def _kubernetes(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup | None:
+    if _KUBEPODS.fullmatch(base):
+        return {"kind": "qos", "name": base}
+    if above["kind"] != "qos":
+        return None
+    match = _QOS.fullmatch(base)
+    if match:
+        return {"kind": "qos", "name": base, "qos_class": _QOS_CLASS[match.group(1) or match.group(2)]}
+    match = _POD.fullmatch(base)
+    if match is None:
+        return None
+    uid = match.group(1).replace("_", "-")
+    pod: Cgroup = {"kind": "pod", "name": f"pod {uid}", "pod_uid": uid, "qos_class": above.get("qos_class", "Guaranteed")}
+    if uid in names.pods:
+        pod["namespace"], pod["pod"] = names.pods[uid]
+        pod["name"] = "/".join(names.pods[uid])
+    return pod
+
+
+def _container(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup | None:
+    if "container_id" in above:  # a container's own cgroups can have any name
+        return None
+    match = _CONMON.fullmatch(base)
+    if match:
+        return {"kind": "scope", "name": f"conmon of {match.group(2)[:12]}", "runtime": _RUNTIME[match.group(1)]}
+    match = _LIBPOD_POD.fullmatch(base)
+    if match:
+        return {"kind": "pod", "name": f"pod {match.group(1)[:12]}", "pod_uid": match.group(1), "runtime": "podman"}
+    match = _CONTAINER.fullmatch(base)
+    if match:
+        runtime, container_id = _RUNTIME.get(match.group(1) or ""), match.group(2)
+    elif base in names.containers:
+        runtime, container_id = None, base  # ctr run DEFAULT-NAMESPACE/any-name
+    else:
+        return None
+    found: Cgroup = {"kind": "container", "name": container_id[:12], "container_id": container_id}
+    if runtime is None and above.get("name") == "docker":
+        runtime = "docker"
+    if runtime is not None:
+        found["runtime"] = runtime
+    _complete(found, above, _OF_POD if above["kind"] == "pod" else ())
+    named = names.containers.get(container_id, {})
+    _complete(found, named, named)
+    if "pod" in found or "container" in found:
+        found["name"] = "/".join(part for part in (found.get("namespace"), found.get("pod"), found.get("container", found["name"])) if part)
+    return found
+
+
+def _lxc(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup | None:
+    match = _LXC_MONITOR.fullmatch(base)
+    if match or above.get("name") == "lxc.monitor":
+        return {"kind": "cgroup", "name": f"monitor of {match.group(1) if match else base}", "runtime": "lxc"}
+    match = _LXC.fullmatch(base)
+    if match or above.get("name") in ("lxc", "lxc.payload"):
+        name = match.group(1) if match else base
+        return {"kind": "lxc", "name": name, "container": name, "runtime": "lxc"}
+    return None
+
+
+def _machine(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup | None:
+    match = _NSPAWN.fullmatch(base)
+    if match:
+        name = _unescape_unit(match.group(1))
+        return {"kind": "container", "name": name, "container": name, "runtime": "systemd-nspawn"}
+    match = _MACHINE.fullmatch(base) if above.get("name") == "machine.slice" else None
+    return {"kind": "scope", "name": _unescape_unit(match.group(1)), "runtime": "machined"} if match else None
+
+
+def _unit(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup | None:
+    if "container_id" in above or "container" in above:  # systemd inside a container
+        return None
+    if _USER.fullmatch(base):
+        return {"kind": "user", "name": base}
+    for kind, suffix in _UNIT_KINDS:
+        if base.endswith(suffix):
+            return {"kind": kind, "name": base}
+    return None
+
+
+def _unescape_unit(name: str) -> str:
+    return _UNIT_ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), name)
+
+
+# --- requests ------------------------------------------------------------------------------------------------------------------
+
+
+def _add_request(cgroup: Cgroup) -> None:
+    if cgroup.get("kind") != "container" or cgroup.get("container") == "POD":
+        return
+    limit = cgroup.get("limit")
+    if cgroup.get("qos_class") == "Guaranteed" and limit is not None:
+        cgroup["request"], cgroup["request_source"] = limit, "guaranteed: request = limit"
+    elif cgroup.get("qos_class") == "BestEffort":
+        cgroup["request"], cgroup["request_source"] = 0, "best effort: no request"
+
+
+def read_requests(tree: Tree, hierarchy: _cgroupfs.Hierarchy, cgroups: t.Iterable[Cgroup], *, capacity: int) -> None:
+    """Adds C(request) to Burstable containers, from the oom_score_adj that kubelet gives their first process.
+
+    C(capacity) is MemTotal in bytes, as kubelet has it. To 0.1 % of it: the request is this much or up to that much more. A container
+    with no process, or whose value was cut, gets none. Containers under a pod-level request (Kubernetes 1.34) share it out differently.
+    """
+    for cgroup in cgroups:
+        if cgroup.get("kind") != "container" or cgroup.get("qos_class") != "Burstable" or cgroup.get("container") == "POD":
+            continue
+        adjust = _oom_score_adj(tree, f"{hierarchy.memory}{cgroup['path']}/cgroup.procs")
+        if adjust in _TELLING_ADJ:
+            cgroup["request"] = (1000 - adjust) * capacity // 1000
+            cgroup["request_source"] = "oom_score_adj (±0.1 % of memory)"
+
+
+def _oom_score_adj(tree: Tree, procs: str) -> int:
+    try:
+        pids = tree.read(procs, limit=4096).split()
+        text = tree.read_text(f"/proc/{int(pids[0])}/oom_score_adj") if pids else ""
+        return int(text or 0)
+    except (Unreadable, ValueError):
+        return 0
+
+
+# --- names -----------------------------------------------------------------------------------------------------------------------
+
+
+def read_pod_names(tree: Tree) -> PodNames:
+    """Names, images and reservations of containers, from the files that kubelet and container runtimes keep. Never raises.
+
+    What is not there, not readable or not understood is left out. Of several sources the first that has a key decides.
+    """
+    found = PodNames({}, {})
+    _read_pod_logs(tree, found)
+    for read in (_read_bundles, _read_docker, _read_storage):
+        for container_id, container in read(tree):
+            if len(found.containers) >= _MAX_CONTAINERS:
+                return found
+            _complete(found.containers.setdefault(container_id, {}), container, container)
+            if {"pod_uid", "namespace", "pod"} <= container.keys():
+                found.pods.setdefault(container["pod_uid"], (container["namespace"], container["pod"]))
+    return found
+
+
+def _read_pod_logs(tree: Tree, found: PodNames) -> None:
+    """kubelet: /var/log/pods/NAMESPACE_POD_UID, /var/log/containers/POD_NAMESPACE_CONTAINER-ID.log."""
+    for name in _names(tree, "/var/log/pods"):
+        match = _LOG_DIRECTORY.fullmatch(name)
+        if match:
+            found.pods[match.group(3)] = (match.group(1), match.group(2))
+    for name in _names(tree, "/var/log/containers"):
+        match = _LOG_FILE.fullmatch(name)
+        if match:
+            found.containers[match.group(4)] = {"namespace": match.group(2), "pod": match.group(1), "container": match.group(3)}
+
+
+def _read_bundles(tree: Tree) -> t.Iterator[tuple[str, Container]]:
+    """containerd: config.json of each running container. Docker's own (namespace moby) are named by Docker."""
+    for bundles in _BUNDLES:
+        for namespace in _names(tree, bundles):
+            for container_id in _names(tree, f"{bundles}/{namespace}") if namespace != "moby" else ():
+                container = parse_bundle(_read(tree, f"{bundles}/{namespace}/{container_id}/config.json"))
+                container["runtime"] = "containerd"
+                yield container_id, container
+
+
+def _read_docker(tree: Tree) -> t.Iterator[tuple[str, Container]]:
+    for container_id in _names(tree, _DOCKER):
+        place = f"{_DOCKER}/{container_id}"
+        yield container_id, parse_docker(_read(tree, f"{place}/config.v2.json"), _read(tree, f"{place}/hostconfig.json"))
+
+
+def _read_storage(tree: Tree) -> t.Iterator[tuple[str, Container]]:
+    """Podman and CRI-O, root's and each user's; what their bundles say counts first."""
+    homes = [f"/home/{user}/{_HOME_STORAGE}" for user in _names(tree, "/home")]
+    for place in (_STORAGE, *homes):
+        for container_id, container in parse_storage(_read(tree, f"{place}/containers.json")):
+            yield container_id, {**container, **parse_bundle(_read(tree, f"{place}/{container_id}/userdata/config.json"))}
+
+
+def parse_bundle(data: bytes) -> Container:
+    """An OCI bundle's config.json with the annotations of containerd's CRI plug-in, of CRI-O or of nerdctl."""
+    loaded = _load(data)
+    notes = _dict(loaded, "annotations")
+    found = _reservation(_dict(_dict(_dict(loaded, "linux"), "resources"), "memory").get("reservation"), "memory reservation")
+    for key, names in (
+        ("namespace", ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace", "io.kubernetes.cri-o.Namespace")),
+        ("pod", ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name", "io.kubernetes.cri-o.KubeName")),
+        ("pod_uid", ("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid")),
+        ("container", ("io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name")),
+        ("image", ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName")),
+    ):
+        value = next((notes[name] for name in names if isinstance(notes.get(name), str) and notes[name]), None)
+        if value is not None:
+            found[key] = value  # type: ignore[literal-required]
+    if "sandbox" in (notes.get("io.kubernetes.cri.container-type"), notes.get("io.kubernetes.cri-o.ContainerType")):
+        found["container"] = "POD"  # as cAdvisor calls it
+        found.pop("image", None)
+    return found
+
+
+def parse_docker(config: bytes, host_config: bytes) -> Container:
+    """Docker's config.v2.json and hostconfig.json."""
+    loaded = _load(config)
+    found = _reservation(_load(host_config).get("MemoryReservation"), "docker memory reservation")
+    found["runtime"] = "docker"
+    name = loaded.get("Name")
+    if isinstance(name, str) and name.strip("/"):
+        found["container"] = name.strip("/")
+    settings = _dict(loaded, "Config")
+    if isinstance(settings.get("Image"), str) and settings["Image"]:
+        found["image"] = settings["Image"]
+    labels = _dict(settings, "Labels")  # cri-dockerd
+    for key, label in (("namespace", "io.kubernetes.pod.namespace"), ("pod", "io.kubernetes.pod.name"), ("pod_uid", "io.kubernetes.pod.uid"), ("container", "io.kubernetes.container.name")):
+        if isinstance(labels.get(label), str):
+            found[key] = labels[label]  # type: ignore[literal-required]
+    return found
+
+
+def _reservation(value: t.Any, source: str) -> Container:
+    return {"request": value, "request_source": source} if isinstance(value, int) and value > 0 else {}
+
+
+def parse_storage(data: bytes) -> list[tuple[str, Container]]:
+    """containers.json of containers/storage: Podman's containers, and CRI-O's, whose metadata names a pod."""
+    rows = _load(data, list)
+    found: list[tuple[str, Container]] = []
+    for row in rows:
+        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+            continue
+        text = row.get("metadata")
+        metadata = _load(text.encode("utf-8", "replace")) if isinstance(text, str) else {}
+        crio = "pod-name" in metadata
+        container: Container = {"runtime": "cri-o" if crio else "podman"}
+        name = "POD" if metadata.get("pod") is True else metadata.get("metadata-name" if crio else "name")
+        for key, value in (("container", name), ("image", metadata.get("image-name")), ("pod_uid", metadata.get("uid")), ("namespace", metadata.get("namespace"))):
+            if isinstance(value, str) and value:
+                container[key] = value  # type: ignore[literal-required]
+        found.append((row["id"], container))
+    return found
+
+
+def _names(tree: Tree, path: str) -> list[str]:
+    try:
+        return tree.names(path)[:_MAX_CONTAINERS]
+    except Unreadable:
+        return []
+
+
+def _read(tree: Tree, path: str) -> bytes:
+    try:
+        return tree.read(path, limit=_MAX_JSON)
+    except Unreadable:
+        return b""
+
+
+def _load(data: bytes, kind: type = dict) -> t.Any:
+    """JSON of one kind, or an empty one."""
+    try:
+        loaded = json.loads(data)
+    except (ValueError, RecursionError):
+        return kind()
+    return loaded if isinstance(loaded, kind) else kind()
+
+
+def _dict(loaded: t.Any, key: str) -> dict[str, t.Any]:
+    value = loaded.get(key)
+    return value if isinstance(value, dict) else {}

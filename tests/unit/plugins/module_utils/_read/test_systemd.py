@@ -1,0 +1,177 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _systemd
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+from hypothesis import given
+from hypothesis import strategies as st
+
+# systemctl show of systemd 252, as for _systemd._SHOW
+SHOW = """\
+Slice=-.slice
+ControlGroup=/system.slice
+MemoryAccounting=yes
+DefaultMemoryLow=0
+DefaultMemoryMin=0
+MemoryMin=0
+MemoryLow=0
+MemoryHigh=infinity
+MemoryMax=infinity
+MemorySwapMax=infinity
+MemoryLimit=infinity
+ManagedOOMSwap=auto
+ManagedOOMMemoryPressure=auto
+ManagedOOMMemoryPressureLimit=0
+ManagedOOMPreference=none
+Id=system.slice
+NeedDaemonReload=no
+
+OOMPolicy=continue
+OOMScoreAdjust=-900
+Slice=system.slice
+ControlGroup=/system.slice/redis-server.service
+MemoryAccounting=yes
+DefaultMemoryLow=0
+DefaultMemoryMin=0
+MemoryMin=335544320
+MemoryLow=0
+MemoryHigh=infinity
+MemoryMax=536870912
+MemorySwapMax=0
+MemoryLimit=18446744073709551615
+ManagedOOMSwap=auto
+ManagedOOMMemoryPressure=kill
+ManagedOOMMemoryPressureLimit=2147483648
+ManagedOOMPreference=avoid
+EffectiveMemoryMax=536870912
+EffectiveMemoryHigh=infinity
+Id=redis-server.service
+FragmentPath=/lib/systemd/system/redis-server.service
+DropInPaths=/run/systemd/transient/x.service.d/50-MemoryMax.conf /etc/systemd/system/redis-server.service.d/memory.conf
+NeedDaemonReload=yes
+
+Slice=user.slice
+MemoryMin=[not set]
+MemoryMax=
+Id=session-1.scope
+NeedDaemonReload=no
+"""
+REDIS = {
+    "MemoryMin": 335544320, "MemoryMax": 536870912, "MemorySwapMax": 0, "OOMScoreAdjust": -900, "ManagedOOMMemoryPressure": "kill",
+    "ManagedOOMMemoryPressureLimit": 50.0, "ManagedOOMPreference": "avoid", "ControlGroup": "/system.slice/redis-server.service", "Slice": "system.slice",
+    "FragmentPath": "/lib/systemd/system/redis-server.service", "DropInPaths": ["/etc/systemd/system/redis-server.service.d/memory.conf"],
+    "EffectiveMemoryMax": 536870912, "NeedDaemonReload": True,
+}  # fmt: skip
+
+
+def tree(root: Path, files: t.Mapping[str, str]) -> Tree:
+    for path, content in files.items():
+        file = root / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content, encoding="utf-8")
+    return Tree(str(root))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("systemd 252 (252.39-1~deb12u2)\n+PAM +AUDIT\n", 252), ("systemd 239 (239-82.el8)\n", 239), ("systemd 258~rc1 (258)\n", 258), ("busybox", None), ("", None)],
+)
+def test_parse_version(text: str, expected: int | None) -> None:
+    assert _systemd.parse_version(text) == expected
+
+
+def test_parse_show_keeps_what_is_set() -> None:
+    assert _systemd.parse_show(SHOW) == {"redis-server.service": REDIS}
+
+
+@given(st.lists(st.one_of(st.text(max_size=20), st.sampled_from(SHOW.splitlines()))).map("\n".join))
+def test_parse_show_never_raises(text: str) -> None:
+    json.dumps(_systemd.parse_show(text))
+
+
+def test_no_systemd(tmp_path: Path) -> None:
+    for read in (_systemd.read_version, _systemd.read_units):
+        with pytest.raises(Unreadable) as caught:
+            read(Tree(str(tmp_path)))
+        assert caught.value.kind == "absent"
+
+
+def test_a_version_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(Unreadable) as caught:
+        _systemd.read_version(tree(tmp_path, {".memqos/output/systemctl-version": "busybox\n"}))
+    assert caught.value.kind == "malformed"
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"[Service]\nMemoryMax=1G\n # MemoryLow=3\nMemoryLow = 10% \nMemoryDenyWriteExecute=yes\nMemoryKSM=yes\nCPUWeight=9\n", {"MemoryMax": "1G", "MemoryLow": "10%"}),
+        (b"[Slice]\nMemoryHigh=\nMemoryHigh=2G\nManagedOOMSwap=kill", {"MemoryHigh": "2G", "ManagedOOMSwap": "kill"}),
+        (b"MemoryMax=\\\n 5M\n", {"MemoryMax": "5M"}),
+        (b"StartupMemoryMax=1G\nDefaultMemoryLow=1M\nOOMScoreAdjust=-5\nDefaultStartupMemoryLow=2M\n", {"StartupMemoryMax": "1G", "DefaultMemoryLow": "1M", "OOMScoreAdjust": "-5", "DefaultStartupMemoryLow": "2M"}),
+        (b"\xff\xfe\n", {}),
+    ],
+)
+def test_parse_drop_in(data: bytes, expected: dict[str, str]) -> None:
+    assert _systemd.parse_drop_in(data) == expected
+
+
+@given(st.binary(max_size=200))
+def test_parse_drop_in_never_raises(data: bytes) -> None:
+    json.dumps(_systemd.parse_drop_in(data))
+
+
+@pytest.mark.parametrize(
+    ("unit", "names"),
+    [
+        ("ssh.service", ["ssh.service", "service"]),
+        ("user-1000.slice", ["user-1000.slice", "user-.slice", "slice"]),
+        ("user@1000.service", ["user@1000.service", "user@.service", "service"]),
+        ("a-b-c.slice", ["a-b-c.slice", "a-b-.slice", "a-.slice", "slice"]),
+        ("a-b@c-d.service", ["a-b@c-d.service", "a-b@.service", "a-.service", "a-@.service", "service"]),
+        ("-.slice", ["-.slice", "slice"]),
+    ],
+)
+def test_names_of_drop_in_directories(unit: str, names: list[str]) -> None:
+    assert _systemd._drop_in_names(unit) == names
+
+
+@pytest.mark.parametrize(
+    ("files", "applied"),
+    [
+        # the file name decides the order, not the directory
+        (["/etc/systemd/system.control/a-b.slice.d/50-x.conf", "/usr/lib/systemd/system/a-b.slice.d/90-y.conf", "/etc/systemd/system/a-.slice.d/10-z.conf"], [2, 0, 1]),
+        # one name: the first of the search path has it alone
+        (["/etc/systemd/system/a-b.slice.d/m.conf", "/run/systemd/system/a-b.slice.d/m.conf", "/run/systemd/system.control/a-b.slice.d/m.conf"], [2]),
+        # the search path comes before the more special name
+        (["/etc/systemd/system/slice.d/m.conf", "/usr/lib/systemd/system/a-b.slice.d/m.conf"], [0]),
+        (["/etc/systemd/system/slice.d/m.conf", "/etc/systemd/system/a-b.slice.d/m.conf"], [1]),
+        # not for this unit, not a drop-in
+        (["/etc/systemd/system/b.slice.d/m.conf", "/etc/systemd/system/a-b.slice.d/m.txt", "/etc/systemd/system/a-b.slice.wants/m.conf", "/etc/systemd/system/a-b.service.d/m.conf"], []),
+    ],
+)
+def test_drop_ins_of_a_unit(tmp_path: Path, files: list[str], applied: list[int]) -> None:
+    found = _systemd.read_drop_ins(tree(tmp_path, {path: f"[Slice]\nMemoryMax={place}\n" for place, path in enumerate(files)}))
+    assert [drop_in["lines"]["MemoryMax"] for drop_in in _systemd.drop_ins_of("a-b.slice", found)] == [str(place) for place in applied]
+
+
+def test_an_empty_drop_in_hides_the_one_below(tmp_path: Path) -> None:
+    files = {"/etc/systemd/system/a.slice.d/m.conf": "", "/usr/lib/systemd/system/a.slice.d/m.conf": "[Slice]\nMemoryMax=1G\n"}
+    assert _systemd.read_drop_ins(tree(tmp_path, files)) == []
+
+
+def test_read_units_joins_what_systemd_says_with_the_files(tmp_path: Path) -> None:
+    own, other = "/etc/systemd/system/redis-server.service.d/memory.conf", "/etc/systemd/system/user-.slice.d/limit.conf"
+    units = _systemd.read_units(tree(tmp_path, {".memqos/output/systemctl-show": SHOW, own: "[Service]\nMemoryMin=320M\n", other: "[Slice]\nMemoryHigh=4G\n"}))
+    assert units == {
+        "redis-server.service": {**REDIS, "drop_ins": [{"path": own, "unit": "redis-server.service", "lines": {"MemoryMin": "320M"}}]},
+        "user-.slice": {"drop_ins": [{"path": other, "unit": "user-.slice", "lines": {"MemoryHigh": "4G"}}]},
+    }
