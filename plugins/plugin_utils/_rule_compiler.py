@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import EACH, ExpressionError, Number, Scope, Tree, compile_expression, nearest, parse_number
 
 if t.TYPE_CHECKING:
@@ -151,6 +152,7 @@ def _read_text(path: str, problems: list[Problem]) -> str | None:
 
 def _compose(path: str, text: str, problems: list[Problem]) -> yaml.Node | None:
     """The file's node graph; None for an empty file and for what is not YAML."""
+    mark: t.Any = None
     try:
         danger = _danger(text)
         if danger is None:
@@ -160,13 +162,13 @@ def _compose(path: str, text: str, problems: list[Problem]) -> yaml.Node | None:
     except yaml.MarkedYAMLError as exc:
         message, mark = f"not YAML: {exc.problem or exc.context}", exc.problem_mark or exc.context_mark
     except yaml.YAMLError as exc:
-        message, mark = f"not YAML: {exc}".splitlines()[0], None
+        message = f"not YAML: {exc}".splitlines()[0]
     place = (0, 0) if mark is None else (mark.line + 1, mark.column + 1)
     problems.append(Problem(path, "", *place, message))
     return None
 
 
-def _danger(text: str) -> tuple[str, yaml.Mark] | None:
+def _danger(text: str) -> tuple[str, t.Any] | None:
     """What must not reach yaml.compose: it recurses in C (deep nesting ends the process), and aliases let a few lines stand for gigabytes."""
     depth = 0
     for event in yaml.parse(text, Loader=_LOADER):
@@ -397,9 +399,6 @@ def _tree(draft: _Draft, node: yaml.Node, scope: Scope, what: str, *, condition:
 
 def _knob_problem(name: str) -> str:
     """Why the snapshot can have no such knob, or nothing."""
-    # Imported here: most rule files name no knob, and the registry is the largest import of the controller half.
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-
     try:
         knob = _registry.find(name)
     except _registry.UnknownKnob as exc:

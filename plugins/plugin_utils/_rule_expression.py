@@ -20,6 +20,7 @@ if t.TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 MAX_LENGTH = 4000
+_MAX_DIGITS = 20  # what parse_size reads
 
 Kind = t.Literal["number", "text", "true or false", "list", "any"]
 Number = t.Union[int, float]
@@ -221,11 +222,13 @@ def _number(tokens: _Tokens) -> Number | None:
     if tokens.now.kind != "number":
         return None
     token = tokens.next()
+    if len(token.text) > _MAX_DIGITS:
+        raise ExpressionError(f"a number of more than {_MAX_DIGITS} characters", token.offset)
     value = float(token.text) if set(token.text) & set(".eE") else int(token.text)
     unit = tokens.now
     if tokens.take("%"):
         value = value / 100
-    elif unit.kind == "name" and unit.text in _SIZES and "e" not in token.text.lower() and len(token.text) <= 20:
+    elif unit.kind == "name" and unit.text in _SIZES and "e" not in token.text.lower():
         value = parse_size(token.text + tokens.next().text)
     elif unit.kind == "name" and unit.text not in _WORDS and (_SIZE_LIKE.fullmatch(unit.text) or unit.offset == token.offset + len(token.text)):
         raise ExpressionError(f"unknown unit '{unit.text}': sizes are written with {', '.join(_SIZES)}, shares with %", unit.offset)
