@@ -42,6 +42,7 @@ class ActionModule(ActionBase):
         module_arguments = {name: arguments[name] for name in _NODE_ARGUMENTS}
         module_arguments["compiled_rules"] = rules.compiled
         module_arguments["previous"] = _previous_counters(arguments["directory"], host)
+        _start(arguments["directory"], rules)
         answer = self._execute_module("memqos.fleet.memory_audit", module_args=module_arguments, task_vars=task_vars)
         text = answer.pop("audit", None)
         answer.pop("invocation", None)
@@ -58,6 +59,13 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(str(exc)) from exc
 
 
+def _start(directory: str, rules: _rule_compiler.RuleSet) -> None:
+    try:
+        _results.start_run(directory, rules.metadata)
+    except _results.ResultError as exc:
+        raise AnsibleActionFail(str(exc)) from exc
+
+
 def _previous_counters(directory: str, host: str) -> dict[str, t.Any]:
     """What the last result of this host says of its counters; nothing if there is none or it is damaged."""
     try:
@@ -72,7 +80,6 @@ def _keep(text: str, *, host: str, arguments: dict[str, t.Any], rules: _rule_com
     audit.update(host=host, run_id=_results.RUN_ID, collected_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"))
     try:
         path = _results.write_result(arguments["directory"], host, json.dumps(audit, separators=(",", ":")))
-        _results.write_rules(arguments["directory"], rules.metadata)
     except _results.ResultError as exc:
         raise AnsibleActionFail(str(exc)) from exc
     found = {"critical": 0, "warning": 0, "info": 0, "unknown": 0}

@@ -15,6 +15,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _regist
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._node import Node
 
+SECTIONS = ("knobs",)
 _MEMINFO = ("MemTotal", "MemFree", "MemAvailable", "SwapTotal", "SwapFree", "AnonPages", "Cached", "Slab", "Hugetlb", "Committed_AS", "CommitLimit")
 # Reasons repeat a path and an errno: ten are enough to see what is wrong, the audit has them all.
 _MAX_UNKNOWN = 10

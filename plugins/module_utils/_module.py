@@ -39,7 +39,7 @@ def run(argument_spec: dict[str, t.Any], body: t.Callable[[dict[str, t.Any]], di
     module.exit_json(changed=False, **result)
 
 
-def read_node(params: t.Mapping[str, t.Any]) -> _node.Node:
+def read_node(params: t.Mapping[str, t.Any], *, sections: t.Collection[str] = _node.SECTIONS) -> _node.Node:
     """The snapshot of the node or captured tree that O(root) names. Raises BadOption and Unreadable."""
     window = params.get("window", 0.0)
     if not 0 <= window <= _MAX_WINDOW:
@@ -47,7 +47,7 @@ def read_node(params: t.Mapping[str, t.Any]) -> _node.Node:
     tree = Tree(params["root"])
     if not tree.exists("/proc/meminfo"):
         raise BadOption(f"root={params['root']}: there is no proc/meminfo below it. Name a captured tree with the layout of a node, or / for the node itself.")
-    return _node.read(tree, window_seconds=window, monotonic=time.monotonic, sleep=time.sleep)
+    return _node.read(tree, window_seconds=window, monotonic=time.monotonic, sleep=time.sleep, sections=sections)
 
 
 def to_json(value: t.Any) -> str:

@@ -121,7 +121,7 @@ KINDS = ["root", "slice", "service", "scope", "qos", "pod", "container", "lxc", 
 def info(params: dict[str, t.Any]) -> dict[str, t.Any]:
     if params["limit"] < 0:
         raise _module.BadOption(f"limit={params['limit']}: write how many cgroups to return, or 0 for all.")
-    node = _module.read_node(params)
+    node = _module.read_node(params, sections=("cgroups", "workloads"))
     _diagnosis.account(node)
     rows = _diagnosis.select_cgroups(node["cgroups"], kinds=params["kinds"], path=params["path"], sort_by=params["sort_by"])
     cut = rows[: params["limit"]] if params["limit"] else rows

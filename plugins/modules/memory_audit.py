@@ -48,7 +48,7 @@ options:
     elements: str
     default: []
   thresholds:
-    description: Thresholds by rule id and name, for example V({N03: {allocstall_per_second: 5}}).
+    description: Thresholds by rule id and name; see the examples.
     type: dict
     default: {}
   compiled_rules:

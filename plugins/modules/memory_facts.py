@@ -85,7 +85,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _facts, _modul
 
 
 def gather(params: dict[str, t.Any]) -> dict[str, t.Any]:
-    return {"ansible_facts": {"memqos": _facts.facts(_module.read_node(params))}}
+    return {"ansible_facts": {"memqos": _facts.facts(_module.read_node(params, sections=_facts.SECTIONS))}}
 
 
 def main() -> None:
