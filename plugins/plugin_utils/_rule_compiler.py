@@ -163,8 +163,8 @@ def _compose(path: str, text: str, problems: list[Problem]) -> yaml.Node | None:
         message, mark = f"not YAML: {exc.problem or exc.context}", exc.problem_mark or exc.context_mark
     except yaml.YAMLError as exc:
         message = f"not YAML: {exc}".splitlines()[0]
-    place = (0, 0) if mark is None else (mark.line + 1, mark.column + 1)
-    problems.append(Problem(path, "", *place, message))
+    line, column = (0, 0) if mark is None else (mark.line + 1, mark.column + 1)
+    problems.append(Problem(path, "", line, column, message))
     return None
 
 

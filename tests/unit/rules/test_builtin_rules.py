@@ -8,6 +8,7 @@ A case is named for what it proves: fires…, passes…, unknown…, not_applica
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import typing as t
 from pathlib import Path
@@ -20,6 +21,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler
 
 HERE = Path(__file__).parent
 RULES = HERE.parents[2] / "roles" / "audit" / "vars" / "rules"
+PAGE = HERE.parents[2] / "docs" / "rules.md"
 REQUIRED = ("fires", "passes", "unknown")
 STATUS = {"fires": "fail", "passes": "pass", "unknown": "unknown", "not": "not_applicable"}
 # Unit properties and boot options that a cure may name; everything else is a knob of the registry.
@@ -100,3 +102,22 @@ def test_thresholds_can_be_tuned() -> None:
     ruleset = _rule_compiler.load_rules([str(RULES)], thresholds={"N03": {"allocstall_per_second": 50}}, drop=[])
     (rule,) = (rule for rule in _rules.prepare(ruleset.compiled) if rule.id == "N03")
     assert judge(rule, case).status == "pass"
+
+
+def test_the_page_says_what_the_rules_say() -> None:
+    spec = importlib.util.spec_from_file_location("make_rule_docs", HERE.parents[1] / "tools" / "make_rule_docs.py")
+    assert spec is not None and spec.loader is not None
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    page = PAGE.read_text(encoding="utf-8")
+    assert tool.page(page) == page, "run tests/tools/make_rule_docs.py"
+
+
+def test_the_page_s_example_is_a_rule(tmp_path: Path) -> None:
+    example = next(block for block in PAGE.read_text(encoding="utf-8").split("```") if block.startswith("yaml\n- id: "))
+    path = tmp_path / "shop.yml"
+    path.write_text(example.removeprefix("yaml\n"))
+    assert list(_rule_compiler.load_rules([str(path)], thresholds={}, drop=[]).metadata) == ["S01"]
+    path.write_text(path.read_text().replace("cgroup.limit}", "cgroup.limt}"))
+    with pytest.raises(_rule_compiler.RuleError, match="did you mean 'cgroup.limit'"):
+        _rule_compiler.load_rules([str(path)], thresholds={}, drop=[])
