@@ -357,7 +357,12 @@ def parse_docker(config: bytes, host_config: bytes) -> Container:
     if isinstance(settings.get("Image"), str) and settings["Image"]:
         found["image"] = settings["Image"]
     labels = _dict(settings, "Labels")  # cri-dockerd
-    for key, label in (("namespace", "io.kubernetes.pod.namespace"), ("pod", "io.kubernetes.pod.name"), ("pod_uid", "io.kubernetes.pod.uid"), ("container", "io.kubernetes.container.name")):
+    for key, label in (
+        ("namespace", "io.kubernetes.pod.namespace"),
+        ("pod", "io.kubernetes.pod.name"),
+        ("pod_uid", "io.kubernetes.pod.uid"),
+        ("container", "io.kubernetes.container.name"),
+    ):
         if isinstance(labels.get(label), str):
             found[key] = labels[label]  # type: ignore[literal-required]
     return found
@@ -379,7 +384,12 @@ def parse_storage(data: bytes) -> list[tuple[str, Container]]:
         crio = "pod-name" in metadata
         container: Container = {"runtime": "cri-o" if crio else "podman"}
         name = "POD" if metadata.get("pod") is True else metadata.get("metadata-name" if crio else "name")
-        for key, value in (("container", name), ("image", metadata.get("image-name")), ("pod_uid", metadata.get("uid")), ("namespace", metadata.get("namespace"))):
+        for key, value in (
+            ("container", name),
+            ("image", metadata.get("image-name")),
+            ("pod_uid", metadata.get("uid")),
+            ("namespace", metadata.get("namespace")),
+        ):
             if isinstance(value, str) and value:
                 container[key] = value  # type: ignore[literal-required]
         found.append((row["id"], container))

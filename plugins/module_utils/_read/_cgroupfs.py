@@ -144,7 +144,9 @@ _V2_STAT = {
     ).split()
 }
 # Before 5.9 only file pages had refaults, under names without a type.
-_V2_STAT.update({b"workingset_refault": "workingset_refault_file", b"workingset_activate": "workingset_activate_file", b"workingset_restore": "workingset_restore_file"})
+_V2_STAT.update(
+    {b"workingset_refault": "workingset_refault_file", b"workingset_activate": "workingset_activate_file", b"workingset_restore": "workingset_restore_file"}
+)
 _V1_STAT = {
     b"rss": "anon", b"cache": "file", b"shmem": "shmem", b"mapped_file": "file_mapped", b"dirty": "file_dirty", b"writeback": "file_writeback",
     b"swap": "swap", b"swapcached": "swapcached", b"rss_huge": "anon_thp", b"inactive_anon": "inactive_anon", b"active_anon": "active_anon",

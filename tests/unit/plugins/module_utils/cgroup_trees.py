@@ -44,7 +44,8 @@ def make_tree(root: str | os.PathLike[str], count: int, *, version: int = 2, sha
     _write(proc + "/self/mountinfo", {"": f"25 24 0:22 / {mount} rw,nosuid,nodev,noexec,relatime - {kind} {kind} {options}\n"})
     _write(proc + "/cgroups", {"": f"#subsys_name\thierarchy\tnum_cgroups\tenabled\nmemory\t4\t{len(paths) + 1}\t1\n"})
     if version == 2:
-        _write(top, {"/cgroup.controllers": "cpuset cpu io memory pids\n", "/memory.stat": stat_text(V2_KEYS, chance), "/cgroup.stat": "nr_descendants 0\nnr_dying_descendants 0\n"})
+        _write(top, {"/cgroup.controllers": "cpuset cpu io memory pids\n", "/memory.stat": stat_text(V2_KEYS, chance)})
+        _write(top, {"/cgroup.stat": "nr_descendants 0\nnr_dying_descendants 0\n"})
     else:
         _write(top, {"/release_agent": "\n", **v1_files(chance)})
     for path in paths:
@@ -67,7 +68,8 @@ def cgroup_paths(count: int, *, shape: Shape = "kubepods") -> list[str]:
 
 
 def _kubepods(count: int) -> list[str]:
-    paths = ["/system.slice", "/kubepods.slice", "/kubepods.slice/kubepods-burstable.slice", "/kubepods.slice/kubepods-besteffort.slice", "/kubepods", "/kubepods/burstable"]
+    paths = ["/system.slice", "/kubepods.slice", "/kubepods.slice/kubepods-burstable.slice", "/kubepods.slice/kubepods-besteffort.slice"]
+    paths += ["/kubepods", "/kubepods/burstable"]
     index = 0
     while len(paths) < count:
         uid = f"{index:08x}-1b2c-4d3e-8f40-{index:012x}"
@@ -92,7 +94,8 @@ def v2_files(chance: random.Random) -> dict[str, str]:
     usage = chance.randrange(1, 4096) * 4096 * 64
     limit = chance.choice(("max", str(usage * 2)))
     quiet = chance.random() < 0.7
-    events = "low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0\n" if quiet else f"low 0\nhigh {chance.randrange(9999)}\nmax {chance.randrange(99)}\noom 1\noom_kill 1\noom_group_kill 0\n"
+    high, kills = (0, 0) if quiet else (chance.randrange(9999), 1)
+    events = f"low 0\nhigh {high}\nmax {high // 9}\noom {kills}\noom_kill {kills}\noom_group_kill 0\n"
     pressure = "some avg10={0} avg60=0.12 avg300=0.05 total={1}\nfull avg10={0} avg60=0.09 avg300=0.03 total={2}\n"
     return {
         "/cgroup.procs": "", "/cgroup.stat": "nr_descendants 0\nnr_subsys_memory 1\nnr_dying_descendants 0\nnr_dying_subsys_memory 0\n",

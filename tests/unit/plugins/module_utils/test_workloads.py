@@ -11,13 +11,14 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.memqos.fleet.plugins.module_utils import _workloads
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.module_utils._workloads import PodNames
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import cgroup_trees
-from hypothesis import given
-from hypothesis import strategies as st
 
 ID = "0123456789abcdef" * 4
 POD_ID = "fedcba9876543210" * 4
@@ -27,11 +28,22 @@ UID_ = UID.replace("-", "_")
 STATIC = "c5d0a3bfe9ae57c4f9e24b1a3c07d3f4"
 NO_NAMES = PodNames({}, {})
 NAMES = PodNames(
-    {ID: {"namespace": "shop", "pod": "web-7c5ddbdf54-x2x4f", "container": "nginx", "image": "docker.io/library/nginx:1.27"}, "my-task": {"runtime": "containerd"}},
+    {
+        ID: {"namespace": "shop", "pod": "web-7c5ddbdf54-x2x4f", "container": "nginx", "image": "docker.io/library/nginx:1.27"},
+        "my-task": {"runtime": "containerd"},
+    },
     {UID: ("shop", "web-7c5ddbdf54-x2x4f")},
 )
+SLICE = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID_}.slice"
 BURSTABLE_POD = {"kind": "pod", "name": f"pod {UID}", "pod_uid": UID, "qos_class": "Burstable"}
 IN_POD = {"pod_uid": UID, "qos_class": "Burstable"}
+GUARANTEED = {"pod_uid": UID, "qos_class": "Guaranteed"}
+
+
+def container(runtime: str | None = None, **more: str) -> dict[str, str]:
+    found = {"kind": "container", "name": SHORT, "container_id": ID, **more}
+    return {**found, "runtime": runtime} if runtime else found
+
 
 # path → identity, without names
 PATHS: list[tuple[str, dict[str, str]]] = [
@@ -49,56 +61,59 @@ PATHS: list[tuple[str, dict[str, str]]] = [
     ("/kubepods.slice/kubepods-burstable.slice", {"kind": "qos", "name": "kubepods-burstable.slice", "qos_class": "Burstable"}),
     ("/kubepods.slice/kubepods-besteffort.slice", {"kind": "qos", "name": "kubepods-besteffort.slice", "qos_class": "BestEffort"}),
     (f"/kubepods.slice/kubepods-pod{UID_}.slice", {**BURSTABLE_POD, "qos_class": "Guaranteed"}),
-    (f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID_}.slice", BURSTABLE_POD),
-    (f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{STATIC}.slice", {"kind": "pod", "name": f"pod {STATIC}", "pod_uid": STATIC, "qos_class": "Burstable"}),
-    (f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID_}.slice/cri-containerd-{ID}.scope", {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "containerd", **IN_POD}),
-    (f"/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{UID_}.slice/crio-{ID}.scope", {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "cri-o", "pod_uid": UID, "qos_class": "BestEffort"}),
-    (f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID_}.slice/crio-conmon-{ID}.scope", {"kind": "scope", "name": f"conmon of {SHORT}", "runtime": "cri-o"}),
-    (f"/kubepods.slice/kubepods-pod{UID_}.slice/docker-{ID}.scope", {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "docker", "pod_uid": UID, "qos_class": "Guaranteed"}),
-    (f"/kubepods.slice/kubepods-pod{UID_}.slice/pouch-{ID}.scope/nested", {"kind": "cgroup", "name": "nested", "container_id": ID, "runtime": "pouch", "pod_uid": UID, "qos_class": "Guaranteed"}),
+    (SLICE, BURSTABLE_POD),
+    (f"/kubepods/burstable/pod{STATIC}", {"kind": "pod", "name": f"pod {STATIC}", "pod_uid": STATIC, "qos_class": "Burstable"}),
+    (f"/kubepods.slice/kubepods-pod{STATIC}.slice", {"kind": "pod", "name": f"pod {STATIC}", "pod_uid": STATIC, "qos_class": "Guaranteed"}),
+    (f"{SLICE}/cri-containerd-{ID}.scope", container("containerd", **IN_POD)),
+    (f"/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{UID_}.slice/crio-{ID}.scope", container("cri-o", pod_uid=UID, qos_class="BestEffort")),
+    (f"{SLICE}/crio-conmon-{ID}.scope", {"kind": "scope", "name": f"conmon of {SHORT}", "runtime": "cri-o"}),
+    (f"/kubepods.slice/kubepods-pod{UID_}.slice/docker-{ID}.scope", container("docker", **GUARANTEED)),
+    (f"/kubepods.slice/kubepods-pod{UID_}.slice/pouch-{ID}.scope/nested", {**container("pouch", **GUARANTEED), "kind": "cgroup", "name": "nested"}),
     # kubelet, cgroupfs driver
     ("/kubepods", {"kind": "qos", "name": "kubepods"}),
     ("/kubepods/burstable", {"kind": "qos", "name": "burstable", "qos_class": "Burstable"}),
     (f"/kubepods/pod{UID}", {**BURSTABLE_POD, "qos_class": "Guaranteed"}),
-    (f"/kubepods/burstable/pod{UID}/{ID}", {"kind": "container", "name": SHORT, "container_id": ID, **IN_POD}),
-    (f"/kubepods/burstable/pod{UID}/crio-{ID}", {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "cri-o", **IN_POD}),
+    (f"/kubepods/burstable/pod{UID}/{ID}", container(**IN_POD)),
+    (f"/kubepods/burstable/pod{UID}/crio-{ID}", container("cri-o", **IN_POD)),
     # --cgroup-root, k3s and kind
     (f"/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{UID_}.slice", BURSTABLE_POD),
-    (f"/docker/{POD_ID}/kubelet/kubepods/burstable/pod{UID}/{ID}", {"kind": "container", "name": SHORT, "container_id": ID, **IN_POD}),
-    (f"/system.slice/docker-{POD_ID}.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{UID_}.slice/cri-containerd-{ID}.scope",
-     {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "containerd", "pod_uid": UID, "qos_class": "Guaranteed"}),
+    (f"/docker/{POD_ID}/kubelet/kubepods/burstable/pod{UID}/{ID}", container(**IN_POD)),
+    (
+        f"/system.slice/docker-{POD_ID}.scope/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{UID_}.slice/cri-containerd-{ID}.scope",
+        container("containerd", **GUARANTEED),
+    ),
     (f"/k3s/kubepods/besteffort/pod{UID}", {**BURSTABLE_POD, "qos_class": "BestEffort"}),
     # nothing of kubelet's
     ("/pods/burstable", {"kind": "cgroup", "name": "burstable"}),
     (f"/somewhere/pod{UID}", {"kind": "cgroup", "name": f"pod{UID}"}),
     # Docker, containerd, Podman
     ("/docker", {"kind": "cgroup", "name": "docker"}),
-    (f"/docker/{ID}", {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "docker"}),
-    (f"/system.slice/docker-{ID}.scope", {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "docker"}),
+    (f"/docker/{ID}", container("docker")),
+    (f"/system.slice/docker-{ID}.scope", container("docker")),
     (f"/system.slice/docker-{ID}.scope/init.scope", {"kind": "cgroup", "name": "init.scope", "container_id": ID, "runtime": "docker"}),
-    (f"/system.slice/nerdctl-{ID}.scope", {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "containerd"}),
-    (f"/default/{ID}", {"kind": "container", "name": SHORT, "container_id": ID}),
-    (f"/machine.slice/libpod-{ID}.scope", {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "podman"}),
+    (f"/system.slice/nerdctl-{ID}.scope", container("containerd")),
+    (f"/default/{ID}", container()),
+    (f"/machine.slice/libpod-{ID}.scope", container("podman")),
     (f"/machine.slice/libpod-{ID}.scope/container", {"kind": "cgroup", "name": "container", "container_id": ID, "runtime": "podman"}),
     (f"/machine.slice/libpod-conmon-{ID}.scope", {"kind": "scope", "name": f"conmon of {SHORT}", "runtime": "podman"}),
     (f"/machine.slice/machine-libpod_pod_{POD_ID}.slice", {"kind": "pod", "name": f"pod {POD_ID[:12]}", "pod_uid": POD_ID, "runtime": "podman"}),
-    (f"/machine.slice/machine-libpod_pod_{POD_ID}.slice/libpod-{ID}.scope", {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "podman", "pod_uid": POD_ID}),
-    (f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope", {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "podman"}),
-    (f"/libpod_parent/libpod-{ID}", {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "podman"}),
+    (f"/machine.slice/machine-libpod_pod_{POD_ID}.slice/libpod-{ID}.scope", container("podman", pod_uid=POD_ID)),
+    (f"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope", container("podman")),
+    (f"/libpod_parent/libpod-{ID}", container("podman")),
     # LXC, machines
     ("/lxc.payload.web-1", {"kind": "lxc", "name": "web-1", "container": "web-1", "runtime": "lxc"}),
     ("/lxc.payload.web-1/system.slice", {"kind": "cgroup", "name": "system.slice", "container": "web-1", "runtime": "lxc"}),
     ("/lxc.monitor.web-1", {"kind": "cgroup", "name": "monitor of web-1", "runtime": "lxc"}),
     ("/lxc/100", {"kind": "lxc", "name": "100", "container": "100", "runtime": "lxc"}),
     ("/lxc.payload/web", {"kind": "lxc", "name": "web", "container": "web", "runtime": "lxc"}),
-    (f"/lxc/100/docker/{ID}", {"kind": "container", "name": SHORT, "container_id": ID, "runtime": "docker"}),
+    (f"/lxc/100/docker/{ID}", container("docker")),
     ("/machine.slice/systemd-nspawn@deb\\x2d12.service", {"kind": "container", "name": "deb-12", "container": "deb-12", "runtime": "systemd-nspawn"}),
     ("/machine.slice/machine-qemu\\x2d1\\x2dvm.scope", {"kind": "scope", "name": "qemu-1-vm", "runtime": "machined"}),
     # names that mean nothing
     ("/docker-short.scope", {"kind": "scope", "name": "docker-short.scope"}),
     (f"/x{ID}", {"kind": "cgroup", "name": f"x{ID}"}),
     ("/line\nbreak.service", {"kind": "service", "name": "line\nbreak.service"}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("path", "expected"), PATHS)
@@ -209,7 +224,8 @@ def write(root: Path, files: t.Mapping[str, str]) -> None:
 CONTAINERD = {
     "ociVersion": "1.2.0",
     "linux": {"resources": {"memory": {"limit": 134217728}}},
-    "annotations": {"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.container-name": "nginx", "io.kubernetes.cri.image-name": "docker.io/library/nginx:1.27",
+    "annotations": {"io.kubernetes.cri.container-type": "container", "io.kubernetes.cri.container-name": "nginx",
+                    "io.kubernetes.cri.image-name": "docker.io/library/nginx:1.27",
                     "io.kubernetes.cri.sandbox-name": "web-0", "io.kubernetes.cri.sandbox-namespace": "shop", "io.kubernetes.cri.sandbox-uid": UID},
 }  # fmt: skip
 CRIO = {
@@ -225,7 +241,10 @@ WEB = {"namespace": "shop", "pod": "web-0", "pod_uid": UID, "container": "nginx"
         (CONTAINERD, {**WEB, "image": "docker.io/library/nginx:1.27"}),
         (CRIO, {**WEB, "image": "quay.io/nginx:1"}),
         ({"annotations": {**CONTAINERD["annotations"], "io.kubernetes.cri.container-type": "sandbox"}}, {**WEB, "container": "POD"}),  # type: ignore[dict-item]
-        ({"annotations": {"nerdctl/name": "web"}, "linux": {"resources": {"memory": {"reservation": 4096}}}}, {"container": "web", "request": 4096, "request_source": "memory reservation"}),
+        (
+            {"annotations": {"nerdctl/name": "web"}, "linux": {"resources": {"memory": {"reservation": 4096}}}},
+            {"container": "web", "request": 4096, "request_source": "memory reservation"},
+        ),
         ({"annotations": {"io.kubernetes.cri.sandbox-name": 7}}, {}),
         ({"annotations": []}, {}),
         ([], {}),
@@ -239,9 +258,28 @@ def test_parse_bundle(bundle: t.Any, expected: dict[str, t.Any]) -> None:
 @pytest.mark.parametrize(
     ("config", "host_config", "expected"),
     [
-        ({"Name": "/web", "Config": {"Image": "nginx:1", "Labels": {}}}, {"Memory": 8192, "MemoryReservation": 4096}, {"container": "web", "image": "nginx:1", "request": 4096, "request_source": "docker memory reservation"}),
+        (
+            {"Name": "/web", "Config": {"Image": "nginx:1", "Labels": {}}},
+            {"Memory": 8192, "MemoryReservation": 4096},
+            {"container": "web", "image": "nginx:1", "request": 4096, "request_source": "docker memory reservation"},
+        ),
         ({"Name": "/web", "Config": {"Image": "nginx:1", "Labels": None}}, {"MemoryReservation": 0}, {"container": "web", "image": "nginx:1"}),
-        ({"Name": "/k8s_x", "Config": {"Image": "sha256:1", "Labels": {"io.kubernetes.pod.name": "web-0", "io.kubernetes.pod.namespace": "shop", "io.kubernetes.pod.uid": UID, "io.kubernetes.container.name": "nginx"}}}, {}, {**WEB, "image": "sha256:1"}),
+        (
+            {
+                "Name": "/k8s_x",
+                "Config": {
+                    "Image": "sha256:1",
+                    "Labels": {
+                        "io.kubernetes.pod.name": "web-0",
+                        "io.kubernetes.pod.namespace": "shop",
+                        "io.kubernetes.pod.uid": UID,
+                        "io.kubernetes.container.name": "nginx",
+                    },
+                },
+            },
+            {},
+            {**WEB, "image": "sha256:1"},
+        ),
         ({"Name": None, "Config": None}, None, {}),
     ],
 )
@@ -252,8 +290,22 @@ def test_parse_docker(config: t.Any, host_config: t.Any, expected: dict[str, t.A
 @pytest.mark.parametrize(
     ("metadata", "expected"),
     [
-        ({"image-name": "docker.io/library/redis:7", "image-id": "x", "name": "cache", "created-at": 1}, {"runtime": "podman", "container": "cache", "image": "docker.io/library/redis:7"}),
-        ({"pod-name": "k8s_web-0_shop", "pod-id": "1", "image-name": "quay.io/nginx:1", "name": "k8s_nginx_web-0", "metadata-name": "nginx", "namespace": "shop", "uid": UID}, {"runtime": "cri-o", "container": "nginx", "image": "quay.io/nginx:1", "namespace": "shop", "pod_uid": UID}),
+        (
+            {"image-name": "docker.io/library/redis:7", "image-id": "x", "name": "cache", "created-at": 1},
+            {"runtime": "podman", "container": "cache", "image": "docker.io/library/redis:7"},
+        ),
+        (
+            {
+                "pod-name": "k8s_web-0_shop",
+                "pod-id": "1",
+                "image-name": "quay.io/nginx:1",
+                "name": "k8s_nginx_web-0",
+                "metadata-name": "nginx",
+                "namespace": "shop",
+                "uid": UID,
+            },
+            {"runtime": "cri-o", "container": "nginx", "image": "quay.io/nginx:1", "namespace": "shop", "pod_uid": UID},
+        ),
         ({"pod-name": "k8s_web-0_shop", "metadata-name": "web-0", "pod": True}, {"runtime": "cri-o", "container": "POD"}),
         ([], {"runtime": "podman"}),
     ],
@@ -263,7 +315,15 @@ def test_parse_storage(metadata: t.Any, expected: dict[str, str]) -> None:
     assert _workloads.parse_storage(json.dumps(rows).encode()) == [(ID, expected)]
 
 
-@given(st.binary(max_size=50) | st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["annotations", "linux", "resources", "memory", "reservation", "Config", "Labels", "Name", "id", "metadata"]), inner, max_size=4), max_leaves=12).map(lambda value: json.dumps(value).encode()))
+KEYS = st.sampled_from("annotations linux resources memory reservation Config Labels Name id metadata".split())
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.binary(max_size=50) | VALUES.map(lambda value: json.dumps(value).encode()))
 def test_parsers_never_raise(data: bytes) -> None:
     _workloads.parse_bundle(data)
     _workloads.parse_docker(data, data)
@@ -284,7 +344,8 @@ def test_read_pod_names(tmp_path: Path) -> None:
         f"/run/containerd/io.containerd.runtime.v2.task/moby/{POD_ID}/config.json": "{}",
         f"/var/lib/docker/containers/{POD_ID}/config.v2.json": json.dumps({"Name": "/db", "Config": {"Image": "postgres:17"}}),
         f"/var/lib/docker/containers/{POD_ID}/hostconfig.json": json.dumps({"MemoryReservation": 4096}),
-        "/var/lib/containers/storage/overlay-containers/containers.json": json.dumps([{"id": other, "metadata": json.dumps({"name": "cache", "image-name": "redis:7"})}]),
+        "/var/lib/containers/storage/overlay-containers/containers.json": json.dumps(
+            [{"id": other, "metadata": json.dumps({"name": "cache", "image-name": "redis:7"})}]),
         f"/var/lib/containers/storage/overlay-containers/{other}/userdata/config.json": json.dumps({"linux": {"resources": {"memory": {"reservation": 7}}}}),
         "/home/op/.local/share/containers/storage/overlay-containers/containers.json": json.dumps([{"id": "b" * 64, "metadata": json.dumps({"name": "mine"})}]),
     })  # fmt: skip

@@ -14,11 +14,12 @@ import typing as t
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _procfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import cgroup_trees
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 V2_ONE = {
     "memory.current": "40960000\n", "memory.peak": "50000000\n", "memory.min": "0\n", "memory.low": "1048576\n", "memory.high": "max\n",
@@ -30,7 +31,8 @@ V2_ONE = {
     "cgroup.stat": "nr_descendants 0\nnr_subsys_memory 1\nnr_dying_descendants 9\nnr_dying_subsys_memory 4\n",
 }  # fmt: skip
 V2_MEANS = {
-    "path": "/one", "parent": "/", "usage": 40960000, "peak": 50000000, "min": 0, "low": 1048576, "high": None, "limit": 104857600, "oom_group": True,
+    "path": "/one", "parent": "/", "usage": 40960000, "peak": 50000000, "min": 0, "low": 1048576, "high": None, "limit": 104857600,
+    "oom_group": True,
     "swap": 8192, "swap_limit": 0, "stat": {"anon": 1000, "file": 2000, "kernel": 30, "sock": 0, "inactive_file": 500}, "dying": 4,
     "events": {"low": 1, "high": 2, "max": 3, "oom": 4, "oom_kill": 5, "oom_group_kill": 0},
     "events_local": {"low": 0, "high": 2, "max": 3, "oom": 4, "oom_kill": 5, "oom_group_kill": 0},
@@ -40,7 +42,8 @@ V2_MEANS = {
 V1_STAT = (
     "cache 9207808\nrss 11800576\nrss_huge 0\nshmem 9068544\nmapped_file 7634944\ndirty 131072\nwriteback 0\nswap 4096\ninactive_file 0\n"
     "hierarchical_memory_limit 9223372036854771712\ntotal_cache 1009926144\ntotal_rss 113815552\ntotal_rss_huge 2097152\ntotal_shmem 9068544\n"
-    "total_mapped_file 22953984\ntotal_dirty 12271616\ntotal_writeback 0\ntotal_workingset_refault_file 117802\ntotal_swap 8192\ntotal_inactive_file 840101888\n"
+    "total_mapped_file 22953984\ntotal_dirty 12271616\ntotal_writeback 0\n"
+    "total_workingset_refault_file 117802\ntotal_swap 8192\ntotal_inactive_file 840101888\n"
 )
 V1_ONE = {
     "memory.usage_in_bytes": "1200000000\n", "memory.max_usage_in_bytes": "1300000000\n", "memory.limit_in_bytes": "2147483648\n",
@@ -52,8 +55,8 @@ V1_MEANS = {
     "path": "/one", "parent": "/", "usage": 1200000000, "peak": 1300000000, "limit": 2147483648, "soft_limit": None, "swap": 8192,
     "swap_limit": 1073741824, "swappiness": 60, "oom_kill_disable": True, "under_oom": False, "events": {"max": 17, "oom_kill": 3},
     "events_local": {"max": 17, "oom_kill": 3}, "stat_local": {"anon": 11800576, "file": 9207808, "shmem": 9068544},
-    "stat": {"anon": 113815552, "file": 1009926144, "shmem": 9068544, "file_mapped": 22953984, "file_dirty": 12271616, "file_writeback": 0,
-             "anon_thp": 2097152, "inactive_file": 840101888, "workingset_refault_file": 117802, "kernel": 332222464, "sock": 4096},
+    "stat": {"anon": 113815552, "file": 1009926144, "shmem": 9068544, "file_mapped": 22953984, "file_dirty": 12271616,
+             "file_writeback": 0, "anon_thp": 2097152, "inactive_file": 840101888, "workingset_refault_file": 117802, "kernel": 332222464, "sock": 4096},
 }  # fmt: skip
 MOUNT_V2 = "25 24 0:22 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n"
 MOUNT_V1 = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"
@@ -172,7 +175,14 @@ def test_parse_dying(data: bytes, expected: int) -> None:
 
 @pytest.mark.parametrize(
     ("data", "expected"),
-    [(b"-25\n", -25), (b"95\n", 95), (b"max\n", None), (b"wmark_min_throttled_ms 4\nwmark_reclaim_work_ms 5\n", {"wmark_min_throttled_ms": 4, "wmark_reclaim_work_ms": 5}), (b"reclaim [swap]\n", "reclaim [swap]"), (b"", "")],
+    [
+        (b"-25\n", -25),
+        (b"95\n", 95),
+        (b"max\n", None),
+        (b"wmark_min_throttled_ms 4\nwmark_reclaim_work_ms 5\n", {"wmark_min_throttled_ms": 4, "wmark_reclaim_work_ms": 5}),
+        (b"reclaim [swap]\n", "reclaim [swap]"),
+        (b"", ""),
+    ],
 )
 def test_parse_vendor(data: bytes, expected: t.Any) -> None:
     assert _cgroupfs.parse_vendor(data) == expected
@@ -183,14 +193,16 @@ def test_parse_controllers() -> None:
     assert _cgroupfs.parse_controllers(text) == {"cpuset": 1, "memory": 55}
 
 
-LINES = st.lists(st.one_of(st.binary(max_size=30), st.sampled_from([b"anon 1", b"file 2", b"total_rss 3", b"cache 4", b"max", b"some avg10=0.00 total=1"]))).map(b"\n".join)
+LINES = st.lists(
+    st.one_of(st.binary(max_size=30), st.sampled_from([b"anon 1", b"file 2", b"total_rss 3", b"cache 4", b"max", b"some avg10=0.00 total=1"]))
+).map(b"\n".join)
 
 
 @settings(max_examples=300, deadline=None)
 @given(LINES)
 def test_parsers_never_raise(data: bytes) -> None:
     for parse in (_cgroupfs.parse_amount, _cgroupfs.parse_flat, _cgroupfs.parse_dying, _cgroupfs.parse_vendor, _cgroupfs.parse_controllers, _cgroupfs._flag):
-        json.dumps(parse(data))  # type: ignore[operator]
+        json.dumps(parse(data))
     for version in (1, 2):
         json.dumps(_cgroupfs.parse_stat(data, version=version))
 
@@ -312,8 +324,9 @@ def test_pressure_of_anolis_on_v1(tmp_path: Path) -> None:
 
 def test_vendor_files(tmp_path: Path) -> None:
     directory = small_tree(tmp_path, 1)
-    write(directory, ".", {"memory.wmark_ratio": "95\n", "memory.wmark_high": "max\n", "memory.qos_level": "-1\n", "memory.exstat": "wmark_min_throttled_ms 7\n",
-                           "memory.low": "4096\n", "memory.events": "low 0\nhigh 1\nmax 2\noom 0\noom_kill 0\n", "memory.oom.group": "0\n"})  # fmt: skip
+    write(directory, ".", {"memory.wmark_ratio": "95\n", "memory.wmark_high": "max\n", "memory.qos_level": "-1\n",
+                           "memory.exstat": "wmark_min_throttled_ms 7\n", "memory.low": "4096\n",
+                           "memory.events": "low 0\nhigh 1\nmax 2\noom 0\noom_kill 0\n", "memory.oom.group": "0\n"})  # fmt: skip
     one = walk(tmp_path, MOUNT_V1)[0][1]
     assert one["vendor"] == {"memory.wmark_ratio": 95, "memory.wmark_high": None, "memory.qos_level": -1, "memory.exstat": {"wmark_min_throttled_ms": 7}}
     assert (one["low"], one["oom_group"], one["events"]["high"]) == (4096, False, 1)
@@ -344,7 +357,7 @@ def test_listing_does_not_rest_on_link_counts(tmp_path: Path, monkeypatch: pytes
     paths = cgroup_trees.make_tree(tmp_path, 40)
     real = os.fstat
     # btrfs: every directory has one link
-    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result([1 if place == 3 else value for place, value in enumerate(real(fd)[:10])]))
+    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result((*real(fd)[:3], 1, *real(fd)[4:10])))
     assert len(walk(tmp_path)[0]) == len(paths) + 1
 
 
@@ -404,7 +417,7 @@ def test_10_000_wide(tmp_path: Path) -> None:
 def test_hostile_names(tmp_path: Path, version: int, name: bytes, shown: str) -> None:
     directory = small_tree(tmp_path, version)
     mount = MOUNT_V2 if version == 2 else MOUNT_V1
-    shutil.copytree(os.fsencode(directory), os.path.join(os.fsencode(directory), name))
+    shutil.copytree(directory, os.path.join(directory, os.fsdecode(name)))
     found, unused = walk(tmp_path, mount)
     path = f"/one/{shown}"
     assert [cgroup["path"] for cgroup in found] == ["/", "/one", path]
@@ -514,7 +527,9 @@ def test_a_hidden_file_is_no_vanished_cgroup(tmp_path: Path) -> None:
 def test_truncated_and_garbled_files(tmp_path: Path, file: str, content: str) -> None:
     small_tree(tmp_path, 2, **{file: content})
     found, unknown = walk(tmp_path, MOUNT_V2)
-    key = {"memory.current": "usage", "memory.max": "limit", "memory.swap.current": "swap", "memory.swap.max": "swap_limit"}.get(file, file[len("memory.") :].replace(".", "_"))
+    key = {"memory.current": "usage", "memory.max": "limit", "memory.swap.current": "swap", "memory.swap.max": "swap_limit"}.get(
+        file, file[len("memory.") :].replace(".", "_")
+    )
     assert key not in found[1]
     assert unknown == {f"cgroups {file}": "cannot be understood: /one"}
     assert found[1]["path"] == "/one"
@@ -583,7 +598,9 @@ def test_sample_leaves_out_what_is_gone(tmp_path: Path) -> None:
     small_tree(tmp_path, 1)
     tree = Tree(str(tmp_path))
     found = _cgroupfs.sample(tree, detect(tree, MOUNT_V1), ["/one", "/gone", "/one/gone"])
-    assert found == {"/one": {"usage": 1200000000, "stat": {"anon": 113815552, "file": 1009926144, "inactive_file": 840101888, "workingset_refault_file": 117802}}}
+    assert found == {
+        "/one": {"usage": 1200000000, "stat": {"anon": 113815552, "file": 1009926144, "inactive_file": 840101888, "workingset_refault_file": 117802}}
+    }
 
 
 def test_sample_without_a_hierarchy(tmp_path: Path) -> None:

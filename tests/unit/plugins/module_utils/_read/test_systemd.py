@@ -9,10 +9,11 @@ import typing as t
 from pathlib import Path
 
 import pytest
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _systemd
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _systemd
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 
 # systemctl show of systemd 252, as for _systemd._SHOW
 SHOW = """\
@@ -82,7 +83,13 @@ def tree(root: Path, files: t.Mapping[str, str]) -> Tree:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("systemd 252 (252.39-1~deb12u2)\n+PAM +AUDIT\n", 252), ("systemd 239 (239-82.el8)\n", 239), ("systemd 258~rc1 (258)\n", 258), ("busybox", None), ("", None)],
+    [
+        ("systemd 252 (252.39-1~deb12u2)\n+PAM +AUDIT\n", 252),
+        ("systemd 239 (239-82.el8)\n", 239),
+        ("systemd 258~rc1 (258)\n", 258),
+        ("busybox", None),
+        ("", None),
+    ],
 )
 def test_parse_version(text: str, expected: int | None) -> None:
     assert _systemd.parse_version(text) == expected
@@ -113,10 +120,16 @@ def test_a_version_that_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        (b"[Service]\nMemoryMax=1G\n # MemoryLow=3\nMemoryLow = 10% \nMemoryDenyWriteExecute=yes\nMemoryKSM=yes\nCPUWeight=9\n", {"MemoryMax": "1G", "MemoryLow": "10%"}),
+        (
+            b"[Service]\nMemoryMax=1G\n # MemoryLow=3\nMemoryLow = 10% \nMemoryDenyWriteExecute=yes\nMemoryKSM=yes\nCPUWeight=9\n",
+            {"MemoryMax": "1G", "MemoryLow": "10%"},
+        ),
         (b"[Slice]\nMemoryHigh=\nMemoryHigh=2G\nManagedOOMSwap=kill", {"MemoryHigh": "2G", "ManagedOOMSwap": "kill"}),
         (b"MemoryMax=\\\n 5M\n", {"MemoryMax": "5M"}),
-        (b"StartupMemoryMax=1G\nDefaultMemoryLow=1M\nOOMScoreAdjust=-5\nDefaultStartupMemoryLow=2M\n", {"StartupMemoryMax": "1G", "DefaultMemoryLow": "1M", "OOMScoreAdjust": "-5", "DefaultStartupMemoryLow": "2M"}),
+        (
+            b"StartupMemoryMax=1G\nDefaultMemoryLow=1M\nOOMScoreAdjust=-5\nDefaultStartupMemoryLow=2M\n",
+            {"StartupMemoryMax": "1G", "DefaultMemoryLow": "1M", "OOMScoreAdjust": "-5", "DefaultStartupMemoryLow": "2M"},
+        ),
         (b"\xff\xfe\n", {}),
     ],
 )
@@ -148,14 +161,25 @@ def test_names_of_drop_in_directories(unit: str, names: list[str]) -> None:
     ("files", "applied"),
     [
         # the file name decides the order, not the directory
-        (["/etc/systemd/system.control/a-b.slice.d/50-x.conf", "/usr/lib/systemd/system/a-b.slice.d/90-y.conf", "/etc/systemd/system/a-.slice.d/10-z.conf"], [2, 0, 1]),
+        (
+            ["/etc/systemd/system.control/a-b.slice.d/50-x.conf", "/usr/lib/systemd/system/a-b.slice.d/90-y.conf", "/etc/systemd/system/a-.slice.d/10-z.conf"],
+            [2, 0, 1],
+        ),
         # one name: the first of the search path has it alone
         (["/etc/systemd/system/a-b.slice.d/m.conf", "/run/systemd/system/a-b.slice.d/m.conf", "/run/systemd/system.control/a-b.slice.d/m.conf"], [2]),
         # the search path comes before the more special name
         (["/etc/systemd/system/slice.d/m.conf", "/usr/lib/systemd/system/a-b.slice.d/m.conf"], [0]),
         (["/etc/systemd/system/slice.d/m.conf", "/etc/systemd/system/a-b.slice.d/m.conf"], [1]),
         # not for this unit, not a drop-in
-        (["/etc/systemd/system/b.slice.d/m.conf", "/etc/systemd/system/a-b.slice.d/m.txt", "/etc/systemd/system/a-b.slice.wants/m.conf", "/etc/systemd/system/a-b.service.d/m.conf"], []),
+        (
+            [
+                "/etc/systemd/system/b.slice.d/m.conf",
+                "/etc/systemd/system/a-b.slice.d/m.txt",
+                "/etc/systemd/system/a-b.slice.wants/m.conf",
+                "/etc/systemd/system/a-b.service.d/m.conf",
+            ],
+            [],
+        ),
     ],
 )
 def test_drop_ins_of_a_unit(tmp_path: Path, files: list[str], applied: list[int]) -> None:
