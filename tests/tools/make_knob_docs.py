@@ -37,8 +37,8 @@ the distribution: versions here are those of mainline, and vendors backport.
   `always [madvise] never`; *effective value*: the kernel may show another value than the one written, such as what ancestors leave of it, or as many huge
   pages as it found.
 - **Order**: what is written before it, what must stay above it, and what a write changes besides.
-- **Effect** of a write: *reclaim*: the writer itself reclaims memory until the value holds; *oom*: and then processes are killed; *compaction*; *memory*: memory
-  use jumps; *caches*: caches are dropped; *refusal*: allocations can fail at once.
+- **Effect** of a write: *reclaim*: the writer itself reclaims memory until the value holds; *oom*: and then processes are killed; *compaction*; *memory*:
+  memory use jumps; *caches*: caches are dropped; *refusal*: allocations can fail at once.
 - **Kept by**: where a value must stand to outlive a reboot. *reapply*: by nothing but a direct write to every new cgroup.
 - **Risk** for an unattended role: L, M or H. *write-only* values cannot be read back; a *one-shot* is an action, not a state.
 - `{{size}}` is a page size in kB, `{{n}}` the number of a zram device or NUMA node.

@@ -120,20 +120,18 @@ SYSCTLS = (
     _sysctl("kernel.numa_balancing_promote_rate_limit_MBps", "MB/s", _ANY, first="6.1", source=_KERNEL),
 )
 
-_POOL = ("vm.nr_hugepages", "hugepages/hugepages-{size}kB/nr_hugepages", "node{n}/hugepages/hugepages-{size}kB/nr_hugepages")
-_SURPLUS = ("vm.nr_overcommit_hugepages", "hugepages/hugepages-{size}kB/nr_overcommit_hugepages")
+_POOL = "hugepages/hugepages-{size}kB/nr_hugepages"
+_SURPLUS = "hugepages/hugepages-{size}kB/nr_overcommit_hugepages"
 _POOLED: dict[str, t.Any] = {"comparison": "effective_value", "side_effect": "compaction", "risk": "H", "source": _HUGETLB}
 
 HUGETLB = (
     # One pool: total, per size, per node. The kernel takes as many as it finds, without an error.
-    _sysctl(_POOL[0], "pages", _ANY, partners=_POOL[1:], **_POOLED),
-    _mm(_POOL[1], "pages", _ANY, partners=(_POOL[0], _POOL[2]), **_POOLED),
-    _node(_POOL[2][8:], "pages", _ANY, partners=_POOL[:2], after=_POOL[:2], persist="boot unit", **_POOLED),
-    _sysctl(_SURPLUS[0], "pages", _ANY, partners=_SURPLUS[1:], risk="M", source=_HUGETLB),
-    _mm(_SURPLUS[1], "pages", _ANY, partners=_SURPLUS[:1], risk="M", source=_HUGETLB),
+    _sysctl("vm.nr_hugepages", "pages", _ANY, partners=(_POOL, "node{n}/" + _POOL), **_POOLED),
+    _mm(_POOL, "pages", _ANY, partners=("vm.nr_hugepages", "node{n}/" + _POOL), **_POOLED),
+    _node(_POOL, "pages", _ANY, partners=("vm.nr_hugepages", _POOL), after=("vm.nr_hugepages", _POOL), persist="boot unit", **_POOLED),
+    _sysctl("vm.nr_overcommit_hugepages", "pages", _ANY, partners=(_SURPLUS,), risk="M", source=_HUGETLB),
+    _mm(_SURPLUS, "pages", _ANY, partners=("vm.nr_overcommit_hugepages",), risk="M", source=_HUGETLB),
 )
-
-_SHMEM = ("always", "within_size", "advise", "never")
 
 THP = (
     # What is mapped stays as it is: restart the application.
@@ -141,8 +139,8 @@ THP = (
     _thp("hugepages-{size}kB/enabled", "choice", choices=("always", "inherit", "madvise", "never"), partners=("vm.min_free_kbytes",),
          risk="M", first="6.8"),
     _thp("defrag", "choice", choices=("always", "defer", "defer+madvise", "madvise", "never"), risk="M"),  # always stalls page faults
-    _thp("shmem_enabled", "choice", choices=_SHMEM + ("deny", "force")),
-    _thp("hugepages-{size}kB/shmem_enabled", "choice", choices=_SHMEM[:1] + ("inherit",) + _SHMEM[1:], first="6.11"),
+    _thp("shmem_enabled", "choice", choices=("always", "within_size", "advise", "never", "deny", "force")),
+    _thp("hugepages-{size}kB/shmem_enabled", "choice", choices=("always", "inherit", "within_size", "advise", "never"), first="6.11"),
     _thp("use_zero_page", "bool", _BOOL),
     _thp("shrink_underused", "bool", _BOOL, first="6.12"),
     _thp("khugepaged/defrag", "bool", _BOOL),
@@ -178,8 +176,8 @@ ZSWAP = (
     _zswap("max_pool_percent", "percent", _PERCENT),
     _zswap("accept_threshold_percent", "percent", _PERCENT, first="5.6"),
     _zswap("shrinker_enabled", "bool", _BOOL, first="6.8"),
-    _zswap("same_filled_pages_enabled", "bool", _BOOL, first="4.16", last="6.8"),
-    _zswap("non_same_filled_pages_enabled", "bool", _BOOL, first="5.17", last="6.8"),
+    _zswap("same_filled_pages_enabled", "bool", _BOOL, first="4.16", last="6.9"),
+    _zswap("non_same_filled_pages_enabled", "bool", _BOOL, first="5.18", last="6.9"),
     _zswap("exclusive_loads", "bool", _BOOL, first="6.5", last="6.7"),
 )
 
