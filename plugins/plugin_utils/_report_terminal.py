@@ -1,0 +1,215 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This file is private to the collection: its names can change at any release.
+
+"""The summary for a terminal: lines of at most the terminal's width. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+import unicodedata
+
+from ansible_collections.memqos.fleet.plugins.module_utils._units import format_size
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import SEVERITIES, Finding, Fleet, Host, Json, is_number, join_findings, visible
+
+MIN_WIDTH = 60
+# Above this many hosts each has one line, and only the worst are shown.
+MAX_DETAILED = 5
+_WORST = 10
+_ROWS = 8
+_FINDINGS = 12
+_SETS = 5
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_MARKS = {"critical": "✖", "warning": "▲", "info": "●", "unknown": "?"}
+_COLORS = {"critical": "red", "warning": "yellow", "info": "cyan", "unknown": "dark gray"}
+
+
+class Line(t.NamedTuple):
+    """One line and the color it is shown in (a name of Ansible's), where colors are shown."""
+
+    text: str
+    color: str | None = None
+
+
+def render_host(result: Json, rules: t.Mapping[str, Json], host: Host, *, width: int) -> list[Line]:
+    """One host in full: memory, findings, working sets."""
+    width = max(width, MIN_WIDTH)
+    facts = "  ".join(filter(None, (host.kernel, f"cgroup {host.hierarchy}" if host.hierarchy else "", f"{format_size(host.memtotal)} of memory")))
+    lines = [Line(""), Line(clip(f"━━ {visible(host.name)} {'━' * width}", width), "bright blue"), Line(clip(f"  {visible(facts)}", width))]
+    lines += [Line(clip(f"  {_memory(host)}", width)), Line("")]
+    lines += _breakdown(result, width)
+    lines += _findings(result, rules, width)
+    lines += _working_sets(result, width)
+    return lines
+
+
+def render_fleet(fleet: Fleet, *, width: int) -> list[Line]:
+    """Totals, the worst hosts one line each, findings by rule; hosts that were not audited."""
+    width = max(width, MIN_WIDTH)
+    lines = [Line("")]
+    if len(fleet.hosts) > 1:
+        memory = [
+            f"{name} {format_size(fleet.total(of))}"
+            for name, of in (("memory", lambda host: host.memtotal), ("free", lambda host: host.free), ("available", lambda host: host.available))
+        ]
+        lines += [Line(clip(f"━━ {len(fleet.hosts)} hosts {'━' * width}", width), "bright blue"), Line(clip(f"  {'   '.join(memory)}", width))]
+    if len(fleet.hosts) > MAX_DETAILED:
+        lines += _worst_hosts(fleet, width)
+    if len(fleet.hosts) > 1:
+        lines += _rules(fleet, width)
+    counts = ", ".join(f"{fleet.count(severity)} {severity}" for severity in (*SEVERITIES, "unknown"))
+    lines.append(Line(clip(f"  Findings: {counts}", width)))
+    for name in fleet.unreachable:
+        lines.append(Line(clip(f"  ✖ {visible(name)}: unreachable, not audited in this run", width), "red"))
+    for name, reason in fleet.invalid.items():
+        lines += _wrapped(f"✖ {visible(name)}: {visible(reason)}", width, indent=2, color="red")
+    return lines
+
+
+def _memory(host: Host) -> str:
+    parts = [f"{name} {format_size(value)}" for name, value in (("free", host.free), ("available", host.available)) if value is not None]
+    if host.swap_total and host.swap_used is not None:
+        parts.append(f"swap {format_size(host.swap_used)} of {format_size(host.swap_total)}")
+    elif host.swap_total == 0:
+        parts.append("no swap")
+    if host.pressure is not None:
+        parts.append(f"pressure full {host.pressure:g} %")
+    return "   ".join(parts)
+
+
+def _breakdown(result: Json, width: int) -> list[Line]:
+    total = result["breakdown"]["memtotal_bytes"]
+    rows = sorted(result["breakdown"]["rows"], key=lambda row: -abs(row["bytes"]))[:_ROWS]
+    label = max([cells(visible(row["name"])) for row in rows] or [0])
+    label = min(label, 24)
+    room = width - label - 24
+    lines = []
+    for row in rows:
+        share = row["bytes"] / total if total > 0 else 0.0
+        name = pad(clip(visible(row["name"]), label), label)
+        text = f"  {name}  {pad(bar(share, room), room)}  {format_size(int(row['bytes'])):>9} {share:>6.1%}"
+        lines.append(Line(clip(text, width)))
+    return lines
+
+
+def _findings(result: Json, rules: t.Mapping[str, Json], width: int) -> list[Line]:
+    found = join_findings(result, rules)
+    failed = [one for one in found if one.status == "fail"]
+    unknown = len(found) - len(failed)
+    lines = [Line("")]
+    if not failed:
+        lines.append(Line("  No findings." if not unknown else "  No findings among the rules that could be decided.", "green"))
+    for one in failed[:_FINDINGS]:
+        lines += _finding(one, rules.get(one.rule, {}), width)
+    if len(failed) > _FINDINGS:
+        lines.append(Line(f"  … and {len(failed) - _FINDINGS} more: see the report."))
+    if unknown:
+        lines.append(Line(f"  ? {unknown} could not be decided: see the report.", _COLORS["unknown"]))
+    return lines
+
+
+def _finding(one: Finding, rule: Json, width: int) -> list[Line]:
+    subject = f" · {visible(one.subject)}" if one.subject else ""
+    lines = [Line(clip(f"  {_MARKS[one.severity]} {visible(one.rule)} {visible(one.title)}{subject}", width), _COLORS[one.severity])]
+    # A size is not torn apart at the end of a line.
+    observed = ", ".join(f"{visible(name)} = {visible(value)}".replace(" ", "\N{NO-BREAK SPACE}") for name, value in one.observed)
+    window = f" ({one.window})" if one.window and observed else ""
+    if observed:
+        lines += _wrapped(clip(f"{observed}{window}", 3 * width), width, indent=4)
+    cure = rule.get("cure", {})
+    command = cure.get("command") or cure.get("text")
+    if isinstance(command, str) and command:
+        lines += _wrapped(f"→ {visible(command)}", width, indent=4)
+    return lines
+
+
+def _working_sets(result: Json, width: int) -> list[Line]:
+    """Containers and services are the owners; slices and pods only hold them."""
+    owners = [row for row in result["top"]["rows"] if row.get("kind") in ("container", "service") and is_number(row.get("working_set"))]
+    owners.sort(key=lambda row: (-row["working_set"], row["path"]))
+    if not owners:
+        return []
+    lines = [Line(""), Line("  Largest working sets")]
+    for row in owners[:_SETS]:
+        room = width - 31
+        limit = f"of {format_size(int(row['limit']))}" if is_number(row.get("limit")) else "no limit"
+        name = clip(visible(str(row.get("name") or row["path"])), room)
+        lines.append(Line(f"  {pad(name, room)}  {format_size(int(row['working_set'])):>10}  {limit:<13}".rstrip()))
+    return lines
+
+
+def _worst_hosts(fleet: Fleet, width: int) -> list[Line]:
+    room = width - 46
+    lines = [Line(""), Line(f"  {pad('Worst hosts', room)} {'critical':>8} {'warning':>8} {'available':>11} {'of':>11}")]
+    for host in fleet.worst(_WORST):
+        available = "?" if host.available is None else format_size(host.available)
+        color = next((_COLORS[severity] for severity in ("critical", "warning") if host.counts[severity]), None)
+        name = pad(clip(visible(host.name), room), room)
+        figures = f"{host.counts['critical']:>8} {host.counts['warning']:>8} {available:>11} {format_size(host.memtotal):>11}"
+        lines.append(Line(clip(f"  {name} {figures}", width), color))
+    return lines
+
+
+def _rules(fleet: Fleet, width: int) -> list[Line]:
+    if not fleet.by_rule:
+        return []
+    ranked = sorted(fleet.by_rule.items(), key=lambda item: (SEVERITIES.index(fleet.severity(item[0])), -item[1], item[0]))
+    lines = [Line(""), Line("  Findings by rule")]
+    for rule, hosts in ranked[: 2 * _FINDINGS]:
+        severity = fleet.severity(rule)
+        title = visible(fleet.rules.get(rule, {}).get("title", rule))
+        lines.append(Line(clip(f"  {_MARKS[severity]} {hosts:>5} {'host ' if hosts == 1 else 'hosts'}  {visible(rule)} {title}", width), _COLORS[severity]))
+    if len(ranked) > 2 * _FINDINGS:
+        lines.append(Line(f"  … and {len(ranked) - 2 * _FINDINGS} more rules: see the report."))
+    return [*lines, Line("")]
+
+
+def bar(share: float, width: int) -> str:
+    """A share of 0 to 1 as blocks in eighths of a character; nothing for a negative one."""
+    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
+    return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()
+
+
+def cells(text: str) -> int:
+    """Columns that the text takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
+
+
+def pad(text: str, width: int) -> str:
+    return text + " " * (width - cells(text))
+
+
+def clip(text: str, width: int) -> str:
+    """The text, or as much of it as fits, with an ellipsis."""
+    if cells(text) <= width:
+        return text
+    kept, used = [], 0
+    for char in text:
+        used += cells(char)
+        if used > width - 1:
+            break
+        kept.append(char)
+    # A rule line of ━ is meant to be cut.
+    return "".join(kept) + ("━" if text.endswith("━") else "…")
+
+
+def _wrapped(text: str, width: int, *, indent: int, color: str | None = None) -> list[Line]:
+    """At spaces where there are some, anywhere else: a command is never shortened, it will be copied."""
+    room, lines, current = width - indent, [], ""
+    for word in text.split(" "):
+        joined = f"{current} {word}" if current else word
+        if cells(joined) <= room:
+            current = joined
+            continue
+        if current:
+            lines.append(current)
+        while cells(word) > room:
+            cut = next(end for end in range(len(word), 0, -1) if cells(word[:end]) <= room)
+            lines.append(word[:cut])
+            word = word[cut:]
+        current = word
+    return [Line(" " * indent + line.replace("\N{NO-BREAK SPACE}", " "), color) for line in (*lines, current)]

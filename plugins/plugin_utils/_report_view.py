@@ -1,0 +1,266 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This file is private to the collection: its names can change at any release.
+
+"""What every writer of a report says in the same words: findings joined with their rules, a host in one line, a fleet in totals. Pure."""
+
+from __future__ import annotations
+
+import heapq
+import re
+import typing as t
+import unicodedata
+
+from ansible_collections.memqos.fleet.plugins.module_utils._units import format_size
+
+Json = dict[str, t.Any]
+
+SEVERITIES = ("critical", "warning", "info")
+# The columns of every Top table, in the names of memory.stat (v2) and of docs/architecture.md §3.2. All are bytes but refaults (pages in the window).
+PARTS = (
+    "usage", "working_set", "working_set_sysom", "hard_set", "anon", "active_file", "inactive_file", "file_dirty", "shmem", "slab_reclaimable",
+    "slab_unreclaimable", "sock", "pagetables", "kernel_stack", "percpu", "vmalloc", "kernel_other", "dying_bytes", "swap", "growth", "refaults", "limit", "request",
+)  # fmt: skip
+# Control, format (bidi overrides, zero width), surrogate, private use, unassigned, line and paragraph separators.
+_HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+_BYTES = re.compile(
+    r".*_bytes|meminfo\.(?!HugePages_).*|breakdown\..*"
+    r"|cgroup\.(usage|peak|limit|soft_limit|high|low|min|swap|swap_limit|request|working_set|working_set_sysom|hard_set|effective_min|effective_low|kernel_other)"
+    r"|cgroup\.stat\.(anon|anon_thp|file|file_\w+|shmem|slab|slab_(un)?reclaimable|sock|kernel|kernel_stack|pagetables|sec_pagetables|percpu|vmalloc|zswap|zswapped"
+    r"|(in)?active_(anon|file)|unevictable|swapcached)"
+    r"|zone\.(free|min|low|high|promo|boost|managed|present|distance_kswapd|distance_direct|reserve)"
+)
+
+
+class Finding(t.NamedTuple):
+    """A finding with what its rule says of it. C(observed) is [(name, value in human units)]; C(status) is C(fail) or C(unknown)."""
+
+    rule: str
+    title: str
+    severity: str
+    status: str
+    kind: str
+    subject: str
+    subject_id: str
+    observed: list[tuple[str, str]]
+    window: str
+    reason: str
+
+
+class Host(t.NamedTuple):
+    """A host in one line. Sizes in bytes, None where the node does not say; C(pressure) is memory full avg60 in percent."""
+
+    name: str
+    kernel: str
+    hierarchy: str
+    memtotal: int
+    free: int | None
+    available: int | None
+    unaccounted: int | None
+    swap_total: int | None
+    swap_used: int | None
+    pressure: float | None
+    counts: dict[str, int]
+
+    @property
+    def badness(self) -> tuple[float, ...]:
+        """Orders hosts: most critical findings first, then warnings, then the least available memory."""
+        share = 1.0 if self.available is None or self.memtotal <= 0 else self.available / self.memtotal
+        return (self.counts["critical"], self.counts["warning"], -share)
+
+
+class TopRow(t.NamedTuple):
+    """A cgroup of some host: C(cells) is {part: bytes}, without the parts that are not known."""
+
+    host: str
+    path: str
+    name: str
+    kind: str
+    qos: str
+    cells: dict[str, float]
+
+
+class Fleet:
+    """Totals over all hosts, gathered host by host; holds no result. C(worst) and C(top) are bounded."""
+
+    def __init__(self, rules: t.Mapping[str, Json], *, top: int) -> None:
+        self.rules = rules
+        self.hosts: list[Host] = []
+        self.by_rule: dict[str, int] = {}
+        self.unreachable: list[str] = []
+        self.invalid: dict[str, str] = {}
+        self._top = top
+        self._heaps: dict[str, list[tuple[float, str, str, TopRow]]] = {part: [] for part in PARTS}
+
+    def add(self, result: Json) -> Host:
+        """Take in the result of one host; returns its line."""
+        host = summarise(result, self.rules)
+        self.hosts.append(host)
+        for rule, (failed, unused) in finding_counts(result).items():
+            if failed:
+                self.by_rule[rule] = self.by_rule.get(rule, 0) + 1
+        for row in result["top"]["rows"]:
+            self._offer(top_row(result["host"], row))
+        return host
+
+    def severity(self, rule: str) -> str:
+        return severity_of(self.rules.get(rule, {}))
+
+    def count(self, severity: str) -> int:
+        return sum(host.counts[severity] for host in self.hosts)
+
+    def total(self, of: t.Callable[[Host], int | None]) -> int:
+        """The sum over the hosts that know the value."""
+        return sum(of(host) or 0 for host in self.hosts)
+
+    def worst(self, count: int) -> list[Host]:
+        return heapq.nsmallest(count, self.hosts, key=lambda host: (tuple(-figure for figure in host.badness), host.name))
+
+    def top_rows(self) -> list[TopRow]:
+        """The union of the first rows of every part over the whole fleet, so that a table sorted by any part has its true first rows."""
+        union = {entry[1:3]: entry[3] for heap in self._heaps.values() for entry in heap}
+        return sorted(union.values(), key=lambda row: (-row.cells.get("working_set", 0), row.host, row.path))
+
+    def _offer(self, row: TopRow) -> None:
+        if row.path == "/":
+            return
+        for part, value in row.cells.items():
+            heap = self._heaps[part]
+            entry = (value, row.host, row.path, row)
+            if len(heap) < self._top:
+                heapq.heappush(heap, entry)
+            elif entry[:3] > heap[0][:3]:
+                heapq.heapreplace(heap, entry)
+
+
+def summarise(result: Json, rules: t.Mapping[str, Json]) -> Host:
+    """A result → its line."""
+    node, meminfo = result["node"], result["node"].get("meminfo", {})
+    rows = {row["name"]: int(row["bytes"]) for row in result["breakdown"]["rows"]}
+    swap_total, swap_free = meminfo.get("SwapTotal"), meminfo.get("SwapFree")
+    counts = dict.fromkeys((*SEVERITIES, "unknown"), 0)
+    for rule, (failed, unknown) in finding_counts(result).items():
+        counts[severity_of(rules.get(rule, {}))] += failed
+        counts["unknown"] += unknown
+    return Host(
+        name=result["host"],
+        kernel=str(node.get("kernel", "")),
+        hierarchy=str(node.get("hierarchy", "")),
+        memtotal=int(result["breakdown"]["memtotal_bytes"]),
+        free=rows.get("free", meminfo.get("MemFree")),
+        available=meminfo.get("MemAvailable"),
+        unaccounted=rows.get("unaccounted"),
+        swap_total=swap_total,
+        swap_used=None if swap_total is None or swap_free is None else swap_total - swap_free,
+        pressure=node.get("pressure", {}).get("memory", {}).get("full", {}).get("avg60"),
+        counts=counts,
+    )
+
+
+def finding_counts(result: Json) -> dict[str, tuple[int, int]]:
+    """{rule: (failed, unknown)}. A node lists only the largest findings of a rule and counts them all."""
+    listed: dict[str, list[int]] = {}
+    for finding in result["findings"]:
+        listed.setdefault(finding["rule"], [0, 0])[finding["status"] != "fail"] += 1
+    for rule, count in result["rules"].items():
+        both = listed.setdefault(rule, [0, 0])
+        both[:] = max(both[0], int(count.get("failed", 0))), max(both[1], int(count.get("unknown", 0)))
+    return {rule: (failed, unknown) for rule, (failed, unknown) in listed.items()}
+
+
+def severity_of(rule: t.Mapping[str, t.Any]) -> str:
+    """The rule's severity; what nobody rated counts as a warning, so that it is seen."""
+    severity = rule.get("severity")
+    return severity if severity in SEVERITIES else "warning"
+
+
+def join_findings(result: Json, rules: t.Mapping[str, Json]) -> list[Finding]:
+    """The findings of a result with title and severity of their rules: fails by severity, then unknown ones."""
+    found = [_join(finding, rules.get(finding["rule"], {})) for finding in result["findings"]]
+    return sorted(found, key=lambda one: (one.status != "fail", SEVERITIES.index(one.severity), one.rule, one.subject))
+
+
+def _join(finding: Json, rule: Json) -> Finding:
+    subject = finding["subject"]
+    return Finding(
+        rule=finding["rule"],
+        title=str(rule.get("title", finding["rule"])),
+        severity=severity_of(rule),
+        status=finding["status"],
+        kind=subject["kind"],
+        subject="" if subject["kind"] == "node" else subject["name"] or subject["id"],
+        subject_id=subject["id"],
+        observed=[(name, value_text(name, value)) for name, value in finding.get("observed", {}).items()],
+        window=window_text(finding.get("window", {})),
+        reason=str(finding.get("reason") or ""),
+    )
+
+
+def top_row(host: str, row: Json) -> TopRow:
+    """A row of C(top.rows) → its known numbers."""
+    cells = {part: row[part] for part in PARTS if is_number(row.get(part))}
+    return TopRow(host, row["path"], str(row.get("name") or row["path"]), str(row.get("kind", "")), str(row.get("qos_class") or ""), cells)
+
+
+def is_number(value: t.Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def value_text(name: str, value: t.Any) -> str:
+    """An observed value in human units. The name tells the unit: C(*_bytes), C(meminfo.*), C(cgroup.usage) are bytes; unknown names stay numbers."""
+    if value is None:
+        return "no limit"
+    if not is_number(value):
+        return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    if _BYTES.fullmatch(name):
+        return format_size(int(value))
+    if name.endswith("_per_second"):
+        return f"{number_text(value)}/s"
+    if re.search(r"\.avg(10|60|300)$|_percent$", name):
+        return f"{number_text(value)} %"
+    if name.endswith("_share"):
+        return f"{number_text(value * 100)} %"
+    if name.endswith("_seconds"):
+        return duration_text(value)
+    return number_text(value)
+
+
+def number_text(value: float) -> str:
+    """Thousands apart by a thin space; at most three digits after the point."""
+    whole = isinstance(value, int) or value == int(value)
+    text = f"{int(value):,}" if whole else f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    return text.replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def duration_text(seconds: float) -> str:
+    """C(3 d 4 h), C(12 min), C(8 s)."""
+    left = int(seconds)
+    steps = (("d", 86400), ("h", 3600), ("min", 60), ("s", 1))
+    parts = []
+    for unit, size in steps:
+        if left >= size:
+            parts.append(f"{left // size} {unit}")
+            left %= size
+    return " ".join(parts[:2]) or "0 s"
+
+
+def window_text(window: t.Mapping[str, t.Any]) -> str:
+    """What a counter's growth is measured over; empty for a finding without counters."""
+    words = {"since_last_run": "since the last run", "since_boot": "since boot", "window": "in the audit's window"}.get(str(window.get("kind", "")), "")
+    seconds = window.get("seconds")
+    return f"{words}, {duration_text(seconds)}" if words and isinstance(seconds, (int, float)) and seconds >= 1 else words
+
+
+def visible(text: str) -> str:
+    """Text of unknown origin as one harmless line: control characters, terminal escapes, line breaks and bidi overrides as backslash escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escape(char) if unicodedata.category(char) in _HIDDEN else char for char in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    short = {"\n": "\\n", "\t": "\\t", "\r": "\\r"}.get(char)
+    return short or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")

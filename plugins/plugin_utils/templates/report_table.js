@@ -1,0 +1,108 @@
+// Copyright (c) 2026, memqos.fleet contributors
+// GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+// SPDX-License-Identifier: GPL-3.0-or-later
+
+// Sortable tables. A column: {label, title, kind: "text" | "bytes" | "count" | "percent", value: (row) => value, cell: (row) => node, optional}.
+"use strict";
+
+const FORMATS = { bytes: size, count, percent: (value) => (value === null || value === undefined ? "–" : `${count(value)} %`) };
+
+/** Unknown values last, whichever way it is sorted: absent is not zero. */
+function compareBy(column, descending) {
+  const known = (value) => value !== null && value !== undefined && value !== "";
+  return (left, right) => {
+    const [a, b] = [column.value(left), column.value(right)];
+    if (!known(a) || !known(b)) return known(b) - known(a);
+    const order = typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b), "en", { numeric: true });
+    return descending ? -order : order;
+  };
+}
+
+class SortableTable {
+  constructor({ caption, columns, rows, sort, descending = true, page = 25, wide = false }) {
+    Object.assign(this, { columns, rows, sort, descending, page, limit: page });
+    this.listeners = [];
+    this.heads = columns.map((column, index) =>
+      el("th", { scope: "col", class: column.kind === "text" ? "text" : "figure", title: column.title },
+        el("button", { type: "button", onclick: () => this.sortBy(index, this.sort === index ? !this.descending : column.kind !== "text") }, column.label)));
+    this.body = el("tbody");
+    this.more = el("button", { type: "button", class: "quiet more", onclick: () => this.grow() });
+    const table = el("table", { class: wide ? "wide" : "" }, el("caption", {}, caption), el("thead", {}, el("tr", {}, this.heads)), this.body);
+    // A wide table scrolls by itself: the page never does. It can be scrolled by keyboard, so it takes the focus.
+    this.scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, table);
+    this.node = el("div", { class: "table" }, this.scroll, this.more);
+    this.draw();
+  }
+
+  sortBy(index, descending) {
+    this.sort = index;
+    this.descending = descending;
+    this.draw();
+    for (const listener of this.listeners) listener(index, descending);
+  }
+
+  /** Bring the sorted column into sight, beside the first one, which stays. */
+  reveal() {
+    const head = this.heads[this.sort];
+    const first = this.heads[0].offsetWidth;
+    const hidden = head.offsetLeft + head.offsetWidth - this.scroll.scrollLeft > this.scroll.clientWidth || head.offsetLeft - this.scroll.scrollLeft < first;
+    if (this.sort > 0 && hidden) this.scroll.scrollLeft = head.offsetLeft - first;
+  }
+
+  grow() {
+    this.limit += Math.max(this.page, 100);
+    this.draw();
+  }
+
+  draw() {
+    const column = this.columns[this.sort];
+    const sorted = [...this.rows].sort(compareBy(column, this.descending));
+    this.heads.forEach((head, index) => {
+      head.setAttribute("aria-sort", index !== this.sort ? "none" : this.descending ? "descending" : "ascending");
+    });
+    const largest = column.kind === "text" ? 0 : Math.max(0, ...this.rows.map((row) => Math.abs(column.value(row) ?? 0)));
+    this.body.replaceChildren(...sorted.slice(0, this.limit).map((row) => this.row(row, largest)));
+    const left = this.rows.length - this.limit;
+    this.more.hidden = left <= 0;
+    this.more.textContent = left > 0 ? `Show more (${count(left)} left)` : "";
+    requestAnimationFrame(() => this.reveal());
+  }
+
+  row(row, largest) {
+    return el("tr", {}, this.columns.map((column, index) => {
+      const value = column.value(row);
+      const shown = column.cell ? column.cell(row) : column.kind === "text" ? value ?? "" : FORMATS[column.kind](value);
+      const share = index === this.sort && largest > 0 ? Math.abs(value ?? 0) / largest : 0;
+      const look = column.kind === "text" ? "text" : `figure${value ? "" : " none"}${share ? " heat" : ""}`;
+      return el(index === 0 ? "th" : "td", { class: look, scope: index === 0 ? "row" : null, "--share": share ? `${(share * 100).toFixed(1)}%` : "0%" }, shown);
+    }));
+  }
+}
+
+/** A drop-down of the figures and a button for the direction, both in step with the table's heads. */
+function sortControls(table, label) {
+  const figures = table.columns.map((column, index) => [column, index]).filter(([column]) => column.kind !== "text");
+  const choice = el("select", { onchange: () => table.sortBy(Number(choice.value), table.descending) },
+    figures.map(([column, index]) => el("option", { value: index }, column.label)));
+  const direction = el("button", { type: "button", class: "quiet", onclick: () => table.sortBy(table.sort, !table.descending) });
+  const show = (index, descending) => {
+    choice.value = String(index);
+    direction.textContent = descending ? "Largest first" : "Smallest first";
+  };
+  table.listeners.push(show);
+  show(table.sort, table.descending);
+  return el("div", { class: "controls" }, el("label", {}, label, choice), direction);
+}
+
+/** Rows whose keys are not known beforehand, as a plain table; the preferred keys come first. */
+function anyTable(caption, rows, preferred, hidden = []) {
+  const keys = new Set();
+  for (const row of rows) for (const key of Object.keys(row)) if (!hidden.includes(key)) keys.add(key);
+  const ordered = [...preferred.filter((key) => keys.has(key)), ...[...keys].filter((key) => !preferred.includes(key))];
+  const columns = ordered.map((key) => {
+    const figure = rows.some((row) => typeof row[key] === "number");
+    const label = words(key).replace(/ bytes$/, "");
+    return { label: label.charAt(0).toUpperCase() + label.slice(1), kind: figure ? "count" : "text", value: (row) => row[key], cell: (row) => el("span", { class: "any" }, anyText(key, row[key])) };
+  });
+  return new SortableTable({ caption, columns, rows, sort: Math.max(0, columns.findIndex((column) => column.kind === "count")), page: 10 });
+}
