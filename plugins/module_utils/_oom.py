@@ -24,8 +24,9 @@ if t.TYPE_CHECKING:
     class OomGroup(t.TypedDict, total=False):
         """Reports that hit the same pod, unit or container image; bytes and microseconds since boot.
 
-        C(owner): pod, container, lxc, service, scope, slice, cgroup, or process where the log tells no cgroup. C(kind): what the most reports are (C(kinds) counts all).
-        C(worst): the report with the largest victim. C(limit): what the last report shows; None is no limit. C(incomplete): reports of which only a part was there.
+        C(owner): pod, container, lxc, service, scope, slice, cgroup, or process where the log tells no cgroup. C(kind): what most reports are; C(kinds)
+        counts all. C(worst): the report with the largest victims. C(limit): what the last report shows; None is no limit. C(incomplete): reports of
+        which the log holds only a part.
         """
 
         name: str

@@ -33,7 +33,9 @@ _DEVICE_RECORD = re.compile(rb"([0-9]{1,10}),([0-9]{1,20}),([0-9]{1,20}),([^;]*)
 _PRINTED = re.compile(rb"(?:<([0-9]{1,10})>)?\[\s*([0-9]{1,12})\.([0-9]{6})\](?:\[\s*([TC][0-9]{1,10})\])? (?:\S+ kernel: )?(.*)", re.DOTALL)
 _ESCAPE = re.compile(rb"\\x([0-9a-f]{2})")
 
-_INVOKED = re.compile(rb"(.{0,15}) invoked oom-killer: gfp_mask=(0x[0-9a-f]+(?:\([^)]*\))?), (?:nodemask=(.*), )?order=(-?[0-9]+), oom_score_adj=(-?[0-9]+)", re.DOTALL)
+_INVOKED = re.compile(
+    rb"(.{0,15}) invoked oom-killer: gfp_mask=(0x[0-9a-f]+(?:\([^)]*\))?), (?:nodemask=(.*), )?order=(-?[0-9]+), oom_score_adj=(-?[0-9]+)", re.DOTALL
+)
 _CPU = re.compile(rb"CPU: [0-9]+ (?:UID: [0-9]+ )?PID: ([0-9]+) Comm: ")
 _TASK_IN = re.compile(rb"Task in (/.*) killed as a result of limit of (/.*)", re.DOTALL)
 _USAGE = re.compile(rb"(memory|memory\+swap|swap|kmem): usage ([0-9]+)kB, limit ([0-9]+)kB, failcnt ([0-9]+)")

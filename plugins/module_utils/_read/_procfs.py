@@ -26,7 +26,9 @@ _SYSTEM_RAM = re.compile(rb"([0-9a-f]{1,16})-([0-9a-f]{1,16}) : System RAM")
 _ZONE_KEYS = {b"pages free": "free", b"min": "min", b"low": "low", b"high": "high", b"promo": "promo", b"boost": "boost",
               b"managed": "managed", b"present": "present", b"spanned": "spanned",
               b"nr_free_cma": "free_cma", b"free_highatomic": "free_highatomic", b"nr_free_highatomic": "free_highatomic"}  # fmt: skip
-_PAGE_SIZE_WITNESSES = (("MemFree", "nr_free_pages"), ("AnonPages", "nr_anon_pages"), ("Mapped", "nr_mapped"), ("Shmem", "nr_shmem"), ("PageTables", "nr_page_table_pages"))
+_PAGE_SIZE_WITNESSES = (
+    ("MemFree", "nr_free_pages"), ("AnonPages", "nr_anon_pages"), ("Mapped", "nr_mapped"), ("Shmem", "nr_shmem"), ("PageTables", "nr_page_table_pages"),
+)  # fmt: skip
 _SLAB_COLUMNS = {b"<active_objs>": "active", b"<num_objs>": "objects", b"<objsize>": "object_bytes", b"<pagesperslab>": "pages_per_slab"}
 
 if t.TYPE_CHECKING:

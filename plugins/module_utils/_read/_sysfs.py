@@ -23,7 +23,9 @@ _POOL = re.compile(r"hugepages-([0-9]{1,12})kB")
 _ZRAM = re.compile(r"zram[0-9]{1,6}")
 _POOL_FILES = {"nr_hugepages": "nr", "free_hugepages": "free", "surplus_hugepages": "surplus", "resv_hugepages": "reserved"}
 # Documentation/admin-guide/blockdev/zram.rst: the fields have no names in the file, and later kernels only append.
-_MM_STAT = ("orig_data_size", "compr_data_size", "mem_used_total", "mem_limit", "mem_used_max", "same_pages", "pages_compacted", "huge_pages", "huge_pages_since")
+_MM_STAT = (
+    "orig_data_size", "compr_data_size", "mem_used_total", "mem_limit", "mem_used_max", "same_pages", "pages_compacted", "huge_pages", "huge_pages_since",
+)  # fmt: skip
 
 if t.TYPE_CHECKING:
 
@@ -136,7 +138,10 @@ def read_numa(tree: Tree) -> list[NumaNode]:
 
 
 def read_hugepages(tree: Tree, path: str = f"{MM}/hugepages") -> dict[str, Pool]:
-    """Huge page pools by page size in bytes (as text, since JSON has no other keys): of the node, or of the NUMA node whose directory is given. Empty without CONFIG_HUGETLBFS."""
+    """Huge page pools by page size in bytes (as text, since JSON has no other keys): of the node, or of the NUMA node whose directory is given.
+
+    Empty without CONFIG_HUGETLBFS.
+    """
     pools: dict[str, Pool] = {}
     for match in filter(None, map(_POOL.fullmatch, _names(tree, path))):
         pool: Pool = {}

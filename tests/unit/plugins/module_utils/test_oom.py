@@ -89,7 +89,8 @@ def test_group_counts_kinds_victims_and_limits() -> None:
 
 
 @pytest.mark.parametrize(("path", "index", "words"), [
-    ("/.memqos/output/kmsg", 0, ["the cgroup /memqos-test-12157, 1 level above, ran into its limit of 20.0 MiB", "19.8 MiB anonymous", "60.0 KiB page cache", "19.6 MiB anon"]),
+    ("/.memqos/output/kmsg", 0, ["the cgroup /memqos-test-12157, 1 level above, ran into its limit of 20.0 MiB", "19.8 MiB anonymous",
+                                 "60.0 KiB page cache", "19.6 MiB anon"]),
     ("kmsg/4.18-node.log", 0, ["the node ran out of memory", "swap had 0 B of 1.00 GiB free", "killed stress (1.79 GiB anon"]),
     ("kmsg/6.8-node.raw", 0, ["the node ran out of memory", "there was no swap"]),
     ("kmsg/4.19-group.log", 0, ["its own cgroup /test1 ran into its limit of 50.0 MiB", "and 2 more by memory.oom.group"]),

@@ -84,7 +84,7 @@ def test_lines_of_other_cpus_between_and_a_record_cut_by_printk() -> None:
     assert report["complete"] is True and report["tasks"] == 2
     assert report["swap_limit"] is None and report["limit"] == 4 << 30
     assert report["memcg_stat"]["anon"] == 4214849536 and report["memcg_stat"]["slab"] == 2764800
-    assert report["memcg_stat"]["sock"] == 0  # the last row of the record, cut, is not read
+    assert "sock" not in report["memcg_stat"]  # the last row of a record that printk cut is half a number
 
 
 def test_6_8_node() -> None:
@@ -132,7 +132,8 @@ def test_damaged_logs_never_raise(path: str, draw: st.DataObject) -> None:
 
 @given(st.permutations(range(8)))
 def test_other_messages_anywhere_change_nothing(order: list[int]) -> None:
-    others = [b"veth1: renamed from eth0", b"active_anon:5", b"memory: usage 1kB", b"oom_reaper: reaped process 1 (x), now anon-rss:0kB", b"Tasks", b"", b",", b"[ 1"]
+    reaper = b"oom_reaper: reaped process 1 (x), now anon-rss:0kB"
+    others = [b"veth1: renamed from eth0", b"active_anon:5", b"memory: usage 1kB", reaper, b"Tasks", b"", b",", b"[ 1"]
     data = content("kmsg/4.19-group.log").splitlines(True)
     for position, index in enumerate(order):
         data.insert(position * 2, b"[   37.100001] " + others[index] + b"\n")

@@ -157,7 +157,9 @@ def test_swaps() -> None:
 def test_sockstat_with_and_without_ipv6(tmp_path: t.Any) -> None:
     data = b"sockets: used 16\nTCP: inuse 1 orphan 0 tw 1 alloc 1 mem 180\nFRAG: inuse 0 memory 0\n"
     tree = write(tmp_path, {"/proc/net/sockstat": data})
-    assert _procfs.read_sockstat(tree) == {"sockets": {"used": 16}, "TCP": {"inuse": 1, "orphan": 0, "tw": 1, "alloc": 1, "mem": 180}, "FRAG": {"inuse": 0, "memory": 0}}
+    assert _procfs.read_sockstat(tree) == {
+        "sockets": {"used": 16}, "TCP": {"inuse": 1, "orphan": 0, "tw": 1, "alloc": 1, "mem": 180}, "FRAG": {"inuse": 0, "memory": 0},
+    }  # fmt: skip
     assert "TCP6" in _procfs.read_sockstat(host())
 
 
@@ -289,14 +291,17 @@ def test_processes_by_oom_score_without_kernel_threads() -> None:
     processes = _procfs.read_processes(host(), page_size=4096, top=3)
     assert processes["count"] == 4
     assert processes["comms"] == {"init": 1, "redis-server": 2, "sshd": 1}
-    assert processes["top"][0] == {"pid": 310, "comm": "redis-server", "rss_bytes": 16384 * 4096, "oom_score": 710, "oom_score_adj": 0, "cgroup": "/db/redis"}
+    assert processes["top"][0] == {
+        "pid": 310, "comm": "redis-server", "rss_bytes": 16384 * 4096, "oom_score": 710, "oom_score_adj": 0, "cgroup": "/db/redis",
+    }  # fmt: skip
     assert [process["pid"] for process in processes["top"]] == [310, 311, 1]
 
 
 def test_a_process_that_ends_meanwhile_is_no_error(tmp_path: t.Any) -> None:
     statm = b"10 5 1 1 0 1 0\n"
     tree = write(tmp_path, {
-        "/proc/7/statm": statm, "/proc/8/statm": statm, "/proc/8/comm": b"a\nb\n", "/proc/8/oom_score": b"3\n", "/proc/9/comm": b"x\n", "/proc/nine/statm": statm,
+        "/proc/7/statm": statm, "/proc/8/statm": statm, "/proc/8/comm": b"a\nb\n", "/proc/8/oom_score": b"3\n", "/proc/9/comm": b"x\n",
+        "/proc/nine/statm": statm,
         "/proc/10/statm": statm, "/proc/10/comm": b"\xff<b>\n", "/proc/10/oom_score": b"4\n", "/proc/10/oom_score_adj": b"-998\n",
     })  # fmt: skip
     processes = _procfs.read_processes(tree, page_size=4096)

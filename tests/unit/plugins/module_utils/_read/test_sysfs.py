@@ -58,7 +58,9 @@ def test_value(data: bytes, expected: t.Any) -> None:
     assert _sysfs.parse_value(data) == expected
 
 
-@pytest.mark.parametrize(("data", "expected"), [(b"0x0007\n", 7), (b"0x0000\n", 0), (b"7\n", 7), (b"0x\n", None), (b"yes\n", None), (b"0x00", None)])
+@pytest.mark.parametrize(("data", "expected"), [
+    (b"0x0007\n", 7), (b"0x001f\n", 31), (b"0x0000\n", 0), (b"7\n", 7), (b"0x\n", None), (b"yes\n", None), (b"0x00", None),
+])  # fmt: skip
 def test_mask(data: bytes, expected: int | None) -> None:
     assert _sysfs.parse_mask(data) == expected
 
