@@ -66,7 +66,7 @@ def test_mask(data: bytes, expected: int | None) -> None:
 
 
 def test_numa_node_of_the_host() -> None:
-    (node,) = _sysfs.read_numa(host())
+    node = _sysfs.read_numa(host())[0]
     assert node["id"] == 0
     assert node["distance"] == [10]
     assert node["cpulist"] == "0-1"
@@ -128,8 +128,9 @@ def test_zram(tmp_path: t.Any) -> None:
         "/sys/block/zram1/mm_stat": b"   40960     1200    12288        0    16384        2        0        0        0\n",
         "/sys/block/zram1/backing_dev": b"none\n", "/sys/block/vda/disksize": b"9\n", "/sys/block/zram2/disksize": b"10",
     })  # fmt: skip
-    (device,) = _sysfs.read_zram(tree)
-    assert device == {
+    devices = _sysfs.read_zram(tree)
+    assert len(devices) == 1
+    assert devices[0] == {
         "name": "zram1", "disksize": 1 << 30, "comp_algorithm": "zstd", "backing_dev": "none",
         "mm_stat": {"orig_data_size": 40960, "compr_data_size": 1200, "mem_used_total": 12288, "mem_limit": 0, "mem_used_max": 16384, "same_pages": 2,
                     "pages_compacted": 0, "huge_pages": 0, "huge_pages_since": 0},
