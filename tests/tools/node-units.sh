@@ -31,7 +31,7 @@ for version in "$@"; do
   echo "Python $version:"
   ran=$((ran + 1))
   # Run from below the collection's package path: `import ansible_collections` needs no ansible-core.
-  prepare "$version" && PYTHONPATH=build/collections ".cache/node-$version/bin/python" -m pytest -q -p no:cacheprovider --import-mode=importlib \
+  prepare "$version" && PYTHONPATH=build/collections ".cache/node-$version/bin/python" -m pytest -q --numprocesses auto -p no:cacheprovider --import-mode=importlib \
     --junit-xml="$junit/python$version.xml" build/collections/ansible_collections/memqos/fleet/tests/unit/plugins/module_utils || failed=1
 done
 
