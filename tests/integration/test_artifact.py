@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 import tarfile
 from pathlib import Path
 
@@ -43,7 +44,8 @@ def test_installed_collection_audits_without_the_checkout(archive: Path, tmp_pat
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     work = tmp_path / "elsewhere"
     work.mkdir()
-    ansible("ansible-playbook", "memqos.fleet.audit", "-i", "localhost,", "-c", "local", collections=collections, cwd=work)
+    this_machine = ["-i", "localhost,", "-c", "local", "-e", json.dumps({"ansible_python_interpreter": sys.executable})]
+    ansible("ansible-playbook", "memqos.fleet.audit", *this_machine, collections=collections, cwd=work)
     report = json.loads((work / "build" / "report" / "report.json").read_text(encoding="utf-8"))
     assert list(report["hosts"]) == ["localhost"]
     assert (work / "build" / "report" / "report.html").stat().st_size > 0

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 from .conftest import ROOT, Ansible
@@ -15,7 +16,7 @@ HOSTS = ["batch-01.example.net", "batch-02.example.net", "db1.example.net", "db2
 
 
 def test_example_fleet(tmp_path: Path, ansible: Ansible, checkout_collections: Path) -> None:
-    variables = {"ansible_become": False, "memqos_report_dir": str(tmp_path), "memqos_window": 0}
+    variables = {"ansible_become": False, "ansible_python_interpreter": sys.executable, "memqos_report_dir": str(tmp_path), "memqos_window": 0}
     inventory = str(ROOT / "examples" / "hosts.yml")
     ansible(
         "ansible-playbook", "memqos.fleet.audit", "-i", inventory, "-c", "local", "-e", json.dumps(variables), collections=checkout_collections, cwd=tmp_path
