@@ -282,6 +282,7 @@ function topSection(host) {
 /** The columns of each OOM table. The log counts microseconds since boot; people want to know how long ago. */
 function oomColumns(uptime) {
   const text = (label, value) => ({ label, kind: "text", value });
+  const long = (label, value) => ({ label, kind: "text", value, cell: (row) => el("span", { class: "long" }, value(row)) });
   const figure = (label, key, kind = "count") => ({ label, kind, value: (row) => (typeof row[key] === "number" ? row[key] : null) });
   const since = (row, key) => (typeof row[key] === "number" && typeof uptime === "number" ? Math.max(uptime - row[key] / 1e6, 0) : null);
   const when = (key) => ({ label: "When", kind: "count", value: (row) => since(row, key), cell: (row) => (since(row, key) === null ? "–" : `${duration(since(row, key))} ago`) });
@@ -289,9 +290,9 @@ function oomColumns(uptime) {
   const name = (...keys) => (row) => anyText("", keys.map((key) => row[key]).find((value) => typeof value === "string"));
   const kind = text("Kind", (row) => words(anyText("", row.kind)));
   return new Map([
-    ["groups", [text("Workload", name("name")), kind, figure("Kills", "killed"), figure("Limit", "limit", "bytes"), when("last_us"), text("What happened", name("cause"))]],
-    ["reports", [text("Killed", comms), kind, when("time_monotonic_us"), text("cgroup", name("task_memcg", "oom_memcg"))]],
-    ["next_victims", [text("Workload", name("name", "cgroup")), text("Process", name("comm")), figure("PID", "pid"), figure("oom_score", "oom_score"),
+    ["groups", [text("Workload", name("name")), kind, figure("Kills", "killed"), figure("Limit", "limit", "bytes"), when("last_us"), long("What happened", name("cause"))]],
+    ["reports", [text("Killed", comms), kind, when("time_monotonic_us"), long("cgroup", name("task_memcg", "oom_memcg"))]],
+    ["next_victims", [text("Workload", name("name", "cgroup")), text("Process", name("comm")), figure("PID", "pid", "id"), figure("oom_score", "oom_score"),
       figure("oom_score_adj", "oom_score_adj"), figure("Resident", "rss_bytes", "bytes")]],
   ]);
 }
@@ -301,7 +302,7 @@ function oomSection(host) {
   const columns = oomColumns(new Map(host.facts).get("uptime_seconds"));
   const parts = host.oom.filter(([, rows]) => rows.length).map(([name, rows]) => {
     const next = name === "next_victims";
-    const table = new SortableTable({ caption: titles.get(name), columns: columns.get(name), rows, sort: next ? 3 : 2, descending: name !== "reports", page: 10 }).node;
+    const table = new SortableTable({ caption: titles.get(name), columns: columns.get(name), rows, sort: next ? 3 : 2, descending: name !== "reports", page: 10, wide: true }).node;
     return name === "reports" ? el("details", { class: "group" }, el("summary", {}, `${titles.get(name)} (${count(rows.length)})`), table) : [el("h3", {}, titles.get(name)), table];
   });
   const killed = host.oom.some(([name, rows]) => name !== "next_victims" && rows.length);

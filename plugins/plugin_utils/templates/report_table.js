@@ -2,10 +2,10 @@
 // GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Sortable tables. A column: {label, title, kind: "text" | "bytes" | "count" | "percent", value: (row) => value, cell: (row) => node, optional}.
+// Sortable tables. A column: {label, title, kind: "text" | "bytes" | "count" | "id" | "percent", value: (row) => value, cell: (row) => node, optional}.
 "use strict";
 
-const FORMATS = { bytes: size, count, percent: (value) => (value === null || value === undefined ? "–" : `${count(value)} %`) };
+const FORMATS = { bytes: size, count, id: (value) => String(value ?? "–"), percent: (value) => (value === null || value === undefined ? "–" : `${count(value)} %`) };
 
 /** Unknown values last, whichever way it is sorted: absent is not zero. */
 function compareBy(column, descending) {
@@ -71,7 +71,7 @@ class SortableTable {
   row(row, largest) {
     return el("tr", {}, this.columns.map((column, index) => {
       const value = column.value(row);
-      const shown = column.cell ? column.cell(row) : column.kind === "text" ? value ?? "" : FORMATS[column.kind](value);
+      const shown = column.cell ? column.cell(row) : column.kind === "text" ? el("span", { class: "any" }, value ?? "") : FORMATS[column.kind](value);
       const share = index === this.sort && largest > 0 ? Math.abs(value ?? 0) / largest : 0;
       const look = column.kind === "text" ? "text" : `figure${value ? "" : " none"}${share ? " heat" : ""}`;
       return el(index === 0 ? "th" : "td", { class: look, scope: index === 0 ? "row" : null, "--share": share ? `${(share * 100).toFixed(1)}%` : "0%" }, shown);
@@ -104,5 +104,5 @@ function anyTable(caption, rows, preferred, hidden = []) {
     const label = words(key).replace(/ bytes$/, "");
     return { label: label.charAt(0).toUpperCase() + label.slice(1), kind: figure ? "count" : "text", value: (row) => row[key], cell: (row) => el("span", { class: "any" }, anyText(key, row[key])) };
   });
-  return new SortableTable({ caption, columns, rows, sort: Math.max(0, columns.findIndex((column) => column.kind === "count")), page: 10 });
+  return new SortableTable({ caption, columns, rows, sort: Math.max(0, columns.findIndex((column) => column.kind === "count")), page: 10, wide: true });
 }

@@ -1,0 +1,284 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""report.html in a browser: it works by hand and keyboard, fits its screens, opens no connection, and runs nothing that a node said."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import chromium
+import pytest
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_html, _results
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet
+
+SAMPLES = str(Path(__file__).parents[1] / "unit" / "fixtures" / "results")
+HOSTS = _results.known_hosts(SAMPLES)
+HOSTILE = HOSTS.index('evil"><img src=x onerror=document.title=1>')
+TITLE = f"Memory of {len(HOSTS)} hosts"
+pytestmark = pytest.mark.skipif(chromium.find() is None, reason="no chromium: run `apt-get install chromium`")
+
+
+@pytest.fixture(name="report", scope="module")
+def fixture_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rules = _results.read_rules(SAMPLES)
+    fleet = Fleet(rules, top=10)
+    results = [_results.read_result(SAMPLES, host) for host in HOSTS]
+    details = [(result, fleet.add(result)) for result in results]
+    fleet.unreachable = ["gone<img src=x onerror=document.title=2>"]
+    fleet.invalid = {"bad": "</script>"}
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    _report_html.write_html(str(path), fleet, details, run_id="run", generated_at="now", plotly=_report_html.load_plotly())
+    return path
+
+
+@pytest.fixture(name="browser", scope="module")
+def fixture_browser() -> t.Iterator[chromium.Page]:
+    with chromium.Page() as page:
+        yield page
+
+
+@pytest.fixture(name="page")
+def fixture_page(browser: chromium.Page, report: Path) -> t.Iterator[chromium.Page]:
+    """The report, freshly opened in the light theme; afterwards, whatever a test did: no error, no request, nothing run."""
+    browser.resize(1440, 900)
+    browser.prefer("light")
+    browser.open(report)
+    browser.events.clear()
+    browser.open(report, fragment=f"#host-{HOSTS.index('web-1')}")
+    browser.run("localStorage.clear()")
+    yield browser
+    assert browser.run("document.title") == TITLE
+    assert complaints(browser) == []
+    assert requests(browser, report) == []
+
+
+def complaints(page: chromium.Page) -> list[str]:
+    kinds = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled", "Page.javascriptDialogOpening")
+    return [json.dumps(event) for event in page.events if event.get("method") in kinds]
+
+
+def requests(page: chromium.Page, report: Path) -> list[str]:
+    urls = [event["params"]["request"]["url"] for event in page.events if event.get("method") == "Network.requestWillBeSent"]
+    return [url for url in urls if url.partition("#")[0] != report.as_uri() and not url.startswith(("data:", "blob:", "about:"))]
+
+
+TOP = "[aria-label='Top cgroups']"
+
+
+def column(page: chromium.Page, index: int) -> list[str]:
+    return t.cast("list[str]", page.run(f"[...document.querySelectorAll(`{TOP} tbody tr`)].map((row) => row.children[{index}].textContent)"))
+
+
+def heads(page: chromium.Page, table: str = TOP) -> list[str]:
+    return t.cast("list[str]", page.run(f"[...document.querySelectorAll(`{table} thead th`)].map((head) => head.textContent)"))
+
+
+def names_by(part: str, *, descending: bool) -> list[str]:
+    rows = _results.read_result(SAMPLES, "web-1")["top"]["rows"]
+    known = sorted((row for row in rows if isinstance(row.get(part), (int, float))), key=lambda row: row[part], reverse=descending)
+    return [row["name"] for row in known] + [row["name"] for row in rows if not isinstance(row.get(part), (int, float))]
+
+
+@pytest.mark.parametrize(("head", "part"), [("Usage", "usage"), ("active_file", "active_file"), ("Limit", "limit"), ("sock", "sock")])
+def test_a_click_on_a_head_sorts_and_a_second_turns_round(page: chromium.Page, head: str, part: str) -> None:
+    index = heads(page).index(head)
+    for descending, direction in ((True, "descending"), (False, "ascending")):
+        page.run(f"document.querySelectorAll(`{TOP} thead button`)[{index}].click()")
+        assert page.run(f"document.querySelectorAll(`{TOP} thead th`)[{index}].getAttribute('aria-sort')") == direction
+        assert page.run(f"document.querySelectorAll(`{TOP} [aria-sort=ascending], {TOP} [aria-sort=descending]`).length") == 1
+        assert column(page, 0) == names_by(part, descending=descending)
+
+
+def test_the_drop_down_sorts_by_any_part(page: chromium.Page) -> None:
+    choose = "const choice = [...document.querySelectorAll('.controls select')].at(-1); choice.value = [...choice.options].find((one) => one.text === 'anon').value"
+    page.run(f"{{ {choose}; choice.dispatchEvent(new Event('change')); }}")
+    assert column(page, 0) == names_by("anon", descending=True)
+    page.run("[...document.querySelectorAll('.controls button')].find((button) => button.textContent === 'Largest first').click()")
+    assert column(page, 0) == names_by("anon", descending=False)
+
+
+def test_every_part_has_its_column_and_absent_ones_are_named(page: chromium.Page) -> None:
+    wanted = ["Name", "Kind", "QoS", "Usage", "Working set", "SysOM set", "Hard set", "anon", "active_file", "inactive_file", "dirty", "shmem", "slab recl.", "slab unrecl.", "sock"]
+    wanted += ["pagetables", "kernel_stack", "percpu", "vmalloc", "kernel other", "dying", "growth", "refaults", "Limit", "Request"]
+    assert heads(page) == wanted
+    assert "Not told by this kernel: swap." in page.run("document.querySelector('main').textContent")
+
+
+def test_a_finding_opens_by_keyboard_and_tells_why_and_how(page: chromium.Page) -> None:
+    page.run("document.querySelector('.finding summary').focus()")
+    for kind in ("keyDown", "keyUp"):
+        page.call("Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", windowsVirtualKeyCode=13, text="\r" if kind == "keyDown" else "")
+    page.until("document.querySelector('.finding').open")
+    text = page.run("document.querySelector('.finding').innerText")
+    for words in ("A container was killed at its limit", "shop/checkout-7d9f/app", "The cgroup reached memory.max", "16.0 GiB", "kubectl set resources", "Copy"):
+        assert words in text
+    assert page.run("document.querySelector('.finding a').href") == "https://docs.kernel.org/admin-guide/cgroup-v2.html"
+
+
+def test_the_command_is_copied_as_it_is_shown(page: chromium.Page) -> None:
+    # The clipboard itself belongs to the desktop: what is handed to it is what counts.
+    page.run("Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.copied = text; }}, configurable: true})")
+    page.run("document.querySelector('.copy').click()")
+    page.until("document.querySelector('.copy').textContent === 'Copied'")
+    assert page.run("window.copied") == "kubectl set resources deployment/NAME --limits=memory=2Gi"
+
+
+def test_the_breakdown_sums_to_memtotal_and_negative_rows_are_in_the_table(page: chromium.Page, report: Path) -> None:
+    assert "equals MemTotal" in page.run("document.querySelector('.breakdown tfoot').innerText")
+    page.until("document.querySelectorAll('.treemap .slice').length > 8")
+    page.open(report, fragment=f"#host-{HOSTS.index('edge-1')}")
+    assert "equals MemTotal" in page.run("document.querySelector('.breakdown tfoot').innerText")
+    assert "Unaccounted\t−580 KiB" in page.run("document.querySelector('.breakdown tbody').innerText")
+    page.until("document.querySelectorAll('.treemap .slice').length > 8")
+    assert "Unaccounted" not in page.run("document.querySelector('.treemap').textContent")
+
+
+def test_zones_say_how_far_reclaim_is(page: chromium.Page) -> None:
+    zones = page.run("[...document.querySelectorAll('.zone')].map((zone) => zone.innerText)")
+    assert len(zones) == 3
+    assert "628 MiB before kswapd wakes, 688 MiB before tasks must reclaim themselves" in zones[2]
+    assert "boosted by 12.0 MiB" in zones[2]
+
+
+def test_hosts_are_chosen_from_the_list_by_search_and_from_the_fleet(page: chromium.Page) -> None:
+    page.run(f"{{ const list = document.getElementById('host'); list.value = '{HOSTS.index('db-1')}'; list.dispatchEvent(new Event('change')); }}")
+    assert page.run("document.querySelector('.host-head h2').textContent") == "db-1"
+    page.run("{ const search = document.getElementById('search'); search.value = 'EDGE'; search.dispatchEvent(new Event('input')); }")
+    assert page.run("[...document.getElementById('host').options].map((one) => one.text)") == ["db-1", "edge-1"]
+    page.run("document.getElementById('search').dispatchEvent(new KeyboardEvent('keydown', {key: 'Enter'}))")
+    assert page.run("document.querySelector('.host-head h2').textContent") == "edge-1"
+    page.run("document.querySelector('#views [data-view=fleet]').click()")
+    assert "unreachable: not audited in this run" in page.run("document.getElementById('missing').innerText")
+    page.run("[...document.querySelectorAll('.link')].find((link) => link.textContent === 'web-1').click()")
+    assert page.run("document.querySelector('.host-head h2').textContent") == "web-1"
+
+
+def test_the_fleet_shows_hosts_rules_and_the_largest_cgroups(page: chromium.Page, report: Path) -> None:
+    page.open(report, fragment="#fleet")
+    first = page.run("[...document.querySelectorAll('[aria-label=Hosts] tbody tr')].map((row) => row.children[0].textContent)")
+    assert first[1:] == ["web-1", "db-1", "edge-1"]
+    assert "A container was killed at its limit" in page.run("document.querySelector(\"[aria-label='Findings by rule']\").innerText")
+    top = page.run("[...document.querySelector(\"[aria-label='Top cgroups of the fleet'] tbody tr\").children].slice(0, 3).map((cell) => cell.textContent)")
+    assert top == ["kubepods.slice", "web-1", "slice"]
+
+
+def test_the_theme_follows_the_system_and_the_button(page: chromium.Page, report: Path) -> None:
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.run(background)
+    page.run("document.getElementById('theme').click()")
+    dark = page.run(background)
+    assert light != dark
+    assert page.run("document.getElementById('theme').textContent") == "Light"
+    page.open(report)
+    assert page.run(background) == dark
+    page.run("localStorage.clear()")
+    page.open(report)
+    assert page.run(background) == light
+    page.prefer("dark")
+    page.open(report)
+    assert page.run(background) == dark
+
+
+@pytest.mark.parametrize("width", [390, 820, 1440])
+@pytest.mark.parametrize("view", ["fleet", *[f"host-{index}" for index in range(len(HOSTS))]])
+def test_the_page_never_scrolls_sideways(page: chromium.Page, report: Path, width: int, view: str) -> None:
+    page.resize(width, 900)
+    page.open(report, fragment=f"#{view}")
+    page.run("for (const details of document.querySelectorAll('details')) details.open = true")
+    assert page.run("document.documentElement.scrollWidth") <= width
+
+
+# WCAG 2.1, 1.4.3: each text against the nearest opaque background; 4.5:1, or 3:1 for large text.
+CONTRAST = """
+(() => {
+  const channels = (text) => text.match(/[\\d.]+/g).map(Number);
+  const linear = (value) => (value / 255 <= 0.03928 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const poor = new Set();
+  for (const details of document.querySelectorAll('details')) details.open = true;
+  for (const element of document.querySelectorAll('body *')) {
+    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !element.checkVisibility() || element.closest('svg, script, noscript')) continue;
+    const style = getComputedStyle(element);
+    let ground = element;
+    while (ground && channels(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
+    const behind = element.closest('.heat') ? getComputedStyle(document.documentElement).getPropertyValue('--heat') : null;
+    const hex = behind && behind.trim().match(/[0-9a-f]{2}/g).map((pair) => parseInt(pair, 16));
+    const [a, b] = [light(channels(style.color)), light(hex ?? channels(getComputedStyle(ground ?? document.body).backgroundColor))].sort((x, y) => y - x);
+    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && Number(style.fontWeight) >= 700);
+    if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) poor.add(`${element.tagName}.${element.className} ${((a + 0.05) / (b + 0.05)).toFixed(2)}`);
+  }
+  return [...poor];
+})()
+"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("view", ["fleet", f"host-{HOSTS.index('web-1')}"])
+def test_text_has_enough_contrast(page: chromium.Page, report: Path, scheme: str, view: str) -> None:
+    page.prefer(scheme)
+    page.open(report, fragment=f"#{view}")
+    assert page.run(CONTRAST) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_labels_of_the_treemap_have_enough_contrast(page: chromium.Page, scheme: str) -> None:
+    page.prefer(scheme)
+    script = """
+    (() => {
+      const style = getComputedStyle(document.documentElement);
+      const linear = (value) => (value / 255 <= 0.03928 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
+      const light = (name) => style.getPropertyValue(name).trim().match(/[0-9a-f]{2}/g).map((pair) => linear(parseInt(pair, 16)))
+        .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
+      return ['user', 'kernel', 'free', 'hugetlb', 'other'].map((group) => [light('--ink'), light(`--fill-${group}`)].sort((x, y) => y - x)).map(([a, b]) => (a + 0.05) / (b + 0.05));
+    })()
+    """
+    page.run(f"document.documentElement.dataset.theme = '{scheme}'")
+    assert min(page.run(script)) >= 4.5
+
+
+def test_what_a_hostile_node_says_is_text(page: chromium.Page, report: Path) -> None:
+    page.open(report, fragment=f"#host-{HOSTILE}")
+    page.until("document.querySelectorAll('.treemap .slice').length > 4")
+    page.run("for (const button of document.querySelectorAll('.more')) button.click()")
+    page.run("for (const details of document.querySelectorAll('details')) details.open = true")
+    # Time for anything that had been planted to run.
+    page.run("new Promise((done) => setTimeout(done, 300))")
+    assert page.run("document.querySelectorAll('img, iframe, object, embed, form, main script, main style').length") == 0
+    assert page.run("[...document.querySelectorAll('a[href]')].map((link) => link.protocol).filter((one) => !['https:', 'file:'].includes(one))") == []
+    assert page.run("[...document.querySelectorAll('main svg a')].length") == 0
+    text = page.run("document.querySelector('main').textContent")
+    for words in (
+        "<img src=x onerror=document.title='hacked'>",
+        "</script><script>document.title='hacked'</script>",
+        "esc\\x1b[31mred\\x1b]0;owned\\x07",
+        "rtl\\u202egnp.exe\\u2066x",
+        "line one\\nline two\\r\\ttab",
+        "quotes \" ' ` ${7*7} {{7*7}} %{label}",
+        "<b>bold</b><a href=\"javascript:document.title='hacked'\">x</a>&lt;amp;&amp;",
+        "<!--<script>",
+        "nul\\x00 \\u2028 \\u2029 \\u200b zero \\ud7ff",
+        "__proto__",
+        "n" * 300,
+        "バックアップ 🔥 données",
+        "x<br>%{value}<b>",
+    ):
+        assert words in text, words
+    assert page.run("/[\\u0000-\\u0009\\u000b-\\u001f\\u202a-\\u202e\\u2066-\\u2069]/.test(document.querySelector('main').textContent)") is False
+    page.run("document.querySelector('#views [data-view=fleet]').click()")
+    assert "gone<img src=x onerror=document.title=2>" in page.run("document.getElementById('missing').textContent")
+
+
+def test_the_policy_stops_what_would_get_in(page: chromium.Page) -> None:
+    page.run("document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"document.title=3\"><iframe src=\"https://example.org/\"></iframe>')")
+    page.run("{ const script = document.createElement('script'); script.textContent = 'document.title = 4'; document.body.append(script); }")
+    page.run("fetch('https://example.org/').catch(() => undefined)")
+    page.run("new Promise((done) => setTimeout(done, 300))")
+    refused = [event for event in page.events if event.get("method") == "Log.entryAdded" and "Content Security Policy" in event["params"]["entry"]["text"]]
+    assert len(refused) >= 4
+    # These complaints were asked for; the title is looked at by the fixture.
+    page.events[:] = [event for event in page.events if event.get("method") != "Log.entryAdded" and event.get("method") != "Network.requestWillBeSent"]

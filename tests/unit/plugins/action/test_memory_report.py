@@ -1,0 +1,166 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""memory_report as a task: what it writes, shows and returns."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import typing as t
+import unittest.mock
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import Templar
+from ansible_collections.memqos.fleet.plugins.action import memory_report
+from ansible_collections.memqos.fleet.plugins.modules import memory_report as documentation
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
+
+SAMPLES = Path(__file__).parents[2] / "fixtures" / "results"
+
+
+class Task:
+    """As much of a task as an action plugin looks at."""
+
+    def __init__(self, arguments: dict[str, t.Any]) -> None:
+        self.args = arguments
+        self.async_val = 0
+        self.check_mode = True
+        self.diff = False
+        self.action = "memqos.fleet.memory_report"
+        self.resolved_action = self.action
+        self.collections: list[str] = []
+        self.no_log = False
+
+
+def run(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+    loader = DataLoader()
+    # Never connected: the plugin does not ask for it.
+    connection = unittest.mock.MagicMock(connected=False)
+    plugin = memory_report.ActionModule(Task(arguments), connection, None, loader, Templar(loader), None)
+    return plugin.run(task_vars={})
+
+
+@pytest.fixture(name="directory")
+def fixture_directory(tmp_path: Path) -> Path:
+    shutil.copytree(SAMPLES, tmp_path / "report")
+    return tmp_path / "report"
+
+
+@pytest.fixture(name="shown", autouse=True)
+def fixture_shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    lines: list[str] = []
+
+    def keep(shown: t.Iterable[Line]) -> None:
+        lines.extend(line.text for line in shown)
+
+    monkeypatch.setattr(memory_report, "_show", keep)
+    return lines
+
+
+def test_all_reports_of_all_hosts_also_in_check_mode(directory: Path, shown: list[str]) -> None:
+    answer = run({"directory": str(directory), "this_run_only": False})
+    assert answer["changed"] is False
+    assert "failed" not in answer
+    assert answer["paths"] == {"json": str(directory / "report.json"), "html": str(directory / "report.html")}
+    assert answer["hosts"] == 4
+    assert answer["findings"] == {"critical": 15, "warning": 6, "info": 2, "unknown": 4}
+    assert sorted(json.loads((directory / "report.json").read_text(encoding="utf-8"))["hosts"]) == _results.known_hosts(str(SAMPLES))
+    assert "plotly.js v" in (directory / "report.html").read_text(encoding="utf-8")
+    assert [line for line in shown if line.startswith("━━ web-1")]
+
+
+def test_a_host_that_is_not_there_fails_the_task_after_the_reports(directory: Path, shown: list[str]) -> None:
+    answer = run({"directory": str(directory), "this_run_only": False, "hosts": ["web-1", "gone", "web-1"], "formats": ["terminal", "json"]})
+    assert answer["failed"] is True
+    assert answer["msg"] == "1 host has no result of this run: gone. The reports hold the other 1."
+    assert answer["unreachable_hosts"] == ["gone"]
+    # Ansible takes a result with this key for one of an unreachable host.
+    assert "unreachable" not in answer
+    report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
+    assert (list(report["hosts"]), report["unreachable"]) == (["web-1"], ["gone"])
+    assert not (directory / "report.html").exists()
+    assert shown[-1] == "  ✖ gone: unreachable, not audited in this run"
+    relaxed = run({"directory": str(directory), "this_run_only": False, "hosts": ["web-1", "gone"], "formats": ["json"], "fail_on_unreachable": False})
+    assert "failed" not in relaxed
+
+
+def test_a_result_cut_short_is_listed_with_its_reason(directory: Path) -> None:
+    path = directory / "hosts" / "web-1.json"
+    path.write_bytes(path.read_bytes()[:500])
+    answer = run({"directory": str(directory), "this_run_only": False})
+    assert answer["failed"] is True
+    assert answer["hosts"] == 3
+    assert "not whole JSON" in answer["invalid_hosts"]["web-1"]
+    assert "not whole JSON" in json.loads((directory / "report.json").read_text(encoding="utf-8"))["invalid"]["web-1"]
+
+
+def test_results_of_an_earlier_run_do_not_count(directory: Path) -> None:
+    answer = run({"directory": str(directory), "hosts": ["web-1", "db-1"], "formats": ["json"]})
+    assert (answer["hosts"], answer["unreachable_hosts"]) == (0, ["web-1", "db-1"])
+    result = {**_results.read_result(str(SAMPLES), "web-1"), "run_id": _results.RUN_ID}
+    _results.write_result(str(directory), "web-1", json.dumps(result))
+    answer = run({"directory": str(directory), "hosts": ["web-1", "db-1"], "formats": ["json"]})
+    assert (answer["hosts"], answer["unreachable_hosts"]) == (1, ["db-1"])
+
+
+def test_a_run_in_which_no_host_answered_still_has_its_reports(tmp_path: Path, shown: list[str]) -> None:
+    answer = run({"directory": str(tmp_path), "hosts": ["a", "b"]})
+    assert (answer["hosts"], answer["unreachable_hosts"], answer["failed"]) == (0, ["a", "b"], True)
+    assert (tmp_path / "report.html").exists()
+    assert len([line for line in shown if "unreachable" in line]) == 2
+
+
+def test_many_hosts_are_read_one_by_one_and_the_worst_are_in_the_page(directory: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    web = _results.read_result(str(SAMPLES), "edge-1")
+    for number in range(12):
+        _results.write_result(str(directory), f"n{number}", json.dumps({**web, "host": f"n{number}"}))
+    kept: list[int] = []
+    gather = memory_report._gather
+
+    def watched(*arguments: t.Any, **options: t.Any) -> t.Any:
+        details = gather(*arguments, **options)
+        kept.append(len(details))
+        return details
+
+    monkeypatch.setattr(memory_report, "_gather", watched)
+    run({"directory": str(directory), "this_run_only": False, "html_hosts": 3})
+    assert kept == [0]
+    page = (directory / "report.html").read_text(encoding="utf-8")
+    assert page.count('class="host-data"') == 3
+    assert not [line for line in shown if line.startswith("━━ n1")]
+    assert [line for line in shown if line.startswith("━━ 16 hosts")]
+
+
+def test_a_directory_without_results_is_named(tmp_path: Path) -> None:
+    with pytest.raises(AnsibleActionFail, match=r"nothing/hosts: cannot be read .* Run the audit first"):
+        run({"directory": str(tmp_path / "nothing")})
+
+
+WRONG = [
+    ({"formats": ["pdf"]}, "one or more of: terminal, json, html"),
+    ({"top": "many"}, "int"),
+    ({"top": 0}, "top must be 1 or more, not 0"),
+    ({"html_hosts": -1}, "html_hosts must be 1 or more"),
+    ({"hosts": {"a": 1}}, "list"),
+    ({"tops": 3}, "Unsupported parameters"),
+    ({"fail_on_unreachable": "perhaps"}, "bool"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "words"), WRONG)
+def test_wrong_arguments_are_answered(arguments: dict[str, t.Any], words: str) -> None:
+    with pytest.raises(AnsibleError, match=words):
+        run(arguments)
+
+
+def test_the_documentation_says_what_the_plugin_takes() -> None:
+    options = yaml.safe_load(documentation.DOCUMENTATION)["options"]
+    described = {name: {key: value for key, value in option.items() if key != "description"} for name, option in options.items()}
+    assert described == memory_report.ARGUMENT_SPEC

@@ -1,0 +1,115 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The terminal's summary: it fits, it escapes, and the worst comes first."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+import unicodedata
+from pathlib import Path
+
+import pytest
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_terminal as terminal
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet
+
+SAMPLES = str(Path(__file__).parents[2] / "fixtures" / "results")
+RULES = _results.read_rules(SAMPLES)
+HOSTS = _results.known_hosts(SAMPLES)
+
+
+def lines_of(host: str, width: int = 80) -> list[terminal.Line]:
+    result = _results.read_result(SAMPLES, host)
+    return terminal.render_host(result, RULES, Fleet(RULES, top=1).add(result), width=width)
+
+
+def fleet_lines(*, copies: int = 1, width: int = 80) -> list[terminal.Line]:
+    fleet = Fleet(RULES, top=1)
+    for number in range(copies):
+        for host in HOSTS:
+            fleet.add({**_results.read_result(SAMPLES, host), "host": f"{host}-{number}" if number else host})
+    fleet.unreachable = ["gone\x1b[2J"]
+    fleet.invalid = {"bad": "cut short\n" * 20}
+    return terminal.render_fleet(fleet, width=width)
+
+
+def text(lines: t.Iterable[terminal.Line]) -> str:
+    return "\n".join(line.text for line in lines)
+
+
+@pytest.mark.parametrize("width", [40, 60, 79, 80, 200])
+def test_every_line_fits(width: int) -> None:
+    lines = [line for host in HOSTS for line in lines_of(host, width)] + fleet_lines(width=width) + fleet_lines(copies=4, width=width)
+    assert max(terminal.cells(line.text) for line in lines) <= max(width, 60)
+
+
+def test_no_character_of_a_node_reaches_the_terminal_unescaped() -> None:
+    for line in [line for host in HOSTS for line in lines_of(host)] + fleet_lines():
+        assert not [char for char in line.text if unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")], line
+    hostile = text(lines_of(HOSTS[2]))
+    assert "esc\\x1b[31mred" in hostile
+    assert "rtl\\u202egnp.exe" in hostile
+
+
+def test_memory_findings_and_working_sets_of_a_host() -> None:
+    shown = text(lines_of("web-1"))
+    assert "━━ web-1 ━" in shown
+    assert "free 1.13 GiB   available 12.9 GiB   no swap   pressure full 1.48 %" in shown
+    assert re.search(r"inactive_anon +█+\S* +22\.4 GiB +36\.6%", shown)
+    order = [shown.index(mark) for mark in ("✖ C01", "✖ N01", "▲ C03", "▲ N03", "● C11", "? 1 could not be decided", "Largest working sets")]
+    assert order == sorted(order)
+    assert "cgroup.limit = 16.0 GiB" in shown
+    assert "→ sysctl -w vm.watermark_scale_factor=150" in shown
+    sets = shown.partition("Largest working sets")[2].strip().splitlines()
+    assert len(sets) == 5
+    assert re.fullmatch(r"shop/search-0/elastic +13\.4 GiB +of 16\.0 GiB", sets[0].strip())
+
+
+def test_a_negative_row_has_no_bar_and_keeps_its_sign() -> None:
+    result = _results.read_result(SAMPLES, "edge-1")
+    result["breakdown"]["rows"] = result["breakdown"]["rows"][-1:]
+    shown = text(terminal.render_host(result, RULES, Fleet(RULES, top=1).add(result), width=80))
+    assert re.search(r"unaccounted +-580 KiB", shown)
+    assert "█" not in shown
+
+
+def test_a_host_without_findings_says_so() -> None:
+    assert "No findings." in text(lines_of("edge-1"))
+
+
+def test_a_command_is_wrapped_but_never_shortened() -> None:
+    command = "echo " + "x" * 200 + " " + "y" * 30
+    lines = terminal._wrapped(command, 60, indent=4)
+    assert "".join(line.text[4:] for line in lines).replace(" ", "") == command.replace(" ", "")
+    assert max(len(line.text) for line in lines) <= 60
+
+
+def test_a_fleet_lists_the_worst_hosts_and_the_rules() -> None:
+    shown = text(fleet_lines(copies=4))
+    assert "━━ 16 hosts ━" in shown
+    rows = shown.partition("Worst hosts")[2].partition("Findings by rule")[0].strip().splitlines()
+    assert len(rows) - 1 == 10
+    assert rows[1].lstrip().startswith("evil")
+    assert re.search(r"✖ +8 hosts +C01 A container was killed at its limit", shown)
+    assert "Findings: 60 critical, 24 warning, 8 info, 16 unknown" in shown
+    assert "✖ gone\\x1b[2J: unreachable" in shown
+    assert "✖ bad: cut short\\ncut short" in shown
+
+
+BARS = [(0.0, 10, ""), (-1.0, 10, ""), (1.0, 3, "███"), (2.0, 3, "███"), (0.5, 3, "█▌"), (0.04, 3, "▏")]
+
+
+@pytest.mark.parametrize(("share", "width", "blocks"), BARS)
+def test_bars(share: float, width: int, blocks: str) -> None:
+    assert terminal.bar(share, width) == blocks
+
+
+CLIPS = [("short", 10, "short"), ("exactly ten", 11, "exactly ten"), ("too long for it", 8, "too lon…"), ("日本語", 4, "日…"), ("e\u0301e\u0301e\u0301", 3, "e\u0301e\u0301e\u0301")]
+
+
+@pytest.mark.parametrize(("long", "width", "clipped"), CLIPS)
+def test_clipping_counts_columns(long: str, width: int, clipped: str) -> None:
+    assert terminal.clip(long, width) == clipped

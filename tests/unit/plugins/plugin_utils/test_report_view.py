@@ -1,0 +1,141 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The words that all reports share."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from pathlib import Path
+
+import pytest
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_view as view
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
+
+SAMPLES = str(Path(__file__).parents[2] / "fixtures" / "results")
+RULES = _results.read_rules(SAMPLES)
+WEB = _results.read_result(SAMPLES, "web-1")
+DB = _results.read_result(SAMPLES, "db-1")
+EDGE = _results.read_result(SAMPLES, "edge-1")
+
+VALUES = [
+    ("meminfo.MemFree", 1073741824, "1.00 GiB"),
+    ("meminfo.HugePages_Free", 12, "12"),
+    ("breakdown.unaccounted", -4096, "-4.00 KiB"),
+    ("cgroup.usage", 512, "512 B"),
+    ("cgroup.limit", None, "no limit"),
+    ("cgroup.stat.active_file", 1 << 20, "1.00 MiB"),
+    ("cgroup.stat.workingset_refault_file", 5, "5"),
+    ("zone.free", 1 << 20, "1.00 MiB"),
+    ("node.slab_bytes", 1 << 30, "1.00 GiB"),
+    ("node.dying_memcgs", 22170, "22\u202f170"),
+    ("low_order_free_share", 0.953, "95.3 %"),
+    ("stalls_per_second", 37.4, "37.4/s"),
+    ("pressure.memory.full.avg60", 1.48, "1.48 %"),
+    ("idle_seconds", 93784, "1 d 2 h"),
+    ("facts.psi", False, "no"),
+    ("facts.hierarchy", "v1", "v1"),
+    ("ratio", 0.333333, "0.333"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "text"), VALUES)
+def test_observed_values_in_human_units(name: str, value: t.Any, text: str) -> None:
+    assert view.value_text(name, value) == text
+
+
+VISIBLE = [
+    ("web-1 ünï 日本", "web-1 ünï 日本"),
+    ("a\x1b[31mred\x1b]0;t\x07", "a\\x1b[31mred\\x1b]0;t\\x07"),
+    ("one\ntwo\r\tthree", "one\\ntwo\\r\\tthree"),
+    ("rtl\u202egnp.exe\u2066", "rtl\\u202egnp.exe\\u2066"),
+    ("zero\u200bwidth\u2028", "zero\\u200bwidth\\u2028"),
+    ("\ud800", "\\ud800"),
+    ("\x9b31m", "\\x9b31m"),
+    ("\U000e0041", "\\U000e0041"),
+]
+
+
+@pytest.mark.parametrize(("text", "shown"), VISIBLE)
+def test_nothing_hides_in_a_text(text: str, shown: str) -> None:
+    assert view.visible(text) == shown
+
+
+WINDOWS = [
+    ({"kind": "since_last_run", "seconds": 86390}, "since the last run, 23 h 59 min"),
+    ({"kind": "since_boot", "seconds": 60}, "since boot, 1 min"),
+    ({"kind": "window", "seconds": 0.5}, "in the audit's window"),
+    ({"kind": "<b>", "seconds": "x"}, ""),
+    ({}, ""),
+]
+
+
+@pytest.mark.parametrize(("window", "text"), WINDOWS)
+def test_windows(window: dict[str, t.Any], text: str) -> None:
+    assert view.window_text(window) == text
+
+
+def test_findings_come_by_severity_and_unknown_ones_last() -> None:
+    found = view.join_findings(WEB, RULES)
+    assert [(one.severity, one.rule) for one in found if one.status == "fail"] == [
+        ("critical", "C01"), ("critical", "N01"), ("warning", "C03"), ("warning", "N03"), ("warning", "N40"), ("info", "C11"),
+    ]  # fmt: skip
+    assert [one.rule for one in found if one.status != "fail"] == ["N23"]
+    assert found[0].title == "A container was killed at its limit"
+    assert found[0].subject == "shop/checkout-7d9f/app"
+    assert ("cgroup.limit", "16.0 GiB") in found[0].observed
+
+
+def test_a_rule_that_nobody_describes_is_a_warning() -> None:
+    (finding,) = view.join_findings({**EDGE, "findings": [{"rule": "X1", "subject": {"kind": "node", "id": "node", "name": ""}, "status": "fail"}]}, RULES)
+    assert (finding.title, finding.severity, finding.subject) == ("X1", "warning", "")
+
+
+def test_a_host_in_one_line() -> None:
+    host = view.summarise(DB, RULES)
+    assert (host.name, host.hierarchy, host.memtotal) == ("db-1", "v1", 270330900480)
+    assert host.swap_used == DB["node"]["meminfo"]["SwapTotal"] - DB["node"]["meminfo"]["SwapFree"] > 0
+    assert host.pressure is None
+    assert host.counts == {"critical": 1, "warning": 1, "info": 1, "unknown": 1}
+    assert view.summarise(EDGE, RULES).unaccounted == -593920
+
+
+def test_findings_that_the_node_only_counted_are_counted() -> None:
+    result = json.loads(json.dumps(WEB))
+    result["rules"]["C01"]["failed"] = 812
+    assert view.summarise(result, RULES).counts["critical"] == 813
+
+
+def fleet(results: t.Iterable[t.Any], *, top: int = 2) -> view.Fleet:
+    gathered = view.Fleet(RULES, top=top)
+    for result in results:
+        gathered.add(result)
+    return gathered
+
+
+def test_totals_and_the_worst_first() -> None:
+    gathered = fleet([EDGE, WEB, DB])
+    assert [host.name for host in gathered.worst(2)] == ["web-1", "db-1"]
+    assert gathered.total(lambda host: host.memtotal) == sum(result["breakdown"]["memtotal_bytes"] for result in (EDGE, WEB, DB))
+    assert gathered.count("critical") == 3
+    assert gathered.by_rule["N09"] == 1
+
+
+@pytest.mark.parametrize("part", ["usage", "working_set", "anon", "sock", "refaults", "limit"])
+def test_the_top_of_the_fleet_holds_the_first_of_every_part(part: str) -> None:
+    everything = [view.top_row(result["host"], row) for result in (EDGE, WEB, DB) for row in result["top"]["rows"]]
+    wanted = sorted((row.cells[part] for row in everything if part in row.cells), reverse=True)[:3]
+    found = sorted((row.cells[part] for row in fleet([EDGE, WEB, DB], top=3).top_rows() if part in row.cells), reverse=True)[:3]
+    assert found == wanted
+
+
+def test_the_top_of_a_large_fleet_stays_small() -> None:
+    rows = [{"path": f"/{number}", "usage": number} for number in range(1000)]
+    gathered = fleet([{**EDGE, "top": {"limit": 1000, "parts": [], "rows": rows}}], top=5)
+    assert sorted(row.cells["usage"] for row in gathered.top_rows()) == [995, 996, 997, 998, 999]
+
+
+def test_values_that_are_no_numbers_are_not_known() -> None:
+    assert view.top_row("h", {"path": "/a", "usage": "1", "anon": True, "limit": None, "swap": 0}).cells == {"swap": 0}

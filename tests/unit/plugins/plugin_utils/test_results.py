@@ -1,0 +1,223 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Result files: every host its own file, nothing half written, and no content that a reader trips over."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import jsonschema
+import pytest
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
+from hypothesis import given
+from hypothesis import strategies as st
+
+SAMPLES = Path(__file__).parents[2] / "fixtures" / "results"
+SCHEMA = json.loads((Path(__file__).parents[4] / "docs" / "schemas" / "host.json").read_text(encoding="utf-8"))
+WEB = json.loads((SAMPLES / "hosts" / "web-1.json").read_text(encoding="utf-8"))
+
+NAMES = [
+    ("web-1", "web-1.json"),
+    ("node17.example.org", "node17.example.org.json"),
+    (".", "%2E.json"),
+    ("..", "%2E..json"),
+    ("../../etc/passwd", "%2E.%2F..%2Fetc%2Fpasswd.json"),
+    ("a b", "a%20b.json"),
+    ("a%20b", "a%2520b.json"),
+    ("", "~.json"),
+    ("nul\0", "nul%00.json"),
+    ("é", "%C3%A9.json"),
+    ("\ud800", "%ED%A0%80.json"),
+]
+
+
+@pytest.mark.parametrize(("host", "file"), NAMES)
+def test_a_host_has_a_safe_file_name(host: str, file: str) -> None:
+    assert _results.result_path("/r", host) == f"/r/hosts/{file}"
+
+
+@given(st.lists(st.text(), unique=True, max_size=20))
+def test_no_two_hosts_share_a_file_and_none_leaves_the_directory(hosts: list[str]) -> None:
+    paths = [_results.result_path("/r", host) for host in hosts]
+    assert len(set(paths)) == len(hosts)
+    for path in paths:
+        assert os.path.normpath(path) == path
+        assert os.path.dirname(path) == "/r/hosts"
+        assert len(os.path.basename(path)) < 200
+        assert not os.path.basename(path).startswith(".")
+
+
+def test_long_names_that_differ_at_the_end_have_different_files() -> None:
+    assert _results.result_path("", "n" * 300 + "1") != _results.result_path("", "n" * 300 + "2")
+
+
+def write(directory: Path, host: str, result: t.Any) -> Path:
+    return Path(_results.write_result(str(directory), host, result if isinstance(result, str) else json.dumps(result)))
+
+
+def read(directory: Path, hosts: t.Iterable[str], run_id: str = WEB["run_id"]) -> list[_results.Outcome]:
+    return list(_results.read_results(str(directory), hosts, run_id))
+
+
+def test_a_result_comes_back_as_written(tmp_path: Path) -> None:
+    write(tmp_path, "web-1", WEB)
+    assert read(tmp_path, ["web-1"]) == [_results.Outcome("web-1", WEB)]
+
+
+def test_the_samples_are_results_and_match_the_schema() -> None:
+    hosts = _results.known_hosts(str(SAMPLES))
+    assert len(hosts) == 4
+    assert 'evil"><img src=x onerror=document.title=1>' in hosts
+    for outcome in read(SAMPLES, hosts):
+        assert outcome.result is not None, outcome.problem
+        jsonschema.validate(outcome.result, SCHEMA)
+
+
+def test_a_new_result_replaces_the_old_one_and_leaves_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path, "web-1", "{}")
+    write(tmp_path, "web-1", WEB)
+    assert os.listdir(tmp_path / "hosts") == ["web-1.json"]
+    assert _results.read_result(str(tmp_path), "web-1") == WEB
+
+
+def test_a_write_that_fails_leaves_the_old_result(tmp_path: Path) -> None:
+    write(tmp_path, "web-1", WEB)
+    with pytest.raises(_results.ResultError), _results.replacing(str(tmp_path / "hosts" / "web-1.json")) as stream:
+        stream.write("half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert os.listdir(tmp_path / "hosts") == ["web-1.json"]
+    assert _results.read_result(str(tmp_path), "web-1") == WEB
+
+
+def test_a_directory_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    # A file where the directory should be stops root as well, whom permissions do not.
+    (tmp_path / "report").write_text("")
+    with pytest.raises(_results.ResultError, match=r"report/hosts/web-1\.json: cannot be written \(.+\)\. Choose a directory") as caught:
+        write(tmp_path / "report", "web-1", WEB)
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_a_read_only_file_system_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*unused: object, **unused_too: object) -> t.NoReturn:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr("builtins.open", refuse)
+    with pytest.raises(_results.ResultError, match="Read-only file system"):
+        write(tmp_path, "web-1", WEB)
+
+
+def test_hosts_without_a_result_of_this_run_are_unreachable(tmp_path: Path) -> None:
+    write(tmp_path, "web-1", WEB)
+    write(tmp_path, "old", {**WEB, "host": "old", "run_id": "earlier"})
+    outcomes = {outcome.host: outcome for outcome in read(tmp_path, ["gone", "old", "web-1"])}
+    assert [outcomes[host].unreachable for host in ("gone", "old", "web-1")] == [True, True, False]
+    assert outcomes["old"].result is None
+    assert [outcome.unreachable for outcome in read(tmp_path, ["old"], run_id="")] == [False]
+
+
+def changed(path: str, value: t.Any) -> str:
+    """The web host's result with one value replaced; C(path) by dots."""
+    result = copy.deepcopy(WEB)
+    *parents, last = path.split(".")
+    place = result
+    for key in parents:
+        place = place[int(key) if isinstance(place, list) else key]
+    place[int(last) if isinstance(place, list) else last] = value
+    return json.dumps(result)
+
+
+def without(key: str) -> str:
+    return json.dumps({name: value for name, value in WEB.items() if name != key})
+
+
+DAMAGED = [
+    ("", "not whole JSON"),
+    (json.dumps(WEB)[:1000], "not whole JSON"),
+    ("[" * 200_000, "not whole JSON"),
+    ("9" * 5000, "not whole JSON"),
+    ("[]", "not a JSON object"),
+    ("null", "not a JSON object"),
+    (changed("schema_version", 2), "schema_version is 2"),
+    (changed("schema_version", "1"), "schema_version is '1'"),
+    (changed("host", "web-2"), "another host"),
+    (changed("breakdown.rows.0.bytes", "1"), r"breakdown\.rows\[0\]\.bytes is not a number"),
+    (changed("breakdown.rows.0.bytes", True), r"breakdown\.rows\[0\]\.bytes is not a number"),
+    (changed("breakdown.rows.0.bytes", 1e31), r"breakdown\.rows\[0\]\.bytes is not a number"),
+    (changed("breakdown.rows.0.bytes", float("nan")), r"breakdown\.rows\[0\]\.bytes is not a number"),
+    (changed("zones.0.free", None), r"zones\[0\]\.free is not a number"),
+    (changed("findings.0.subject", "node"), r"findings\[0\]\.subject is not an object"),
+    (changed("top.rows", {}), r"top\.rows is not a list"),
+    (changed("top.rows.0.usage", float("inf")), r"top\.rows\[0\]\.usage is nested too deep or holds a number out of bounds"),
+    (changed("unknown.x", 1), r"unknown\.x is not a text"),
+    *[(without(key), f"has no '{key}'") for key in SCHEMA["required"] if key != "schema_version"],
+]
+
+
+@pytest.mark.parametrize(("text", "reason"), DAMAGED, ids=[reason[:40] for unused, reason in DAMAGED])
+def test_a_damaged_result_is_invalid_with_its_reason(tmp_path: Path, text: str, reason: str) -> None:
+    write(tmp_path, "web-1", text)
+    (outcome,) = read(tmp_path, ["web-1"])
+    assert outcome.result is None
+    assert not outcome.unreachable
+    with pytest.raises(_results.ResultError, match=reason):
+        raise _results.ResultError(outcome.problem)
+
+
+def test_nesting_that_would_exhaust_a_writer_is_refused(tmp_path: Path) -> None:
+    deep: t.Any = 1
+    for unused in range(500):
+        deep = [deep]
+    write(tmp_path, "web-1", changed("derived", deep))
+    assert "nested too deep" in read(tmp_path, ["web-1"])[0].problem
+
+
+def test_a_result_larger_than_any_audit_writes_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_results, "MAX_RESULT_BYTES", 1 << 20)
+    write(tmp_path, "web-1", json.dumps(WEB) + " " * (1 << 20))
+    assert "larger than 1 MiB" in read(tmp_path, ["web-1"])[0].problem
+
+
+def test_bytes_that_are_not_utf8_are_a_reason(tmp_path: Path) -> None:
+    write(tmp_path, "web-1", "{}").write_bytes(b'{"host": "\xff"}')
+    assert "not whole JSON" in read(tmp_path, ["web-1"])[0].problem
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)), st.sampled_from(sorted(WEB)))
+def test_any_value_anywhere_is_a_result_or_a_reason(value: t.Any, key: str) -> None:
+    problem = _results._first_misfit({**WEB, key: value}, _results._SHAPE, "")
+    assert isinstance(problem, str)
+
+
+def test_hosts_are_known_by_their_files(tmp_path: Path) -> None:
+    hosts = sorted(["a b", "..", "web-1", "é", "n" * 300])
+    for host in hosts:
+        write(tmp_path, host, {"host": host})
+    assert _results.known_hosts(str(tmp_path)) == hosts
+    with pytest.raises(_results.ResultError, match="Run the audit first"):
+        _results.known_hosts(str(tmp_path / "nothing"))
+
+
+def test_a_run_keeps_the_rules_of_all_its_hosts_and_none_of_the_run_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rule(title: str) -> dict[str, str]:
+        return {"title": title, "severity": "info"}
+
+    _results.start_run(str(tmp_path), {"OLD": rule("old")})
+    monkeypatch.setattr(_results, "RUN_ID", "next")
+    _results.start_run(str(tmp_path), {"A": rule("a")})
+    _results.start_run(str(tmp_path), {"A": rule("a")})
+    _results.start_run(str(tmp_path), {"B": rule("b")})
+    assert _results.read_rules(str(tmp_path)) == {"A": rule("a"), "B": rule("b")}
+    assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["run_id"] == "next"
+
+
+def test_rules_of_another_shape_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "rules.json").write_text('{"A": {"title": 1, "severity": "info"}}', encoding="utf-8")
+    with pytest.raises(_results.ResultError, match=r"A\.title is not a text"):
+        _results.read_rules(str(tmp_path))
