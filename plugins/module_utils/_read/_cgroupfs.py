@@ -468,12 +468,14 @@ class _Walk:
                 continue
             names.update(os.listdir(below))
             os.close(below)
-        self._plan = [file for file in self._known if file.name.decode() in names]
+        present = [file for file in self._known[1:] if file.name.decode() in names]
+        # The first is always tried: whether a directory has it decides what it is.
+        self._plan = [self._known[0], *present]
         self._vendor = [_File(name.encode(), name, parse_vendor) for name in VENDOR_FILES if name in names]
-        if not self._plan:
+        if self._known[0].name.decode() not in names:
+            if children:
+                self._absent["cgroups"] = "the memory controller is not enabled below the root (cgroup.subtree_control)"
             return
-        if self._plan[0] is not self._known[0]:
-            self._plan.insert(0, self._known[0])
         for file in self._known:
             if file not in self._plan and file.key in Cgroup.__annotations__ and not (self._hierarchy.version == 1 and file.key.startswith("events")):
                 self._absent[f"cgroup.{file.key}"] = f"this kernel has no {display(file.name)} on cgroup v{self._hierarchy.version}"

@@ -148,7 +148,8 @@ def parse_drop_in(data: bytes) -> dict[str, str]:
 def drop_ins_of(unit: str, drop_ins: t.Sequence[DropIn]) -> list[DropIn]:
     """Those that apply to one unit, in order: its own, its template's, those of its name cut at each dash, those of its type.
 
-    The same file name in two of these directories: the one whose path comes first in the search path, then the more special one.
+    C(drop_ins) is in order already. The same file name in two of these directories: the one whose path comes first in the search path,
+    then the more special one.
     """
     ranks = {name: rank for rank, name in enumerate(_drop_in_names(unit))}
     chosen: dict[str, DropIn] = {}
@@ -158,7 +159,7 @@ def drop_ins_of(unit: str, drop_ins: t.Sequence[DropIn]) -> list[DropIn]:
             held = chosen.get(name)
             if held is None or _precedence(drop_in, ranks) < _precedence(held, ranks):
                 chosen[name] = drop_in
-    return [chosen[name] for name in sorted(chosen)]
+    return list(chosen.values())
 
 
 def _precedence(drop_in: DropIn, ranks: dict[str, int]) -> tuple[int, int]:

@@ -91,6 +91,7 @@ PATHS: list[tuple[str, dict[str, str]]] = [
     (f"/docker/{ID}", container("docker")),
     (f"/system.slice/docker-{ID}.scope", container("docker")),
     (f"/system.slice/docker-{ID}.scope/init.scope", {"kind": "cgroup", "name": "init.scope", "container_id": ID, "runtime": "docker"}),
+    (f"/docker/{ID}/docker/{POD_ID}", {**container("docker"), "kind": "cgroup", "name": POD_ID}),
     (f"/system.slice/nerdctl-{ID}.scope", container("containerd")),
     (f"/default/{ID}", container()),
     (f"/machine.slice/libpod-{ID}.scope", container("podman")),
@@ -107,6 +108,7 @@ PATHS: list[tuple[str, dict[str, str]]] = [
     ("/lxc/100", {"kind": "lxc", "name": "100", "container": "100", "runtime": "lxc"}),
     ("/lxc.payload/web", {"kind": "lxc", "name": "web", "container": "web", "runtime": "lxc"}),
     (f"/lxc/100/docker/{ID}", container("docker")),
+    (f"/lxc/100/{ID}", container()),
     ("/machine.slice/systemd-nspawn@deb\\x2d12.service", {"kind": "container", "name": "deb-12", "container": "deb-12", "runtime": "systemd-nspawn"}),
     ("/machine.slice/machine-qemu\\x2d1\\x2dvm.scope", {"kind": "scope", "name": "qemu-1-vm", "runtime": "machined"}),
     # names that mean nothing
@@ -249,6 +251,7 @@ WEB = {"namespace": "shop", "pod": "web-0", "pod_uid": UID, "container": "nginx"
         ({"annotations": []}, {}),
         ([], {}),
         ({"linux": {"resources": None}}, {}),
+        ({"linux": {"resources": {"memory": {"reservation": "4096"}}}}, {}),
     ],
 )
 def test_parse_bundle(bundle: t.Any, expected: dict[str, t.Any]) -> None:
@@ -338,7 +341,7 @@ def test_read_pod_names(tmp_path: Path) -> None:
     other = "a" * 64
     write(tmp_path, {
         f"/var/log/pods/shop_web-0_{UID}/nginx/0.log": "", "/var/log/pods/not-a-pod/x": "",
-        f"/var/log/containers/web-0_shop_nginx-{ID}.log": "", "/var/log/containers/x.log": "",
+        f"/var/log/containers/web-0_shop_own-name-{ID}.log": "", "/var/log/containers/x.log": "",
         f"/run/containerd/io.containerd.runtime.v2.task/k8s.io/{ID}/config.json": json.dumps(CONTAINERD),
         "/run/containerd/io.containerd.runtime.v2.task/default/task/config.json": "{broken",
         f"/run/containerd/io.containerd.runtime.v2.task/moby/{POD_ID}/config.json": "{}",
@@ -352,7 +355,7 @@ def test_read_pod_names(tmp_path: Path) -> None:
     found = _workloads.read_pod_names(Tree(str(tmp_path)))
     assert found.pods == {UID: ("shop", "web-0")}
     assert found.containers == {
-        ID: {**WEB, "runtime": "containerd", "image": "docker.io/library/nginx:1.27"},
+        ID: {**WEB, "container": "own-name", "runtime": "containerd", "image": "docker.io/library/nginx:1.27"},
         "task": {"runtime": "containerd"},
         POD_ID: {"runtime": "docker", "container": "db", "image": "postgres:17", "request": 4096, "request_source": "docker memory reservation"},
         other: {"runtime": "podman", "container": "cache", "image": "redis:7", "request": 7, "request_source": "memory reservation"},

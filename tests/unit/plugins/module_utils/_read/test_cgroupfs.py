@@ -353,11 +353,12 @@ def test_parents_come_before_children(tmp_path: Path, version: int) -> None:
     json.dumps(found, allow_nan=False)
 
 
-def test_listing_does_not_rest_on_link_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("links", [1, 2])
+def test_listing_does_not_rest_on_link_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: int) -> None:
+    """btrfs says 1 of every directory, a FUSE file system what it likes."""
     paths = cgroup_trees.make_tree(tmp_path, 40)
     real = os.fstat
-    # btrfs: every directory has one link
-    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result((*real(fd)[:3], 1, *real(fd)[4:10])))
+    monkeypatch.setattr(os, "fstat", lambda fd: os.stat_result((*real(fd)[:3], links, *real(fd)[4:10])))
     assert len(walk(tmp_path)[0]) == len(paths) + 1
 
 
@@ -428,7 +429,7 @@ def test_hostile_names(tmp_path: Path, version: int, name: bytes, shown: str) ->
 
 def test_symbolic_links_are_not_followed(tmp_path: Path) -> None:
     directory = small_tree(tmp_path, 2)
-    (directory / "loop").symlink_to("..")
+    (directory.parent / "loop").symlink_to(".")
     (directory / "memory.peak").unlink()
     (directory / "memory.peak").symlink_to("memory.current")
     found, unknown = walk(tmp_path, MOUNT_V2)
@@ -544,6 +545,27 @@ def test_a_file_in_several_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     small_tree(tmp_path, 2)
     monkeypatch.setattr(_cgroupfs, "_CHUNK", 7)
     assert walk(tmp_path, MOUNT_V2)[0][1]["stat"] == V2_MEANS["stat"]
+
+
+def test_short_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small_tree(tmp_path, 2)
+    real = os.read
+    monkeypatch.setattr(os, "read", lambda fd, size: real(fd, min(size, 3)))
+    assert walk(tmp_path, MOUNT_V2)[0][1]["usage"] == 40960000
+
+
+def test_memory_controller_not_enabled_below_the_root(tmp_path: Path) -> None:
+    top = write(tmp_path, "/sys/fs/cgroup", {"cgroup.controllers": "memory\n", "memory.stat": "anon 1\nfile 2\n"})
+    write(top, "one", {"cgroup.stat": "nr_dying_descendants 0\n", "memory.pressure": V2_ONE["memory.pressure"]})
+    found, unknown = walk(tmp_path, MOUNT_V2)
+    assert [cgroup["path"] for cgroup in found] == ["/"]
+    assert unknown == {"cgroups": "the memory controller is not enabled below the root (cgroup.subtree_control)"}
+
+
+def test_a_root_alone(tmp_path: Path) -> None:
+    write(tmp_path, "/sys/fs/cgroup", {"cgroup.controllers": "memory\n", "memory.stat": "anon 1\nfile 2\n"})
+    found, unknown = walk(tmp_path, MOUNT_V2)
+    assert ([cgroup["path"] for cgroup in found], unknown) == (["/"], {})
 
 
 def test_no_open_fails_on_the_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -187,6 +187,13 @@ def test_drop_ins_of_a_unit(tmp_path: Path, files: list[str], applied: list[int]
     assert [drop_in["lines"]["MemoryMax"] for drop_in in _systemd.drop_ins_of("a-b.slice", found)] == [str(place) for place in applied]
 
 
+def test_a_units_own_drop_in_comes_before_its_types(tmp_path: Path) -> None:
+    """Whatever the alphabet says."""
+    paths = ["/etc/systemd/system/service.d/m.conf", "/etc/systemd/system/ssh.service.d/m.conf"]
+    found = _systemd.read_drop_ins(tree(tmp_path, dict.fromkeys(paths, "[Service]\nMemoryMax=1G\n")))
+    assert [drop_in["path"] for drop_in in _systemd.drop_ins_of("ssh.service", found)] == paths[1:]
+
+
 def test_an_empty_drop_in_hides_the_one_below(tmp_path: Path) -> None:
     files = {"/etc/systemd/system/a.slice.d/m.conf": "", "/usr/lib/systemd/system/a.slice.d/m.conf": "[Slice]\nMemoryMax=1G\n"}
     assert _systemd.read_drop_ins(tree(tmp_path, files)) == []
