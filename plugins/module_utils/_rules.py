@@ -370,7 +370,7 @@ def _glob(text: str, pattern: str) -> bool:
     if not star:
         return text == pattern
     middle, _star, tail = rest.rpartition("*")
-    if not (text.startswith(head) and text.endswith(tail) and len(text) >= len(head) + len(tail)):
+    if not (text.startswith(head) and text.endswith(tail)):
         return False
     at, end = len(head), len(text) - len(tail)
     for part in middle.split("*"):

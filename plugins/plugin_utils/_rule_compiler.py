@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import yaml
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import EACH, ExpressionError, Number, Scope, Tree, compile_expression, nearest, parse_number
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_expression
+from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import EACH, ExpressionError, nearest, parse_number
 
 if t.TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -232,7 +233,7 @@ class _Draft:
     each: str
     source: _Source
     nodes: dict[str, yaml.Node]
-    thresholds: dict[str, Number]
+    thresholds: dict[str, _rule_expression.Number]
     metadata: dict[str, t.Any]
     observe: list[tuple[str, yaml.Node]] = field(default_factory=list)
 
@@ -302,8 +303,8 @@ def _scalar(node: yaml.ScalarNode) -> Text:
     return str(node.value).strip()
 
 
-def _thresholds(node: yaml.Node | None, source: _Source, rule: str) -> dict[str, Number]:
-    values: dict[str, Number] = {}
+def _thresholds(node: yaml.Node | None, source: _Source, rule: str) -> dict[str, _rule_expression.Number]:
+    values: dict[str, _rule_expression.Number] = {}
     for name, value in {} if node is None else _mapping(node, None, source, rule).items():
         if not _THRESHOLD.fullmatch(name):
             source.problem(value, f"threshold '{name}': lower-case letters, digits and _", rule)
@@ -347,8 +348,8 @@ def _check_variables(drafts: Mapping[str, _Draft], thresholds: Mapping[str, Mapp
         problems += [Problem(variable, "", 0, 0, f"there is no rule '{unknown}'" + nearest(unknown, drafts)) for unknown in ids if unknown not in drafts]
 
 
-def _overrides(draft: _Draft, wanted: Mapping[str, t.Any], problems: list[Problem]) -> dict[str, Number]:
-    values: dict[str, Number] = {}
+def _overrides(draft: _Draft, wanted: Mapping[str, t.Any], problems: list[Problem]) -> dict[str, _rule_expression.Number]:
+    values: dict[str, _rule_expression.Number] = {}
     for name, value in wanted.items():
         if name not in draft.thresholds:
             problems.append(Problem(THRESHOLDS_VARIABLE, draft.id, 0, 0, f"unknown threshold '{name}'" + nearest(name, draft.thresholds)))
@@ -360,8 +361,8 @@ def _overrides(draft: _Draft, wanted: Mapping[str, t.Any], problems: list[Proble
     return values
 
 
-def _compile(draft: _Draft, thresholds: Mapping[str, Number], problems: list[Problem]) -> dict[str, t.Any]:
-    scope = Scope(draft.each, thresholds, _knob_problem)
+def _compile(draft: _Draft, thresholds: Mapping[str, _rule_expression.Number], problems: list[Problem]) -> dict[str, t.Any]:
+    scope = _rule_expression.Scope(draft.each, thresholds, _knob_problem)
     before = len(problems)
     compiled: dict[str, t.Any] = {"id": draft.id, "each": draft.each}
     if "applies" in draft.nodes:
@@ -378,17 +379,17 @@ def _compile(draft: _Draft, thresholds: Mapping[str, Number], problems: list[Pro
     return compiled
 
 
-def _condition(draft: _Draft, key: str, scope: Scope) -> Tree:
+def _condition(draft: _Draft, key: str, scope: _rule_expression.Scope) -> _rule_expression.Tree:
     return _tree(draft, draft.nodes[key], scope, key, condition=True)
 
 
-def _tree(draft: _Draft, node: yaml.Node, scope: Scope, what: str, *, condition: bool = False) -> Tree:
+def _tree(draft: _Draft, node: yaml.Node, scope: _rule_expression.Scope, what: str, *, condition: bool = False) -> _rule_expression.Tree:
     """The node's expression; None after a mistake, which is then among the problems."""
     if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
         draft.problem(node, f"{what} is an expression")
         return None
     try:
-        term = compile_expression(node.value, scope)
+        term = _rule_expression.compile_expression(node.value, scope)
     except ExpressionError as exc:
         draft.problem(node, str(exc), exc.offset)
         return None

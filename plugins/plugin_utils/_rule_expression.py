@@ -28,11 +28,16 @@ Nested = t.TypeVar("Nested")
 Tree = t.Any  # JSON: a number, text, true, false, null (infinity) or ["op", …]
 
 # What every rule may read. Closed namespaces: each name and its kind. Open ones (their keys depend on the kernel): how many keys follow.
-_N, _T, _B, _L, _A = t.cast("tuple[Kind, Kind, Kind, Kind, Kind]", ("number", "text", "true or false", "list", "any"))
+_N: Kind = "number"
+_T: Kind = "text"
+_B: Kind = "true or false"
+_L: Kind = "list"
+_A: Kind = "any"
 _FACTS: dict[str, Kind] = {
-    "kernel": _T, "hierarchy": _T, "page_size": _N, "uptime_seconds": _N, "cpus": _N, "numa_nodes": _N, "architecture": _T, "systemd": _N, "psi": _B, "mglru": _B,
-    "swap_total_bytes": _N, "swap_used_bytes": _N, "zram": _B, "zswap_enabled": _B, "kubelet": _B, "vmap_stack": _B, "hostname": _T, "container_runtimes": _L,
-    "memory_recursiveprot": _B, "memory_reserved_bytes": _N, "zswap_zpool": _T,
+    **dict.fromkeys(("page_size", "uptime_seconds", "cpus", "numa_nodes", "systemd", "swap_total_bytes", "swap_used_bytes", "memory_reserved_bytes"), _N),
+    **dict.fromkeys(("kernel", "hierarchy", "architecture", "hostname", "zswap_zpool"), _T),
+    **dict.fromkeys(("psi", "mglru", "zram", "zswap_enabled", "kubelet", "vmap_stack", "memory_recursiveprot"), _B),
+    "container_runtimes": _L,
 }  # fmt: skip
 _NODE: dict[str, Kind] = {
     **dict.fromkeys((
@@ -41,8 +46,9 @@ _NODE: dict[str, Kind] = {
         "tcp_mem_pressure_bytes", "hugepages_free_unreserved_bytes", "hugepages_total_bytes", "numa_free_min_share", "numa_free_max_over_min",
         "watermark_gap_bytes", "free_bytes", "low_order_free_share", "swap_devices", "memory_available_bytes",
     ), _N),
-    **dict.fromkeys(("drop_caches_configured", "has_throttle", "cmdline_nokmem", "cmdline_nosocket", "redis", "mongodb", "elasticsearch", "cassandra", "postgresql",
-                     "kafka"), _B),
+    **dict.fromkeys((
+        "drop_caches_configured", "has_throttle", "cmdline_nokmem", "cmdline_nosocket", "redis", "mongodb", "elasticsearch", "cassandra", "postgresql", "kafka",
+    ), _B),
 }  # fmt: skip
 _ZONE: dict[str, Kind] = {
     **dict.fromkeys(("node", "free", "min", "low", "high", "promo", "boost", "managed", "present", "reserve", "distance_kswapd", "distance_direct",
@@ -53,8 +59,9 @@ _NUMA: dict[str, Kind] = dict.fromkeys(("id", "memtotal_bytes", "memfree_bytes",
 _CGROUP: dict[str, Kind] = {
     **dict.fromkeys(("path", "name", "kind", "runtime", "qos_class", "namespace", "pod", "container", "image"), _T),
     **dict.fromkeys((
-        "usage", "peak", "limit", "soft_limit", "high", "low", "min", "swap", "swap_limit", "swappiness", "working_set", "working_set_sysom", "hard_set", "dying",
-        "dying_bytes", "effective_min", "effective_low", "kernel_other", "growth", "refaults", "request", "depth", "children_usage", "children_min", "children_low",
+        "usage", "peak", "limit", "soft_limit", "high", "low", "min", "swap", "swap_limit", "swappiness", "request", "depth", "working_set",
+        "working_set_sysom", "hard_set", "dying", "dying_bytes", "effective_min", "effective_low", "kernel_other", "growth", "refaults", "children_usage",
+        "children_min", "children_low",
     ), _N),
     **dict.fromkeys(("oom_group", "oom_kill_disable", "populated"), _B),
 }  # fmt: skip
@@ -75,9 +82,9 @@ _COUNTER_SPACES = ("vmstat", "cgroup.stat", "cgroup.events", "cgroup.events_loca
 _VMSTAT_COUNTERS = frozenset(("nr_dirtied", "nr_written", "nr_throttled_written", "nr_vmscan_write", "nr_vmscan_immediate_reclaim", "nr_foll_pin_acquired",
                               "nr_foll_pin_released"))  # fmt: skip
 _STAT_LEVELS = frozenset((
-    "anon", "file", "kernel", "kernel_stack", "pagetables", "sec_pagetables", "percpu", "sock", "vmalloc", "shmem", "zswap", "zswapped", "file_mapped", "file_dirty",
-    "file_writeback", "swapcached", "anon_thp", "file_thp", "shmem_thp", "inactive_anon", "active_anon", "inactive_file", "active_file", "unevictable", "slab",
-    "slab_reclaimable", "slab_unreclaimable", "hugetlb",
+    "anon", "file", "kernel", "kernel_stack", "pagetables", "sec_pagetables", "percpu", "sock", "vmalloc", "shmem", "zswap", "zswapped", "file_mapped",
+    "file_dirty", "file_writeback", "swapcached", "anon_thp", "file_thp", "shmem_thp", "inactive_anon", "active_anon", "inactive_file", "active_file",
+    "unevictable", "slab", "slab_reclaimable", "slab_unreclaimable", "hugetlb",
 ))  # fmt: skip
 
 _TOKEN = re.compile(

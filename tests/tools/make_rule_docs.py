@@ -16,6 +16,7 @@ import typing as t
 from pathlib import Path
 
 import yaml
+
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler, _rule_expression
 
 ROOT = Path(__file__).resolve().parents[2]

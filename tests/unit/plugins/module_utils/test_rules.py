@@ -10,9 +10,10 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.memqos.fleet.plugins.module_utils import _rules
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _rules
 
 A = ["name", "meminfo", "A"]  # 6
 B = ["name", "meminfo", "B"]  # 4
@@ -26,7 +27,13 @@ HALF_GONE = ["name", "nowhere", "at", "all"]
 ENV: dict[str, t.Any] = {
     "meminfo": {"A": 6, "B": 4, "Zero": 0, "Huge": 10**4000, "Text": "6"},
     "facts": {"hierarchy": "v2", "psi": True, "kubelet": False, "container_runtimes": ["docker", "containerd"]},
-    "cgroup": {"limit": None, "stat": {"anon": 10, "file": 2.5}, "path": "/system.slice/a.service", "vendor": {"memory.wmark_ratio": 95}},
+    "cgroup": {
+        "limit": None,
+        "vendor_limits": {"low": None},
+        "stat": {"anon": 10, "file": 2.5},
+        "path": "/system.slice/a.service",
+        "vendor": {"memory.wmark_ratio": 95},
+    },
     "knob": {"vm.swappiness": 60},
 }
 TRUE, FALSE, UNKNOWN = ["==", 1, 1], ["==", 1, 2], [">", GONE, 1]
@@ -56,6 +63,7 @@ def value(tree: object) -> object:
         (True, True),
         (A, 6),
         (LIMIT, None),
+        (["+", ["name", "cgroup", "vendor_limits", "low"], 1], None),
         (["name", "cgroup", "stat", "file"], 2.5),
         (["name", "cgroup", "vendor", "memory.wmark_ratio"], 95),
         (["name", "knob", "vm.swappiness"], 60),
@@ -177,6 +185,8 @@ def test_three_values(left: object, right: object, both: str, either: str) -> No
         ("*slice*a*", True),
         ("*a*slice*", False),
         ("/system.slice/a.service*/system.slice/a.service", False),
+        ("/system.slice/a.service*service", False),  # head and tail may not overlap
+        ("*a.*a.*", False),
         ("*?*", False),
         ("/[a-z]*", False),
         ("*e/a.*c*", True),
@@ -296,7 +306,12 @@ def test_widest_window_is_told() -> None:
 
 def test_counter_names() -> None:
     rules = [
-        {"id": "A", "each": "node", "applies": [">", ["delta", "cgroup", "events", "max"], 0], "when": ["and", [">", DELTA, 0], [">", RATE, 0]]},
+        {
+            "id": "A",
+            "each": "node",
+            "applies": [">", ["delta", "cgroup", "events", "max"], 0],
+            "when": ["and", [">", DELTA, 0], [">", ["rate", "vmstat", "pgfault"], 0]],
+        },
         {"id": "B", "each": "node", "when": [">", DELTA, 5]},
     ]
     assert _rules.counter_names(_rules.prepare(rules)) == ["cgroup.events.max", "vmstat.oom_kill"]

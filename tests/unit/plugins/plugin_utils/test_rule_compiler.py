@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler
 
 RULE = """\
@@ -102,6 +103,10 @@ def test_the_shortest_rule(load: Load) -> None:
     }
 
 
+def test_many_rules_are_not_deep(load: Load) -> None:
+    assert len(load("".join(rule(id=f"X{number}") for number in range(100))).compiled) == 100
+
+
 def test_later_files_replace(load: Load) -> None:
     ruleset = load(rule() + rule(id="X2"), rule(title="mine", when="not facts.psi"))
     assert [compiled["id"] for compiled in ruleset.compiled] == ["X1", "X2"]
@@ -185,7 +190,7 @@ def test_mistakes_have_their_place(load: Load, text: str, message: str) -> None:
         ("when: |\n\n    facts.psi and\n     nod.x\n", (8, 6)),
         ("when: |\n    nod.x\n", (6, 5)),
         ("when: facts.psi\n    and facts.psi and\n    nod.x\n", (7, 5)),
-        ("when: \"facts.psi and\n    nod.x\"\n", (6, 5)),
+        ('when: "facts.psi and\n    nod.x"\n', (6, 5)),
         ("when: 'facts.kernel == ''nod.x'' and nod.x'\n", (5, 40)),
         ("when: facts.psi and\n", (5, 22)),
     ],

@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.memqos.fleet.plugins.module_utils import _rules
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_expression
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _rules
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_expression
 
 CPUS = ["name", "facts", "cpus"]
 FREE = ["name", "node", "free_bytes"]
@@ -46,6 +47,8 @@ def compiled(text: str, each: str = "node") -> object:
         ("facts.cpus", CPUS),
         ("threshold.share", 0.05),
         ("facts.cpus + 1 + 2", ["+", CPUS, 1, 2]),
+        ("facts.cpus * 2 * 3", ["*", CPUS, 2, 3]),
+        ("facts.cpus + 1 - 2 + 3", ["+", ["-", ["+", CPUS, 1], 2], 3]),
         ("facts.cpus - 1 - 2", ["-", ["-", CPUS, 1], 2]),
         ("1 + facts.cpus * 2", ["+", 1, ["*", CPUS, 2]]),
         ("(1 + facts.cpus) * 2", ["*", ["+", 1, CPUS], 2]),
@@ -178,7 +181,8 @@ def test_levels_of_cgroups_have_no_delta(text: str) -> None:
 
 def test_scope_remembers_what_was_named() -> None:
     names = scope()
-    _rule_expression.compile_expression("has(meminfo.A) and facts.cpus > threshold.share * delta(vmstat.oom_kill) + knob('vm.swappiness') and facts.cpus > 1", names)
+    text = "has(meminfo.A) and facts.cpus > threshold.share * delta(vmstat.oom_kill) + knob('vm.swappiness') and facts.cpus > 1"
+    _rule_expression.compile_expression(text, names)
     assert names.used_thresholds == {"share"}
     assert list(names.read) == ["facts.cpus", "delta(vmstat.oom_kill)", "vm.swappiness"]
 
@@ -195,8 +199,8 @@ def test_not_numbers(text: str) -> None:
 
 
 WORDS = st.sampled_from(
-    "facts.cpus node.free_bytes meminfo.A facts.psi facts.kernel threshold.share vmstat.oom_kill 5 5% 2GiB 'v2' true infinity and or not in + - * / == < ( ) [ ] ,"
-    " min( has( knob( delta( rate( matches( 'vm.swappiness'".split()
+    "facts.cpus node.free_bytes meminfo.A facts.psi facts.kernel threshold.share vmstat.oom_kill 5 5% 2GiB 'v2' true infinity and or not in"
+    " + - * / == < ( ) [ ] , min( has( knob( delta( rate( matches( 'vm.swappiness'".split()
 )
 
 
