@@ -127,8 +127,9 @@ def _summary(fleet: Fleet, paths: dict[str, str], *, fail_on_unreachable: bool) 
     missing = [*fleet.unreachable, *fleet.invalid]
     if missing and fail_on_unreachable:
         named = ", ".join(missing[:20]) + (f" and {len(missing) - 20} more" if len(missing) > 20 else "")
+        hosts = "host has" if len(missing) == 1 else "hosts have"
         summary["failed"] = True
-        summary["msg"] = f"{len(missing)} {'host has' if len(missing) == 1 else 'hosts have'} no result of this run: {named}. The reports hold the other {len(fleet.hosts)}."
+        summary["msg"] = f"{len(missing)} {hosts} no result of this run: {named}. The reports hold the other {len(fleet.hosts)}."
     return summary
 
 

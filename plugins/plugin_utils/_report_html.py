@@ -24,6 +24,7 @@ from markupsafe import Markup
 
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
     PARTS,
+    SEVERITIES,
     Fleet,
     Host,
     finding_counts,
@@ -54,7 +55,10 @@ def load_plotly() -> str:
                 return stream.read()
         except OSError:
             continue
-    raise NoPlotly("report.html needs the Python package plotly on the controller: run `pip install plotly` for the Python that runs Ansible, or leave html out of `formats`.")
+    raise NoPlotly(
+        "report.html needs the Python package plotly on the controller: "
+        "run `pip install plotly` for the Python that runs Ansible, or leave html out of `formats`."
+    )
 
 
 def write_html(
@@ -99,16 +103,16 @@ def script_json(value: t.Any) -> str:
 def fleet_payload(fleet: Fleet, shown: t.Sequence[str], *, run_id: str, generated_at: str) -> Json:
     """What the page says of all hosts. C(shown) are the names of the hosts shown in full, in the order of their payloads."""
     order = {name: index for index, name in enumerate(shown)}
+    columns = ("name", "kernel", "hierarchy", "memtotal", "free", "available", "unaccounted", "swap_used", "pressure")
+    counts = (*SEVERITIES, "unknown")
     rows = [
-        [host.name, order.get(host.name), host.kernel, host.hierarchy, host.memtotal, host.free, host.available, host.unaccounted, host.swap_used, host.pressure]
-        + [host.counts[key] for key in ("critical", "warning", "info", "unknown")]
-        for host in fleet.worst(len(fleet.hosts))
+        [order.get(host.name), *[getattr(host, name) for name in columns], *[host.counts[name] for name in counts]] for host in fleet.worst(len(fleet.hosts))
     ]
     used = {rule for rule, hosts in fleet.by_rule.items() if hosts} | set(fleet.rules)
     return {
         "run_id": run_id,
         "generated_at": generated_at,
-        "host_columns": ["name", "index", "kernel", "hierarchy", "memtotal", "free", "available", "unaccounted", "swap_used", "pressure", "critical", "warning", "info", "unknown"],
+        "host_columns": ["index", *columns, *counts],
         "hosts": rows,
         "shown": len(shown),
         "parts": list(PARTS),

@@ -126,8 +126,9 @@ def _finding(one: Finding, rule: Json, width: int) -> list[Line]:
 
 
 def _working_sets(result: Json, width: int) -> list[Line]:
-    """Containers and services are the owners; slices and pods only hold them."""
-    owners = [row for row in result["top"]["rows"] if row.get("kind") in ("container", "service") and is_number(row.get("working_set"))]
+    """Of the owners: containers and services. Slices and pods only hold them; a node without either has plain cgroups."""
+    known = [row for row in result["top"]["rows"] if is_number(row.get("working_set"))]
+    owners = [row for row in known if row.get("kind") in ("container", "service")] or [row for row in known if row.get("kind") not in ("slice", "qos", "pod")]
     owners.sort(key=lambda row: (-row["working_set"], row["path"]))
     if not owners:
         return []

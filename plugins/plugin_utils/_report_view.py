@@ -21,15 +21,17 @@ SEVERITIES = ("critical", "warning", "info")
 # The columns of every Top table, in the names of memory.stat (v2) and of docs/architecture.md §3.2. All are bytes but refaults (pages in the window).
 PARTS = (
     "usage", "working_set", "working_set_sysom", "hard_set", "anon", "active_file", "inactive_file", "file_dirty", "shmem", "slab_reclaimable",
-    "slab_unreclaimable", "sock", "pagetables", "kernel_stack", "percpu", "vmalloc", "kernel_other", "dying_bytes", "swap", "growth", "refaults", "limit", "request",
+    "slab_unreclaimable", "sock", "pagetables", "kernel_stack", "percpu", "vmalloc", "kernel_other", "dying_bytes", "swap", "growth", "refaults", "limit",
+    "request",
 )  # fmt: skip
 # Control, format (bidi overrides, zero width), surrogate, private use, unassigned, line and paragraph separators.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 _BYTES = re.compile(
     r".*_bytes|meminfo\.(?!HugePages_).*|breakdown\..*"
-    r"|cgroup\.(usage|peak|limit|soft_limit|high|low|min|swap|swap_limit|request|working_set|working_set_sysom|hard_set|effective_min|effective_low|kernel_other)"
-    r"|cgroup\.stat\.(anon|anon_thp|file|file_\w+|shmem|slab|slab_(un)?reclaimable|sock|kernel|kernel_stack|pagetables|sec_pagetables|percpu|vmalloc|zswap|zswapped"
-    r"|(in)?active_(anon|file)|unevictable|swapcached)"
+    r"|cgroup\.(usage|peak|limit|soft_limit|high|low|min|swap|swap_limit|request|working_set|working_set_sysom|hard_set|effective_min|effective_low)"
+    r"|cgroup\.(kernel_other|children_usage|growth)"
+    r"|cgroup\.stat\.(anon|anon_thp|file|file_\w+|shmem|slab|slab_(un)?reclaimable|sock|kernel|kernel_stack|pagetables|sec_pagetables|percpu|vmalloc"
+    r"|zswap|zswapped|(in)?active_(anon|file)|unevictable|swapcached)"
     r"|zone\.(free|min|low|high|promo|boost|managed|present|distance_kswapd|distance_direct|reserve)"
 )
 

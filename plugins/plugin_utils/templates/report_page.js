@@ -129,7 +129,7 @@ function topColumns(rows, first) {
   };
   const all = fleet.parts.map(column);
   const known = all.filter((one) => rows.some((row) => one.value(row) !== null));
-  return [known, all.filter((one) => !known.includes(one)).map((one) => one.label)];
+  return [known, all.filter((one) => !known.includes(one) && !["limit", "request"].includes(one.part)).map((one) => one.label)];
 }
 
 function cgroupCell(name, path) {
