@@ -253,6 +253,10 @@ def test_what_a_hostile_node_says_is_text(page: chromium.Page, report: Path) -> 
     assert page.run("document.querySelectorAll('img, iframe, object, embed, form, main script, main style').length") == 0
     assert page.run("[...document.querySelectorAll('a[href]')].map((link) => link.protocol).filter((one) => !['https:', 'file:'].includes(one))") == []
     assert page.run("[...document.querySelectorAll('main svg a')].length") == 0
+    # Plotly reads a small HTML in labels: what it was given comes out as it was.
+    labels = page.run("[...document.querySelectorAll('.treemap text')].map((label) => label.textContent)")
+    assert "x<br>%{value}<b>1.00 GiB · 12.5 %" in labels
+    assert "<b>bold</b><a href=\"javascript:document.title='hacked'\">x</a>&lt;amp;&amp;2.00 GiB · 25.0 %" in labels
     text = page.run("document.querySelector('main').textContent")
     for words in (
         "<img src=x onerror=document.title='hacked'>",
