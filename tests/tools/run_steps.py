@@ -12,6 +12,7 @@ failure.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,8 @@ JUNIT = Path("build/junit")
 SUMMARY = Path("build/test-summary.txt")
 CHECKS = ("lint", "sanity", "sanity-all")
 SCENARIOS = ("molecule",)
+# A log file is read without a terminal that would understand colours.
+ENVIRONMENT = os.environ if sys.stdout.isatty() else {**os.environ, "NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1"}
 
 
 @dataclass
@@ -80,7 +83,7 @@ def run(target: str) -> tuple[Count, float]:
     shutil.rmtree(JUNIT / target, ignore_errors=True)
     print(f"\n==== {target}", flush=True)
     started = time.monotonic()
-    code = subprocess.run(["make", target], check=False).returncode
+    code = subprocess.run(["make", target], env=ENVIRONMENT, check=False).returncode
     seconds = time.monotonic() - started
     count = judge(target, code=code, cases=count_cases(JUNIT / target))
     print(f"==== {target}: {'FAILED' if count.failed else 'ok'} in {seconds:.0f} s", flush=True)
