@@ -1,0 +1,205 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# SPDX-License-Identifier: BSD-2-Clause
+
+# This file is private to the collection: its names can change at any release.
+
+"""Layers of profiles + what this node is → the value wanted of each knob. Pure; integers only, right from 512 MiB to 24 TiB."""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _rules, _units
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize
+
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
+
+# (scope, subject, knob): scope is host, numa_node or unit; subject is the unit's name, else empty.
+Key = t.Tuple[str, str, str]
+
+_SIZES = {"bytes": 1, "bytes or max": 1, "kB": 1 << 10}
+_POOL = re.compile(r"hugepages-([0-9]+)kB/nr_(?:overcommit_)?hugepages")
+
+
+class Wanted(t.NamedTuple):
+    """One value, in the registry's normal form. C(profile) is the layer that decided it, C(expression) what stands there."""
+
+    knob: str
+    scope: str
+    subject: str
+    value: Value
+    profile: str
+    expression: str
+
+
+class Skipped(t.NamedTuple):
+    """An entry without effect, or (C(knob) empty) a whole layer, and why."""
+
+    profile: str
+    scope: str
+    subject: str
+    knob: str
+    reason: str
+
+
+class Refused(t.NamedTuple):
+    """A wanted value that this kernel does not take."""
+
+    wanted: Wanted
+    reason: str
+
+
+class Folded(t.NamedTuple):
+    wanted: t.Dict[Key, Wanted]
+    skipped: t.List[Skipped]
+    refused: t.Dict[Key, Refused]
+
+
+class Basis(t.NamedTuple):
+    """What a fold rests on. C(env) holds C(facts) and C(knob) for conditions; C(memtotal) and C(page_size) are bytes.
+
+    C(live) is C({host knob: value}), C(units) is C({unit: {property: value}}), both in normal form: what a bound moves. Of a knob that an earlier generation
+    of ours set, give the value from before it, or a bound that was relaxed would stay where it was. What is not known has no key.
+    """
+
+    env: t.Mapping[str, t.Any]
+    memtotal: int
+    page_size: int
+    kernel: str
+    live: t.Mapping[str, Value]
+    units: t.Mapping[str, t.Mapping[str, Value]]
+
+    def value(self, subject: str, knob: str) -> t.Tuple[bool, Value]:
+        """(known, value)"""
+        values = self.units.get(subject, {}) if subject else self.live
+        return knob in values, values.get(knob)
+
+
+def fold(layers: t.Iterable[t.Mapping[str, t.Any]], basis: Basis) -> Folded:
+    """Each layer changes what the ones before it want; a bound moves the value wanted so far, else the live one.
+
+    Layers as in docs/architecture.md §3.6. The final values are checked against this kernel's ranges; a live value that is kept is not.
+    """
+    run = _Fold(basis)
+    for layer in layers:
+        reason = _left_out(layer, basis.env)
+        if reason:
+            run.skipped.append(Skipped(layer["profile"], "", "", "", reason))
+            continue
+        for subject, entries in [("", layer.get("host", {})), *layer.get("slices", {}).items()]:
+            for name, entry in entries.items():
+                run.apply(_registry.find(name), subject, entry, layer["profile"])
+    refused = {}
+    for key, wanted in run.wanted.items():
+        reason = "" if basis.value(wanted.subject, wanted.knob) == (True, wanted.value) else _out_of_range(wanted, basis.kernel)
+        if reason:
+            refused[key] = Refused(wanted, reason)
+    return Folded({key: wanted for key, wanted in run.wanted.items() if key not in refused}, run.skipped, refused)
+
+
+def unit_bytes(knob: Knob) -> int:
+    """Bytes in one unit of this knob; 0 if it is no amount of memory."""
+    pool = _POOL.search(knob.name)
+    return int(pool.group(1)) << 10 if pool else _SIZES.get(knob.unit, 0)
+
+
+def rivals(knob: Knob) -> t.List[str]:
+    """The knobs that cannot be in force at the same time: a write of either switches the other off (dirty_bytes and dirty_ratio)."""
+    return [name for name in knob.partners if "{" not in name and knob.name in _registry.find(name).partners]
+
+
+def expression(entry: t.Mapping[str, t.Any]) -> str:
+    """An entry in words: C(raise to 0.5% of memory, at most 1 GiB)."""
+    for bound in ("raise_to", "lower_to"):
+        if bound in entry:
+            inner = entry[bound]
+            return f"{bound[:5]} to {expression(inner if isinstance(inner, dict) else {'value': inner})}"
+    if "of_memory" in entry:
+        part, whole = entry["of_memory"]
+        limits = [f", at {word} {_units.format_size(entry[key])}" for key, word in (("min", "least"), ("max", "most")) if key in entry]
+        return f"{part * 100 / whole:g}% of memory{''.join(limits)}"
+    if "absent" in entry:
+        return "absent"
+    value = entry["value"]
+    return " ".join(str(item) for item in value) if isinstance(value, list) else str(value)
+
+
+class _Fold:
+    """The values so far."""
+
+    def __init__(self, basis: Basis) -> None:
+        self.basis = basis
+        self.wanted: t.Dict[Key, Wanted] = {}
+        self.skipped: t.List[Skipped] = []
+
+    def apply(self, knob: Knob, subject: str, entry: t.Mapping[str, t.Any], profile: str) -> None:
+        key = (knob.scope, subject, knob.name)
+        if "absent" in entry:
+            self.wanted.pop(key, None)
+            return
+        bound = "raise_to" if "raise_to" in entry else "lower_to" if "lower_to" in entry else ""
+        reason = self._no_base(knob, key) if bound else ""
+        if reason:
+            self.skipped.append(Skipped(profile, *key, reason))
+            return
+        for rival in rivals(knob):
+            loser = self.wanted.pop((knob.scope, subject, rival), None)
+            if loser:
+                self.skipped.append(Skipped(loser.profile, loser.scope, loser.subject, loser.knob, f"{knob.name} of {profile} takes its place"))
+        wanted = Wanted(knob.name, knob.scope, subject, self._amount(knob, entry[bound] if bound else entry), profile, expression(entry))
+        self.wanted[key] = self._bounded(wanted, max if bound == "raise_to" else min, key) if bound else wanted
+
+    def _bounded(self, wanted: Wanted, pick: t.Callable[..., t.Any], key: Key) -> Wanted:
+        before = self.wanted.get(key)
+        known, live = self.basis.value(wanted.subject, wanted.knob)
+        if before is None and not known:
+            # Such a node has no such knob, which the plan says.
+            return wanted
+        base = before or wanted._replace(value=live)
+        # max() and min() keep the first of equals.
+        return t.cast(Wanted, pick(base, wanted, key=lambda one: float("inf") if one.value is None else one.value))
+
+    def _no_base(self, knob: Knob, key: Key) -> str:
+        """Why there is nothing that a bound could move: 0 of vm.dirty_ratio is no ratio while vm.dirty_bytes is in force."""
+        if key in self.wanted:
+            return ""
+        for rival in rivals(knob):
+            chosen = self.wanted.get((key[0], key[1], rival))
+            value = chosen.value if chosen else self.basis.value(key[1], rival)[1]
+            if value and (chosen or not self.basis.value(key[1], knob.name)[1]):
+                return f"{rival} ({value}) is in force, so there is no {knob.name} to move"
+        return ""
+
+    def _amount(self, knob: Knob, entry: t.Any) -> Value:
+        if not isinstance(entry, dict):
+            return normalize(knob, entry)
+        if "value" in entry:
+            return normalize(knob, entry["value"])
+        part, whole = entry["of_memory"]
+        amount = max(_units.share_of(self.basis.memtotal, (part, whole)), entry.get("min", 0))
+        amount = min(amount, entry.get("max", amount))
+        return amount // self.basis.page_size * self.basis.page_size // unit_bytes(knob)
+
+
+def _left_out(layer: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any]) -> str:
+    """Why this layer does not count on this node, or nothing."""
+    if "when" not in layer:
+        return ""
+    (rule,) = _rules.prepare([{"id": layer["profile"], "each": "node", "when": layer["when"]}])
+    verdict = rule.when(env, _rules.Counters(uptime=None))
+    if verdict is True:
+        return ""
+    why = f"unknown ({verdict.reason})" if isinstance(verdict, _rules.Unknown) else "false"
+    return f"its condition is {why}: {layer.get('condition', '')}"
+
+
+def _out_of_range(wanted: Wanted, kernel: str) -> str:
+    try:
+        _registry.validate(_registry.find(wanted.knob), wanted.value, kernel)
+    except KnobValueError as exc:
+        return exc.reason
+    return ""
