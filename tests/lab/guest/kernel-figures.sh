@@ -1,0 +1,49 @@
+#!/bin/sh
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+#
+# Prints what the kernel's files say, to hold the audit against. It shares no code and no formula with the collection, on purpose.
+#   host ROW BYTES                                  a row of the breakdown
+#   cgroup USAGE WORKING_SET SYSOM_WORKING_SET PATH
+#   here PATH                                       the cgroup this very script runs in
+# With an argument it reads the captured tree there.
+set -eu
+export LC_ALL=C
+tree=${1:-}
+
+awk '
+    BEGIN {
+        row["MemTotal:"] = "memtotal"; row["MemFree:"] = "free"
+        row["Active(anon):"] = "active_anon"; row["Inactive(anon):"] = "inactive_anon"
+        row["Active(file):"] = "active_file"; row["Inactive(file):"] = "inactive_file"
+        row["Unevictable:"] = "unevictable"; row["SReclaimable:"] = "slab_reclaimable"; row["SUnreclaim:"] = "slab_unreclaimable"
+        row["PageTables:"] = "page_tables"; row["SecPageTables:"] = "secondary_page_tables"
+        row["VmallocUsed:"] = "vmalloc"; row["Percpu:"] = "percpu"; row["Hugetlb:"] = "hugetlb"
+    }
+    $1 in row { printf "host %s %.0f\n", row[$1], $2 * 1024 }
+' "$tree/proc/meminfo"
+# Pages on the lists of each processor are free, and not in MemFree.
+awk -v page="$(getconf PAGESIZE)" '$1 == "count:" { pages += $2 } END { printf "host free_percpu_lists %.0f\n", pages * page }' "$tree/proc/zoneinfo"
+
+if [ -d "$tree/sys/fs/cgroup/memory" ]; then
+    root=$tree/sys/fs/cgroup/memory usage=memory.usage_in_bytes prefix=total_
+    here=$(sed -n 's/^[0-9]*:memory://p' "$tree/proc/self/cgroup")
+else
+    root=$tree/sys/fs/cgroup usage=memory.current prefix=
+    here=$(sed -n 's/^0:://p' "$tree/proc/self/cgroup")
+fi
+echo "here $here"
+find "$root" -mindepth 1 -type d | while read -r directory; do
+    [ -r "$directory/$usage" ] || continue
+    current=$(cat "$directory/$usage")
+    awk -v prefix="$prefix" -v current="$current" -v path="${directory#"$root"}" '
+        { value[$1] = $2 }
+        END {
+            inactive_file = value[prefix "inactive_file"]
+            working_set = current > inactive_file ? current - inactive_file : 0
+            sysom = value[prefix "inactive_anon"] + value[prefix "active_anon"] + value[prefix "active_file"]
+            printf "cgroup %.0f %.0f %.0f %s\n", current, working_set, sysom, path
+        }
+    ' "$directory/memory.stat"
+done

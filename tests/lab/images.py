@@ -1,0 +1,184 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Disk images: Debian trees made by mmdebstrap, cached under a hash of everything they are made from."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+from .common import GUEST_SCRIPTS, PROGRAMS, Cache, progress, require_programs, run_logged
+from .machines import Image, LabError
+
+# Enough for systemd, SSH and Ansible's Python; nothing that runs by itself.
+BASE_PACKAGES = ("systemd", "systemd-sysv", "udev", "dbus", "openssh-server", "python3", "procps", "kmod", "iproute2", "util-linux", "e2fsprogs")
+KERNEL_PACKAGES = {"cloud": "linux-image-cloud-amd64", "full": "linux-image-amd64"}
+FREE_SPACE_MIB = 1024
+# Drivers of hardware that QEMU's machine has not: four fifths of the full kernel's modules.
+UNUSED_MODULES = ("sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/net/ethernet", "drivers/net/wireless", "drivers/staging",
+                  "drivers/usb", "drivers/iio", "drivers/hwmon", "drivers/scsi", "drivers/bluetooth", "drivers/isdn", "net/wireless", "net/mac80211",
+                  "net/bluetooth", "fs/btrfs", "fs/xfs", "fs/ocfs2", "fs/gfs2", "fs/ceph", "fs/f2fs", "fs/nfs", "fs/nfsd", "fs/smb")  # fmt: skip
+_RECIPE = ("customize.sh", "fetch-kernel.sh", "init.sh", "make-initrd.sh")
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFiles:
+    """A finished image: kernel, initrd and root file system in one directory."""
+
+    directory: Path
+
+    @property
+    def kernel(self) -> Path:
+        return self.directory / "vmlinuz"
+
+    @property
+    def initrd(self) -> Path:
+        return self.directory / "initrd.img"
+
+    @property
+    def disk(self) -> Path:
+        return self.directory / "root.raw"
+
+
+def image_id(image: Image, public_key: str) -> str:
+    """A name that changes with anything the image is made from: suite, flavour, packages, our scripts, the key that opens it."""
+    digest = hashlib.sha256()
+    parts = [*dataclasses.astuple(image), BASE_PACKAGES, UNUSED_MODULES, FREE_SPACE_MIB, public_key]
+    digest.update(repr(parts).encode())
+    for name in _RECIPE:
+        digest.update((GUEST_SCRIPTS / name).read_bytes())
+    return f"{image.suite}-{image.flavour}-{digest.hexdigest()[:12]}"
+
+
+def public_key(cache: Cache) -> str:
+    """The lab's own SSH key, made at the first use."""
+    if not cache.key.exists():
+        with cache.locked("key"):
+            if not cache.key.exists():
+                subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "memqos-lab", "-f", str(cache.key)], check=True)
+    return cache.key.with_suffix(".pub").read_text().strip()
+
+
+def ensure_image(image: Image, cache: Cache) -> ImageFiles:
+    """The image from the cache, built if it is not there. Raises LabError."""
+    key = public_key(cache)
+    name = image_id(image, key)
+    files = ImageFiles(cache.image(name))
+    if files.directory.exists():
+        return files
+    with cache.locked(f"image-{name}"):
+        if not files.directory.exists():
+            _build(image, cache, name=name, key=key)
+    return files
+
+
+def mmdebstrap_argv(image: Image, *, root: Path, mirror: str | None, proxies: dict[str, str]) -> list[str]:
+    """The command that makes the tree. Without a mirror mmdebstrap takes Debian's own."""
+    packages = ",".join((*BASE_PACKAGES, *image.packages))
+    argv = ["mmdebstrap", "--mode=root", "--variant=apt", "--format=directory", "--components=main", f"--include={packages}"]
+    argv += ['--aptopt=APT::Install-Recommends "false"', '--aptopt=Acquire::Languages "none"']
+    argv += [f'--aptopt={name} "{value}"' for name, value in sorted(proxies.items())]
+    argv += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info")]
+    argv += [f"--customize-hook={GUEST_SCRIPTS}/{name}" for name in ("fetch-kernel.sh", "customize.sh")]
+    return [*argv, image.suite, str(root), *([mirror] if mirror else [])]
+
+
+def host_mirror(index_targets: str) -> str | None:
+    """The Debian mirror this machine uses, from C(apt-get indextargets) lines C(ORIGIN|LABEL|URI); None on another distribution."""
+    for line in index_targets.splitlines():
+        origin, label, uri = (line.split("|", 2) + ["", ""])[:3]
+        if origin == "Debian" and label == "Debian":
+            return uri
+    return None
+
+
+def host_proxies(apt_config: str) -> dict[str, str]:
+    """The proxies of C(apt-config dump): C({option: value}); mmdebstrap does not read this machine's apt.conf."""
+    proxies = {}
+    for line in apt_config.splitlines():
+        name, separator, value = line.partition(" ")
+        if separator and name.lower() in ("acquire::http::proxy", "acquire::https::proxy"):
+            proxies[name] = value.strip().strip(";").strip('"')
+    return {name: value for name, value in proxies.items() if value}
+
+
+def _build(image: Image, cache: Cache, *, name: str, key: str) -> None:
+    require_programs(PROGRAMS)
+    if os.geteuid():
+        raise LabError(
+            "building an image needs root (device nodes and owners of the guest's files); build it once with\n"
+            f"  sudo MEMQOS_LAB_CACHE={cache.root} python3 tests/lab build\nthen make the cache yours: sudo chown -R $USER {cache.root}"
+        )
+    if platform.machine() != "x86_64":
+        raise LabError(f"the lab builds x86_64 guests on x86_64 machines; this one is {platform.machine()}")
+    work = cache.image(f".building-{name}")
+    _remove(work)
+    log = cache.log(f"build-{name}")
+    log.unlink(missing_ok=True)
+    progress(name, f"building (about two minutes; log: {log})")
+    try:
+        work.mkdir(parents=True)
+        _make_tree(image, work, key=key, log=log)
+        progress(name, "Debian tree and kernel unpacked")
+        _make_boot_files(work, log=log)
+        _make_disk(work, log=log)
+        for leftover in ("root", "kernel"):
+            _remove(work / leftover)
+        work.rename(cache.image(name))
+    finally:
+        _remove(work)
+    progress(name, "built")
+
+
+def _make_tree(image: Image, work: Path, *, key: str, log: Path) -> None:
+    targets = _output(["apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"])
+    argv = mmdebstrap_argv(image, root=work / "root", mirror=host_mirror(targets), proxies=host_proxies(_output(["apt-config", "dump"])))
+    # From the environment: mmdebstrap hands the hooks nothing but the tree.
+    environ = {"LAB_PUBLIC_KEY": key, "LAB_KERNEL_PACKAGE": KERNEL_PACKAGES[image.flavour], "LAB_KERNEL_DIR": str(work / "kernel")}
+    run_logged(argv, log=log, environ=environ)
+
+
+def _make_boot_files(work: Path, *, log: Path) -> None:
+    kernel, root = work / "kernel", work / "root"
+    # /lib/modules before the merge of /usr, /usr/lib/modules after it.
+    modules = next(path for path in (kernel / "usr/lib/modules", kernel / "lib/modules") if path.is_dir())
+    version = next(path.name for path in modules.iterdir())
+    shutil.copytree(modules / version, root / "usr/lib/modules" / version, symlinks=True, dirs_exist_ok=True)
+    for unused in UNUSED_MODULES:
+        shutil.rmtree(root / "usr/lib/modules" / version / "kernel" / unused, ignore_errors=True)
+    run_logged(["depmod", "-b", str(root), version], log=log)
+    images = [*kernel.glob("boot/vmlinuz-*"), *kernel.glob("usr/lib/modules/*/vmlinuz")]
+    shutil.copy(images[0], work / "vmlinuz")
+    for config in (*kernel.glob("boot/config-*"), *kernel.glob("usr/lib/modules/*/config")):
+        # Where an administrator looks for it; the audit reads it too.
+        shutil.copy(config, root / "boot" / f"config-{version}")
+    run_logged([str(GUEST_SCRIPTS / "make-initrd.sh"), str(root), version, str(GUEST_SCRIPTS / "init.sh"), str(work / "initrd.img")], log=log)
+
+
+def _make_disk(work: Path, *, log: Path) -> None:
+    root = work / "root"
+    for pattern in ("var/lib/apt/lists/*", "var/cache/apt/*.bin"):
+        for path in root.glob(pattern):
+            _remove(path)
+    used_mib = int(_output(["du", "-sm", str(root)]).split()[0])
+    size = f"{used_mib + FREE_SPACE_MIB}M"
+    # -d fills the file system without mounting it; no journal, for a guest never outlives its disk.
+    argv = ["mkfs.ext4", "-q", "-F", "-L", "root", "-m", "0", "-O", "^has_journal", "-E", "lazy_itable_init=0", "-d", str(root), str(work / "root.raw"), size]
+    run_logged(argv, log=log)
+
+
+def _output(argv: list[str]) -> str:
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _remove(path: Path) -> None:
+    # --one-file-system: an mmdebstrap that was killed may have left this machine's /proc or /dev mounted in the tree.
+    subprocess.run(["rm", "-rf", "--one-file-system", "--", str(path)], check=True)
