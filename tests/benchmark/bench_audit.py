@@ -102,7 +102,9 @@ def against_ping(bench: Bench, pairs: int) -> None:
         ping = bench.run(PING)
         audit = bench.run(AUDIT, out=str(bench.scratch / "out"))
         rows.append((audit.controller_cpu / ping.controller_cpu, audit.total_cpu / ping.total_cpu, audit.calls / ping.calls))
-        print(f"   ping {ping.controller_cpu:.2f} + {ping.node_cpu:.2f} CPU-s, audit {audit.controller_cpu:.2f} + {audit.node_cpu:.2f} CPU-s (controller + node)")
+        print(
+            f"   ping {ping.controller_cpu:.2f} + {ping.node_cpu:.2f} CPU-s, audit {audit.controller_cpu:.2f} + {audit.node_cpu:.2f} CPU-s (controller + node)"
+        )
     controller, total, calls = (statistics.median(column) for column in zip(*rows))
     print(f"audit / ping: controller CPU {controller:.2f} (goal 1.25), all CPU {total:.2f}, remote calls {calls:.2f} (goal 1)")
 

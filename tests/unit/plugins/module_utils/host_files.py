@@ -44,7 +44,7 @@ def check_truncations(parse: t.Callable[[bytes], t.Any], data: bytes, *, free: t
         part = parse(data[:offset])
         problem = _difference(part, whole, free)
         if problem:
-            raise AssertionError(f"cut at {offset}, before {data[offset:offset + 30]!r}: {problem}")
+            raise AssertionError(f"cut at {offset}, before {data[offset : offset + 30]!r}: {problem}")
 
 
 def _difference(part: t.Any, whole: t.Any, free: t.Collection[str]) -> str:

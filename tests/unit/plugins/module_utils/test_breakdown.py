@@ -91,7 +91,17 @@ def account(*cgroups: dict[str, t.Any], recursive: bool = False) -> dict[str, di
     return {row["path"]: row for row in rows}
 
 
-STAT = {"anon": 30, "file": 60, "active_anon": 10, "inactive_anon": 20, "active_file": 35, "inactive_file": 25, "file_dirty": 4, "file_writeback": 1, "slab_reclaimable": 7}
+STAT = {
+    "anon": 30,
+    "file": 60,
+    "active_anon": 10,
+    "inactive_anon": 20,
+    "active_file": 35,
+    "inactive_file": 25,
+    "file_dirty": 4,
+    "file_writeback": 1,
+    "slab_reclaimable": 7,
+}
 
 
 def test_three_working_sets() -> None:
@@ -126,7 +136,10 @@ def test_hidden_kernel_memory() -> None:
     ids=["v2", "v1 with its own pages", "count unknown", "no dying child", "a race is not negative", "not at the root"],
 )
 def test_bytes_of_dying_children(parent: dict[str, t.Any], expected: int | None) -> None:
-    children = [{"path": f"/p/{name}", "parent": parent["path"], "usage": 1, "stat": stat} for name, stat in (("a", {"anon": 50, "file": 5}), ("b", {"anon": 30, "file": 30}))]
+    children = [
+        {"path": f"/p/{name}", "parent": parent["path"], "usage": 1, "stat": stat}
+        for name, stat in (("a", {"anon": 50, "file": 5}), ("b", {"anon": 30, "file": 30}))
+    ]
     assert account(parent, *children)[parent["path"]].get("dying_bytes") == expected
 
 
@@ -164,6 +177,8 @@ def test_effective_protection(recursive: bool, parent: tuple[int, int], children
 
 
 def test_sums_over_children_and_top_level_protection_as_set() -> None:
-    rows = account({"path": "/", "usage": 9}, {"path": "/a", "parent": "/", "usage": 4, "min": 7, "low": 8}, {"path": "/b", "parent": "/", "usage": 2, "min": 0, "low": 1})
+    rows = account(
+        {"path": "/", "usage": 9}, {"path": "/a", "parent": "/", "usage": 4, "min": 7, "low": 8}, {"path": "/b", "parent": "/", "usage": 2, "min": 0, "low": 1}
+    )
     assert (rows["/"]["children_usage"], rows["/"]["children_min"], rows["/"]["children_low"]) == (6, 7, 9)
     assert (rows["/a"]["effective_min"], rows["/a"]["effective_low"]) == (7, 8)
