@@ -89,7 +89,7 @@ def _breakdown(result: Json, width: int) -> list[Line]:
     for row in rows:
         share = row["bytes"] / total if total > 0 else 0.0
         name = pad(clip(visible(row["name"]), label), label)
-        text = f"  {name}  {pad(bar(share, room), room)}  {format_size(int(row['bytes'])):>9} {share:>6.1%}"
+        text = f"  {name}  {pad(bar_text(share, room), room)}  {format_size(int(row['bytes'])):>9} {share:>6.1%}"
         lines.append(Line(clip(text, width)))
     return lines
 
@@ -167,7 +167,7 @@ def _rules(fleet: Fleet, width: int) -> list[Line]:
     return [*lines, Line("")]
 
 
-def bar(share: float, width: int) -> str:
+def bar_text(share: float, width: int) -> str:
     """A share of 0 to 1 as blocks in eighths of a character; nothing for a negative one."""
     eighths = round(min(max(share, 0.0), 1.0) * width * 8)
     return ("█" * (eighths // 8) + _EIGHTHS[eighths % 8]).rstrip()

@@ -104,7 +104,7 @@ BARS = [(0.0, 10, ""), (-1.0, 10, ""), (1.0, 3, "███"), (2.0, 3, "██�
 
 @pytest.mark.parametrize(("share", "width", "blocks"), BARS)
 def test_bars(share: float, width: int, blocks: str) -> None:
-    assert terminal.bar(share, width) == blocks
+    assert terminal.bar_text(share, width) == blocks
 
 
 CLIPS = [
