@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import json
 import os
 import typing as t
+import zlib
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _results, _rule_compiler
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_history, _results, _rule_compiler
 
 BUILT_IN_RULES = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "audit", "vars", "rules")
 _ARGUMENTS = {
@@ -40,8 +43,7 @@ class ActionModule(ActionBase):
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
         rules = self._rules(arguments)
         module_arguments = {name: arguments[name] for name in _NODE_ARGUMENTS}
-        module_arguments["compiled_rules"] = rules.compiled
-        module_arguments["previous"] = _previous_counters(arguments["directory"], host)
+        module_arguments["request"] = request(rules, previous=_previous_counters(arguments["directory"], host))
         _start(arguments["directory"], rules)
         answer = self._execute_module("memqos.fleet.memory_audit", module_args=module_arguments, task_vars=task_vars)
         text = answer.pop("audit", None)
@@ -56,14 +58,20 @@ class ActionModule(ActionBase):
         try:
             return _rule_compiler.load_rules(paths, thresholds=arguments["thresholds"], drop=arguments["rules_drop"])
         except _rule_compiler.RuleError as exc:
-            raise AnsibleActionFail(str(exc)) from exc
+            raise AnsibleActionFail(str(exc)) from None
+
+
+def request(rules: _rule_compiler.RuleSet, *, previous: dict[str, t.Any]) -> str:
+    """What the node gets, for _module.unpack there. Ansible sends arguments as they are: rules and knobs shrink to a quarter."""
+    content = {"rules": rules.compiled, **_registry.wanted()._asdict(), "previous": previous}
+    return base64.b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)).decode()
 
 
 def _start(directory: str, rules: _rule_compiler.RuleSet) -> None:
     try:
         _results.start_run(directory, rules.metadata)
     except _results.ResultError as exc:
-        raise AnsibleActionFail(str(exc)) from exc
+        raise AnsibleActionFail(str(exc)) from None
 
 
 def _previous_counters(directory: str, host: str) -> dict[str, t.Any]:
@@ -77,11 +85,12 @@ def _previous_counters(directory: str, host: str) -> dict[str, t.Any]:
 
 def _keep(text: str, *, host: str, arguments: dict[str, t.Any], rules: _rule_compiler.RuleSet) -> dict[str, t.Any]:
     audit = json.loads(text)
+    audit["oom"] = _oom_history.from_node(audit["oom"])
     audit.update(host=host, run_id=_results.RUN_ID, collected_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"))
     try:
         path = _results.write_result(arguments["directory"], host, json.dumps(audit, separators=(",", ":")))
     except _results.ResultError as exc:
-        raise AnsibleActionFail(str(exc)) from exc
+        raise AnsibleActionFail(str(exc)) from None
     found = {"critical": 0, "warning": 0, "info": 0, "unknown": 0}
     for finding in audit["findings"]:
         found["unknown" if finding["status"] == "unknown" else rules.metadata[finding["rule"]]["severity"]] += 1

@@ -1,8 +1,5 @@
-# Copyright (c) 2026, memqos.fleet contributors
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
-
-# This file is private to the collection: its names can change at any release.
 
 """One snapshot, the rules and the previous run's counters → what an audit says. Pure."""
 
@@ -262,9 +259,6 @@ class _Subjects:
         elif each == "numa_node":
             for numa in _numa_rows(self._node):
                 yield _subject("numa_node", str(numa["id"])), {**self._env, "numa": numa}, self._counters()
-        elif each == "oom_group":
-            for group in self._node["oom"].get("groups", []):
-                yield _subject("oom_group", group["name"]), {**self._env, "oom_group": group}, self._counters()
         else:
             for cgroup, subject, env, counters in self._cgroup_subjects():
                 if each == "cgroup" or cgroup.get("kind") == each:

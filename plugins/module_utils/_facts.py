@@ -1,8 +1,5 @@
-# Copyright (c) 2026, memqos.fleet contributors
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
-
-# This file is private to the collection: its names can change at any release.
 
 """The facts of a node for other plays: small, because AWX and fact caches keep them for every host."""
 
@@ -15,7 +12,6 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _regist
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._node import Node
 
-SECTIONS = ("knobs",)
 _MEMINFO = ("MemTotal", "MemFree", "MemAvailable", "SwapTotal", "SwapFree", "AnonPages", "Cached", "Slab", "Hugetlb", "Committed_AS", "CommitLimit")
 # Reasons repeat a path and an errno: ten are enough to see what is wrong, the audit has them all.
 _MAX_UNKNOWN = 10

@@ -1,24 +1,25 @@
-# Copyright (c) 2026, memqos.fleet contributors
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
-
-# This file is private to the collection: its names can change at any release.
 
 """What the modules share: arguments, and the one place that turns a domain error into a failed task."""
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 import typing as t
+import zlib
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _node, _rules
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 
 ROOT: dict[str, t.Any] = {"type": "path", "default": "/"}
 WINDOW: dict[str, t.Any] = {"type": "float", "default": 1.0}
 _MAX_WINDOW = 60.0
+_MAX_REQUEST = 16 * 1024 * 1024
 
 
 class BadOption(Exception):
@@ -39,7 +40,7 @@ def run(argument_spec: dict[str, t.Any], body: t.Callable[[dict[str, t.Any]], di
     module.exit_json(changed=False, **result)
 
 
-def read_node(params: t.Mapping[str, t.Any], *, sections: t.Collection[str] = _node.SECTIONS) -> _node.Node:
+def read_node(params: t.Mapping[str, t.Any], *, wanted: _values.Wanted = _values.Wanted(), sections: t.Collection[str] = _node.SECTIONS) -> _node.Node:
     """The snapshot of the node or captured tree that O(root) names. Raises BadOption and Unreadable."""
     window = params.get("window", 0.0)
     if not 0 <= window <= _MAX_WINDOW:
@@ -47,7 +48,15 @@ def read_node(params: t.Mapping[str, t.Any], *, sections: t.Collection[str] = _n
     tree = Tree(params["root"])
     if not tree.exists("/proc/meminfo"):
         raise BadOption(f"root={params['root']}: there is no proc/meminfo below it. Name a captured tree with the layout of a node, or / for the node itself.")
-    return _node.read(tree, window_seconds=window, monotonic=time.monotonic, sleep=time.sleep, sections=sections)
+    return _node.read(tree, window_seconds=window, monotonic=time.monotonic, sleep=time.sleep, wanted=wanted, sections=sections)
+
+
+def unpack(text: str) -> dict[str, t.Any]:
+    """What an action plugin packed for its module: base64 of deflated JSON, since Ansible sends arguments as they are. Raises BadOption."""
+    try:
+        return t.cast("dict[str, t.Any]", json.loads(zlib.decompressobj().decompress(base64.b64decode(text, validate=True), _MAX_REQUEST)))
+    except (ValueError, zlib.error) as exc:
+        raise BadOption(f"request: set by the action plugin only ({exc}).") from exc
 
 
 def to_json(value: t.Any) -> str:

@@ -1,8 +1,5 @@
-# Copyright (c) 2026, memqos.fleet contributors
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
-
-# This file is private to the collection: its names can change at any release.
 
 """The snapshot: one reading of a node, live or captured."""
 
@@ -10,9 +7,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _oom, _workloads
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _knob_values, _kmsg, _procfs, _sysfs, _systemd
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+from ansible_collections.memqos.fleet.plugins.module_utils import _workloads
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _kernel_log, _knob_values, _procfs, _sysfs, _systemd
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
 
 if t.TYPE_CHECKING:
 
@@ -50,10 +48,11 @@ if t.TYPE_CHECKING:
 
 
 T = t.TypeVar("T")
-SECTIONS = frozenset(("knobs", "cgroups", "workloads", "oom", "details"))
+SECTIONS = frozenset(("cgroups", "workloads", "oom", "details"))
 # The second reading is for finding who pushes; the small ones do not.
 _WINDOW_CGROUPS = 500
 _TOP_SLABS = 15
+_MAX_OOM_LOG = 256 * 1024
 
 
 class _Reader:
@@ -77,21 +76,21 @@ def read(
     window_seconds: float,
     monotonic: t.Callable[[], float],
     sleep: t.Callable[[float], None],
+    wanted: _values.Wanted = _values.Wanted(),
     sections: t.Collection[str] = SECTIONS,
 ) -> Node:
-    """One reading of everything in C(sections); meminfo, vmstat, zones and pressure always. Raises Unreadable without a readable /proc/meminfo.
+    """One reading of everything in C(sections) and of the knobs in C(wanted); meminfo, vmstat, zones and pressure always. Raises Unreadable without /proc/meminfo.
 
     With a window, counters are read again C(window_seconds) after the first reading. A captured tree has no second reading.
     """
     reader = _Reader(tree)
     started = monotonic()
     node = _memory(reader)
-    if "knobs" in sections:
-        node["knobs"], unknown = _knob_values.read_knob_values(tree)
-        reader.unknown.update(unknown)
+    node["knobs"], unknown = _knob_values.read_knob_values(tree, wanted.knobs)
+    reader.unknown.update(unknown)
     hierarchy = _hierarchy(reader, node)
     if "cgroups" in sections and hierarchy is not None:
-        node["cgroups"], unknown = _cgroupfs.walk(tree, hierarchy)
+        node["cgroups"], unknown = _cgroupfs.walk(tree, hierarchy, vendor_files=wanted.vendor_files)
         reader.unknown.update(unknown)
     if "details" in sections:
         _details(reader, node)
@@ -186,16 +185,19 @@ def _details(reader: _Reader, node: Node) -> None:
 
 
 def _oom_section(reader: _Reader, node: Node) -> None:
+    """What the controller needs to tell who was killed and who is next: the log's OOM reports, the first processes by oom_score, names of their cgroups."""
     tree, take = reader.tree, reader.take
-    node["oom"] = {"reports": [], "groups": [], "next_victims": []}
     processes = take("processes", lambda: _procfs.read_processes(tree, page_size=node["facts"]["page_size"]), None)
-    history = take("oom", lambda: _kmsg.read_oom_history(tree), None)
-    names = {cgroup["path"]: cgroup.get("name", "") for cgroup in node["cgroups"]}
-    if history is not None:
-        node["oom"].update(history, groups=_oom.group_reports(history["reports"], names))
+    log, lost = take("oom", lambda: _kernel_log.read_log(tree), (b"", False))
+    reports = _kernel_log.select_oom(log, limit=_MAX_OOM_LOG)
+    node["oom"] = {"log": display(reports), "lost": lost, "processes": [], "names": {}}
+    named = {cgroup["path"]: cgroup["name"] for cgroup in node["cgroups"] if cgroup.get("kind") in ("pod", "container") and cgroup.get("name")}
     if processes is not None:
         node["commands"] = processes["comms"]
-        node["oom"]["next_victims"] = _oom.next_victims(processes["top"], names)
+        node["oom"]["processes"] = processes["top"]
+    # Without a report only the processes' own cgroups and their pods are needed.
+    paths = {path for process in node["oom"]["processes"] for path in (process.get("cgroup", ""), process.get("cgroup", "").rpartition("/")[0])}
+    node["oom"]["names"] = named if reports.count(b"\n") > 1 else {path: named[path] for path in paths if path in named}
 
 
 def _window(reader: _Reader, node: Node, hierarchy: _cgroupfs.Hierarchy | None, clock: _Clock) -> None:

@@ -114,6 +114,7 @@ unknown:
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _module
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 
 KINDS = ["root", "slice", "service", "scope", "qos", "pod", "container", "lxc", "user", "cgroup"]
 
@@ -121,7 +122,7 @@ KINDS = ["root", "slice", "service", "scope", "qos", "pod", "container", "lxc", 
 def info(params: dict[str, t.Any]) -> dict[str, t.Any]:
     if params["limit"] < 0:
         raise _module.BadOption(f"limit={params['limit']}: write how many cgroups to return, or 0 for all.")
-    node = _module.read_node(params, sections=("cgroups", "workloads"))
+    node = _module.read_node(params, wanted=_registry.wanted(), sections=("cgroups", "workloads"))
     _diagnosis.account(node)
     rows = _diagnosis.select_cgroups(node["cgroups"], kinds=params["kinds"], path=params["path"], sort_by=params["sort_by"])
     cut = rows[: params["limit"]] if params["limit"] else rows

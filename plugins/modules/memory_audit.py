@@ -51,15 +51,9 @@ options:
     description: Thresholds by rule id and name; see the examples.
     type: dict
     default: {}
-  compiled_rules:
-    description: The compiled rules. Set by the action plugin.
-    type: list
-    elements: dict
-    default: []
-  previous:
-    description: The counters of the previous run. Set by the action plugin from C(hosts/HOST.json).
-    type: dict
-    default: {}
+  request:
+    description: What the controller hands to the node. Set by the action plugin.
+    type: str
 seealso:
   - module: memqos.fleet.memory_report
   - module: memqos.fleet.memory_facts
@@ -100,12 +94,14 @@ memtotal_bytes:
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _module
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 
 
 def audit(params: dict[str, t.Any]) -> dict[str, t.Any]:
-    node = _module.read_node(params)
-    result = _diagnosis.diagnose(node, rules=params["compiled_rules"], previous=params["previous"], top=params["top"])
-    return {"audit": _module.to_json(result)}
+    request = _module.unpack(params["request"] or "")
+    wanted = _values.Wanted([_values.Readable(*row) for row in request["knobs"]], request["vendor_files"])
+    node = _module.read_node(params, wanted=wanted)
+    return {"audit": _module.to_json(_diagnosis.diagnose(node, rules=request["rules"], previous=request["previous"], top=params["top"]))}
 
 
 def main() -> None:
@@ -117,8 +113,7 @@ def main() -> None:
         "rules_paths": {"type": "list", "elements": "path", "default": []},
         "rules_drop": {"type": "list", "elements": "str", "default": []},
         "thresholds": {"type": "dict", "default": {}},
-        "compiled_rules": {"type": "list", "elements": "dict", "default": []},
-        "previous": {"type": "dict", "default": {}},
+        "request": {"type": "str"},
     }
     _module.run(spec, audit)
 

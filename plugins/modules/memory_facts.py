@@ -82,10 +82,11 @@ ansible_facts:
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _facts, _module
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 
 
 def gather(params: dict[str, t.Any]) -> dict[str, t.Any]:
-    return {"ansible_facts": {"memqos": _facts.facts(_module.read_node(params, sections=_facts.SECTIONS))}}
+    return {"ansible_facts": {"memqos": _facts.facts(_module.read_node(params, wanted=_registry.wanted(), sections=()))}}
 
 
 def main() -> None:

@@ -65,17 +65,16 @@ _CGROUP: dict[str, Kind] = {
     ), _N),
     **dict.fromkeys(("oom_group", "oom_kill_disable", "populated"), _B),
 }  # fmt: skip
-_OOM_GROUP: dict[str, Kind] = {"name": _T, "owner": _T, "kind": _T, "count": _N, "killed": _N, "incomplete": _N}
 
-CLOSED: dict[str, dict[str, Kind]] = {"facts": _FACTS, "node": _NODE, "zone": _ZONE, "numa": _NUMA, "cgroup": _CGROUP, "oom_group": _OOM_GROUP}
+CLOSED: dict[str, dict[str, Kind]] = {"facts": _FACTS, "node": _NODE, "zone": _ZONE, "numa": _NUMA, "cgroup": _CGROUP}
 OPEN: dict[str, int] = {
     "meminfo": 1, "vmstat": 1, "sockstat": 2, "breakdown": 1, "pressure": 3,
     "cgroup.stat": 1, "cgroup.events": 1, "cgroup.events_local": 1, "cgroup.pressure": 2, "cgroup.vendor": 1,
 }  # fmt: skip
 _CGROUP_KINDS = ("cgroup", "container", "pod", "slice", "service")
 # The namespace that only some subjects have, and who has it.
-SUBJECTS: dict[str, tuple[str, ...]] = {"zone": ("zone",), "numa": ("numa_node",), "cgroup": _CGROUP_KINDS, "oom_group": ("oom_group",)}
-EACH = ("node", "zone", "numa_node", *_CGROUP_KINDS, "oom_group")
+SUBJECTS: dict[str, tuple[str, ...]] = {"zone": ("zone",), "numa": ("numa_node",), "cgroup": _CGROUP_KINDS}
+EACH = ("node", "zone", "numa_node", *_CGROUP_KINDS)
 
 _COUNTER_SPACES = ("vmstat", "cgroup.stat", "cgroup.events", "cgroup.events_local", "pressure", "cgroup.pressure")
 # In vmstat nr_* are levels, these excepted; in memory.stat what counts bytes or pages now is a level.

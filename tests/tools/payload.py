@@ -45,10 +45,11 @@ def main() -> None:
         link.symlink_to(ROOT)
         init_plugin_loader([collections])
         # Only now: the loader has to know the collection.
+        from ansible_collections.memqos.fleet.plugins.action import memory_audit
         from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler
 
         rules = _rule_compiler.load_rules([str(ROOT / "roles" / "audit" / "vars" / "rules")], thresholds={}, drop=[])
-        arguments = {"root": "/", "window": 1.0, "top": 20, "compiled_rules": rules.compiled, "previous": {}}
+        arguments = {"root": "/", "window": 1.0, "top": 20, "request": memory_audit.request(rules, previous={})}
         sizes = {"ansible.builtin.ping": payload("ansible.builtin.ping", {}), "memqos.fleet.memory_audit": payload("memqos.fleet.memory_audit", arguments)}
     print(json.dumps({**sizes, "rules": len(rules.compiled)}))
 

@@ -1,8 +1,5 @@
-# Copyright (c) 2026, memqos.fleet contributors
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
-
-# This file is private to the collection: its names can change at any release.
 
 """Look-ups in the registry: which knobs there are, what they take, when two values are the same."""
 
@@ -14,10 +11,12 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _host, _memcg, _unit
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize, placeholders
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Readable, Value, Wanted, normalize, placeholders
 
 Bounds = t.Tuple[t.Optional[int], t.Optional[int]]
 
+# What vendor kernels show of a memcg besides its knobs.
+_VENDOR_READ_ONLY = ("memory.wmark_high", "memory.wmark_low", "memory.exstat", "memory.pagecache.current")
 _RELEASE = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,5}))?")
 
 
@@ -33,6 +32,13 @@ class UnknownKnob(LookupError):
 def host_knobs() -> tuple[Knob, ...]:
     """Rows of scope host and numa_node."""
     return _host.ROWS
+
+
+def wanted() -> Wanted:
+    """What a node needs to read all that is in the registry, without the registry; what can only be written is left out."""
+    knobs = [Readable(row.name, row.path, row.unit) for row in _host.ROWS if row.access != "wo"]
+    rows = (row.name for row in _memcg.ROWS if row.vendor != "mainline" and row.access == "rw" and not row.one_shot)
+    return Wanted(knobs, [*_VENDOR_READ_ONLY, *rows])
 
 
 def memcg_knobs() -> tuple[Knob, ...]:

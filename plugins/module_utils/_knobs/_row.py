@@ -1,14 +1,13 @@
-# Copyright (c) 2026, memqos.fleet contributors
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
-
-# This file is private to the collection: its names can change at any release.
 
 """What one row of the registry says about a knob."""
 
 from __future__ import annotations
 
 import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import fill
 
 Unit = t.Literal["bytes", "bytes or max", "kB", "MB/s", "pages", "percent", "permil", "permyriad", "ratio", "us", "ms", "cs", "s", "jiffies",
                  "timespan", "count", "bool", "choice", "list", "mask", "text"]  # fmt: skip
@@ -59,15 +58,9 @@ class Knob(t.NamedTuple):
     def at(self, places: t.Mapping[str, str]) -> Knob:
         """This row with its placeholders filled: C({"size": "2048"})."""
         return self._replace(
-            name=_fill(self.name, places),
-            path=_fill(self.path, places),
-            partners=tuple(_fill(name, places) for name in self.partners),
-            after=tuple(_fill(name, places) for name in self.after),
-            at_most=_fill(self.at_most, places),
+            name=fill(self.name, places),
+            path=fill(self.path, places),
+            partners=tuple(fill(name, places) for name in self.partners),
+            after=tuple(fill(name, places) for name in self.after),
+            at_most=fill(self.at_most, places),
         )
-
-
-def _fill(text: str, places: t.Mapping[str, str]) -> str:
-    for key, value in places.items():
-        text = text.replace("{" + key + "}", value)
-    return text

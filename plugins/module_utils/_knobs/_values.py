@@ -1,8 +1,5 @@
-# Copyright (c) 2026, memqos.fleet contributors
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
-
-# This file is private to the collection: its names can change at any release.
 
 """One normal form of a knob's value: an integer in the knob's unit (bool is 0 or 1), the chosen word, a list of integers, text; None is no limit."""
 
@@ -12,9 +9,6 @@ import re
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _units
-
-if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
 
 Value = t.Union[int, str, t.List[int], None]
 
@@ -26,22 +20,59 @@ _MICROSECONDS = {"us": 1, "ms": 1000, "": 10**6, "s": 10**6, "min": 60 * 10**6, 
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 
 
+class Readable(t.NamedTuple):
+    """What reading a host knob needs of its row. C(name) and C(path) of a pattern hold placeholders, as in the row."""
+
+    name: str
+    path: str
+    unit: str
+    key: str = ""
+
+    def at(self, places: t.Mapping[str, str]) -> Readable:
+        return self._replace(name=fill(self.name, places), path=fill(self.path, places))
+
+
+class Wanted(t.NamedTuple):
+    """What of the registry a reading of a node looks for: host knobs, and memcg files of vendor kernels."""
+
+    knobs: t.Sequence[Readable] = ()
+    vendor_files: t.Sequence[str] = ()
+
+
+class Row(t.Protocol):
+    """A row of the registry or a Readable."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def key(self) -> str: ...
+
+
 class KnobValueError(ValueError):
     """A value that a knob does not take."""
 
-    def __init__(self, knob: Knob, value: object, reason: str) -> None:
+    def __init__(self, knob: Row, value: object, reason: str) -> None:
         super().__init__(f"{knob.name}: {value!r} {reason}")
         self.knob = knob.name
         self.value = value
         self.reason = reason
 
 
-def normalize(knob: Knob, value: object) -> Value:
+def normalize(knob: Row, value: object) -> Value:
     """What a file or a profile says, in normal form; not checked against the range. Raises KnobValueError."""
     try:
         return _FORMS.get(knob.unit, _integer)(_as_text(knob, value))
     except ValueError as exc:
         raise KnobValueError(knob, value, f"cannot be read as {knob.unit}") from exc
+
+
+def fill(text: str, places: t.Mapping[str, str]) -> str:
+    """C(zram{n}/disksize), C({"n": "0"}) → C(zram0/disksize)."""
+    for key, value in places.items():
+        text = text.replace("{" + key + "}", value)
+    return text
 
 
 def placeholders(pattern: str, text: str) -> dict[str, str] | None:
@@ -55,7 +86,7 @@ def placeholders(pattern: str, text: str) -> dict[str, str] | None:
     return match.groupdict() if match else None
 
 
-def _as_text(knob: Knob, value: object) -> str:
+def _as_text(knob: Row, value: object) -> str:
     if value is None:
         return "max"
     if isinstance(value, bool):
@@ -116,7 +147,8 @@ def _mask(text: str) -> int:
 def _timespan(text: str) -> str | None:
     if text in _NO_LIMIT:
         return None
-    if not re.fullmatch(r"([0-9]+ ?(us|ms|s|min|h)?\s*)+", text):
+    # What is left without the parts: one expression for the whole would try every way to cut a long number.
+    if not text or re.sub("[0-9]+ ?(?:us|ms|min|s|h)?", "", text).strip():
         raise ValueError(text)
     total = sum(int(number) * _MICROSECONDS[unit] for number, unit in re.findall("([0-9]+) ?([a-z]*)", text))
     return f"{total}us"  # text, as a bare number is seconds to systemd

@@ -1,8 +1,5 @@
-# Copyright (c) 2026, memqos.fleet contributors
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
-
-# This file is private to the collection: its names can change at any release.
 
 """The memory files of all cgroups: v1, hybrid and v2.
 
@@ -19,7 +16,6 @@ import os
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _memcg
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _procfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display, whole_lines
 
@@ -158,10 +154,6 @@ _V1_LOCAL = {b"rss": "anon", b"cache": "file", b"shmem": "shmem"}
 _SAMPLE_KEYS = frozenset((
     "anon", "file", "active_file", "inactive_file", "workingset_refault_anon", "workingset_refault_file", "workingset_activate_file",
     "pgscan_direct", "pgsteal_direct", "pgscan_kswapd", "pgsteal_kswapd", "pgmajfault"))  # fmt: skip
-# What vendor kernels show besides the knobs of the registry. On v1 they also have mainline's v2 files.
-_VENDOR_READ_ONLY = ("memory.wmark_high", "memory.wmark_low", "memory.exstat", "memory.pagecache.current")
-# Looked for, never assumed: one kernel version can differ from the next.
-VENDOR_FILES = _VENDOR_READ_ONLY + tuple(row.name for row in _memcg.ROWS if row.vendor != "mainline" and row.access == "rw" and not row.one_shot)
 
 
 # --- parsers -------------------------------------------------------------------------------------------------------------------
@@ -385,15 +377,15 @@ def _part(mount: _procfs.Mount, whole: bool) -> str:
 # --- the walk ------------------------------------------------------------------------------------------------------------------
 
 
-def walk(tree: Tree, hierarchy: Hierarchy) -> tuple[list[Cgroup], dict[str, str]]:
+def walk(tree: Tree, hierarchy: Hierarchy, *, vendor_files: t.Iterable[str] = ()) -> tuple[list[Cgroup], dict[str, str]]:
     """All memory cgroups, parents before children, siblings by name; and C({what: why it is unknown}).
 
-    A cgroup that vanishes while it is read is left out. On v2, directories without the memory controller are left out: their memory
+    C(vendor_files) are looked for, never assumed: one kernel version can differ from the next. A cgroup that vanishes while it is read is left out. On v2, directories without the memory controller are left out: their memory
     counts in the nearest listed ancestor.
     """
     if hierarchy.memory is None:
         return [], {"cgroups": hierarchy.reason}
-    walker = _Walk(tree, hierarchy)
+    walker = _Walk(tree, hierarchy, vendor_files)
     try:
         walker.run(_open_root(tree, hierarchy.memory), _open_other(tree, hierarchy.pressure))
     except Unreadable as exc:
@@ -412,8 +404,9 @@ class _Directory(t.NamedTuple):
 
 
 class _Walk:
-    def __init__(self, tree: Tree, hierarchy: Hierarchy) -> None:
+    def __init__(self, tree: Tree, hierarchy: Hierarchy, vendor_files: t.Iterable[str]) -> None:
         self.found: list[Cgroup] = []
+        self._vendor_files = vendor_files
         self._tree = tree
         self._hierarchy = hierarchy
         self._known = _known_files(hierarchy.version, _StatParser(hierarchy.version))
@@ -471,7 +464,7 @@ class _Walk:
         present = [file for file in self._known[1:] if file.name.decode() in names]
         # The first is always tried: whether a directory has it decides what it is.
         self._plan = [self._known[0], *present]
-        self._vendor = [_File(name.encode(), name, parse_vendor) for name in VENDOR_FILES if name in names]
+        self._vendor = [_File(name.encode(), name, parse_vendor) for name in self._vendor_files if name in names]
         if self._known[0].name.decode() not in names:
             if children:
                 self._absent["cgroups"] = "the memory controller is not enabled below the root (cgroup.subtree_control)"

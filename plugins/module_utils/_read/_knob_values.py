@@ -1,8 +1,5 @@
-# Copyright (c) 2026, memqos.fleet contributors
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
-
-# This file is private to the collection: its names can change at any release.
 
 """The present values of the host knobs."""
 
@@ -10,24 +7,22 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _host, _values
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _files
 
-if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
+# The rows come with the task: no other file is read, whoever wrote them.
+_ROOTS = ("/proc/sys/", "/sys/")
 
 
-def read_knob_values(tree: _files.Tree) -> tuple[dict[str, _values.Value], dict[str, str]]:
-    """({name: value}, {name: reason}) of every host knob this node has, values in the registry's normal form.
+def read_knob_values(tree: _files.Tree, rows: t.Iterable[_values.Readable]) -> tuple[dict[str, _values.Value], dict[str, str]]:
+    """({name: value}, {name: reason}) of every one of these host knobs that this node has, values in the registry's normal form.
 
-    A knob whose file is not there is in neither: most rows are of another kernel. Nor is one that can only be written.
+    A knob whose file is not there is in neither: most rows are of another kernel.
     """
     values: dict[str, _values.Value] = {}
     reasons: dict[str, str] = {}
     listings: dict[str, list[str]] = {}
-    for row in _host.ROWS:
-        if row.access == "wo":
-            continue
+    for row in rows:
         for knob in instances(row, tree, listings):
             try:
                 values[knob.name] = read_knob(knob, tree)
@@ -37,8 +32,10 @@ def read_knob_values(tree: _files.Tree) -> tuple[dict[str, _values.Value], dict[
     return values, reasons
 
 
-def read_knob(knob: Knob, tree: _files.Tree) -> _values.Value:
+def read_knob(knob: _values.Readable, tree: _files.Tree) -> _values.Value:
     """The value of a filled row. Raises Unreadable; kind malformed where the file says nothing that this knob can be."""
+    if not knob.path.startswith(_ROOTS) or ".." in knob.path:
+        raise _files.Unreadable(knob.path, "denied", "is not a file of a knob")
     data = tree.read(knob.path)
     if not data.endswith(b"\n"):
         raise _files.Unreadable(knob.path, "malformed", "empty or cut short")
@@ -48,7 +45,7 @@ def read_knob(knob: Knob, tree: _files.Tree) -> _values.Value:
         raise _files.Unreadable(knob.path, "malformed", str(exc)[:200]) from exc
 
 
-def instances(row: Knob, tree: _files.Tree, listings: dict[str, list[str]] | None = None) -> list[Knob]:
+def instances(row: _values.Readable, tree: _files.Tree, listings: dict[str, list[str]] | None = None) -> list[_values.Readable]:
     """The filled rows of a pattern on this node (every page size, zram device, NUMA node); a row without placeholders is its own.
 
     C(listings) keeps directories that were listed, for a caller with many rows.

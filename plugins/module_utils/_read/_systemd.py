@@ -1,8 +1,5 @@
-# Copyright (c) 2026, memqos.fleet contributors
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
-
-# This file is private to the collection: its names can change at any release.
 
 """systemd's view: memory properties of units, and the drop-in files that set them."""
 

@@ -130,7 +130,7 @@ def test_the_page_s_example_is_a_rule(tmp_path: Path) -> None:
 def test_an_idle_node_has_no_finding_above_info(tree: str) -> None:
     """Captured from machines at rest with their distribution's defaults: whatever a rule says there is a false alarm."""
     captured = _files.Tree(str(TREES / tree))
-    node = _node.read(captured, window_seconds=0.0, monotonic=lambda: 0.0, sleep=lambda _seconds: None, knobs=_registry.readable_knobs())
+    node = _node.read(captured, window_seconds=0.0, monotonic=lambda: 0.0, sleep=lambda _seconds: None, wanted=_registry.wanted())
     result = _diagnosis.diagnose(node, rules=RULESET.compiled, previous=None, top=5)
     alarms = {finding["rule"] for finding in result["findings"] if finding["status"] == "fail" and RULESET.metadata[finding["rule"]]["severity"] != "info"}
     # Tasks were killed there on purpose, for the OOM history's tests.

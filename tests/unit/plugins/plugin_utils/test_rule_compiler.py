@@ -152,7 +152,7 @@ def test_variables(load: Load, variables: dict[str, t.Any], message: str) -> Non
     ("text", "message"),
     [
         (rule(severity="warnin"), "line 1, column 32: severity 'warnin' is none of critical, warning, info: did you mean 'warning'?"),
-        (rule(each="host"), "line 1, column 44: each 'host' is none of node, zone, numa_node, cgroup, container, pod, slice, service, oom_group"),
+        (rule(each="host"), "line 1, column 44: each 'host' is none of node, zone, numa_node, cgroup, container, pod, slice, service"),
         (rule(wehn="true"), "line 1, column 67: unknown key 'wehn': did you mean 'when'?"),
         (rule(id="1X"), "line 1, column 8: id '1X': letters, digits, _ and -, a letter first, at most 64"),
         (rule(title="[1]"), "line 1, column 19: title is text"),

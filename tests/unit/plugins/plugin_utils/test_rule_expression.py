@@ -90,7 +90,6 @@ def test_trees(text: str, tree: object) -> None:
         ("slice", "cgroup.pressure.full.avg10", ["name", "cgroup", "pressure", "full", "avg10"]),
         ("cgroup", "cgroup.vendor.memory.wmark_ratio == 95", ["==", ["name", "cgroup", "vendor", "memory.wmark_ratio"], 95]),
         ("cgroup", "delta(cgroup.events_local.oom_kill)", ["delta", "cgroup", "events_local", "oom_kill"]),
-        ("oom_group", "oom_group.count", ["name", "oom_group", "count"]),
     ],
 )
 def test_subjects(each: str, text: str, tree: object) -> None:

@@ -179,6 +179,11 @@ def test_what_cannot_be_read(name: str, written: object) -> None:
     assert repr(written) in str(caught.value)
 
 
+def test_a_long_number_is_refused_at_once() -> None:
+    with pytest.raises(_values.KnobValueError):
+        _values.normalize(_registry.find("MemoryPressureThresholdSec"), "1" * 5000 + "!")
+
+
 # One knob of every unit.
 KINDS = list({row.unit: row for row in _registry.host_knobs() + _registry.memcg_knobs() + _registry.unit_knobs()}.values())
 WRITTEN = st.text(max_size=40) | st.text("0123456789 kMB%[]max", max_size=12) | st.integers() | st.booleans() | st.none() | st.lists(st.integers(), max_size=5)

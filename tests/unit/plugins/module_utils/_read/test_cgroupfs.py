@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _procfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import cgroup_trees
@@ -81,7 +82,7 @@ def detect(tree: Tree, mountinfo: str | None = None) -> _cgroupfs.Hierarchy:
 
 def walk(root: Path, mountinfo: str | None = None) -> tuple[list[dict[str, t.Any]], dict[str, str]]:
     tree = Tree(str(root))
-    found, unknown = _cgroupfs.walk(tree, detect(tree, mountinfo))
+    found, unknown = _cgroupfs.walk(tree, detect(tree, mountinfo), vendor_files=_registry.wanted().vendor_files)
     return t.cast("list[dict[str, t.Any]]", found), unknown
 
 

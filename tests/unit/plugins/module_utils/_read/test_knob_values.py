@@ -191,7 +191,7 @@ def pattern_of(name: str) -> str:
 
 
 def test_every_knob_is_read_as_its_value(node: _files.Tree) -> None:
-    values, reasons = _knob_values.read_knob_values(node)
+    values, reasons = _knob_values.read_knob_values(node, _registry.wanted().knobs)
     assert values == {name: value for name, _text, value in PRINTED}
     assert reasons == {}
 
@@ -199,17 +199,17 @@ def test_every_knob_is_read_as_its_value(node: _files.Tree) -> None:
 def test_write_only_knobs_are_not_read(node: _files.Tree) -> None:
     # /proc/sys/vm/drop_caches could be read on old kernels, and shows what was written last: no state.
     write(Path(node.root), "/proc/sys/vm/drop_caches", b"3\n")
-    assert "vm.drop_caches" not in _knob_values.read_knob_values(node)[0]
+    assert "vm.drop_caches" not in _knob_values.read_knob_values(node, _registry.wanted().knobs)[0]
 
 
 def test_absent_is_neither_value_nor_reason(tmp_path: Path) -> None:
-    assert _knob_values.read_knob_values(_files.Tree(str(tmp_path))) == ({}, {})
+    assert _knob_values.read_knob_values(_files.Tree(str(tmp_path)), _registry.wanted().knobs) == ({}, {})
 
 
 @pytest.mark.parametrize("content", [b"", b"6", b"60", b"\n", b"sixty\n", b"6\xff0\n", b"0x3c\n", b"60 60\n", b"1_0\n", "٦٠\n".encode()])
 def test_what_is_no_number_is_unknown_with_a_reason(tmp_path: Path, content: bytes) -> None:
     write(tmp_path, "/proc/sys/vm/swappiness", content)
-    values, reasons = _knob_values.read_knob_values(_files.Tree(str(tmp_path)))
+    values, reasons = _knob_values.read_knob_values(_files.Tree(str(tmp_path)), _registry.wanted().knobs)
     assert values == {}
     assert list(reasons) == ["vm.swappiness"]
 
@@ -217,14 +217,14 @@ def test_what_is_no_number_is_unknown_with_a_reason(tmp_path: Path, content: byt
 @pytest.mark.parametrize("content", [b"always madvise never\n", b"\n", b"[]\n"])
 def test_a_choice_without_its_bracket_is_unknown(tmp_path: Path, content: bytes) -> None:
     write(tmp_path, "/sys/kernel/mm/transparent_hugepage/enabled", content)
-    values, reasons = _knob_values.read_knob_values(_files.Tree(str(tmp_path)))
+    values, reasons = _knob_values.read_knob_values(_files.Tree(str(tmp_path)), _registry.wanted().knobs)
     assert values == {}
     assert list(reasons) == ["transparent_hugepage/enabled"]
 
 
 def test_a_directory_in_place_of_a_knob_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "proc/sys/vm/swappiness").mkdir(parents=True)
-    values, reasons = _knob_values.read_knob_values(_files.Tree(str(tmp_path)))
+    values, reasons = _knob_values.read_knob_values(_files.Tree(str(tmp_path)), _registry.wanted().knobs)
     assert values == {}
     assert reasons == {"vm.swappiness": "Is a directory"}
 
@@ -235,11 +235,11 @@ def test_a_link_that_leaves_a_captured_tree_is_refused(tmp_path: Path) -> None:
     outside.write_text("60\n")
     (root / "proc/sys/vm").mkdir(parents=True)
     (root / "proc/sys/vm/swappiness").symlink_to(outside)
-    assert _knob_values.read_knob_values(_files.Tree(str(root))) == ({}, {"vm.swappiness": "leaves the captured tree"})
+    assert _knob_values.read_knob_values(_files.Tree(str(root)), _registry.wanted().knobs) == ({}, {"vm.swappiness": "leaves the captured tree"})
 
 
 def test_the_live_node_has_values_within_their_ranges() -> None:
-    values, _reasons = _knob_values.read_knob_values(_files.Tree("/"))
+    values, _reasons = _knob_values.read_knob_values(_files.Tree("/"), _registry.wanted().knobs)
     release = os.uname().release
     assert 0 <= values["vm.swappiness"] <= 200  # type: ignore[operator]
     for name, value in values.items():

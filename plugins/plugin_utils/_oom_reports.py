@@ -1,6 +1,6 @@
 # Copyright (c) 2026, memqos.fleet contributors
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
-# SPDX-License-Identifier: BSD-2-Clause
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 # This file is private to the collection: its names can change at any release.
 
@@ -12,16 +12,11 @@ C(Task in … killed as a result of limit of …), from then on in C(oom-kill:co
 
 from __future__ import annotations
 
-import errno
-import os
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import OUTPUT_DIR, Tree, Unreadable, display, whole_lines
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import display, whole_lines
 
-DEVICE = "/dev/kmsg"
-_MAX_RECORD = 8192
-_MAX_RECORDS = 1000000
 # printk cuts a record at 1,024 bytes less its prefix: at the end of such a record stands half a value.
 _CUT = 900
 # A counter that is never reached (no limit) is printed as LONG_MAX rounded to pages.
@@ -139,30 +134,14 @@ if t.TYPE_CHECKING:
         lost: bool
 
 
-def read_oom_history(tree: Tree) -> OomHistory:
-    """OOM reports of this boot, oldest first. Raises Unreadable: kernel.dmesg_restrict keeps the log from ordinary users."""
-    data, lost = read_log(tree)
-    records = parse_records(data)
+def history(log: bytes, *, lost: bool) -> OomHistory:
+    """What the kernel log says of this boot's OOM kills, oldest first. C(log) as module_utils/_read/_kernel_log.py reads and cuts it."""
+    records = parse_records(log)
     return {
         "reports": parse_reports(records),
         "since_us": records[0].time_us if records else 0,
         "lost": lost or bool(records and records[0].sequence > 0),
     }
-
-
-def read_log(tree: Tree) -> tuple[bytes, bool]:
-    """The kernel log: records of /dev/kmsg, else what dmesg prints; and whether records were overwritten while we read."""
-    try:
-        if tree.live:
-            return _read_device(tree.fs_path(DEVICE))
-        return tree.read(f"/{OUTPUT_DIR}/kmsg"), False
-    except OSError as exc:
-        problem = Unreadable.from_os_error(DEVICE, exc)
-    except Unreadable as exc:
-        problem = exc
-    if problem.kind != "absent":
-        raise problem
-    return tree.output("dmesg", ["dmesg", "--raw"]).encode("utf-8", "surrogateescape"), False
 
 
 def parse_records(data: bytes) -> list[Record]:
@@ -436,28 +415,3 @@ def _page_counts(draft: _Draft, text: bytes) -> None:
 
 def _unescape(match: re.Match[bytes]) -> bytes:
     return bytes((int(match.group(1), 16),))
-
-
-def _read_device(path: bytes) -> tuple[bytes, bool]:
-    # Not Tree.read(): every read() gives one record, and the end is EAGAIN.
-    parts: list[bytes] = []
-    lost = False
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        while len(parts) < _MAX_RECORDS:
-            try:
-                part = os.read(fd, _MAX_RECORD)
-            except BlockingIOError:
-                break
-            except OSError as exc:
-                if exc.errno != errno.EPIPE:
-                    raise
-                # Overwritten while we read: the next read() goes on with the oldest record that is left.
-                lost = True
-                continue
-            if not part:
-                break
-            parts.append(part)
-    finally:
-        os.close(fd)
-    return b"".join(parts), lost

@@ -10,8 +10,8 @@ import json
 import typing as t
 
 import pytest
-from ansible_collections.memqos.fleet.plugins.module_utils import _oom
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _kmsg, _procfs
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _procfs
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_history, _oom_reports
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.host_files import content, host
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ ID1, ID2 = "3b" * 32, "7f" * 32
 
 
 def parsed(path: str) -> list[t.Any]:
-    return list(_kmsg.parse_reports(_kmsg.parse_records(content(path))))
+    return list(_oom_reports.parse_reports(_oom_reports.parse_records(content(path))))
 
 
 def report(path: str | None, **more: t.Any) -> t.Any:
@@ -58,14 +58,14 @@ def report(path: str | None, **more: t.Any) -> t.Any:
     (None, "process", "java"),
 ])  # fmt: skip
 def test_owner_from_the_path_of_a_cgroup_that_is_gone(path: str | None, owner: str, name: str) -> None:
-    (group,) = _oom.group_reports([report(path)], {})
+    (group,) = _oom_history.group_reports([report(path)], {})
     assert (group["owner"], group["name"]) == (owner, name)
 
 
 def test_restarts_of_a_pod_are_one_group_by_name() -> None:
     reports = [report(f"{SLICE}/cri-containerd-{id_}.scope", time_monotonic_us=when) for when, id_ in ((10, ID1), (30, ID2))]
     names = {SLICE: "shop/checkout-7d9f", f"{SLICE}/cri-containerd-{ID2}.scope": "", "/": "root"}
-    (group,) = _oom.group_reports(reports, names)
+    (group,) = _oom_history.group_reports(reports, names)
     assert (group["name"], group["owner"], group["count"], group["first_us"], group["last_us"]) == ("shop/checkout-7d9f", "pod", 2, 10, 30)
     assert len(group["paths"]) == 2
 
@@ -79,7 +79,7 @@ def test_group_counts_kinds_victims_and_limits() -> None:
         report(path, victims=small, oom_memcg="/system.slice", limit=None),
         report("/system.slice/other.service", victims=[]),
     ]
-    group, other = _oom.group_reports(reports, {})
+    group, other = _oom_history.group_reports(reports, {})
     assert group["kind"] == "cgroup_limit" and group["kinds"] == {"cgroup_limit": 2, "node": 1}
     assert (group["count"], group["incomplete"], group["killed"], group["limit"]) == (3, 1, 4, None)
     assert group["victims"] == ["a", "b"] and group["victim_counts"] == [{"name": "a", "count": 3}, {"name": "b", "count": 1}]
@@ -101,13 +101,13 @@ def test_group_counts_kinds_victims_and_limits() -> None:
     ("kmsg/5.15-mempolicy-cpuset-ratelimited.log", 3, ["sysrq-f", "nothing was left to kill"]),
 ])  # fmt: skip
 def test_cause(path: str, index: int, words: list[str]) -> None:
-    sentence = _oom.cause(parsed(path)[index])
+    sentence = _oom_history.cause(parsed(path)[index])
     for word in words:
         assert word in sentence
 
 
 def test_limit_of_memory_and_swap() -> None:
-    assert "16.0 GiB memory and swap" in _oom.cause(report("/a", limit=None, memsw_limit=16 << 30))
+    assert "16.0 GiB memory and swap" in _oom_history.cause(report("/a", limit=None, memsw_limit=16 << 30))
 
 
 def test_next_victims() -> None:
@@ -118,16 +118,16 @@ def test_next_victims() -> None:
         {"pid": 9, "comm": "b", "oom_score": 700, "rss_bytes": 6},
         {"pid": 10, "comm": "c", "rss_bytes": 6},
     ]
-    victims = _oom.next_victims(rows, {SLICE: "shop/web"})
+    victims = _oom_history.next_victims(rows, {SLICE: "shop/web"})
     assert [victim["pid"] for victim in victims] == [9, 8]
     assert (victims[1]["owner"], victims[1]["name"]) == ("pod", "shop/web")
     assert "name" not in rows[2]  # pure
-    assert len(_oom.next_victims(rows, {}, top=1)) == 1
+    assert len(_oom_history.next_victims(rows, {}, top=1)) == 1
 
 
 def test_next_victims_of_the_host() -> None:
     processes = _procfs.read_processes(host(), page_size=4096)
-    assert [victim["pid"] for victim in _oom.next_victims(processes["top"], {})] == [310, 311]
+    assert [victim["pid"] for victim in _oom_history.next_victims(processes["top"], {})] == [310, 311]
 
 
 PATHS = st.lists(st.text(max_size=20), max_size=5).map(lambda parts: "/" + "/".join(parts))
@@ -135,7 +135,7 @@ PATHS = st.lists(st.text(max_size=20), max_size=5).map(lambda parts: "/" + "/".j
 
 @given(st.lists(PATHS, max_size=6), st.dictionaries(PATHS, st.text(max_size=5), max_size=3))
 def test_any_path_has_an_owner_and_the_result_is_json(paths: list[str], names: dict[str, str]) -> None:
-    groups = _oom.group_reports([report(path) for path in paths], names)
+    groups = _oom_history.group_reports([report(path) for path in paths], names)
     assert sum(group["count"] for group in groups) == len(paths)
     assert all(group["name"] for group in groups)
     assert json.loads(json.dumps(groups)) == groups

@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import typing as t
 
 import pytest
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _kmsg
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.host_files import check_truncations, content, host, write
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _kernel_log
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_reports
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.host_files import check_truncations, content
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,7 +22,7 @@ KIB = 1024
 
 
 def reports(data: bytes) -> list[t.Any]:
-    return list(_kmsg.parse_reports(_kmsg.parse_records(data)))
+    return list(_oom_reports.parse_reports(_oom_reports.parse_records(data)))
 
 
 def only(path: str) -> t.Any:
@@ -198,52 +196,16 @@ def test_journal_format() -> None:
     assert len(reports(log)) == 1 and reports(log)[0]["limit"] == 51200 * KIB
 
 
-def test_history_of_a_captured_tree(tmp_path: t.Any) -> None:
-    history = _kmsg.read_oom_history(host())
+def test_history_tells_how_far_back_the_log_goes() -> None:
+    history = _oom_reports.history(content("/.memqos/output/kmsg"), lost=False)
     assert len(history["reports"]) == 1 and history["lost"] is True and history["since_us"] == 1224879462
-    tree = write(tmp_path, {"/.memqos/output/dmesg": content("kmsg/6.8-node.raw")})
-    assert _kmsg.read_oom_history(tree)["reports"][0]["kind"] == "node"
-    with pytest.raises(Unreadable) as caught:
-        _kmsg.read_oom_history(Tree(str(tmp_path / "nowhere")))
-    assert caught.value.kind == "absent"
+    assert _oom_reports.history(b"", lost=True) == {"reports": [], "since_us": 0, "lost": True}
 
 
-class Device:
-    """Stands for /dev/kmsg: bytes are a record, numbers an errno."""
-
-    def __init__(self, *results: bytes | int) -> None:
-        self.results = list(results)
-
-    def read(self, _fd: int, _size: int) -> bytes:
-        result = self.results.pop(0)
-        if isinstance(result, int):
-            raise OSError(result, os.strerror(result))
-        return result
-
-
-def opened(monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
-    monkeypatch.setattr(_kmsg.os, "open", lambda *_args: os.dup(0))
-    monkeypatch.setattr(_kmsg.os, "read", device.read)
-
-
-def test_records_overwritten_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened(monkeypatch, Device(b"6,0,1,-;a\n", errno.EPIPE, b"3,9,2,-;" + KILL % (5, b"x") + b"\n", errno.EAGAIN))
-    history = _kmsg.read_oom_history(Tree())
-    assert history["lost"] is True and len(history["reports"]) == 1
-
-
-def test_device_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    opened(monkeypatch, Device(b"6,0,1,-;a\n", errno.EIO))
-    with pytest.raises(Unreadable) as caught:
-        _kmsg.read_oom_history(Tree())
-    assert caught.value.kind == "error"
-
-
-def test_device_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_args: object) -> int:
-        raise PermissionError(errno.EPERM, "Operation not permitted")
-
-    monkeypatch.setattr(_kmsg.os, "open", refuse)
-    with pytest.raises(Unreadable) as caught:
-        _kmsg.read_oom_history(Tree())
-    assert caught.value.kind == "denied" and caught.value.path == "/dev/kmsg"
+@pytest.mark.parametrize("path", LOGS)
+def test_what_the_node_cuts_off_the_log_says_nothing_of_oom_kills(path: str) -> None:
+    log = content(path)
+    noise = b"".join(b"6,%d,%d,-;usb 1-1: new device\n" % (n, n) for n in range(3))
+    cut = _kernel_log.select_oom(log, limit=1 << 20)
+    assert reports(cut) == reports(log)
+    assert len(_kernel_log.select_oom(noise, limit=1 << 20).splitlines()) == 1

@@ -1,6 +1,6 @@
 # Copyright (c) 2026, memqos.fleet contributors
-# Simplified BSD License (see LICENSES/BSD-2-Clause.txt or https://opensource.org/licenses/BSD-2-Clause)
-# SPDX-License-Identifier: BSD-2-Clause
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
 
 # This file is private to the collection: its names can change at any release.
 
@@ -12,9 +12,10 @@ import re
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._units import format_size
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_reports
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._read._kmsg import OomReport
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._oom_reports import OomReport
     from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import Process
 
     class Count(t.TypedDict):
@@ -60,6 +61,12 @@ _CHANGING = re.compile(rf"(?<![A-Za-z0-9]){_HEX}{{8,}}(?![A-Za-z0-9])|(?<=-r){_H
 _FIGURES = (("anon_rss", "anon"), ("file_rss", "file"), ("shmem_rss", "shmem"))
 _MAX_PATHS = 5
 _UNKILLABLE = -1000
+
+
+def from_node(oom: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    """What a node sends of its kernel log and processes → C({reports, since_us, lost, groups, next_victims})."""
+    history = _oom_reports.history(oom["log"].encode("utf-8", "surrogateescape"), lost=oom["lost"])
+    return {**history, "groups": group_reports(history["reports"], oom["names"]), "next_victims": next_victims(oom["processes"], oom["names"])}
 
 
 def group_reports(reports: t.Sequence[OomReport], cgroup_names: t.Mapping[str, str]) -> list[OomGroup]:

@@ -1,0 +1,95 @@
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The kernel log, cut down to what it says of OOM kills. The controller understands it (plugin_utils/_oom_reports.py)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import OUTPUT_DIR, Tree, Unreadable
+
+DEVICE = "/dev/kmsg"
+_MAX_RECORD = 8192
+_MAX_RECORDS = 1000000
+_BEGIN = b"invoked oom-killer"
+_END = re.compile(rb"Killed process|oom_reaper: |no killable processes|are going to be killed")
+# Lines that tell something without the report around them, which may have been overwritten, rate-limited or interleaved.
+_ALONE = re.compile(rb"oom-kill:|[Oo]ut of memory|killed as a result of limit|(?:memory|swap|kmem): usage \d")
+# The call trace is most of a report and says nothing of memory.
+_TRACE = re.compile(rb"Call Trace:|\+0x[0-9a-f]+/0x|</?TASK>|Hardware name:|(?:RIP|RSP|RAX|RDX|RBP|R10|R13|Code|FS|CS|CR2): ?[0-9a-f]")
+# Behind the end of a report stand its other victims and the reaper's line.
+_AFTER = 20
+_MAX_REPORT = 20000
+
+
+def read_log(tree: Tree) -> tuple[bytes, bool]:
+    """The kernel log: records of /dev/kmsg, else what dmesg prints; and whether records were overwritten while we read.
+
+    Raises Unreadable: kernel.dmesg_restrict keeps the log from ordinary users.
+    """
+    try:
+        if tree.live:
+            return _read_device(tree.fs_path(DEVICE))
+        return tree.read(f"/{OUTPUT_DIR}/kmsg"), False
+    except OSError as exc:
+        problem = Unreadable.from_os_error(DEVICE, exc)
+    except Unreadable as exc:
+        problem = exc
+    if problem.kind != "absent":
+        raise problem
+    return tree.output("dmesg", ["dmesg", "--raw"]).encode("utf-8", "surrogateescape"), False
+
+
+def select_oom(log: bytes, *, limit: int) -> bytes:
+    """The lines of OOM reports, the newest C(limit) bytes of them, behind the log's first line: it tells since when the log goes back."""
+    lines = log.splitlines(keepends=True)
+    kept: list[bytes] = []
+    left = 0
+    for line in lines:
+        if _BEGIN in line:
+            left = _MAX_REPORT
+        if _END.search(line):
+            left = _AFTER
+        if left or _ALONE.search(line):
+            kept += [] if _TRACE.search(line) else [line]
+        left = max(0, left - 1)
+    newest = _newest(kept, limit)
+    return b"".join(newest if newest[:1] == lines[:1] else [*lines[:1], *newest])
+
+
+def _newest(lines: list[bytes], limit: int) -> list[bytes]:
+    size = 0
+    for index in range(len(lines) - 1, -1, -1):
+        size += len(lines[index])
+        if size > limit:
+            return lines[index + 1 :]
+    return lines
+
+
+def _read_device(path: bytes) -> tuple[bytes, bool]:
+    # Not Tree.read(): every read() gives one record, and the end is EAGAIN.
+    parts: list[bytes] = []
+    lost = False
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        while len(parts) < _MAX_RECORDS:
+            try:
+                part = os.read(fd, _MAX_RECORD)
+            except BlockingIOError:
+                break
+            except OSError as exc:
+                if exc.errno != errno.EPIPE:
+                    raise
+                # Overwritten while we read: the next read() goes on with the oldest record that is left.
+                lost = True
+                continue
+            if not part:
+                break
+            parts.append(part)
+    finally:
+        os.close(fd)
+    return b"".join(parts), lost

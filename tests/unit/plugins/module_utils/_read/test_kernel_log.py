@@ -1,0 +1,93 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The kernel log: read from the device or what dmesg printed, and cut down to OOM reports."""
+
+from __future__ import annotations
+
+import errno
+import os
+import typing as t
+
+import pytest
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _kernel_log
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.host_files import content, host, write
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+def test_captured_log(tmp_path: t.Any) -> None:
+    assert _kernel_log.read_log(host()) == (content("/.memqos/output/kmsg"), False)
+    tree = write(tmp_path, {"/.memqos/output/dmesg": content("kmsg/6.8-node.raw")})
+    assert _kernel_log.read_log(tree) == (content("kmsg/6.8-node.raw"), False)
+    with pytest.raises(Unreadable) as caught:
+        _kernel_log.read_log(Tree(str(tmp_path / "nowhere")))
+    assert caught.value.kind == "absent"
+
+
+BOOT = [b"6,%d,%d,-;usb 1-%d: new device\n" % (n, n, n) for n in range(5)]
+REPORT = [
+    b"4,10,10,-;java invoked oom-killer: gfp_mask=0xcc0(GFP_KERNEL), order=0, oom_score_adj=0\n",
+    b"4,11,11,-;CPU: 0 PID: 9 Comm: java Not tainted 6.1.0\n",
+    b"4,12,12,-;Call Trace:\n",
+    b"4,13,13,-; dump_header+0x4a/0x1f3\n",
+    b"6,14,14,-;memory: usage 20480kB, limit 20480kB, failcnt 743\n",
+    b"3,15,15,-;Memory cgroup out of memory: Killed process 9 (java) total-vm:30108kB\n",
+]
+
+
+def test_select_keeps_reports_without_their_call_trace_and_the_first_line() -> None:
+    assert _kernel_log.select_oom(b"".join(BOOT + REPORT + BOOT * 9), limit=10000) == b"".join(BOOT[:1] + REPORT[:2] + REPORT[4:] + (BOOT * 9)[:19])
+
+
+def test_select_keeps_the_newest_of_too_many() -> None:
+    many = b"".join(BOOT + REPORT * 50)
+    cut = _kernel_log.select_oom(many, limit=1000)
+    assert len(cut) <= 1000 + len(BOOT[0]) and cut.startswith(BOOT[0]) and cut.endswith(REPORT[-1])
+
+
+@given(st.binary(max_size=500))
+def test_select_takes_anything(log: bytes) -> None:
+    assert len(_kernel_log.select_oom(log, limit=100)) <= 100 + len(log.splitlines(keepends=True)[0] if log else b"")
+
+
+class Device:
+    """Stands for /dev/kmsg: bytes are a record, numbers an errno."""
+
+    def __init__(self, *results: bytes | int) -> None:
+        self.results = list(results)
+
+    def read(self, _fd: int, _size: int) -> bytes:
+        result = self.results.pop(0)
+        if isinstance(result, int):
+            raise OSError(result, os.strerror(result))
+        return result
+
+
+def opened(monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
+    monkeypatch.setattr(_kernel_log.os, "open", lambda *_args: os.dup(0))
+    monkeypatch.setattr(_kernel_log.os, "read", device.read)
+
+
+def test_records_overwritten_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(monkeypatch, Device(b"6,0,1,-;a\n", errno.EPIPE, b"3,9,2,-;b\n", errno.EAGAIN))
+    assert _kernel_log.read_log(Tree()) == (b"6,0,1,-;a\n3,9,2,-;b\n", True)
+
+
+def test_device_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened(monkeypatch, Device(b"6,0,1,-;a\n", errno.EIO))
+    with pytest.raises(Unreadable) as caught:
+        _kernel_log.read_log(Tree())
+    assert caught.value.kind == "error"
+
+
+def test_device_that_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: object) -> int:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(_kernel_log.os, "open", refuse)
+    with pytest.raises(Unreadable) as caught:
+        _kernel_log.read_log(Tree())
+    assert caught.value.kind == "denied" and caught.value.path == "/dev/kmsg"
