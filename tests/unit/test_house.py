@@ -45,7 +45,8 @@ PURE = tuple(f"module_utils/{name}" for name in ("_diagnosis.py", "_facts.py", "
 IMPURE_MODULES = {"datetime", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "subprocess", "tempfile", "threading", "time"}
 
 # Put together here, so that this file does not name them.
-FORBIDDEN_TEXTS = ["pypi." + "org", "python" + "hosted.org", "npmjs." + "org", "npmjs." + "com", "/opt/" + "pypi", "../" + "shared", "/work" + "/"]
+FORBIDDEN_TEXTS = ["pypi." + "org", "python" + "hosted.org", "npmjs." + "org", "npmjs." + "com", "/opt/" + "pypi", "/work" + "/"]
+FORBIDDEN_TEXTS += ["../" + "shared/" + name for name in ("DESIGN", "MISSION", "STYLE", "hooks", "reference")]
 
 
 def tree(path: str) -> ast.Module:
