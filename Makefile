@@ -63,8 +63,11 @@ audit: export ANSIBLE_DEPRECATION_WARNINGS = False
 
 .PHONY: audit
 audit: .venv/.audit | $(COLLECTION) ## Audit this machine. INVENTORY=hosts.yml LIMIT=pool_a: a fleet. ROOT=captured/tree: a captured tree. FORKS, ARGS, REPORT.
-	@ansible-playbook memqos.fleet.audit $(if $(INVENTORY),$(on_fleet),$(on_this_machine)) $(if $(LIMIT),--limit '$(LIMIT)') \
-	  -e '{"memqos_report_dir": "$(abspath $(REPORT))"}' $(if $(ROOT),-e '{"memqos_root": "$(abspath $(ROOT))"}') $(ARGS)
+	@started=$$EPOCHSECONDS status=0; \
+	ansible-playbook memqos.fleet.audit $(if $(INVENTORY),$(on_fleet),$(on_this_machine)) $(if $(LIMIT),--limit '$(LIMIT)') \
+	  -e '{"memqos_report_dir": "$(abspath $(REPORT))"}' $(if $(ROOT),-e '{"memqos_root": "$(abspath $(ROOT))"}') $(ARGS) || status=$$?; \
+	for file in '$(REPORT)'/report.*; do [ ! -f "$$file" ] || [ "$$(stat -c %Y "$$file")" -lt "$$started" ] || echo "$$file"; done; \
+	exit $$status
 
 # ---- The tests -------------------------------------------------------------------------------------------------------
 # Each leaves JUnit files in build/junit/TARGET; tests/tools/run_steps.py runs them one after the other and counts.
