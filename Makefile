@@ -63,10 +63,12 @@ audit: export ANSIBLE_DEPRECATION_WARNINGS = False
 
 .PHONY: audit
 audit: .venv/.audit | $(COLLECTION) ## Audit this machine. INVENTORY=hosts.yml LIMIT=pool_a: a fleet. ROOT=captured/tree: a captured tree. FORKS, ARGS, REPORT.
+	@$(if $(INVENTORY),[[ '$(INVENTORY)' == *,* || -e '$(INVENTORY)' ]] || { echo "There is no inventory $(INVENTORY)" >&2; exit 1; })
+	@$(if $(ROOT),$(if $(INVENTORY),,[ -d '$(ROOT)/proc' ] || { echo "$(ROOT) is no captured tree: it has no directory proc" >&2; exit 1; }))
 	@started=$$EPOCHSECONDS status=0; \
 	ansible-playbook memqos.fleet.audit $(if $(INVENTORY),$(on_fleet),$(on_this_machine)) $(if $(LIMIT),--limit '$(LIMIT)') \
 	  -e '{"memqos_report_dir": "$(abspath $(REPORT))"}' $(if $(ROOT),-e '{"memqos_root": "$(abspath $(ROOT))"}') $(ARGS) || status=$$?; \
-	for file in '$(REPORT)'/report.*; do [ ! -f "$$file" ] || [ "$$(stat -c %Y "$$file")" -lt "$$started" ] || echo "$$file"; done; \
+	for file in '$(REPORT)'/report.*; do [ ! -f "$$file" ] || [ "$$(stat -c %Y "$$file")" -le "$$started" ] || echo "$$file"; done; \
 	exit $$status
 
 # ---- The tests -------------------------------------------------------------------------------------------------------
