@@ -63,8 +63,9 @@ audit: export ANSIBLE_DEPRECATION_WARNINGS = False
 
 .PHONY: audit
 audit: .venv/.audit | $(COLLECTION) ## Audit this machine. INVENTORY=hosts.yml LIMIT=pool_a: a fleet. ROOT=captured/tree: a captured tree. FORKS, ARGS, REPORT.
-	@$(if $(INVENTORY),[[ '$(INVENTORY)' == *,* || -e '$(INVENTORY)' ]] || { echo "There is no inventory $(INVENTORY)" >&2; exit 1; })
-	@$(if $(ROOT),$(if $(INVENTORY),,[ -d '$(ROOT)/proc' ] || { echo "$(ROOT) is no captured tree: it has no directory proc" >&2; exit 1; }))
+	@inventory='$(INVENTORY)' root='$(ROOT)'; \
+	if [ -n "$$inventory" ] && [[ "$$inventory" != *,* ]] && [ ! -e "$$inventory" ]; then echo "There is no inventory $$inventory" >&2; exit 1; fi; \
+	if [ -n "$$root" ] && [ -z "$$inventory" ] && [ ! -d "$$root/proc" ]; then echo "$$root is no captured tree: it has no directory proc" >&2; exit 1; fi
 	@started=$$EPOCHSECONDS status=0; \
 	ansible-playbook memqos.fleet.audit $(if $(INVENTORY),$(on_fleet),$(on_this_machine)) $(if $(LIMIT),--limit '$(LIMIT)') \
 	  -e '{"memqos_report_dir": "$(abspath $(REPORT))"}' $(if $(ROOT),-e '{"memqos_root": "$(abspath $(ROOT))"}') $(ARGS) || status=$$?; \
