@@ -4,12 +4,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # find-python.sh [VERSION…]: prints the path of the first interpreter found, or says what to install.
-# Without a version: the newest that the controller can use. With versions: exactly these, for example 3.8.
+# Without a version: the newest that the tests cover, then a newer one. With versions: exactly these, for example 3.8.
 # A version manager's shim comes last: it may answer for a version that is installed but not chosen.
 set -u
 
 VERSIONS=("$@")
-[ "$#" -gt 0 ] || VERSIONS=(3.13 3.12 3.11)
+[ "$#" -gt 0 ] || VERSIONS=(3.13 3.12 3.11 3.14)
 
 candidates() { # VERSION: real interpreters, then shims
   local directory found shims=()
@@ -42,6 +42,6 @@ done
 if [ -n "$without_venv" ]; then
   echo "Python $without_venv is here, but it cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv" >&2
 elif [ "$#" -eq 0 ]; then
-  echo "No Python 3.11, 3.12 or 3.13 found. On Debian 12 and 13: apt-get install python3 python3-venv" >&2
+  echo "No Python 3.11 to 3.14 found. On Debian 12 and 13: apt-get install python3 python3-venv" >&2
 fi
 exit 1
