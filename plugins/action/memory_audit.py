@@ -50,7 +50,7 @@ class ActionModule(ActionBase):
         answer.pop("invocation", None)
         result.update(answer)
         if text is not None:
-            result.update(_keep(text, host=host, arguments=arguments, rules=rules))
+            result.update(_keep(str(text), host=host, arguments=arguments, rules=rules))
         return result
 
     def _rules(self, arguments: dict[str, t.Any]) -> _rule_compiler.RuleSet:

@@ -178,7 +178,7 @@ def _add_protection(cgroup: Cgroup, below: list[Cgroup], recursive: bool) -> Non
     for setting, effective in (("min", "effective_min"), ("low", "effective_low")):
         if not any(setting in child for child in below):
             continue
-        limits = [(child.get(setting, 0), child.get("usage", 0)) for child in below]
+        limits = [(t.cast("t.Optional[int]", child.get(setting, 0)), child.get("usage", 0)) for child in below]
         wanted = [(usage if value is None else value, usage) for value, usage in limits]
         if at_root:
             shares = [value for value, unused in wanted]

@@ -23,6 +23,7 @@ PARTS = (
     "file_writeback", "file_mapped", "shmem", "slab_reclaimable", "slab_unreclaimable", "kernel", "kernel_stack", "pagetables", "percpu", "vmalloc", "sock",
     "kernel_other", "unevictable", "swap", "dying_bytes", "peak", "growth", "refaults",
 )  # fmt: skip
+_NODE_SECTIONS = ("meminfo", "pressure", "knobs", "swaps", "numa", "slabs", "tmpfs", "sockstat", "details")
 _ROW_KEYS = (
     "path", "kind", "name", "runtime", "qos_class", "namespace", "pod", "container", "container_id", "pod_uid", "image", "limit", "high", "low", "min", "swap_limit",
     "soft_limit", "swappiness", "oom_group", "oom_kill_disable", "request", "request_source", "effective_min", "effective_low", "dying", "children_usage",
@@ -63,7 +64,7 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
     findings, counts = _run_rules(prepared, node, env, previous)
     return {
         "schema_version": SCHEMA_VERSION,
-        "node": {**facts, "meminfo": node["meminfo"], "pressure": node["pressure"], "knobs": node["knobs"], "swaps": node["swaps"], "numa": node["numa"]},
+        "node": {**facts, **{key: node[key] for key in _NODE_SECTIONS}},  # type: ignore[literal-required]
         "breakdown": totals,
         "derived": env["node"],
         "zones": zones,
@@ -105,7 +106,7 @@ def zone_rows(node: Node) -> list[dict[str, t.Any]]:
         if not {"free", "min", "low", "high"} <= set(zone):
             continue
         usable = zone["free"] - zone.get("free_highatomic", 0) - zone.get("free_cma", 0)
-        row: dict[str, t.Any] = {key: zone[key] * page for key in ("free", "min", "low", "high", "promo", "boost", "managed", "present") if key in zone}  # type: ignore[literal-required]
+        row: dict[str, t.Any] = {key: zone[key] * page for key in ("free", "min", "low", "high", "promo", "boost", "managed", "present") if key in zone}
         row.update(node=zone["node"], name=zone["name"], highest=highest[zone["node"]] == zone["name"])
         row.update(distance_kswapd=(usable - zone["low"]) * page, distance_direct=(usable - zone["min"]) * page)
         row["reserve"] = max(zone.get("protection") or [0]) * page

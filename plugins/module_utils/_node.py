@@ -36,7 +36,8 @@ if t.TYPE_CHECKING:
         tcp_mem: dict[str, int]
         slabs: list[_procfs.Slab]
         tmpfs: list[_procfs.Tmpfs]
-        numa: list[t.Any]
+        numa: list[_sysfs.NumaNode]
+        details: dict[str, t.Any]
         cmdline: list[tuple[str, str | None]]
         knobs: dict[str, t.Any]
         cgroups: list[_cgroupfs.Cgroup]
@@ -48,11 +49,12 @@ if t.TYPE_CHECKING:
 
 
 T = t.TypeVar("T")
-SECTIONS = frozenset(("cgroups", "workloads", "oom", "details"))
+SECTIONS = frozenset(("cgroups", "workloads", "details", "oom"))
 # The second reading is for finding who pushes; the small ones do not.
 _WINDOW_CGROUPS = 500
 _TOP_SLABS = 15
 _MAX_OOM_LOG = 256 * 1024
+_RUNTIMES = ("containerd", "crio", "dockerd", "podman", "conmon", "lxd", "incusd")
 
 
 class _Reader:
@@ -62,12 +64,19 @@ class _Reader:
         self.tree = tree
         self.unknown: dict[str, str] = {}
 
-    def take(self, what: str, read: t.Callable[[], T], default: T) -> T:
+    def take(self, what: str, read: t.Callable[[], T]) -> T | None:
         try:
             return read()
         except Unreadable as exc:
             self.unknown[what] = f"{exc.path}: {exc.reason}"
-            return default
+            return None
+
+
+class _Clock(t.NamedTuple):
+    started: float
+    window_seconds: float
+    monotonic: t.Callable[[], float]
+    sleep: t.Callable[[float], None]
 
 
 def read(
@@ -86,85 +95,90 @@ def read(
     reader = _Reader(tree)
     started = monotonic()
     node = _memory(reader)
+    node["facts"] = _facts(reader, node)
     node["knobs"], unknown = _knob_values.read_knob_values(tree, wanted.knobs)
     reader.unknown.update(unknown)
     hierarchy = _hierarchy(reader, node)
     if "cgroups" in sections and hierarchy is not None:
         node["cgroups"], unknown = _cgroupfs.walk(tree, hierarchy, vendor_files=wanted.vendor_files)
         reader.unknown.update(unknown)
-    if "details" in sections:
-        _details(reader, node)
     if "workloads" in sections and hierarchy is not None:
         _workloads.identify(node["cgroups"], _workloads.read_pod_names(tree))
-        _workloads.read_requests(tree, hierarchy, node["cgroups"], capacity=node["meminfo"].get("MemTotal", 0))
+        if "MemTotal" in node["meminfo"]:
+            _workloads.read_requests(tree, hierarchy, node["cgroups"], capacity=node["meminfo"]["MemTotal"])
+    if "details" in sections:
+        _details(reader, node)
     if "oom" in sections:
-        _oom_section(reader, node)
+        _oom(reader, node)
     if window_seconds and tree.live:
         _window(reader, node, hierarchy, _Clock(started, window_seconds, monotonic, sleep))
     return node
 
 
-class _Clock(t.NamedTuple):
-    started: float
-    window_seconds: float
-    monotonic: t.Callable[[], float]
-    sleep: t.Callable[[float], None]
-
-
 def _memory(reader: _Reader) -> Node:
-    tree = reader.tree
-    node: Node = {
+    tree, take = reader.tree, reader.take
+    pressures = ((resource, take(f"pressure.{resource}", lambda resource=resource: _procfs.read_pressure(tree, resource))) for resource in ("memory", "io", "cpu"))  # type: ignore[misc]
+    return {
         "meminfo": _procfs.read_meminfo(tree),
-        "vmstat": reader.take("vmstat", lambda: _procfs.read_vmstat(tree), {}),
-        "zones": reader.take("zones", lambda: _procfs.read_zoneinfo(tree), []),
-        "pressure": {},
+        "vmstat": take("vmstat", lambda: _procfs.read_vmstat(tree)) or {},
+        "zones": take("zones", lambda: _procfs.read_zoneinfo(tree)) or [],
+        "buddyinfo": [],
+        "pressure": {resource: pressure for resource, pressure in pressures if pressure},
+        "swaps": take("swaps", lambda: _procfs.read_swaps(tree)) or [],
+        "sockstat": {},
+        "slabs": [],
+        "tmpfs": [],
+        "numa": take("numa", lambda: _sysfs.read_numa(tree)) or [],
+        "details": {},
+        "cgroups": [],
+        "units": {},
+        "oom": {"log": "", "lost": False, "processes": [], "names": {}},
         "unknown": reader.unknown,
     }
-    node.update(buddyinfo=[], swaps=[], sockstat={}, slabs=[], tmpfs=[], numa=[], knobs={}, cgroups=[], units={}, oom={})
-    for resource in ("memory", "io", "cpu"):
-        pressure = reader.take(f"pressure.{resource}", lambda resource=resource: _procfs.read_pressure(tree, resource), {})  # type: ignore[misc]
-        if pressure:
-            node["pressure"][resource] = pressure
-    node["facts"] = _facts(reader, node)
-    return node
 
 
 def _facts(reader: _Reader, node: Node) -> dict[str, t.Any]:
     """What kind of node this is. A fact that cannot be told has no key."""
     tree, take = reader.tree, reader.take
-    swaps = take("swaps", lambda: _procfs.read_swaps(tree), [])
-    node["swaps"] = swaps
-    node["numa"] = take("numa", lambda: _sysfs.read_numa(tree), [])
-    zswap = take("zswap", lambda: _sysfs.read_zswap(tree), {}).get("parameters", {})
     facts: dict[str, t.Any] = {
-        "page_size": take("page_size", lambda: _procfs.read_page_size(tree), 4096),
-        "kernel": take("kernel", lambda: _procfs.read_kernel(tree), None),
-        "hostname": take("hostname", lambda: tree.read_text("/proc/sys/kernel/hostname"), None),
-        "boot_id": take("boot_id", lambda: _procfs.read_boot_id(tree), None),
-        "uptime_seconds": take("uptime", lambda: _procfs.read_uptime(tree), None),
-        "architecture": take("architecture", lambda: tree.output("uname-m", ["uname", "-m"]).strip(), None),
-        "cpus": take("cpus", lambda: _procfs.read_cpus(tree), None),
+        "page_size": take("page_size", lambda: _procfs.read_page_size(tree)) or 4096,
+        "kernel": take("kernel", lambda: _procfs.read_kernel(tree)),
+        "hostname": take("hostname", lambda: tree.read_text("/proc/sys/kernel/hostname")),
+        "boot_id": take("boot_id", lambda: _procfs.read_boot_id(tree)),
+        "uptime_seconds": take("uptime", lambda: _procfs.read_uptime(tree)),
+        "architecture": take("architecture", lambda: tree.output("uname-m", ["uname", "-m"]).strip()),
+        "cpus": take("cpus", lambda: _procfs.read_cpus(tree)),
         "numa_nodes": len(node["numa"]) or None,
-        "systemd": take("systemd", lambda: _systemd.read_version(tree), None),
+        "systemd": take("systemd", lambda: _systemd.read_version(tree)),
         "psi": "memory" in node["pressure"],
-        "mglru": take("mglru", lambda: _sysfs.read_mglru(tree), {}).get("enabled", 0) != 0,
-        "swap_total_bytes": sum(swap["size_bytes"] for swap in swaps),
-        "swap_used_bytes": sum(swap["used_bytes"] for swap in swaps),
-        "zram": bool(take("zram", lambda: _sysfs.read_zram(tree), [])),
-        "zswap_enabled": zswap.get("enabled") == "Y",
-        "zswap_zpool": zswap.get("zpool"),
-        "vmap_stack": take("vmap_stack", lambda: _procfs.read_vmap_stack(tree), None),
-        "memory_reserved_bytes": take("iomem", lambda: _procfs.read_iomem(tree) - node["meminfo"].get("MemTotal", 0), None),
+        "swap_total_bytes": sum(swap["size_bytes"] for swap in node["swaps"]),
+        "swap_used_bytes": sum(swap["used_bytes"] for swap in node["swaps"]),
+        "vmap_stack": take("vmap_stack", lambda: _procfs.read_vmap_stack(tree)),
+        "memory_reserved_bytes": take("iomem", lambda: _procfs.read_iomem(tree) - node["meminfo"].get("MemTotal", 0)),
     }
+    facts.update(_sysfs_facts(reader))
     return {name: value for name, value in facts.items() if value is not None}
 
 
+def _sysfs_facts(reader: _Reader) -> dict[str, t.Any]:
+    mglru = reader.take("mglru", lambda: _sysfs.read_mglru(reader.tree))
+    zswap = reader.take("zswap", lambda: _sysfs.read_zswap(reader.tree))
+    zram = reader.take("zram", lambda: _sysfs.read_zram(reader.tree))
+    parameters = zswap.get("parameters", {}) if zswap else {}
+    return {
+        "mglru": bool(mglru and mglru.get("enabled")),
+        "zram": None if zram is None else bool(zram),
+        "zswap_enabled": parameters.get("enabled") == "Y",
+        "zswap_zpool": parameters.get("zpool"),
+    }
+
+
 def _hierarchy(reader: _Reader, node: Node) -> _cgroupfs.Hierarchy | None:
-    mounts = reader.take("mounts", lambda: _procfs.read_mountinfo(reader.tree), [])
-    hierarchy = _cgroupfs.detect(reader.tree, mounts)
+    hierarchy = _cgroupfs.detect(reader.tree, reader.take("mounts", lambda: _procfs.read_mountinfo(reader.tree)) or [])
     node["facts"]["hierarchy"] = hierarchy.kind
-    if hierarchy.kind == "none":
+    if hierarchy.reason:
         reader.unknown["cgroups"] = hierarchy.reason
+    if hierarchy.kind == "none":
         return None
     node["facts"]["memory_recursiveprot"] = hierarchy.recursiveprot
     return hierarchy
@@ -173,31 +187,35 @@ def _hierarchy(reader: _Reader, node: Node) -> _cgroupfs.Hierarchy | None:
 def _details(reader: _Reader, node: Node) -> None:
     tree, take = reader.tree, reader.take
     page_size = node["facts"]["page_size"]
-    node["buddyinfo"] = take("buddyinfo", lambda: _procfs.read_buddyinfo(tree), [])
-    node["sockstat"] = take("sockstat", lambda: _procfs.read_sockstat(tree), {})
-    node["slabs"] = take("slabs", lambda: _procfs.read_slabinfo(tree, page_size=page_size), [])[:_TOP_SLABS]
-    node["tmpfs"] = take("tmpfs", lambda: _procfs.read_tmpfs(tree), [])
-    node["cmdline"] = take("cmdline", lambda: _procfs.read_cmdline(tree), [])
-    node["units"] = take("units", lambda: _systemd.read_units(tree), {})
-    tcp_mem = take("tcp_mem", lambda: _procfs.read_protocol_memory(tree, "tcp"), None)
+    node["buddyinfo"] = take("buddyinfo", lambda: _procfs.read_buddyinfo(tree)) or []
+    node["sockstat"] = take("sockstat", lambda: _procfs.read_sockstat(tree)) or {}
+    node["slabs"] = (take("slabs", lambda: _procfs.read_slabinfo(tree, page_size=page_size)) or [])[:_TOP_SLABS]
+    node["tmpfs"] = take("tmpfs", lambda: _procfs.read_tmpfs(tree)) or []
+    node["units"] = take("units", lambda: _systemd.read_units(tree)) or {}
+    cmdline = take("cmdline", lambda: _procfs.read_cmdline(tree))
+    if cmdline is not None:
+        node["cmdline"] = cmdline
+    tcp_mem = take("tcp_mem", lambda: _procfs.read_protocol_memory(tree, "tcp"))
     if tcp_mem is not None:
         node["tcp_mem"] = tcp_mem
 
 
-def _oom_section(reader: _Reader, node: Node) -> None:
+def _oom(reader: _Reader, node: Node) -> None:
     """What the controller needs to tell who was killed and who is next: the log's OOM reports, the first processes by oom_score, names of their cgroups."""
-    tree, take = reader.tree, reader.take
-    processes = take("processes", lambda: _procfs.read_processes(tree, page_size=node["facts"]["page_size"]), None)
-    log, lost = take("oom", lambda: _kernel_log.read_log(tree), (b"", False))
-    reports = _kernel_log.select_oom(log, limit=_MAX_OOM_LOG)
-    node["oom"] = {"log": display(reports), "lost": lost, "processes": [], "names": {}}
-    named = {cgroup["path"]: cgroup["name"] for cgroup in node["cgroups"] if cgroup.get("kind") in ("pod", "container") and cgroup.get("name")}
-    if processes is not None:
+    tree, take, oom = reader.tree, reader.take, node["oom"]
+    log = take("oom", lambda: _kernel_log.read_log(tree))
+    if log is not None:
+        oom["log"], oom["lost"] = display(_kernel_log.select_oom(log[0], limit=_MAX_OOM_LOG)), log[1]
+    processes = take("processes", lambda: _procfs.read_processes(tree, page_size=node["facts"]["page_size"]))
+    if processes is not None and processes["count"]:
         node["commands"] = processes["comms"]
-        node["oom"]["processes"] = processes["top"]
+        oom["processes"] = processes["top"]
+        node["facts"]["kubelet"] = "kubelet" in processes["comms"]
+        node["facts"]["container_runtimes"] = [name for name in _RUNTIMES if name in processes["comms"]]
+    named = {cgroup["path"]: cgroup["name"] for cgroup in node["cgroups"] if cgroup.get("kind") in ("pod", "container") and cgroup.get("name")}
     # Without a report only the processes' own cgroups and their pods are needed.
-    paths = {path for process in node["oom"]["processes"] for path in (process.get("cgroup", ""), process.get("cgroup", "").rpartition("/")[0])}
-    node["oom"]["names"] = named if reports.count(b"\n") > 1 else {path: named[path] for path in paths if path in named}
+    used = {path for process in oom["processes"] for path in (process.get("cgroup", ""), process.get("cgroup", "").rpartition("/")[0])}
+    oom["names"] = named if oom["log"].count("\n") > 1 else {path: name for path, name in named.items() if path in used}
 
 
 def _window(reader: _Reader, node: Node, hierarchy: _cgroupfs.Hierarchy | None, clock: _Clock) -> None:
@@ -214,7 +232,7 @@ def _window(reader: _Reader, node: Node, hierarchy: _cgroupfs.Hierarchy | None, 
     seconds = clock.monotonic() - began
     after = _cgroupfs.sample(tree, hierarchy, paths) if hierarchy is not None else {}
     window: Window = {
-        "vmstat": reader.take("vmstat, second reading", lambda: _procfs.read_vmstat(tree), {}),
+        "vmstat": reader.take("vmstat, second reading", lambda: _procfs.read_vmstat(tree)) or {},
         "seconds": clock.monotonic() - clock.started,
         "cgroup_seconds": seconds,
         "cgroups": {cgroup["path"]: _moved(cgroup, before[cgroup["path"]], after[cgroup["path"]]) for cgroup in largest if cgroup["path"] in before and cgroup["path"] in after},
