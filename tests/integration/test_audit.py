@@ -116,7 +116,7 @@ def test_unreachable_hosts_are_listed_and_the_run_fails_after_the_reports(audit:
     run = audit(inventory=str(inventory))
     assert run.status != 0
     assert run.report()["unreachable"] == ["gone"] and list(run.report()["hosts"]) == ["here"]
-    assert "gone" in run.output.split("PLAY RECAP")[0].splitlines()[-1] or re.search(r"gone", run.output)
+    assert "1 hosts have no result of this run: gone" in " ".join(run.output.split())
     tolerant = audit(inventory=str(inventory), memqos_fail_on_unreachable=False)
     assert tolerant.status == 0 and tolerant.report()["unreachable"] == ["gone"]
 
@@ -231,4 +231,5 @@ def test_no_cgroup_and_no_sys_at_all(audit: Audit, tmp_path: Path) -> None:
     assert run.status == 0, run.output
     result = run.result()
     assert result["node"]["hierarchy"] == "none" and result["top"]["rows"] == [] and "cgroups" in result["unknown"]
-    assert {finding["status"] for finding in result["findings"]} <= {"unknown"}
+    # N46 is about a file that is not there; no other finding may rest on one
+    assert {finding["rule"] for finding in result["findings"] if finding["status"] == "fail"} <= {"N46"}
