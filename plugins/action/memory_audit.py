@@ -15,6 +15,7 @@ import zlib
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
+
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_history, _results, _rule_compiler
 

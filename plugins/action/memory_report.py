@@ -14,6 +14,7 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_html import NoPlotly, load_plotly, write_html
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_json import JsonReport
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import MAX_DETAILED, Line, render_fleet, render_host

@@ -186,7 +186,8 @@ def _add_protection(cgroup: Cgroup, below: list[Cgroup], recursive: bool) -> Non
             parent = t.cast("int", cgroup.get(effective, 0))
             claimed = sum(min(value, usage) for value, usage in wanted)
             shares = [
-                _effective(value, usage=usage, claimed=claimed, parent=parent, parent_usage=cgroup.get("usage", 0), recursive=recursive) for value, usage in wanted
+                _effective(value, usage=usage, claimed=claimed, parent=parent, parent_usage=cgroup.get("usage", 0), recursive=recursive)
+                for value, usage in wanted
             ]
         for child, share in zip(below, shares):
             child[effective] = share  # type: ignore[literal-required]

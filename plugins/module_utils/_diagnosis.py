@@ -152,9 +152,7 @@ def top_rows(cgroups: t.Sequence[Cgroup], limit: int) -> dict[str, t.Any]:
     return {"limit": limit, "parts": list(PARTS), "rows": rows, "cgroups": len(listed)}
 
 
-def select_cgroups(
-    cgroups: t.Sequence[Cgroup], *, kinds: t.Collection[str] = (), path: str = "*", sort_by: str = "usage"
-) -> list[dict[str, t.Any]]:
+def select_cgroups(cgroups: t.Sequence[Cgroup], *, kinds: t.Collection[str] = (), path: str = "*", sort_by: str = "usage") -> list[dict[str, t.Any]]:
     """Rows of the cgroups of some kinds whose path matches a shell pattern, largest first."""
     chosen = [cgroup for cgroup in cgroups if (not kinds or cgroup.get("kind") in kinds) and fnmatch.fnmatchcase(cgroup["path"], path)]
     chosen.sort(key=lambda cgroup: (-(part(cgroup, sort_by) or 0), cgroup["path"]))
@@ -270,7 +268,12 @@ class _Subjects:
             listed = [cgroup for cgroup in self._node["cgroups"] if cgroup["path"] != "/"]
             listed.sort(key=lambda cgroup: -cgroup.get("usage", 0))
             self._cgroups = [
-                (cgroup, _subject(cgroup.get("kind", "cgroup"), cgroup["path"], cgroup.get("name", "")), {**self._env, "cgroup": cgroup}, self._counters(cgroup))
+                (
+                    cgroup,
+                    _subject(cgroup.get("kind", "cgroup"), cgroup["path"], cgroup.get("name", "")),
+                    {**self._env, "cgroup": cgroup},
+                    self._counters(cgroup),
+                )
                 for cgroup in listed
             ]
         return self._cgroups
@@ -293,7 +296,6 @@ class _Subjects:
             window=after or None,
             window_seconds=window["cgroup_seconds" if cgroup is not None else "seconds"] if window else None,
         )
-
 
     def _earlier(self, cgroup: Cgroup) -> Env:
         """The cgroup's counters at the previous run. What was zero then was not kept, and a cgroup of the same name with another inode is a new one."""

@@ -12,6 +12,7 @@ import typing as t
 import zlib
 
 from ansible.module_utils.basic import AnsibleModule
+
 from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _node, _rules
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable

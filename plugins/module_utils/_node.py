@@ -117,7 +117,9 @@ def read(
 
 def _memory(reader: _Reader) -> Node:
     tree, take = reader.tree, reader.take
-    pressures = ((resource, take(f"pressure.{resource}", lambda resource=resource: _procfs.read_pressure(tree, resource))) for resource in ("memory", "io", "cpu"))  # type: ignore[misc]
+    pressures = (
+        (resource, take(f"pressure.{resource}", lambda resource=resource: _procfs.read_pressure(tree, resource))) for resource in ("memory", "io", "cpu")
+    )  # type: ignore[misc]
     return {
         "meminfo": _procfs.read_meminfo(tree),
         "vmstat": take("vmstat", lambda: _procfs.read_vmstat(tree)) or {},
@@ -235,7 +237,11 @@ def _window(reader: _Reader, node: Node, hierarchy: _cgroupfs.Hierarchy | None, 
         "vmstat": reader.take("vmstat, second reading", lambda: _procfs.read_vmstat(tree)) or {},
         "seconds": clock.monotonic() - clock.started,
         "cgroup_seconds": seconds,
-        "cgroups": {cgroup["path"]: _moved(cgroup, before[cgroup["path"]], after[cgroup["path"]]) for cgroup in largest if cgroup["path"] in before and cgroup["path"] in after},
+        "cgroups": {
+            cgroup["path"]: _moved(cgroup, before[cgroup["path"]], after[cgroup["path"]])
+            for cgroup in largest
+            if cgroup["path"] in before and cgroup["path"] in after
+        },
     }
     node["window"] = window
 

@@ -15,8 +15,8 @@ from ansible_collections.memqos.fleet.plugins.module_utils._units import format_
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_reports
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._oom_reports import OomReport
     from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import Process
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._oom_reports import OomReport
 
     class Count(t.TypedDict):
         name: str

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import chromium
 import pytest
+
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_html, _results
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet
 

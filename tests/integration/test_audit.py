@@ -22,7 +22,7 @@ from .conftest import ROOT, SCRIPTS
 TREES = ROOT / "tests" / "unit" / "fixtures" / "trees"
 CAPTURED = sorted(path for path in TREES.iterdir() if (path / "sys" / "fs" / "cgroup").is_dir())
 NOBODY = 65534
-HOSTILE = ["\x1b[31mred", "<img src=x onerror=alert(1)>", 'quote"\'', "new\nline", "{{ 1 + 1 }}", "\u202egnp.exe", "</script>"]
+HOSTILE = ["\x1b[31mred", "<img src=x onerror=alert(1)>", "quote\"'", "new\nline", "{{ 1 + 1 }}", "\u202egnp.exe", "</script>"]
 NOT_UTF8 = b"broken-\xff\xfe.service"
 
 
@@ -105,7 +105,10 @@ def test_an_ordinary_user_is_told_what_needs_root(audit: Audit, tmp_path: Path) 
 def usable_python() -> str:
     """A Python that nobody may execute: the one of a checkout in /root may not be."""
     for name in ("/usr/bin/python3", sys.executable):
-        if os.path.exists(name) and subprocess.run(["setpriv", f"--reuid={NOBODY}", "--clear-groups", name, "-c", ""], check=False, capture_output=True).returncode == 0:
+        if (
+            os.path.exists(name)
+            and subprocess.run(["setpriv", f"--reuid={NOBODY}", "--clear-groups", name, "-c", ""], check=False, capture_output=True).returncode == 0
+        ):
             return name
     pytest.skip("no Python here that an ordinary user may execute")
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import OUTPUT_DIR, Tree, Unreadable
 

@@ -17,6 +17,7 @@ import yaml
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+
 from ansible_collections.memqos.fleet.plugins.action import memory_report
 from ansible_collections.memqos.fleet.plugins.modules import memory_report as documentation
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results

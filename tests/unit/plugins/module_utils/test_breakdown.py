@@ -9,9 +9,10 @@ from __future__ import annotations
 import typing as t
 
 import pytest
-from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown
 
 KiB = 1024
 # /proc/meminfo of an idle 6.18 machine with 23.5 GiB, kB → bytes; and what else the account needs from it

@@ -11,6 +11,7 @@ import json
 import typing as t
 
 import pytest
+
 from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis
 
 PAGE = 4096
@@ -53,7 +54,19 @@ def run(node: t.Any, *rules: t.Any, previous: t.Any = None, top: int = 5) -> dic
     return _diagnosis.diagnose(copy.deepcopy(node), rules=list(rules), previous=previous, top=top)
 
 
-ZONE = {"node": 0, "name": "Normal", "free": 1000, "min": 100, "low": 125, "high": 150, "boost": 20, "managed": 9000, "pcp": 7, "free_cma": 30, "free_highatomic": 20}
+ZONE = {
+    "node": 0,
+    "name": "Normal",
+    "free": 1000,
+    "min": 100,
+    "low": 125,
+    "high": 150,
+    "boost": 20,
+    "managed": 9000,
+    "pcp": 7,
+    "free_cma": 30,
+    "free_highatomic": 20,
+}
 
 
 def test_zone_distances_leave_out_what_an_ordinary_request_cannot_use() -> None:
@@ -156,7 +169,12 @@ def test_counters_of_one_run_are_the_previous_ones_of_the_next() -> None:
 
 def test_rates_need_the_window_and_cgroups_have_their_own() -> None:
     container = cgroup("/c", kind="container", stat={"workingset_refault_file": 100})
-    window = {"seconds": 2.0, "cgroup_seconds": 1.0, "vmstat": {"allocstall_normal": 103}, "cgroups": {"/c": {"usage": 50, "stat": {"workingset_refault_file": 115}}}}
+    window = {
+        "seconds": 2.0,
+        "cgroup_seconds": 1.0,
+        "vmstat": {"allocstall_normal": 103},
+        "cgroups": {"/c": {"usage": 50, "stat": {"workingset_refault_file": 115}}},
+    }
     result = run(snapshot(cgroups=[cgroup("/"), container], window=window), STALL_RULE, REFAULT_RULE)
     assert {finding["rule"]: finding["window"]["seconds"] for finding in result["findings"]} == {"STALL": 2.0, "RF": 1.0}
     assert result["pushers"] == [{"path": "/c", "kind": "container", "name": "/c", "usage": 1, "growth": 49, "refaults": 15}]
@@ -183,13 +201,26 @@ def test_derived_numbers_are_absent_where_nothing_was_read() -> None:
 
 def test_derived_numbers() -> None:
     node = snapshot(
-        meminfo={"MemTotal": 1000, "HugePages_Total": 5, "HugePages_Free": 4, "HugePages_Rsvd": 1, "Hugepagesize": 10, "Hugetlb": 50, "PageTables": 7, "SecPageTables": 1},
+        meminfo={
+            "MemTotal": 1000,
+            "HugePages_Total": 5,
+            "HugePages_Free": 4,
+            "HugePages_Rsvd": 1,
+            "Hugepagesize": 10,
+            "Hugetlb": 50,
+            "PageTables": 7,
+            "SecPageTables": 1,
+        },
         numa=[{"id": 0, "meminfo": {"MemTotal": 100, "MemFree": 10}}, {"id": 1, "meminfo": {"MemTotal": 100, "MemFree": 40}}],
         sockstat={"TCP": {"mem": 3}},
         tcp_mem={"min": 1, "pressure": 2, "max": 3},
         cmdline=[("quiet", None), ("cgroup.memory", "nokmem,nobpf")],
         commands={"redis-server": 1},
-        cgroups=[cgroup("/", children_min=0), cgroup("/c", kind="container", limit=70, request=30, min=20, high=None), cgroup("/d", kind="container", limit=None, min=5, high=9)],
+        cgroups=[
+            cgroup("/", children_min=0),
+            cgroup("/c", kind="container", limit=70, request=30, min=20, high=None),
+            cgroup("/d", kind="container", limit=None, min=5, high=9),
+        ],
         zones=[ZONE],
     )
     derived = run(node)["derived"]

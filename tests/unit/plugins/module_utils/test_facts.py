@@ -11,6 +11,7 @@ import pathlib
 import typing as t
 
 import pytest
+
 from ansible_collections.memqos.fleet.plugins.module_utils import _facts, _node
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree

@@ -12,6 +12,7 @@ import shutil
 import typing as t
 
 import pytest
+
 from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _node
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable

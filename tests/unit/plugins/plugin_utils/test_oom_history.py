@@ -10,11 +10,12 @@ import json
 import typing as t
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _procfs
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_history, _oom_reports
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.host_files import content, host
-from hypothesis import given
-from hypothesis import strategies as st
 
 UID = "968a06fb-9ab9-4819-8caf-0392ddff3d9b"
 SLICE = f"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{UID.replace('-', '_')}.slice"

@@ -9,11 +9,12 @@ from __future__ import annotations
 import typing as t
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _kernel_log
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_reports
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.host_files import check_truncations, content
-from hypothesis import given
-from hypothesis import strategies as st
 
 LOGS = ["kmsg/4.18-memcg-v1.log", "kmsg/4.18-node.log", "kmsg/4.19-group.log", "kmsg/5.10-pod-v2.kmsg", "kmsg/5.15-mempolicy-cpuset-ratelimited.log",
         "kmsg/6.8-node.raw", "/.memqos/output/kmsg"]  # fmt: skip

@@ -16,6 +16,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_html, _results
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import referencing
+
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_json import JsonReport
 

@@ -12,6 +12,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_terminal as terminal
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet

@@ -11,6 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_view as view
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
 

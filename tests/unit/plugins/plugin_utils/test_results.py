@@ -15,9 +15,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
 
 SAMPLES = Path(__file__).parents[2] / "fixtures" / "results"
 SCHEMA = json.loads((Path(__file__).parents[4] / "docs" / "schemas" / "host.json").read_text(encoding="utf-8"))

@@ -11,11 +11,12 @@ import os
 import typing as t
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _kernel_log
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.host_files import content, host, write
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def test_captured_log(tmp_path: t.Any) -> None:
