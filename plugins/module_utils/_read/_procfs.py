@@ -1,7 +1,7 @@
 # Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""/proc: C(parse_X(bytes)) is pure and never raises; C(read_X(tree)) raises Unreadable. Bytes, unless a docstring says pages or events."""
+"""/proc: C(parse_X) is pure and never raises, C(read_X) raises Unreadable. Sizes in bytes, unless a docstring says pages or events."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ _DECIMAL = re.compile(rb"[0-9]{1,12}(?:\.[0-9]{1,9})?")
 _ZONE_HEAD = re.compile(rb"Node\s+([0-9]{1,6}),\s*zone\s+(\S+)\s*(.*)")
 _CPU = re.compile(rb"cpu[0-9]")
 _OCTAL = re.compile(rb"\\([0-3][0-7]{2})")
+_CMDLINE_WORD = re.compile(rb'(?:[^ \t"]|"[^"]*"?)+')
 _SYSTEM_RAM = re.compile(rb"([0-9a-f]{1,16})-([0-9a-f]{1,16}) : System RAM")
-# Key in the section "pages" of zoneinfo, or in the zone's own statistics → key of Zone.
-_ZONE_KEYS = {b"pages free": "free", b"min": "min", b"low": "low", b"high": "high", b"promo": "promo", b"boost": "boost",
-              b"managed": "managed", b"present": "present", b"spanned": "spanned",
-              b"nr_free_cma": "free_cma", b"free_highatomic": "free_highatomic", b"nr_free_highatomic": "free_highatomic"}  # fmt: skip
+# In the section "pages" of zoneinfo, or among the zone's own statistics → key of Zone.
+_ZONE_KEYS = {
+    b"pages free": "free", b"nr_free_cma": "free_cma", b"free_highatomic": "free_highatomic", b"nr_free_highatomic": "free_highatomic",
+    **{key.encode(): key for key in ("min", "low", "high", "promo", "boost", "managed", "present")},
+}  # fmt: skip
 _PAGE_SIZE_WITNESSES = (
     ("MemFree", "nr_free_pages"), ("AnonPages", "nr_anon_pages"), ("Mapped", "nr_mapped"), ("Shmem", "nr_shmem"), ("PageTables", "nr_page_table_pages"),
 )  # fmt: skip
@@ -43,13 +45,11 @@ if t.TYPE_CHECKING:
         boost: int
         managed: int
         present: int
-        spanned: int
         protection: list[int]
         pcp: int
         free_cma: int
         free_highatomic: int
         unreclaimable: bool
-        stats: dict[str, int]
 
     class Buddy(t.TypedDict):
         """C(free): free blocks for each order, 0 first."""
@@ -92,9 +92,7 @@ if t.TYPE_CHECKING:
         mount_point: str
         root: str
         fs_type: str
-        source: str
         device: str
-        options: list[str]
         super_options: list[str]
 
     class Tmpfs(t.TypedDict):
@@ -118,11 +116,6 @@ if t.TYPE_CHECKING:
         count: int
         comms: dict[str, int]
         top: list[Process]
-
-    class Controller(t.TypedDict, total=False):
-        hierarchy: int
-        num_cgroups: int
-        enabled: int
 
 
 def number(raw: bytes) -> int | None:
@@ -153,28 +146,48 @@ def parse_meminfo(data: bytes) -> dict[str, int]:
     return values
 
 
+def parse_numbers(data: bytes) -> list[int]:
+    """One line of numbers (tcp_mem, a NUMA node's distance, zram's mm_stat); empty if one of them is none."""
+    lines = whole_lines(data)
+    values = [number(word) for word in lines[0].split()] if lines else []
+    return [] if None in values else t.cast("list[int]", values)
+
+
 def parse_zoneinfo(data: bytes) -> list[Zone]:
-    """The zones in the order of the file, unpopulated ones too. Per-node rows are in parse_node_stats."""
+    """The zones in the order of the file, unpopulated ones too."""
     zones: list[Zone] = []
-    for node, name, lines in _zone_blocks(data):
-        zones.append(_zone(node, name, lines))
+    section: bytes | None = None
+    pcp = 0
+    for line in whole_lines(data):
+        head = _ZONE_HEAD.fullmatch(line)
+        words = line.split() or [b""]
+        if head:
+            zones.append({"node": int(head.group(1)), "name": display(head.group(2))})
+            section, pcp = b"", 0
+        elif section is not None and words[0] in (b"pages", b"pagesets"):
+            section = words[0]
+        if section == b"pages":
+            _zone_row(zones[-1], words)
+        elif section == b"pagesets" and len(words) == 2 and words[0] == b"count:":
+            pcp += number(words[1]) or 0
+        # Only a line behind the last CPU proves that all CPUs were counted.
+        elif section == b"pagesets" and words[0] in (b"node_unreclaimable:", b"start_pfn:"):
+            zones[-1]["pcp"] = pcp
+            if words in ([b"node_unreclaimable:", b"0"], [b"node_unreclaimable:", b"1"]):
+                zones[-1]["unreclaimable"] = words[1] == b"1"
     return zones
 
 
-def parse_node_stats(data: bytes) -> dict[str, dict[str, int]]:
-    """The C(per-node stats) of zoneinfo (since 4.8): {node id as text: {key: pages or events}}."""
-    nodes: dict[str, dict[str, int]] = {}
-    for node, _name, lines in _zone_blocks(data):
-        inside = False
-        for line in lines:
-            words = line.split()
-            if words == [b"per-node", b"stats"]:
-                inside = True
-            elif words[:1] == [b"pages"]:
-                break
-            elif inside and len(words) == 2 and _NUMBER.fullmatch(words[1]):
-                nodes.setdefault(str(node), {})[display(words[0])] = int(words[1])
-    return nodes
+def _zone_row(zone: Zone, words: list[bytes]) -> None:
+    if words[0] == b"protection:":
+        reserve = [number(word.strip(b"(),")) for word in words[1:]]
+        if reserve and None not in reserve and words[-1].endswith(b")"):
+            zone["protection"] = t.cast("list[int]", reserve)
+        return
+    value = number(words[-1])
+    name = _ZONE_KEYS.get(b" ".join(words[:-1]))
+    if name and value is not None:
+        zone[name] = value  # type: ignore[literal-required]
 
 
 def parse_buddyinfo(data: bytes) -> list[Buddy]:
@@ -207,11 +220,14 @@ def parse_pressure(data: bytes) -> Pressure:
 def parse_swaps(data: bytes) -> list[Swap]:
     """Swap areas. The kernel prints KiB."""
     swaps: list[Swap] = []
-    for row in _table(data):
-        size, used, priority = (number(row.get(key, b"")) for key in (b"size", b"used", b"priority"))
-        if size is not None and used is not None and priority is not None and b"filename" in row:
-            kind = display(row.get(b"type", b""))
-            swaps.append({"path": unescape(row[b"filename"]), "type": kind, "size_bytes": size * 1024, "used_bytes": used * 1024, "priority": priority})
+    lines = whole_lines(data)
+    columns = lines[0].split() if lines else []
+    for words in map(bytes.split, lines[1:]):
+        row = dict(zip(columns, words))
+        size, used, priority = (number(row.get(key, b"")) for key in (b"Size", b"Used", b"Priority"))
+        if len(words) == len(columns) and size is not None and used is not None and priority is not None and b"Filename" in row:
+            kind = display(row.get(b"Type", b""))
+            swaps.append({"path": unescape(row[b"Filename"]), "type": kind, "size_bytes": size * 1024, "used_bytes": used * 1024, "priority": priority})
     return swaps
 
 
@@ -229,14 +245,13 @@ def parse_sockstat(data: bytes) -> dict[str, dict[str, int]]:
 
 def parse_triple(data: bytes) -> dict[str, int]:
     """tcp_mem, udp_mem: C(min pressure max) in pages."""
-    lines = whole_lines(data)
-    values = [number(word) for word in lines[0].split()] if lines else []
-    return {key: value for key, value in zip(("min", "pressure", "max"), values) if value is not None} if len(values) == 3 else {}
+    values = parse_numbers(data)
+    return dict(zip(("min", "pressure", "max"), values)) if len(values) == 3 else {}
 
 
 def parse_slabinfo(data: bytes, *, page_size: int) -> list[Slab]:
     """Slab caches, largest first. Columns by the names in the file's comment line."""
-    slabs: list[Slab] = []
+    slabs: list[t.Any] = []
     columns: list[bytes] = []
     for line in whole_lines(data):
         left, _tunables, right = line.partition(b" : tunables")
@@ -244,16 +259,14 @@ def parse_slabinfo(data: bytes, *, page_size: int) -> list[Slab]:
             columns = left[6:].split()
             continue
         words = left.split()
-        counts = [number(word) for word in words[-len(columns) :]] if columns else []
-        numbers = dict(zip(columns, counts))
-        values = {key: numbers.get(column) for column, key in _SLAB_COLUMNS.items()}
+        numbers = dict(zip(columns, map(number, words[-len(columns) :])))
         slab_words = right.partition(b"slabdata")[2].split()
+        values = {key: numbers.get(column) for column, key in _SLAB_COLUMNS.items()}
         values["slabs"] = number(slab_words[1]) if len(slab_words) == 3 else None
         if len(words) > len(columns) and None not in values.values():
-            whole = {key: value or 0 for key, value in values.items()}
-            size = whole["slabs"] * whole["pages_per_slab"] * page_size
             # A name may hold a space (out-of-tree modules): everything before the numbers is the name.
-            slabs.append({"name": display(b" ".join(words[: -len(columns)])), "bytes": size, **whole})  # type: ignore[typeddict-item]
+            slabs.append({"name": display(b" ".join(words[: -len(columns)])), **values})
+            slabs[-1]["bytes"] = slabs[-1]["slabs"] * slabs[-1]["pages_per_slab"] * page_size
     slabs.sort(key=lambda slab: (-slab["bytes"], slab["name"]))
     return slabs
 
@@ -261,42 +274,19 @@ def parse_slabinfo(data: bytes, *, page_size: int) -> list[Slab]:
 def parse_cmdline(data: bytes) -> list[tuple[str, str | None]]:
     """The kernel command line in order: (key, value or None). Double quotes protect spaces, as the kernel's next_arg() reads them."""
     lines = whole_lines(data)
-    words: list[bytearray] = []
-    quoted = False
-    fresh = True
-    for byte in lines[0] if lines else b"":
-        if byte == 0x22:
-            quoted = not quoted
-        if byte in b" \t" and not quoted:
-            fresh = True
-        else:
-            if fresh:
-                words.append(bytearray())
-                fresh = False
-            words[-1].append(byte)
-    return [_argument(bytes(word)) for word in words]
+    return [_argument(word) for word in _CMDLINE_WORD.findall(lines[0])] if lines else []
+
+
+def _argument(word: bytes) -> tuple[str, str | None]:
+    # The kernel takes quotes around the whole argument as well as around its value.
+    key, equals, value = (word.strip(b'"') if word.startswith(b'"') else word).partition(b"=")
+    return display(key), display(value.strip(b'"')) if equals else None
 
 
 def parse_iomem(data: bytes) -> int | None:
     """Bytes of System RAM at boot. None if every address is zero: what the kernel shows without CAP_SYS_ADMIN."""
-    ranges = [(int(low, 16), int(high, 16)) for low, high in (match.groups() for match in map(_SYSTEM_RAM.fullmatch, whole_lines(data)) if match)]
-    if not any(high for _low, high in ranges):
-        return None
-    return sum(high - low + 1 for low, high in ranges if high >= low)
-
-
-def parse_cgroups(data: bytes) -> dict[str, Controller]:
-    """/proc/cgroups: controllers, their hierarchy (0 is none or v2) and cgroups, dying ones included."""
-    controllers: dict[str, Controller] = {}
-    for row in _table(data):
-        controller: Controller = {}
-        for key in ("hierarchy", "num_cgroups", "enabled"):
-            value = number(row.get(key.encode(), b""))
-            if value is not None:
-                controller[key] = value
-        if controller and b"subsys_name" in row:
-            controllers[display(row[b"subsys_name"])] = controller
-    return controllers
+    ranges = [(int(match.group(1), 16), int(match.group(2), 16)) for match in map(_SYSTEM_RAM.fullmatch, whole_lines(data)) if match]
+    return sum(high - low + 1 for low, high in ranges if high >= low) if any(high for _low, high in ranges) else None
 
 
 def parse_mountinfo(data: bytes) -> list[Mount]:
@@ -308,8 +298,8 @@ def parse_mountinfo(data: bytes) -> list[Mount]:
         rest = right.split(b" ")
         if dash and len(own) >= 6 and len(rest) == 3:
             mounts.append({
-                "mount_point": unescape(own[4]), "root": unescape(own[3]), "fs_type": unescape(rest[0]), "source": unescape(rest[1]),
-                "device": display(own[2]), "options": unescape(own[5]).split(","), "super_options": unescape(rest[2]).split(","),
+                "mount_point": unescape(own[4]), "root": unescape(own[3]), "fs_type": unescape(rest[0]), "device": display(own[2]),
+                "super_options": unescape(rest[2]).split(","),
             })  # fmt: skip
     return mounts
 
@@ -353,7 +343,7 @@ def parse_vmap_stack(config: bytes) -> bool | None:
 def infer_page_size(meminfo: t.Mapping[str, int], vmstat: t.Mapping[str, int]) -> int | None:
     """The page size behind a captured tree: bytes by pages of the same thing, rounded to a power of two, by majority.
 
-    The two files are read one after the other, and MemFree alone can mislead: with deferred page initialisation it was seen to hold four times nr_free_pages.
+    MemFree alone can mislead: with deferred page initialisation it was seen to hold four times nr_free_pages.
     """
     votes: dict[int, int] = {}
     for size_key, count_key in _PAGE_SIZE_WITNESSES:
@@ -381,16 +371,12 @@ def read_zoneinfo(tree: Tree) -> list[Zone]:
     return _understood(tree, "/proc/zoneinfo", parse_zoneinfo)
 
 
-def read_node_stats(tree: Tree) -> dict[str, dict[str, int]]:
-    return _understood(tree, "/proc/zoneinfo", parse_node_stats)
-
-
 def read_buddyinfo(tree: Tree) -> list[Buddy]:
     return _understood(tree, "/proc/buddyinfo", parse_buddyinfo)
 
 
 def read_pressure(tree: Tree, resource: str) -> Pressure:
-    """C(resource): memory, io or cpu. Absent without CONFIG_PSI, or with it but not C(psi=1) where the build says so."""
+    """C(resource): memory, io or cpu. Absent without CONFIG_PSI, or without C(psi=1) where the build wants it."""
     return _understood(tree, f"/proc/pressure/{resource}", parse_pressure)
 
 
@@ -430,10 +416,6 @@ def read_iomem(tree: Tree) -> int:
     return size
 
 
-def read_cgroups(tree: Tree) -> dict[str, Controller]:
-    return _understood(tree, "/proc/cgroups", parse_cgroups)
-
-
 def read_mountinfo(tree: Tree) -> list[Mount]:
     """Mounts that this process sees; a captured tree holds init's, which on a node are the same."""
     try:
@@ -444,17 +426,11 @@ def read_mountinfo(tree: Tree) -> list[Mount]:
 
 def read_cpus(tree: Tree) -> int:
     """Online CPUs."""
-    cpus = sum(1 for line in whole_lines(tree.read("/proc/stat")) if _CPU.match(line))
-    if not cpus:
-        raise Unreadable("/proc/stat", "malformed", "nothing in it could be understood")
-    return cpus
+    return _understood(tree, "/proc/stat", lambda data: sum(bool(_CPU.match(line)) for line in whole_lines(data)))
 
 
 def read_uptime(tree: Tree) -> float:
-    seconds = parse_uptime(tree.read("/proc/uptime"))
-    if seconds is None:
-        raise Unreadable("/proc/uptime", "malformed", "nothing in it could be understood")
-    return seconds
+    return _understood(tree, "/proc/uptime", parse_uptime)
 
 
 def read_kernel(tree: Tree) -> str:
@@ -483,7 +459,7 @@ def read_vmap_stack(tree: Tree) -> bool:
         config = tree.read(f"/boot/config-{read_kernel(tree)}")
     value = parse_vmap_stack(config)
     if value is None:
-        raise Unreadable("/proc/config.gz", "malformed", "is not a kernel configuration")
+        raise Unreadable("/proc/config.gz", "malformed", "no kernel configuration")
     return value
 
 
@@ -537,81 +513,11 @@ def gunzip(data: bytes) -> bytes:
         return b""
 
 
-def _understood(tree: Tree, path: str, parse: t.Callable[[bytes], T]) -> T:
+def _understood(tree: Tree, path: str, parse: t.Callable[[bytes], T | None]) -> T:
     value = parse(tree.read(path))
     if not value:
         raise Unreadable(path, "malformed", "nothing in it could be understood")
     return value
-
-
-def _zone_blocks(data: bytes) -> t.Iterator[tuple[int, bytes, list[bytes]]]:
-    head: re.Match[bytes] | None = None
-    lines: list[bytes] = []
-    for line in whole_lines(data):
-        match = _ZONE_HEAD.fullmatch(line)
-        if match:
-            if head:
-                yield int(head.group(1)), head.group(2), lines
-            head, lines = match, []
-        else:
-            lines.append(line)
-    if head:
-        yield int(head.group(1)), head.group(2), lines
-
-
-def _zone(node: int, name: bytes, lines: list[bytes]) -> Zone:
-    zone: Zone = {"node": node, "name": display(name), "stats": {}}
-    section = ""
-    pcp = 0
-    for line in lines:
-        words = line.split()
-        if words in ([b"per-node", b"stats"], [b"pagesets"]):
-            section = display(words[0])
-        elif words[:1] == [b"pages"]:
-            section = "pages"
-        if section == "pagesets" and len(words) == 2 and words[0] == b"count:":
-            pcp += number(words[1]) or 0
-        elif section == "pages":
-            _zone_row(zone, words)
-        # Only a line behind the last CPU proves that all CPUs were counted.
-        elif section == "pagesets" and words[:1] in ([b"node_unreclaimable:"], [b"start_pfn:"]):
-            zone["pcp"] = pcp
-            if words in ([b"node_unreclaimable:", b"0"], [b"node_unreclaimable:", b"1"]):
-                zone["unreclaimable"] = words[1] == b"1"
-    return zone
-
-
-def _zone_row(zone: Zone, words: list[bytes]) -> None:
-    if words[:1] == [b"protection:"]:
-        reserve = [number(word.strip(b"(),")) for word in words[1:]]
-        if reserve and None not in reserve and words[-1].endswith(b")"):
-            zone["protection"] = [pages for pages in reserve if pages is not None]
-        return
-    value = number(words[-1]) if len(words) >= 2 else None
-    if value is None:
-        return
-    name = b" ".join(words[:-1])
-    if name.startswith((b"nr_", b"numa_")):
-        zone["stats"][display(name)] = value
-    if name in _ZONE_KEYS:
-        zone[_ZONE_KEYS[name]] = value  # type: ignore[literal-required]
-
-
-def _table(data: bytes) -> t.Iterator[dict[bytes, bytes]]:
-    lines = whole_lines(data)
-    columns = lines[0].lstrip(b"#").lower().split() if lines else []
-    for line in lines[1:]:
-        words = line.split()
-        if len(words) == len(columns):
-            yield dict(zip(columns, words))
-
-
-def _argument(word: bytes) -> tuple[str, str | None]:
-    key, equals, value = word.partition(b"=")
-    if key.startswith(b'"'):
-        # The kernel takes quotes around the whole argument as well as around its value.
-        key, equals, value = word.strip(b'"').partition(b"=")
-    return display(key), display(value.strip(b'"')) if equals else None
 
 
 def _process(tree: Tree, name: str, page_size: int) -> Process | None:

@@ -6,21 +6,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import typing as t
 
 import pytest
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _sysfs
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.host_files import check_truncations, content, host, write
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _procfs, _sysfs
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.host_files import check_truncations, content, host, write
+
 PARSERS: dict[str, t.Callable[[bytes], t.Any]] = {
-    "choice": lambda data: _sysfs.parse_choice(data)[0],
     "value": _sysfs.parse_value,
     "mask": _sysfs.parse_mask,
-    "numbers": _sysfs.parse_numbers,
+    "numbers": _procfs.parse_numbers,
 }
 SAMPLES = [b"always [madvise] never\n", b"0x0007\n", b"10 20\n", b"4096\n", b"Y\n", b"", b"-1\n"]
 
@@ -34,25 +35,13 @@ def test_a_file_cut_anywhere_says_nothing_else(name: str, data: bytes) -> None:
 @given(st.sampled_from(sorted(PARSERS)), st.binary(max_size=60))
 def test_garbage_never_raises(name: str, data: bytes) -> None:
     PARSERS[name](data)
-    _sysfs.parse_choice(data)
-
-
-@pytest.mark.parametrize(("data", "chosen", "choices"), [
-    (b"always [madvise] never\n", "madvise", ["always", "madvise", "never"]),
-    (b"always defer [defer+madvise] madvise never\n", "defer+madvise", ["always", "defer", "defer+madvise", "madvise", "never"]),
-    (b"[lzo-rle] lzo lz4\n", "lzo-rle", ["lzo-rle", "lzo", "lz4"]),
-    (b"always madvise never\n", None, ["always", "madvise", "never"]),
-    (b"[always] [never]\n", None, ["always", "never"]),
-    (b"always [mad", None, []),
-    (b"[]\n", None, [""]),
-])  # fmt: skip
-def test_choice(data: bytes, chosen: str | None, choices: list[str]) -> None:
-    assert _sysfs.parse_choice(data) == (chosen, choices)
 
 
 @pytest.mark.parametrize(("data", "expected"), [
     (b"100\n", 100), (b"-5\n", -5), (b"Y\n", "Y"), (b"lzo\n", "lzo"), (b"[none] scan-time\n", "none"), (b"\n", None), (b"12", None), (b"a\nb\n", None),
     (b"\xff\n", "\\xff"),
+    (b"always [madvise] never\n", "madvise"), (b"always defer [defer+madvise] madvise never\n", "defer+madvise"), (b"[lzo-rle] lzo lz4\n", "lzo-rle"),
+    (b"always madvise never\n", "always madvise never"), (b"[always] [never]\n", "[always] [never]"), (b"always [mad", None), (b"[]\n", "[]"),
 ])  # fmt: skip
 def test_value(data: bytes, expected: t.Any) -> None:
     assert _sysfs.parse_value(data) == expected
@@ -87,30 +76,42 @@ def test_numa_nodes_in_the_order_of_their_ids(tmp_path: t.Any) -> None:
     ]
 
 
-def test_huge_page_pools() -> None:
-    assert _sysfs.read_hugepages(host()) == {size: {"nr": 0, "free": 0, "surplus": 0, "reserved": 0} for size in ("1073741824", "2097152")}
-
-
-def test_thp_with_sizes() -> None:
-    thp = _sysfs.read_thp(host())
-    assert (thp["enabled"], thp["defrag"], thp["shmem_enabled"]) == ("madvise", "madvise", "never")
-    assert thp["use_zero_page"] == 1
-    assert thp["khugepaged"]["pages_to_scan"] == 4096
-    assert set(thp["sizes"]) == {"64", "2048"}
-    assert thp["sizes"]["2048"]["enabled"] == "inherit"
-    assert thp["sizes"]["64"]["enabled"] == "never"
-    assert thp["sizes"]["64"]["stats"]["swpout"] == 0
-
-
-def test_thp_of_5_4_has_no_sizes(tmp_path: t.Any) -> None:
-    tree = write(tmp_path, {"/sys/kernel/mm/transparent_hugepage/enabled": b"[always] madvise never\n"})
-    assert _sysfs.read_thp(tree) == {"enabled": "always"}
-
-
-def test_ksm_all_files() -> None:
-    ksm = _sysfs.read_ksm(host())
-    assert ksm["run"] == 0 and ksm["advisor_mode"] == "none" and ksm["pages_to_scan"] == 100
+def test_details_of_the_host() -> None:
+    details = _sysfs.read_details(host())
+    json.dumps(details)
+    thp, ksm = details["thp"], details["ksm"]
+    assert (thp["enabled"], thp["use_zero_page"], thp["khugepaged"]["pages_to_scan"]) == ("madvise", 1, 4096)
+    assert {name for name in thp if name.startswith("hugepages")} == {"hugepages-64kB", "hugepages-2048kB"}
+    assert (thp["hugepages-64kB"]["enabled"], thp["hugepages-2048kB"]["enabled"]) == ("never", "inherit")
+    assert thp["hugepages-64kB"]["stats"]["swpout"] == 0
+    assert (ksm["run"], ksm["advisor_mode"], ksm["pages_to_scan"]) == (0, "none", 100)
     assert set(ksm) == set(os.listdir(host().root + "/sys/kernel/mm/ksm"))
+    assert details["hugepages"] == {size: {"nr": 0, "free": 0, "surplus": 0, "reserved": 0} for size in ("1073741824", "2097152")}
+    assert details["zswap"] == _sysfs.read_zswap(host())
+    assert set(details) == {"thp", "ksm", "zswap", "hugepages"}
+
+
+def test_details_that_the_host_lacks(tmp_path: t.Any) -> None:
+    tree = write(tmp_path, {
+        "/sys/kernel/mm/lru_gen/enabled": b"0x0007\n", "/sys/block/zram0/disksize": b"4096\n", "/sys/module/damon_reclaim/parameters/enabled": b"N\n",
+        "/sys/module/damon_reclaim/parameters/min_age": b"120000000\n", "/sys/kernel/mm/transparent_hugepage/enabled": b"[always] madvise never\n",
+    })  # fmt: skip
+    assert _sysfs.read_details(tree) == {
+        "thp": {"enabled": "always"}, "mglru": {"enabled": 7}, "zram": [{"name": "zram0", "disksize": 4096}],
+        "damon": {"damon_reclaim": {"enabled": "N", "min_age": 120000000}},
+    }  # fmt: skip
+
+
+def test_details_of_nothing(tmp_path: t.Any) -> None:
+    assert _sysfs.read_details(Tree(str(tmp_path))) == {}
+
+
+def test_a_link_in_a_circle_ends(tmp_path: t.Any) -> None:
+    tree = write(tmp_path, {"/sys/kernel/mm/ksm/run": b"0\n"})
+    for name in ("one", "two"):
+        os.symlink(".", f"{tree.root}/sys/kernel/mm/ksm/{name}")
+    below = {"run": 0, "one": {"run": 0}, "two": {"run": 0}}
+    assert _sysfs.read_details(tree) == {"ksm": {"run": 0, "one": below, "two": below}}
 
 
 def test_zswap(tmp_path: t.Any) -> None:
@@ -152,23 +153,7 @@ def test_mglru(tmp_path: t.Any) -> None:
     assert _sysfs.read_mglru(tree) == {"enabled": 7, "min_ttl_ms": 1000}
 
 
-def test_damon(tmp_path: t.Any) -> None:
-    assert _sysfs.read_damon(host()) == {}
-    tree = write(tmp_path, {"/sys/module/damon_reclaim/parameters/enabled": b"N\n", "/sys/module/damon_reclaim/parameters/min_age": b"120000000\n"})
-    assert _sysfs.read_damon(tree) == {"damon_reclaim": {"enabled": "N", "min_age": 120000000}}
-
-
-def test_flags(tmp_path: t.Any) -> None:
-    assert _sysfs.read_vma_readahead(host()) is True
-    assert _sysfs.read_demotion(host()) is False
-    tree = write(tmp_path, {"/a": b"perhaps\n", "/b": b"tru"})
-    for path in ("/a", "/b"):
-        with pytest.raises(Unreadable) as caught:
-            _sysfs.read_flag(tree, path)
-        assert caught.value.kind == "malformed"
-
-
-@pytest.mark.parametrize("read", [_sysfs.read_thp, _sysfs.read_ksm, _sysfs.read_zswap, _sysfs.read_mglru, _sysfs.read_numa, _sysfs.read_demotion])
+@pytest.mark.parametrize("read", [_sysfs.read_zswap, _sysfs.read_mglru, _sysfs.read_numa])
 def test_readers_say_why(read: t.Callable[[Tree], t.Any], tmp_path: t.Any) -> None:
     with pytest.raises(Unreadable) as caught:
         read(Tree(str(tmp_path)))
