@@ -14,19 +14,8 @@ from ansible_collections.memqos.fleet.plugins.module_utils._read._files import T
 
 if t.TYPE_CHECKING:
     Cgroup = _cgroupfs.Cgroup
-
-
-class Container(t.TypedDict, total=False):
-    """What the files of a container runtime say about a container."""
-
-    runtime: str
-    namespace: str
-    pod: str
-    pod_uid: str
-    container: str
-    image: str
-    request: int
-    request_source: str
+    # What the files of a runtime say: runtime namespace pod pod_uid container image request request_source.
+    Container = _cgroupfs.Cgroup
 
 
 class PodNames(t.NamedTuple):
@@ -44,8 +33,8 @@ _POD = re.compile(rf"(?:(?:.+-)?kubepods(?:-burstable|-besteffort)?-)?pod({_UID}
 _CONTAINER = re.compile(rf"(?:(cri-containerd|crio|docker|libpod|pouch|nerdctl)-)?({_ID})(?:\.scope)?")
 _CONMON = re.compile(rf"(crio|libpod)-conmon-({_ID})(?:\.scope)?")
 _LIBPOD_POD = re.compile(rf"(?:.+-)?libpod_pod_({_ID})(?:\.slice)?")
-_LXC = re.compile(r"lxc\.payload\.(.+)", re.DOTALL)
-_LXC_MONITOR = re.compile(r"lxc\.monitor\.(.+)", re.DOTALL)
+_LXC = re.compile(r"lxc\.(payload|monitor)\.(.+)", re.DOTALL)
+_LXC_DIRECTORIES = {"lxc.monitor": "monitor", "lxc": "payload", "lxc.payload": "payload"}
 _USER = re.compile(r"user-[0-9]{1,10}\.slice")
 _NSPAWN = re.compile(r"systemd-nspawn@(.+)\.service", re.DOTALL)
 _MACHINE = re.compile(r"machine-(.+)\.scope", re.DOTALL)
@@ -58,9 +47,6 @@ _OF_POD = ("qos_class", "pod_uid", "namespace", "pod", "runtime")
 _OF_CONTAINER = (*_OF_POD, "container", "container_id", "image")
 _LOG_DIRECTORY = re.compile(r"([^_]+)_([^_]+)_([^_]+)")
 _LOG_FILE = re.compile(rf"([^_]+)_([^_]+)_(.+)-({_ID})\.log")
-# What controllers append to a pod's name: letters of Kubernetes' safe alphabet (ReplicaSet and pod, DaemonSet, Job), or a number (StatefulSet).
-_SUFFIX = re.compile(r"(?:(?:-[b-df-hj-np-tv-xz2456789]{6,10})?-[b-df-hj-np-tv-xz2456789]{5}|-[0-9]{1,8}-[b-df-hj-np-tv-xz2456789]{5}|-[0-9]{1,5})\Z")
-
 _MAX_JSON = 4 * 1024 * 1024
 _MAX_CONTAINERS = 20000
 _DOCKER = "/var/lib/docker/containers"
@@ -68,18 +54,23 @@ _STORAGE = "/var/lib/containers/storage/overlay-containers"
 _HOME_STORAGE = ".local/share/containers/storage/overlay-containers"
 _BUNDLES = ("/run/containerd/io.containerd.runtime.v2.task", "/run/k3s/containerd/io.containerd.runtime.v2.task",
             "/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task")  # fmt: skip
+# Annotations of containerd's CRI plug-in, cri-dockerd, CRI-O and nerdctl.
+_NOTES = {
+    "namespace": ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace", "io.kubernetes.cri-o.Namespace"),
+    "pod": ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name", "io.kubernetes.cri-o.KubeName"),
+    "pod_uid": ("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"),
+    "container": ("io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"),
+    "image": ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"),
+}
 # kubelet writes 1000 − 1000 × request ÷ capacity into oom_score_adj, cut to 3…999 (pkg/kubelet/qos/policy.go): the cut values tell nothing.
 _TELLING_ADJ = range(4, 999)
 
 
-# --- what a path says ----------------------------------------------------------------------------------------------------------
-
-
 def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
-    """Adds C(kind), C(name) and, where they are known, C(runtime qos_class pod_uid namespace pod container container_id image request request_source).
+    """Adds C(kind name) and, where known, C(runtime qos_class pod_uid namespace pod container container_id image request request_source).
 
-    C(name) is for people: namespace/pod/container, a container's or unit's name, or the last part of the path. Requests: a Guaranteed
-    container's is its limit, a BestEffort one's is 0, Docker's is its reservation; for Burstable see C(read_requests).
+    C(name) is for people: namespace/pod/container, a container's or unit's name, or the last part of the path. C(request): a Guaranteed
+    container's is its limit, a BestEffort one's 0, Docker's its reservation; for Burstable see C(read_requests).
     """
     known = _Known(names)
     for cgroup in cgroups:
@@ -87,30 +78,8 @@ def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
         _add_request(cgroup)
 
 
-def identify_paths(paths: t.Iterable[str], names: PodNames) -> dict[str, Cgroup]:
-    """The same for paths alone, of cgroups that may be gone (the kernel log names them)."""
-    known = _Known(names)
-    return {path: known.of(path) for path in paths}
-
-
-def group_key(cgroup: Cgroup) -> str:
-    """What stays the same when a container is restarted or a pod replaced: image, else workload/container, else the unit or path.
-
-    The name of a pod loses the hashes that a Deployment, DaemonSet or StatefulSet appends.
-    """
-    if cgroup.get("kind") in ("slice", "service", "scope", "user", "lxc"):
-        return cgroup.get("name", "")
-    if "image" in cgroup:
-        return cgroup["image"]
-    if "pod" in cgroup:
-        return "/".join(part for part in (cgroup.get("namespace"), _SUFFIX.sub("", cgroup["pod"]), cgroup.get("container")) if part)
-    if "container" in cgroup:
-        return cgroup["container"]
-    return cgroup.get("pod_uid") or cgroup.get("name") or cgroup.get("path", "")
-
-
 class _Known:
-    """Identities by path. A cgroup's depends on its ancestors', which need not be among the cgroups asked for."""
+    """Identities by path. They depend on the ancestors, which need not be among the cgroups asked for."""
 
     def __init__(self, names: PodNames) -> None:
         self._names = names
@@ -123,14 +92,14 @@ class _Known:
             path = path[: path.rfind("/")] if "/" in path else ""
         above = self._by_path[path]
         for below in reversed(todo):
-            above = self._by_path[below] = _identity(below[below.rfind("/") + 1 :], below, above, self._names)
+            above = self._by_path[below] = _identity(below[below.rfind("/") + 1 :], above, self._names)
         return above
 
 
-def _identity(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup:
+def _identity(base: str, above: Cgroup, names: PodNames) -> Cgroup:
     """One directory, given what its parent is. The first rule that fits decides."""
     for rule in (_kubernetes, _container, _lxc, _machine, _unit):
-        found = rule(base, path, above, names)
+        found = rule(base, above, names)
         if found is not None:
             return found
     nested: Cgroup = {"kind": "cgroup", "name": base}
@@ -145,7 +114,7 @@ def _complete(found: t.Any, source: t.Any, keys: t.Iterable[str]) -> None:
             found[key] = source[key]
 
 
-def _kubernetes(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup | None:
+def _kubernetes(base: str, above: Cgroup, names: PodNames) -> Cgroup | None:
     if _KUBEPODS.fullmatch(base):
         return {"kind": "qos", "name": base}
     if above["kind"] != "qos":
@@ -164,7 +133,7 @@ def _kubernetes(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup 
     return pod
 
 
-def _container(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup | None:
+def _container(base: str, above: Cgroup, names: PodNames) -> Cgroup | None:
     if "container_id" in above:  # a container's own cgroups can have any name
         return None
     match = _CONMON.fullmatch(base)
@@ -193,18 +162,17 @@ def _container(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup |
     return found
 
 
-def _lxc(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup | None:
-    match = _LXC_MONITOR.fullmatch(base)
-    if match or above.get("name") == "lxc.monitor":
-        return {"kind": "cgroup", "name": f"monitor of {match.group(1) if match else base}", "runtime": "lxc"}
+def _lxc(base: str, above: Cgroup, names: PodNames) -> Cgroup | None:
     match = _LXC.fullmatch(base)
-    if match or above.get("name") in ("lxc", "lxc.payload"):
-        name = match.group(1) if match else base
-        return {"kind": "lxc", "name": name, "container": name, "runtime": "lxc"}
-    return None
+    role, name = match.groups() if match else (_LXC_DIRECTORIES.get(above.get("name", "")), base)
+    if role is None:
+        return None
+    if role == "monitor":
+        return {"kind": "cgroup", "name": f"monitor of {name}", "runtime": "lxc"}
+    return {"kind": "lxc", "name": name, "container": name, "runtime": "lxc"}
 
 
-def _machine(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup | None:
+def _machine(base: str, above: Cgroup, names: PodNames) -> Cgroup | None:
     match = _NSPAWN.fullmatch(base)
     if match:
         name = _unescape_unit(match.group(1))
@@ -213,7 +181,7 @@ def _machine(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup | N
     return {"kind": "scope", "name": _unescape_unit(match.group(1)), "runtime": "machined"} if match else None
 
 
-def _unit(base: str, path: str, above: Cgroup, names: PodNames) -> Cgroup | None:
+def _unit(base: str, above: Cgroup, names: PodNames) -> Cgroup | None:
     if "container_id" in above or "container" in above:  # systemd inside a container
         return None
     if _USER.fullmatch(base):
@@ -228,27 +196,26 @@ def _unescape_unit(name: str) -> str:
     return _UNIT_ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), name)
 
 
-# --- requests ------------------------------------------------------------------------------------------------------------------
+def _qos_of_container(cgroup: Cgroup) -> str | None:
+    return cgroup.get("qos_class") if cgroup.get("kind") == "container" and cgroup.get("container") != "POD" else None
 
 
 def _add_request(cgroup: Cgroup) -> None:
-    if cgroup.get("kind") != "container" or cgroup.get("container") == "POD":
-        return
-    limit = cgroup.get("limit")
-    if cgroup.get("qos_class") == "Guaranteed" and limit is not None:
+    qos, limit = _qos_of_container(cgroup), cgroup.get("limit")
+    if qos == "Guaranteed" and limit is not None:
         cgroup["request"], cgroup["request_source"] = limit, "guaranteed: request = limit"
-    elif cgroup.get("qos_class") == "BestEffort":
+    elif qos == "BestEffort":
         cgroup["request"], cgroup["request_source"] = 0, "best effort: no request"
 
 
 def read_requests(tree: Tree, hierarchy: _cgroupfs.Hierarchy, cgroups: t.Iterable[Cgroup], *, capacity: int) -> None:
     """Adds C(request) to Burstable containers, from the oom_score_adj that kubelet gives their first process.
 
-    C(capacity) is MemTotal in bytes, as kubelet has it. To 0.1 % of it: the request is this much or up to that much more. A container
-    with no process, or whose value was cut, gets none. Containers under a pod-level request (Kubernetes 1.34) share it out differently.
+    C(capacity) is MemTotal in bytes, as kubelet has it; the request is this much, or up to 0.1 % of it more. A container with no
+    process, or whose value was cut, gets none. Containers under a pod-level request (Kubernetes 1.34) share it out differently.
     """
     for cgroup in cgroups:
-        if cgroup.get("kind") != "container" or cgroup.get("qos_class") != "Burstable" or cgroup.get("container") == "POD":
+        if _qos_of_container(cgroup) != "Burstable":
             continue
         adjust = _oom_score_adj(tree, f"{hierarchy.memory}{cgroup['path']}/cgroup.procs")
         if adjust in _TELLING_ADJ:
@@ -265,13 +232,10 @@ def _oom_score_adj(tree: Tree, procs: str) -> int:
         return 0
 
 
-# --- names -----------------------------------------------------------------------------------------------------------------------
-
-
 def read_pod_names(tree: Tree) -> PodNames:
-    """Names, images and reservations of containers, from the files that kubelet and container runtimes keep. Never raises.
+    """Names, images and reservations of containers, from the files that kubelet and container runtimes keep: the first that has a key decides.
 
-    What is not there, not readable or not understood is left out. Of several sources the first that has a key decides.
+    What is not there, not readable or not understood is left out.
     """
     found = PodNames({}, {})
     _read_pod_logs(tree, found)
@@ -322,20 +286,11 @@ def _read_storage(tree: Tree) -> t.Iterator[tuple[str, Container]]:
 
 
 def parse_bundle(data: bytes) -> Container:
-    """An OCI bundle's config.json with the annotations of containerd's CRI plug-in, of CRI-O or of nerdctl."""
+    """An OCI bundle's config.json."""
     loaded = _load(data)
     notes = _dict(loaded, "annotations")
     found = _reservation(_dict(_dict(_dict(loaded, "linux"), "resources"), "memory").get("reservation"), "memory reservation")
-    for key, names in (
-        ("namespace", ("io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace", "io.kubernetes.cri-o.Namespace")),
-        ("pod", ("io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name", "io.kubernetes.cri-o.KubeName")),
-        ("pod_uid", ("io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid")),
-        ("container", ("io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name")),
-        ("image", ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName")),
-    ):
-        value = next((notes[name] for name in names if isinstance(notes.get(name), str) and notes[name]), None)
-        if value is not None:
-            found[key] = value  # type: ignore[literal-required]
+    found.update(_noted(notes))
     if "sandbox" in (notes.get("io.kubernetes.cri.container-type"), notes.get("io.kubernetes.cri-o.ContainerType")):
         found["container"] = "POD"  # as cAdvisor calls it
         found.pop("image", None)
@@ -345,24 +300,20 @@ def parse_bundle(data: bytes) -> Container:
 def parse_docker(config: bytes, host_config: bytes) -> Container:
     """Docker's config.v2.json and hostconfig.json."""
     loaded = _load(config)
-    found = _reservation(_load(host_config).get("MemoryReservation"), "docker memory reservation")
-    found["runtime"] = "docker"
-    name = loaded.get("Name")
-    if isinstance(name, str) and name.strip("/"):
-        found["container"] = name.strip("/")
     settings = _dict(loaded, "Config")
-    if isinstance(settings.get("Image"), str) and settings["Image"]:
-        found["image"] = settings["Image"]
-    labels = _dict(settings, "Labels")  # cri-dockerd
-    for key, label in (
-        ("namespace", "io.kubernetes.pod.namespace"),
-        ("pod", "io.kubernetes.pod.name"),
-        ("pod_uid", "io.kubernetes.pod.uid"),
-        ("container", "io.kubernetes.container.name"),
-    ):
-        if isinstance(labels.get(label), str):
-            found[key] = labels[label]  # type: ignore[literal-required]
+    name = loaded.get("Name")
+    found = _reservation(_load(host_config).get("MemoryReservation"), "docker memory reservation")
+    found.update(_texts({"runtime": "docker", "container": name.strip("/") if isinstance(name, str) else "", "image": settings.get("Image")}))
+    found.update(_noted(_dict(settings, "Labels")))
     return found
+
+
+def _noted(notes: dict[str, t.Any]) -> Container:
+    return _texts({key: next((notes[name] for name in names if notes.get(name)), "") for key, names in _NOTES.items()})
+
+
+def _texts(found: dict[str, t.Any]) -> Container:
+    return t.cast("Container", {key: value for key, value in found.items() if isinstance(value, str) and value})
 
 
 def _reservation(value: t.Any, source: str) -> Container:
@@ -371,25 +322,17 @@ def _reservation(value: t.Any, source: str) -> Container:
 
 def parse_storage(data: bytes) -> list[tuple[str, Container]]:
     """containers.json of containers/storage: Podman's containers, and CRI-O's, whose metadata names a pod."""
-    rows = _load(data, list)
     found: list[tuple[str, Container]] = []
-    for row in rows:
+    for row in _load(data, list):
         if not isinstance(row, dict) or not isinstance(row.get("id"), str):
             continue
         text = row.get("metadata")
         metadata = _load(text.encode("utf-8", "replace")) if isinstance(text, str) else {}
-        crio = "pod-name" in metadata
-        container: Container = {"runtime": "cri-o" if crio else "podman"}
-        name = "POD" if metadata.get("pod") is True else metadata.get("metadata-name" if crio else "name")
-        for key, value in (
-            ("container", name),
-            ("image", metadata.get("image-name")),
-            ("pod_uid", metadata.get("uid")),
-            ("namespace", metadata.get("namespace")),
-        ):
-            if isinstance(value, str) and value:
-                container[key] = value  # type: ignore[literal-required]
-        found.append((row["id"], container))
+        runtime, name_key = ("cri-o", "metadata-name") if "pod-name" in metadata else ("podman", "name")
+        found.append((row["id"], _texts({
+            "runtime": runtime, "container": "POD" if metadata.get("pod") is True else metadata.get(name_key), "image": metadata.get("image-name"),
+            "pod_uid": metadata.get("uid"), "namespace": metadata.get("namespace"),
+        })))  # fmt: skip
     return found
 
 

@@ -380,8 +380,8 @@ def _part(mount: _procfs.Mount, whole: bool) -> str:
 def walk(tree: Tree, hierarchy: Hierarchy, *, vendor_files: t.Iterable[str] = ()) -> tuple[list[Cgroup], dict[str, str]]:
     """All memory cgroups, parents before children, siblings by name; and C({what: why it is unknown}).
 
-    C(vendor_files) are looked for, never assumed: one kernel version can differ from the next. A cgroup that vanishes while it is read is left out. On v2, directories without the memory controller are left out: their memory
-    counts in the nearest listed ancestor.
+    C(vendor_files) are looked for, never assumed: one kernel version can differ from the next. A cgroup that vanishes while it is read is left
+    out. On v2, directories without the memory controller are left out: their memory counts in the nearest listed ancestor.
     """
     if hierarchy.memory is None:
         return [], {"cgroups": hierarchy.reason}

@@ -87,7 +87,7 @@ def test_rows_close_whatever_the_kernel_says(meminfo: dict[str, int], zspages: i
 
 
 def account(*cgroups: dict[str, t.Any], recursive: bool = False) -> dict[str, dict[str, t.Any]]:
-    rows = t.cast("list[t.Any]", list(cgroups))
+    rows: list[t.Any] = list(cgroups)
     _breakdown.account_cgroups(rows, recursive_protection=recursive)
     return {row["path"]: row for row in rows}
 

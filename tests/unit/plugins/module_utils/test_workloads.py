@@ -118,22 +118,26 @@ PATHS: list[tuple[str, dict[str, str]]] = [
 ]
 
 
+def identified(paths: list[str], names: _workloads.PodNames) -> list[_cgroupfs.Cgroup]:
+    cgroups: list[_cgroupfs.Cgroup] = [{"path": path} for path in paths]
+    _workloads.identify(cgroups, names)
+    return cgroups
+
+
 @pytest.mark.parametrize(("path", "expected"), PATHS)
 def test_paths(path: str, expected: dict[str, str]) -> None:
-    assert _workloads.identify_paths([path], NO_NAMES) == {path: expected}
+    found = identified([path], NO_NAMES)[0]
+    assert {key: value for key, value in found.items() if not key.startswith("request")} == {"path": path, **expected}
 
 
-def test_identify_gives_the_same(tmp_path: Path) -> None:
-    cgroups: list[_cgroupfs.Cgroup] = [{"path": path} for path, unused in PATHS]
-    _workloads.identify(cgroups, NO_NAMES)
-    for cgroup, (path, expected) in zip(cgroups, PATHS):
-        assert {key: value for key, value in cgroup.items() if not key.startswith("request")} == {"path": path, **expected}
+def test_a_cgroup_does_not_depend_on_which_others_are_asked_for() -> None:
+    cgroups = identified([path for path, unused in PATHS], NO_NAMES)
+    assert cgroups == [identified([path], NO_NAMES)[0] for path, unused in PATHS]
 
 
 @given(st.lists(st.sampled_from(["kubepods", "burstable", f"pod{UID}", ID, "docker", "a.slice", "lxc", "x"]) | st.text(max_size=9)).map("/".join))
 def test_identify_never_raises(path: str) -> None:
-    _workloads.identify([{"path": "/" + path}], NAMES)
-    _workloads.group_key(_workloads.identify_paths([path], NAMES)[path])
+    identified([path, "/" + path], NAMES)
 
 
 POD_PATH = f"/kubepods/burstable/pod{UID}"
@@ -150,28 +154,8 @@ POD_PATH = f"/kubepods/burstable/pod{UID}"
     ],
 )
 def test_names(path: str, expected: dict[str, str]) -> None:
-    found = _workloads.identify_paths([path], NAMES)[path]
+    found = identified([path], NAMES)[0]
     assert {key: found.get(key) for key in expected} == expected
-
-
-@pytest.mark.parametrize(
-    ("cgroup", "key"),
-    [
-        ({"kind": "container", "image": "nginx:1", "pod": "web-7c5ddbdf54-x2x4f"}, "nginx:1"),
-        ({"kind": "container", "namespace": "shop", "pod": "web-7c5ddbdf54-x2x4f", "container": "nginx"}, "shop/web/nginx"),
-        ({"kind": "pod", "namespace": "shop", "pod": "agent-x2x4f"}, "shop/agent"),
-        ({"kind": "pod", "namespace": "shop", "pod": "db-12"}, "shop/db"),
-        ({"kind": "pod", "namespace": "shop", "pod": "backup-28391040-k8x7z"}, "shop/backup"),
-        ({"kind": "pod", "namespace": "shop", "pod": "redis-cache"}, "shop/redis-cache"),
-        ({"kind": "pod", "pod_uid": UID, "name": f"pod {UID}"}, UID),
-        ({"kind": "container", "container": "web", "runtime": "docker"}, "web"),
-        ({"kind": "service", "name": "ssh.service"}, "ssh.service"),
-        ({"kind": "cgroup", "name": "x", "path": "/a/x"}, "x"),
-        ({}, ""),
-    ],
-)
-def test_group_key(cgroup: t.Any, key: str) -> None:
-    assert _workloads.group_key(cgroup) == key
 
 
 @pytest.mark.parametrize(
@@ -370,7 +354,7 @@ def test_read_pod_names_on_a_node_without_containers(tmp_path: Path) -> None:
 def test_a_made_up_node(tmp_path: Path) -> None:
     """Both drivers at once: every pod and container is found."""
     paths = cgroup_trees.cgroup_paths(200)
-    kinds = [found["kind"] for found in _workloads.identify_paths(paths, NO_NAMES).values()]
+    kinds = [found["kind"] for found in identified(paths, NO_NAMES)]
     assert kinds.count("pod") == sum("pod" in path.rpartition("/")[2].replace("kubepods", "") for path in paths)
     assert kinds.count("container") == sum(len(path.rpartition("/")[2]) >= 64 and not path.endswith(".slice") for path in paths)
     assert "cgroup" not in kinds
