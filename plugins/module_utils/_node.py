@@ -88,7 +88,9 @@ def read(
     wanted: _values.Wanted = _values.Wanted(),
     sections: t.Collection[str] = SECTIONS,
 ) -> Node:
-    """One reading of everything in C(sections) and of the knobs in C(wanted); meminfo, vmstat, zones and pressure always. Raises Unreadable without /proc/meminfo.
+    """One reading of everything in C(sections) and of the knobs in C(wanted); meminfo, vmstat, zones and pressure always.
+
+    Raises Unreadable without /proc/meminfo.
 
     With a window, counters are read again C(window_seconds) after the first reading. A captured tree has no second reading.
     """

@@ -143,7 +143,7 @@ def test_a_result_cut_short_is_named_and_the_rest_is_reported(audit: Audit, tmp_
     assert again.status == 0 and sorted(again.report()["hosts"]) == ["a", "b"]
 
 
-WRONG = [
+WRONG: list[tuple[dict[str, t.Any], str]] = [
     ({"memqos_top": "many"}, "memqos_top"),
     ({"memqos_window": "soon"}, "memqos_window"),
     ({"memqos_window": 3600}, "window"),
@@ -155,7 +155,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("variables, named", WRONG, ids=[next(iter(variables)) + " " + named for variables, named in WRONG])
+@pytest.mark.parametrize("variables, named", WRONG, ids=[f"{[*variables][0]} {named}" for variables, named in WRONG])
 def test_wrong_variables_are_named(audit: Audit, variables: dict[str, t.Any], named: str) -> None:
     run = audit(**variables)
     assert run.status != 0
