@@ -4,7 +4,7 @@
 """The memory files of all cgroups: v1, hybrid and v2.
 
 The walk opens every directory relative to its parent's descriptor and never follows a symbolic link, so a path may be longer than
-PATH_MAX. Which files exist is found once; after that no open fails on the way, except where a cgroup vanishes.
+PATH_MAX. Which files exist is found once.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _procfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display, whole_lines
+from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number, parse_keyed
 
 if t.TYPE_CHECKING:
     Kind = t.Literal["v1", "hybrid", "v2", "none"]
@@ -27,10 +28,9 @@ if t.TYPE_CHECKING:
 class Cgroup(t.TypedDict, total=False):
     """One cgroup; a key that the kernel does not tell is absent. Bytes; no limit is None. C(path) "/" is the root of what is mounted.
 
-    The root's C(usage): on v1 the kernel adds up page cache and anonymous memory only; v2 has none, and C(usage_estimate) is
-    anon + file, as cAdvisor does. C(stat) has v2 names and hierarchical values, on v1 C(stat_local) the cgroup's own part. On v1
-    C(events) and C(events_local) are the same: C(max) is failcnt, C(oom_kill) is oom_control's, both without descendants.
-    C(swap_limit): v1 limits memory + swap, so it is that limit less C(limit). C(dying) on v1 only at the root, for all.
+    C(stat) has v2 names and hierarchical values, on v1 C(stat_local) the cgroup's own part. v1: the root's C(usage) is page cache and
+    anonymous memory only; C(events) and C(events_local) are both without descendants, C(max) is failcnt, C(oom_kill) oom_control's;
+    C(swap_limit) is the limit of memory + swap less C(limit); C(dying) only at the root, for all.
     Nested dicts can be shared between cgroups: read them, never change them.
     """
 
@@ -38,7 +38,6 @@ class Cgroup(t.TypedDict, total=False):
     parent: str
     inode: int
     usage: int
-    usage_estimate: int
     peak: int
     limit: int | None
     soft_limit: int | None
@@ -50,7 +49,6 @@ class Cgroup(t.TypedDict, total=False):
     swappiness: int
     oom_group: bool
     oom_kill_disable: bool
-    under_oom: bool
     stat: dict[str, int]
     stat_local: dict[str, int]
     events: dict[str, int]
@@ -86,23 +84,14 @@ class Cgroup(t.TypedDict, total=False):
     refaults: int
 
 
-class Reading(t.TypedDict, total=False):
-    """A second, light reading of a cgroup: C(usage) and the counters of C(stat) that show who pushes."""
-
-    usage: int
-    stat: dict[str, int]
-
-
 class Hierarchy(t.NamedTuple):
-    """Where the memory controller is. C(memory) is None for kind none; then, or if only a subtree is visible, C(reason) says why."""
+    """Where the memory controller is. C(memory) is None for kind none; then, or if only a part is visible, C(reason) says why."""
 
     kind: Kind
     memory: str | None = None
     version: int = 0
-    unified: str | None = None
     pressure: str | None = None  # v1 only: another tree with memory.pressure under the same paths
     recursiveprot: bool = False
-    hugetlb_accounting: bool = False
     whole: bool = True  # False in a container that sees only its own part
     reason: str = ""
 
@@ -113,11 +102,10 @@ class _File(t.NamedTuple):
     parse: Parser
 
 
-# What a parser of a single value returns for a content it cannot read; no memory file holds a negative amount.
+# What parsers of files return for a content they cannot read; no memory file holds a negative amount.
 GARBLED = -1
 # PAGE_COUNTER_MAX is LONG_MAX rounded down to a page, so it depends on the page size: this one is for 64 KiB.
 _UNLIMITED = 0x7FFFFFFFFFFF0000
-_NUMBER = re.compile(rb"-?[0-9]{1,20}")
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 # O_NONBLOCK: a captured tree may hold a FIFO.
 _FILE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -140,27 +128,22 @@ _V2_STAT = {
     ).split()
 }
 # Before 5.9 only file pages had refaults, under names without a type.
-_V2_STAT.update(
-    {b"workingset_refault": "workingset_refault_file", b"workingset_activate": "workingset_activate_file", b"workingset_restore": "workingset_restore_file"}
-)
-_V1_STAT = {
-    b"rss": "anon", b"cache": "file", b"shmem": "shmem", b"mapped_file": "file_mapped", b"dirty": "file_dirty", b"writeback": "file_writeback",
-    b"swap": "swap", b"swapcached": "swapcached", b"rss_huge": "anon_thp", b"inactive_anon": "inactive_anon", b"active_anon": "active_anon",
-    b"inactive_file": "inactive_file", b"active_file": "active_file", b"unevictable": "unevictable",
-    b"workingset_refault_anon": "workingset_refault_anon", b"workingset_refault_file": "workingset_refault_file",
-    b"workingset_refault": "workingset_refault_file", b"pgfault": "pgfault", b"pgmajfault": "pgmajfault",
-}  # fmt: skip
+_V2_STAT.update({f"workingset_{what}".encode(): f"workingset_{what}_file" for what in ("refault", "activate", "restore")})
 _V1_LOCAL = {b"rss": "anon", b"cache": "file", b"shmem": "shmem"}
-_SAMPLE_KEYS = frozenset((
-    "anon", "file", "active_file", "inactive_file", "workingset_refault_anon", "workingset_refault_file", "workingset_activate_file",
-    "pgscan_direct", "pgsteal_direct", "pgscan_kswapd", "pgsteal_kswapd", "pgmajfault"))  # fmt: skip
-
-
-# --- parsers -------------------------------------------------------------------------------------------------------------------
+_V1_STAT = {
+    **_V1_LOCAL, b"mapped_file": "file_mapped", b"dirty": "file_dirty", b"writeback": "file_writeback", b"rss_huge": "anon_thp",
+    b"workingset_refault": "workingset_refault_file",
+    **{key.encode(): key for key in ("swap swapcached inactive_anon active_anon inactive_file active_file unevictable workingset_refault_anon "
+                                     "workingset_refault_file pgfault pgmajfault").split()},
+}  # fmt: skip
+_SAMPLE_KEYS = frozenset(
+    "anon file active_file inactive_file workingset_refault_anon workingset_refault_file workingset_activate_file "
+    "pgscan_direct pgsteal_direct pgscan_kswapd pgsteal_kswapd pgmajfault".split()
+)
 
 
 def parse_amount(data: bytes) -> int | None:
-    """Bytes of a file with one number; no limit (C(max), v1's largest number) is None. GARBLED if it is neither."""
+    """Bytes of a file with one number; no limit (C(max), v1's largest number) is None."""
     if data == b"max\n":
         return None
     if data[-1:] == b"\n" and data[:-1].isdigit() and len(data) <= 21:
@@ -169,43 +152,34 @@ def parse_amount(data: bytes) -> int | None:
     return GARBLED
 
 
-def parse_flat(data: bytes) -> dict[str, int]:
-    """C(key value) lines. A line that is something else is left out."""
-    pairs = (line.split() for line in whole_lines(data))
-    return {display(pair[0]): int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit() and len(pair[1]) <= 20}
-
-
-def parse_stat(data: bytes, *, version: int) -> tuple[dict[str, int], dict[str, int]]:
-    """memory.stat → (hierarchical values under v2's names, v1's own values; empty on v2). v1's C(swap) is among the first."""
-    hierarchical, local = _StatParser(version)(data)
-    return hierarchical, local
-
-
 def parse_dying(data: bytes) -> int:
-    """cgroup.stat → dying memory cgroups below; before 6.12 dying cgroups of any kind. GARBLED without."""
-    counts = parse_flat(data)
+    """cgroup.stat → dying memory cgroups below; before 6.12 dying cgroups of any kind."""
+    counts = parse_keyed(data)
     return counts.get("nr_dying_subsys_memory", counts.get("nr_dying_descendants", GARBLED))
 
 
 def parse_vendor(data: bytes) -> t.Any:
     """A vendor's file: a number, None for C(max), C(key value) lines as dict, else its text."""
     text = data.strip()
-    if _NUMBER.fullmatch(text):
-        return int(text)
     if text == b"max":
         return None
-    return parse_flat(data) or display(text)
+    value = number(text)
+    if value is not None:
+        return value
+    return parse_keyed(data) or display(text)
 
 
 def parse_controllers(data: bytes) -> dict[str, int]:
     """/proc/cgroups → {controller: cgroups, dying ones included}."""
-    rows = (line.split() for line in whole_lines(data) if not line.startswith(b"#"))
+    rows = (line.split() for line in whole_lines(data))
     return {display(row[0]): int(row[2]) for row in rows if len(row) == 4 and row[2].isdigit() and len(row[2]) <= 20}
 
 
 class _StatParser:
-    """Reads one memory.stat after the other. The kernel prints the same keys in the same order until it reboots, so a file that has
-    them costs one split, one comparison and one dict; any other is read line by line."""
+    """Reads one memory.stat after the other → [hierarchical values under v2's names, v1's own values]. v1's C(swap) is among the first.
+
+    The kernel prints the same keys in the same order until it reboots: such a file costs one split, one comparison and one dict.
+    """
 
     def __init__(self, version: int, keep: t.Container[str] | None = None) -> None:
         self._version = version
@@ -225,25 +199,15 @@ class _StatParser:
     def _slow(self, data: bytes, words: list[bytes]) -> list[dict[str, int]]:
         pairs = [line.split() for line in whole_lines(data)]
         good = {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[1].isdigit() and len(pair[1]) <= 20}
-        views = self._names(good)
+        # Without hierarchy a v1 kernel has no total_ keys: then the plain ones are all there is (libcontainer does the same).
+        prefix = b"total_" if b"total_rss" in good or b"total_cache" in good else b""
+        wanted = (_V2_STAT, {}) if self._version == 2 else ({prefix + key: name for key, name in _V1_STAT.items()}, _V1_LOCAL)
+        views = [{key: name for key, name in names.items() if key in good and (self._keep is None or name in self._keep)} for names in wanted]
         if len(good) * 2 == len(words) and data[-1:] == b"\n":
             self._keys = words[::2]
             places = {key: 2 * index + 1 for index, key in enumerate(self._keys)}
             self._views = [(_picker([places[key] for key in view]), list(view.values())) for view in views]
         return [{name: int(good[key]) for key, name in view.items()} for view in views]
-
-    def _names(self, found: t.Container[bytes]) -> tuple[dict[bytes, str], dict[bytes, str]]:
-        if self._version == 2:
-            return self._wanted(found, _V2_STAT), {}
-        # Without hierarchy a v1 kernel has no total_ keys: then the plain ones are all there is (libcontainer does the same).
-        prefix = b"total_" if b"total_rss" in found or b"total_cache" in found else b""
-        return (
-            self._wanted(found, {prefix + key: name for key, name in _V1_STAT.items()}),
-            {key: name for key, name in _V1_LOCAL.items() if key in found},
-        )
-
-    def _wanted(self, found: t.Container[bytes], names: dict[bytes, str]) -> dict[bytes, str]:
-        return {key: name for key, name in names.items() if key in found and (self._keep is None or name in self._keep)}
 
 
 def _picker(places: list[int]) -> t.Callable[[list[bytes]], t.Iterable[bytes]]:
@@ -257,69 +221,61 @@ def _flag(data: bytes) -> t.Any:
 
 
 def _shared(parse: t.Callable[[bytes], t.Mapping[str, t.Any]]) -> Parser:
-    """Most cgroups have the same events and no pressure: they share one dict, which saves time and memory."""
+    """Most cgroups have the same events and no pressure: they share one dict."""
     return functools.lru_cache(maxsize=256)(lambda data: parse(data) or GARBLED)
 
 
-# --- which files ---------------------------------------------------------------------------------------------------------------
+_FILES = {
+    2: {
+        "memory.current": "usage", "memory.peak": "peak", "memory.max": "limit", "memory.stat": "stat", "memory.swap.current": "swap",
+        "memory.swap.max": "swap_limit", "memory.pressure": "pressure", "cgroup.stat": "dying",
+    },
+    1: {
+        "memory.usage_in_bytes": "usage", "memory.max_usage_in_bytes": "peak", "memory.limit_in_bytes": "limit", "memory.soft_limit_in_bytes": "soft_limit",
+        "memory.memsw.limit_in_bytes": "swap_limit", "memory.stat": "stat", "memory.failcnt": "failcnt", "memory.oom_control": "oom_control",
+        "memory.swappiness": "swappiness", "memory.kmem.usage_in_bytes": "kernel", "memory.kmem.tcp.usage_in_bytes": "sock",
+    },
+}  # fmt: skip
+# Of v2, and of v1 on Anolis and openEuler.
+_FILES_OF_BOTH = {
+    "memory.min": "min", "memory.low": "low", "memory.high": "high", "memory.events": "events", "memory.events.local": "events_local",
+    "memory.oom.group": "oom_group",
+}  # fmt: skip
 
 
 def _known_files(version: int, stat: _StatParser) -> list[_File]:
     """In the order of reading; the first tells whether the directory is a memory cgroup at all."""
 
-    def parse_stat_v2(data: bytes) -> t.Any:
-        return stat(data)[0] or GARBLED
-
-    def parse_stat_v1(data: bytes) -> t.Any:
+    def parse_stat(data: bytes) -> t.Any:
         found = stat(data)
-        return found if found[0] else GARBLED
+        return (found if version == 1 else found[0]) if found[0] else GARBLED
 
-    flat = _shared(parse_flat)
-    mainline_v2: list[tuple[str, str, Parser]] = [
-        ("memory.min", "min", parse_amount), ("memory.low", "low", parse_amount), ("memory.high", "high", parse_amount),
-        ("memory.events", "events", flat), ("memory.events.local", "events_local", flat), ("memory.oom.group", "oom_group", _flag),
-    ]  # fmt: skip
-    files: list[tuple[str, str, Parser]]
-    if version == 2:
-        files = [
-            ("memory.current", "usage", parse_amount), ("memory.peak", "peak", parse_amount), ("memory.max", "limit", parse_amount),
-            ("memory.stat", "stat", parse_stat_v2), ("memory.swap.current", "swap", parse_amount), ("memory.swap.max", "swap_limit", parse_amount),
-            ("memory.pressure", "pressure", _shared(_procfs.parse_pressure)), ("cgroup.stat", "dying", functools.lru_cache(maxsize=256)(parse_dying)),
-        ]  # fmt: skip
-    else:
-        files = [
-            ("memory.usage_in_bytes", "usage", parse_amount), ("memory.max_usage_in_bytes", "peak", parse_amount),
-            ("memory.limit_in_bytes", "limit", parse_amount), ("memory.soft_limit_in_bytes", "soft_limit", parse_amount),
-            ("memory.memsw.limit_in_bytes", "swap_limit", parse_amount), ("memory.stat", "stat", parse_stat_v1),
-            ("memory.failcnt", "failcnt", parse_amount), ("memory.oom_control", "oom_control", flat), ("memory.swappiness", "swappiness", parse_amount),
-            ("memory.kmem.usage_in_bytes", "kernel", parse_amount), ("memory.kmem.tcp.usage_in_bytes", "sock", parse_amount),
-        ]  # fmt: skip
-    return [_File(name.encode(), key, parse) for name, key, parse in files + mainline_v2]
+    flat = _shared(parse_keyed)
+    parsers: dict[str, Parser] = {
+        "stat": parse_stat, "pressure": _shared(_procfs.parse_pressure), "dying": functools.lru_cache(maxsize=256)(parse_dying),
+        "oom_control": flat, "events": flat, "events_local": flat, "oom_group": _flag,
+    }  # fmt: skip
+    return [_File(name.encode(), key, parsers.get(key, parse_amount)) for name, key in {**_FILES[version], **_FILES_OF_BOTH}.items()]
 
 
 def _finish_v1(found: dict[str, t.Any]) -> None:
     """v1's own words → the keys of Cgroup, in place."""
+    kernel = {key: found.pop(key) for key in ("kernel", "sock") if key in found}
     if "stat" in found:
         stat, found["stat_local"] = found["stat"]
         found["stat"] = stat
         if "swap" in stat:
             found["swap"] = stat.pop("swap")
-        for key in ("kernel", "sock"):
-            if found.get(key) is not None:
-                stat[key] = found[key]
-    found.pop("kernel", None)
-    found.pop("sock", None)
+        stat.update(kernel)
     both = found.get("swap_limit")
     if both is not None:
         found["swap_limit"] = both - (found.get("limit") or 0)
     failcnt = found.pop("failcnt", None)
     control = found.pop("oom_control", {})
-    # Anolis and openEuler have memory.events on v1 too.
     if "events" not in found and (failcnt is not None or "oom_kill" in control):
         found["events"] = found["events_local"] = _v1_events(failcnt, control.get("oom_kill"))
-    for key in ("oom_kill_disable", "under_oom"):
-        if key in control:
-            found[key] = bool(control[key])
+    if "oom_kill_disable" in control:
+        found["oom_kill_disable"] = bool(control["oom_kill_disable"])
 
 
 @functools.lru_cache(maxsize=256)
@@ -327,61 +283,49 @@ def _v1_events(failcnt: int | None, oom_kill: int | None) -> dict[str, int]:
     return {key: value for key, value in (("max", failcnt), ("oom_kill", oom_kill)) if value is not None}
 
 
-# --- where it is mounted -------------------------------------------------------------------------------------------------------
-
-
 def detect(tree: Tree, mounts: t.Sequence[_procfs.Mount]) -> Hierarchy:
     """Finds the memory controller. C(mounts) is /proc/self/mountinfo. Never raises: kind none has a C(reason)."""
     v1 = [mount for mount in mounts if mount["fs_type"] == "cgroup"]
     v2 = _visible(tree, [mount for mount in mounts if mount["fs_type"] == "cgroup2"], "cgroup.controllers")
-    unified = v2["mount_point"] if v2 else None
     memory = _visible(tree, [mount for mount in v1 if "memory" in mount["super_options"]], "memory.usage_in_bytes")
     if memory:
         top = memory["mount_point"]
         whole = memory["root"] == "/" and tree.exists(f"{top}/release_agent")
-        return Hierarchy("hybrid" if v2 else "v1", top, 1, unified, unified or _psi_on_v1(tree, v1), whole=whole, reason=_part(memory, whole))
+        # Anolis has PSI on v1, in the cpuacct hierarchy.
+        pressure = v2 or _visible(tree, [mount for mount in v1 if "cpuacct" in mount["super_options"]], "memory.pressure")
+        return Hierarchy("hybrid" if v2 else "v1", top, 1, pressure["mount_point"] if pressure else None, whole=whole, reason=_part(top, whole))
     if v2 is None:
         return Hierarchy("none", reason="no cgroup file system is mounted" if not v1 else "no memory controller among the mounted cgroup v1 controllers")
     top = v2["mount_point"]
     try:
         controllers = tree.read_text(f"{top}/cgroup.controllers").split()
     except Unreadable as exc:
-        return Hierarchy("none", unified=top, reason=str(exc))
+        return Hierarchy("none", reason=str(exc))
     if "memory" not in controllers:
-        return Hierarchy("none", unified=top, reason=f"no memory in {top}/cgroup.controllers (is cgroup_disable=memory on the kernel command line?)")
+        return Hierarchy("none", reason=f"no memory in {top}/cgroup.controllers (is cgroup_disable=memory on the kernel command line?)")
     # A container's own part has memory.current at its top, the real root has not.
     whole = v2["root"] == "/" and not tree.exists(f"{top}/memory.current")
     others = any(not option.startswith("name=") for mount in v1 for option in set(mount["super_options"]) - {"rw", "ro", "xattr", "clone_children"})
-    return Hierarchy("hybrid" if others else "v2", top, 2, top, None, "memory_recursiveprot" in v2["super_options"],
-                     "memory_hugetlb_accounting" in v2["super_options"], whole, _part(v2, whole))  # fmt: skip
+    return Hierarchy("hybrid" if others else "v2", top, 2, None, "memory_recursiveprot" in v2["super_options"], whole, _part(top, whole))
 
 
 def _visible(tree: Tree, mounts: t.Sequence[_procfs.Mount], witness: str) -> _procfs.Mount | None:
-    """The mount to use: of the whole tree if there is one, the shortest path, and not hidden by another mount over it."""
+    """The mount to use: of the whole tree if there is one, the shortest path, not hidden by another mount."""
     for mount in sorted(mounts, key=lambda mount: (mount["root"] != "/", len(mount["mount_point"]))):
         if tree.exists(f"{mount['mount_point']}/{witness}"):
             return mount
     return None
 
 
-def _psi_on_v1(tree: Tree, mounts: t.Sequence[_procfs.Mount]) -> str | None:
-    # Anolis has PSI on v1, in the cpuacct hierarchy.
-    found = _visible(tree, [mount for mount in mounts if "cpuacct" in mount["super_options"]], "memory.pressure")
-    return found["mount_point"] if found else None
-
-
-def _part(mount: _procfs.Mount, whole: bool) -> str:
-    return "" if whole else f"{mount['mount_point']} shows only a part of the node's cgroups (a container, or a cgroup namespace)"
-
-
-# --- the walk ------------------------------------------------------------------------------------------------------------------
+def _part(top: str, whole: bool) -> str:
+    return "" if whole else f"{top} shows only a part of the node's cgroups (a container, or a cgroup namespace)"
 
 
 def walk(tree: Tree, hierarchy: Hierarchy, *, vendor_files: t.Iterable[str] = ()) -> tuple[list[Cgroup], dict[str, str]]:
     """All memory cgroups, parents before children, siblings by name; and C({what: why it is unknown}).
 
-    C(vendor_files) are looked for, never assumed: one kernel version can differ from the next. A cgroup that vanishes while it is read is left
-    out. On v2, directories without the memory controller are left out: their memory counts in the nearest listed ancestor.
+    Left out are cgroups that vanish while they are read and, on v2, directories without the memory controller: their memory counts in the
+    nearest listed ancestor. C(vendor_files) are looked for: one kernel version can differ from the next.
     """
     if hierarchy.memory is None:
         return [], {"cgroups": hierarchy.reason}
@@ -438,7 +382,7 @@ class _Walk:
 
     def _enter_root(self, fd: int, other: int) -> _Directory:
         names, children = set(os.listdir(fd)), _directories(fd)
-        # kernfs, tmpfs and ext4 count the directories below in st_nlink, others (btrfs, overlay) do not. Where they do, a leaf needs no listing.
+        # kernfs, tmpfs and ext4 count the directories below in st_nlink, btrfs and overlay do not. Where they do, a leaf needs no listing.
         self._counts_links = os.fstat(fd).st_nlink == 2 + len(children)
         self._probe(fd, children)
         values = self._read(fd, [file for file in self._known if file.name.decode() in names], "/", required=False) or {}
@@ -446,13 +390,11 @@ class _Walk:
             values.update(self._read(other, self._pressure, "/", required=False) or {})
         if self._hierarchy.version == 1:
             _finish_v1(values)
-        elif "usage" not in values and {"anon", "file"} <= values.get("stat", {}).keys():
-            values["usage_estimate"] = values["stat"]["anon"] + values["stat"]["file"]
         self.found.append(t.cast("Cgroup", {"path": "/", "inode": os.fstat(fd).st_ino, **values}))
         return _Directory(fd, other, "", iter(children), _directories(other) if other >= 0 else ())
 
     def _probe(self, fd: int, children: list[str]) -> None:
-        """Which files this kernel has, from the first few directories below the root: the root lacks most of them."""
+        """Which files this kernel has, from a few directories below the root, which itself lacks most of them."""
         names: set[str] = set()
         for name in children[:_PROBED_DIRECTORIES]:
             try:
@@ -461,9 +403,8 @@ class _Walk:
                 continue
             names.update(os.listdir(below))
             os.close(below)
-        present = [file for file in self._known[1:] if file.name.decode() in names]
         # The first is always tried: whether a directory has it decides what it is.
-        self._plan = [self._known[0], *present]
+        self._plan = [file for file in self._known if file is self._known[0] or file.name.decode() in names]
         self._vendor = [_File(name.encode(), name, parse_vendor) for name in self._vendor_files if name in names]
         if self._known[0].name.decode() not in names:
             if children:
@@ -474,7 +415,7 @@ class _Walk:
                 self._absent[f"cgroup.{file.key}"] = f"this kernel has no {display(file.name)} on cgroup v{self._hierarchy.version}"
 
     def _enter(self, above: _Directory, name: str) -> _Directory | None:
-        """Reads the cgroup C(name). None if nothing is below it, or if it is gone or no memory cgroup."""
+        """Reads the cgroup C(name). None if nothing is below it, it is gone, or no memory cgroup."""
         path = f"{above.path}/{display(name)}"
         try:
             fd = os.open(name, _DIR_FLAGS, dir_fd=above.fd)
@@ -519,7 +460,7 @@ class _Walk:
         return True
 
     def _read(self, fd: int, files: list[_File], path: str, *, required: bool = True) -> dict[str, t.Any] | None:
-        """{key: value} of one directory's files. None if the cgroup is gone, or (C(required)) has not the first file."""
+        """{key: value}. None if the cgroup is gone, or (C(required)) has not the first file."""
         values: dict[str, t.Any] = {}
         for name, key, parse in files:
             try:
@@ -544,7 +485,6 @@ class _Walk:
         trouble[1] = t.cast("int", trouble[1]) + 1
 
     def unknown(self) -> dict[str, str]:
-        """What could not be read, by file; and the keys that no cgroup of this kernel has."""
         unknown = dict(self._absent)
         for (what, reason), (path, count) in self._troubles.items():
             words = f"{reason}: {path}" + (f" and {t.cast('int', count) - 1} more" if count != 1 else "")
@@ -558,7 +498,7 @@ class _Walk:
         return unknown
 
     def _count_dying_v1(self) -> None:
-        """Dying memory cgroups = all that the kernel counts less those with a directory. Only where /proc/cgroups counts v1's own."""
+        """Dying memory cgroups = all that the kernel counts less those with a directory."""
         if self._hierarchy.version != 1 or not self._hierarchy.whole or not self.found or any(what == "directory" for what, reason in self._troubles):
             return
         try:
@@ -593,7 +533,7 @@ def _is_there(fd: int, name: bytes) -> bool:
 
 
 def _directories(fd: int) -> list[str]:
-    """Sorted names of the directories in one. Names that are not UTF-8 hold surrogates, as os.listdir gives them."""
+    """Sorted names of the directories in one; what is not UTF-8 as surrogates."""
     with os.scandir(fd) as entries:
         return sorted([entry.name for entry in entries if entry.is_dir(follow_symlinks=False)])
 
@@ -618,44 +558,32 @@ def _close(fd: int, other: int) -> None:
         os.close(other)
 
 
-# --- the second reading --------------------------------------------------------------------------------------------------------
-
-
-def sample(tree: Tree, hierarchy: Hierarchy, paths: t.Iterable[str]) -> dict[str, Reading]:
-    """Usage and reclaim counters of some cgroups, for the window. One that is gone, or cannot be read, is left out. Raises Unreadable."""
+def sample(tree: Tree, hierarchy: Hierarchy, paths: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
+    """C({path: {usage, stat}}) of some cgroups, for the window; of C(stat) the counters that show who pushes. What cannot be read is left out. Raises Unreadable."""
     if hierarchy.memory is None:
         return {}
-    usage = b"memory.current" if hierarchy.version == 2 else b"memory.usage_in_bytes"
     stat = _StatParser(hierarchy.version, _SAMPLE_KEYS)
-    readings: dict[str, Reading] = {}
+    usage = _known_files(hierarchy.version, stat)[0].name
+    readings: dict[str, dict[str, t.Any]] = {}
     root = _open_root(tree, hierarchy.memory)
-    try:
-        for path in paths:
-            try:
-                fd = _open_below(root, path)
-            except OSError:
-                continue
-            try:
-                readings[path] = _sample_one(fd, usage, stat)
-            except OSError:
-                continue
-            finally:
+    for path in paths:
+        fd = -1
+        try:
+            fd = _open_below(root, path)
+            reading: dict[str, t.Any] = {"stat": stat(_read_file(fd, b"memory.stat"))[0]}
+            amount = parse_amount(_read_file(fd, usage))
+        except OSError:
+            continue
+        finally:
+            if fd >= 0:
                 os.close(fd)
-    finally:
-        os.close(root)
+        readings[path] = reading if amount in (None, GARBLED) else {**reading, "usage": amount}
+    os.close(root)
     return readings
 
 
-def _sample_one(fd: int, usage: bytes, stat: _StatParser) -> Reading:
-    reading: Reading = {"stat": stat(_read_file(fd, b"memory.stat"))[0]}
-    amount = parse_amount(_read_file(fd, usage))
-    if amount is not None and amount != GARBLED:
-        reading["usage"] = amount
-    return reading
-
-
 def _open_below(root: int, path: str) -> int:
-    """The directory of a Cgroup's C(path), one name after the other: it can be longer than PATH_MAX. Raises OSError."""
+    """The directory of a Cgroup's C(path), one name after the other. Raises OSError."""
     fd = os.dup(root)
     for part in path.split("/"):
         if part:
