@@ -26,8 +26,8 @@ PARTS = (
 _NODE_SECTIONS = ("meminfo", "pressure", "knobs", "swaps", "numa", "slabs", "tmpfs", "sockstat", "details")
 _ROW_KEYS = (
     "path", "kind", "name", "runtime", "qos_class", "namespace", "pod", "container", "container_id", "pod_uid", "image", "limit", "high", "low", "min",
-    "swap_limit", "soft_limit", "swappiness", "oom_group", "oom_kill_disable", "request", "request_source", "effective_min", "effective_low", "dying", "children_usage",
-    "events", "events_local", "pressure", "vendor",
+    "swap_limit", "soft_limit", "swappiness", "oom_group", "oom_kill_disable", "request", "request_source", "effective_min", "effective_low", "dying",
+    "children_usage", "events", "events_local", "pressure", "vendor",
 )  # fmt: skip
 # A rule that fires for ten thousand cgroups says so in its count; the list keeps the largest.
 _MAX_FAILED = 100

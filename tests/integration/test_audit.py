@@ -165,9 +165,7 @@ def test_wrong_variables_are_named(audit: Audit, variables: dict[str, t.Any], na
 
 def test_a_wrong_rule_stops_the_run_before_any_host_is_contacted(audit: Audit, tmp_path: Path) -> None:
     rules = tmp_path / "rules.yml"
-    rules.write_text(
-        "- id: X01\n  title: t\n  severity: info\n  each: node\n  when: facts.hierarchie == 'v1'\n  why: w\n  expected: e\n  cure: {text: c}\n  references: []\n"
-    )
+    rules.write_text("- id: X01\n  title: t\n  severity: info\n  each: node\n  when: facts.hierarchie == 'v1'\n  why: w\n  expected: e\n  cure: {text: c}\n")
     inventory = tmp_path / "hosts"
     inventory.write_text("gone ansible_host=127.0.0.1 ansible_port=1\n")
     run = audit(inventory=str(inventory), memqos_rules_paths=[str(rules)])
