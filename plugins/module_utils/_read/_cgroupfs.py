@@ -559,7 +559,10 @@ def _close(fd: int, other: int) -> None:
 
 
 def sample(tree: Tree, hierarchy: Hierarchy, paths: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
-    """C({path: {usage, stat}}) of some cgroups, for the window; of C(stat) the counters that show who pushes. What cannot be read is left out. Raises Unreadable."""
+    """C({path: {usage, stat}}) of some cgroups, for the window; of C(stat) the counters that show who pushes.
+
+    What cannot be read is left out. Raises Unreadable.
+    """
     if hierarchy.memory is None:
         return {}
     stat = _StatParser(hierarchy.version, _SAMPLE_KEYS)
