@@ -18,12 +18,11 @@ import yaml
 from ansible_collections.memqos.fleet.plugins.module_utils import _units, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError
-from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import ExpressionError, Scope, compile_expression
+from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import ExpressionError, Scope, compile_expression, nearest
 from ansible_collections.memqos.fleet.plugins.plugin_utils._yaml_source import (
     Mistake,
     Place,
     Problem,
-    close_names,
     from_value,
     is_a,
     mapping,
@@ -215,11 +214,14 @@ class _Library:
             for ending in (".yml", ".yaml"):
                 own = Place(os.path.join(directory, name + ending), self.problems)
                 try:
-                    root = read_file(own, max_bytes=MAX_FILE_BYTES)
-                except (FileNotFoundError, NotADirectoryError):
+                    root, own = read_file(own, max_bytes=MAX_FILE_BYTES)
+                except FileNotFoundError:
                     continue
+                if root is not None and is_a(root, "null"):
+                    own.problem(None, "is empty")
+                    return None
                 return None if root is None else _profile(root, own, name)
-        place.problem(node, f"there is no profile '{name}'", close_names(name, sorted(self._names())))
+        place.problem(node, f"there is no profile '{name}'" + nearest(name, sorted(self._names())))
         return None
 
     def _names(self) -> Iterator[str]:
@@ -243,7 +245,7 @@ def _profile(root: yaml.Node, place: Place, name: str) -> Profile:
     profile.extends = _extends(nodes.get("extends"), place.under("extends"))
     profile.condition = text(nodes, "when", place, longest=4000)
     if profile.condition:
-        profile.when = _condition(nodes["when"], profile.condition, place.under("when"))
+        profile.when = _condition(nodes["when"], place.under("when"))
     if "host" in nodes:
         profile.values.update(_host(nodes["host"], place.under("host")))
     if "slices" in nodes:
@@ -281,13 +283,13 @@ def _extends(node: yaml.Node | None, place: Place) -> list[tuple[str, yaml.Node]
     return [(str(item.value), item) for item in node.value]
 
 
-def _condition(node: yaml.Node, expression: str, place: Place) -> t.Any:
+def _condition(node: yaml.Node, place: Place) -> t.Any:
     """The compiled tree. A condition decides before anything is measured, so it may name what is fixed: facts and knobs."""
     scope = Scope("node", {}, _knob_problem)
     try:
-        term = compile_expression(expression, scope)
+        term = compile_expression(node.value, scope)
     except ExpressionError as exc:
-        place.problem(node, f"{exc} (character {exc.offset + 1})")
+        place.problem(node, str(exc), exc.offset)
         return None
     strangers = [tree for tree in _reads(term.tree) if tree[0] not in ("name", "has") or tree[1] not in ("facts", "knob")]
     if strangers:
@@ -340,7 +342,7 @@ def _entries(node: yaml.Node, place: Place, unit: str, find: t.Callable[[str, ya
             knobs[name] = find(name, value)
             values[unit, name] = _stated(value, knobs[name], own)
         except Mistake as exc:
-            own.problem(exc.node, str(exc), exc.nearest)
+            own.problem(exc.node, str(exc))
     for (_unit, name), stated in values.items():
         for rival in _wanted.rivals(knobs[name]):
             other = values.get((unit, rival))
@@ -354,7 +356,7 @@ def _host_knob(name: str, node: yaml.Node) -> Knob:
         knob = _registry.find(name)
     except _registry.UnknownKnob:
         known = [row.name for row in _registry.host_knobs()]
-        raise Mistake(node, f"there is no host knob '{name:.80}'", close_names(name, known)) from None
+        raise Mistake(node, f"there is no host knob '{name:.80}'" + nearest(name, known)) from None
     if knob.scope not in ("host", "numa_node"):
         where = "a systemd unit: write it under slices" if knob.scope == "unit" else "a memory cgroup: use the properties of its unit, under slices"
         raise Mistake(node, f"is a setting of {where}")
@@ -366,7 +368,8 @@ def _host_knob(name: str, node: yaml.Node) -> Knob:
 def _property(name: str, node: yaml.Node) -> Knob:
     knob = next((row for row in _registry.unit_knobs() if row.name == name), None)
     if knob is None:
-        raise Mistake(node, f"there is no memory property '{name:.80}' of units", close_names(name, [row.name for row in _registry.unit_knobs()]))
+        known = [row.name for row in _registry.unit_knobs()]
+        raise Mistake(node, f"there is no memory property '{name:.80}' of units" + nearest(name, known))
     return _state(knob, node)
 
 

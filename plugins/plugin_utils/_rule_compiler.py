@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import re
 import typing as t
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import yaml
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_expression
 from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import EACH, ExpressionError, nearest, parse_number
+from ansible_collections.memqos.fleet.plugins.plugin_utils._yaml_source import Place, Problem, is_a, mapping, read_file
 
 if t.TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -32,29 +33,8 @@ _KEYS = (*_REQUIRED, "thresholds", "applies", "observe", "why", "expected", "cur
 _CURE_KEYS = ("setting", "value", "text", "command")
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _THRESHOLD = re.compile(r"[a-z][a-z0-9_]{0,63}")
-# libyaml parses ten times faster, and this runs for every host; without it the pure Python loader gives the same nodes.
-_LOADER: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# A rule file has four: the list, a rule, thresholds.
-_MAX_LEVELS = 20
 
 Text = t.Union[str, int, float, bool]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One mistake; C(line) and C(column) count from 1, 0 where a mistake has no place."""
-
-    file: str
-    rule: str
-    line: int
-    column: int
-    message: str
-
-    def __str__(self) -> str:
-        places = [f"rule {self.rule}"] if self.rule else []
-        if self.line:
-            places += [f"line {self.line}", f"column {self.column}"]
-        return f"{self.file}: {', '.join(places)}: {self.message}" if places else f"{self.file}: {self.message}"
 
 
 class RuleError(Exception):
@@ -111,115 +91,32 @@ def _files(paths: Sequence[str], problems: list[Problem]) -> Iterator[str]:
         try:
             names = sorted(name for name in os.listdir(path) if name.endswith((".yml", ".yaml")) and not name.startswith("."))
         except OSError as exc:
-            problems.append(Problem(path, "", 0, 0, f"cannot be read: {exc.strerror}"))
+            Place(path, problems).problem(None, f"cannot be read: {exc.strerror}")
             continue
         yield from (os.path.join(path, name) for name in names)
 
 
 def _read_file(path: str, problems: list[Problem]) -> dict[str, _Draft]:
-    text = _read_text(path, problems)
-    root = None if text is None else _compose(path, text, problems)
-    if text is None or root is None:
+    place = Place(path, problems)
+    try:
+        root, place = read_file(place, max_bytes=MAX_FILE_BYTES)
+    except FileNotFoundError as exc:
+        place.problem(None, f"cannot be read: {exc.strerror}")
         return {}
-    source = _Source(path, text, problems)
+    if root is None or is_a(root, "null"):
+        return {}
     if not isinstance(root, yaml.SequenceNode):
-        source.problem(root, "a rule file is a list: '- id: …'")
+        place.problem(root, "a rule file is a list: '- id: …'")
         return {}
     drafts: dict[str, _Draft] = {}
     for node in root.value:
-        draft = _draft(node, source)
+        draft = _draft(node, place)
         if draft is None:
             continue
         if draft.id in drafts:
-            source.problem(draft.nodes["id"], f"the id '{draft.id}' is used twice in this file", draft.id)
+            draft.place.problem(draft.nodes["id"], f"the id '{draft.id}' is used twice in this file")
         drafts[draft.id] = draft
     return drafts
-
-
-def _read_text(path: str, problems: list[Problem]) -> str | None:
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_FILE_BYTES + 1)
-        if len(content) > MAX_FILE_BYTES:
-            problems.append(Problem(path, "", 0, 0, f"larger than {MAX_FILE_BYTES // 1024} KiB"))
-            return None
-        return content.decode("utf-8-sig")
-    except OSError as exc:
-        problems.append(Problem(path, "", 0, 0, f"cannot be read: {exc.strerror}"))
-    except UnicodeDecodeError:
-        problems.append(Problem(path, "", 0, 0, "is not UTF-8 text"))
-    return None
-
-
-def _compose(path: str, text: str, problems: list[Problem]) -> yaml.Node | None:
-    """The file's node graph; None for an empty file and for what is not YAML."""
-    mark: t.Any = None
-    try:
-        danger = _danger(text)
-        if danger is None:
-            node: yaml.Node | None = yaml.compose(text, Loader=_LOADER)
-            return node
-        message, mark = danger
-    except yaml.MarkedYAMLError as exc:
-        message, mark = f"not YAML: {exc.problem or exc.context}", exc.problem_mark or exc.context_mark
-    except yaml.YAMLError as exc:
-        message = f"not YAML: {exc}".splitlines()[0]
-    line, column = (0, 0) if mark is None else (mark.line + 1, mark.column + 1)
-    problems.append(Problem(path, "", line, column, message))
-    return None
-
-
-def _danger(text: str) -> tuple[str, t.Any] | None:
-    """What must not reach yaml.compose: it recurses in C (deep nesting ends the process), and aliases let a few lines stand for gigabytes."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_LOADER):
-        if isinstance(event, yaml.AliasEvent):
-            return "YAML aliases are not allowed here: write the value out", event.start_mark
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _MAX_LEVELS:
-                return f"nested deeper than {_MAX_LEVELS} levels", event.start_mark
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-    return None
-
-
-class _Source:
-    """One file: turns nodes, and offsets in their text, into lines and columns."""
-
-    def __init__(self, path: str, text: str, problems: list[Problem]) -> None:
-        self.path = path
-        self.problems = problems
-        self._lines = text.splitlines(keepends=True)
-
-    def problem(self, node: yaml.Node, message: str, rule: str = "", offset: int | None = None) -> None:
-        line, column = self._start(node) if offset is None else self._place(node, offset)
-        self.problems.append(Problem(self.path, rule, line + 1, column + 1, message))
-
-    @staticmethod
-    def _start(node: yaml.Node) -> tuple[int, int]:
-        quoted = isinstance(node, yaml.ScalarNode) and node.style in ("'", '"')
-        return node.start_mark.line, node.start_mark.column + (1 if quoted else 0)
-
-    def _place(self, node: yaml.Node, offset: int) -> tuple[int, int]:
-        """Walks the value and its source side by side: YAML folds lines, but the words between the spaces stay."""
-        line, column = self._start(node)
-        if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">"):
-            line, column = line + 1, 0
-        for char in node.value[: offset + 1]:
-            if char.isspace():
-                continue
-            line, column = self._find(char, line, column)
-            column += 1
-        return line, column - 1 if node.value[offset : offset + 1].strip() else column
-
-    def _find(self, char: str, line: int, column: int) -> tuple[int, int]:
-        while line < len(self._lines):
-            at = self._lines[line].find(char, column)
-            if at >= 0:
-                return line, at
-            line, column = line + 1, 0
-        return line, column
 
 
 # One rule
@@ -231,64 +128,50 @@ class _Draft:
 
     id: str
     each: str
-    source: _Source
+    place: Place
     nodes: dict[str, yaml.Node]
     thresholds: dict[str, _rule_expression.Number]
     metadata: dict[str, t.Any]
     observe: list[tuple[str, yaml.Node]] = field(default_factory=list)
 
-    def problem(self, node: yaml.Node, message: str, offset: int | None = None) -> None:
-        self.source.problem(node, message, self.id, offset)
 
-
-def _draft(node: yaml.Node, source: _Source) -> _Draft | None:
+def _draft(node: yaml.Node, place: Place) -> _Draft | None:
     """None for a rule with a mistake in its structure (which is then among the problems)."""
-    before = len(source.problems)
+    before = len(place.problems)
     if not isinstance(node, yaml.MappingNode):
-        source.problem(node, "a rule is a mapping: 'id: …'")
+        place.problem(node, "a rule is a mapping: 'id: …'")
         return None
     identity = next((value.value for key, value in node.value if key.value == "id" and isinstance(value, yaml.ScalarNode)), "")
-    nodes = _mapping(node, _KEYS, source, identity)
+    place = _of_rule(place, identity)
+    nodes = mapping(node, place, _KEYS)
     for key in _REQUIRED:
         if key not in nodes:
-            source.problem(node, f"'{key}' is missing", identity)
-    texts: dict[str, str] = {key: _text(nodes[key], key, source, identity) for key in ("id", "title", "severity", "each", "why", "expected") if key in nodes}
+            place.problem(node, f"'{key}' is missing")
+    texts: dict[str, str] = {key: _text(nodes[key], key, place) for key in ("id", "title", "severity", "each", "why", "expected") if key in nodes}
     if "id" in nodes and not _ID.fullmatch(texts["id"]):
-        source.problem(nodes["id"], f"id {texts['id']!r}: letters, digits, _ and -, a letter first, at most 64", identity)
+        place.problem(nodes["id"], f"id {texts['id']!r}: letters, digits, _ and -, a letter first, at most 64")
     for key, allowed in (("severity", SEVERITIES), ("each", EACH)):
         if key in nodes and texts[key] not in allowed:
-            source.problem(nodes[key], f"{key} '{texts[key]}' is none of {', '.join(allowed)}" + nearest(texts[key], allowed), identity)
-    thresholds = _thresholds(nodes.get("thresholds"), source, identity)
+            place.problem(nodes[key], f"{key} '{texts[key]}' is none of {', '.join(allowed)}" + nearest(texts[key], allowed))
+    thresholds = _thresholds(nodes.get("thresholds"), place)
     metadata = {
         **{key: texts.get(key, "") for key in ("title", "severity", "each", "why", "expected")},
-        "cure": _cure(nodes.get("cure"), source, identity),
-        "references": _references(nodes.get("references"), source, identity),
+        "cure": _cure(nodes.get("cure"), place),
+        "references": _references(nodes.get("references"), place),
     }
-    observe = [] if "observe" not in nodes else list(_mapping(nodes["observe"], None, source, identity).items())
-    if len(source.problems) > before:
+    observe = [] if "observe" not in nodes else list(mapping(nodes["observe"], place).items())
+    if len(place.problems) > before:
         return None
-    return _Draft(texts["id"], texts["each"], source, nodes, thresholds, metadata, observe)
+    return _Draft(texts["id"], texts["each"], place, nodes, thresholds, metadata, observe)
 
 
-def _mapping(node: yaml.Node, allowed: Sequence[str] | None, source: _Source, rule: str) -> dict[str, yaml.Node]:
-    if not isinstance(node, yaml.MappingNode):
-        source.problem(node, "a mapping ('name: value') is expected here", rule)
-        return {}
-    found: dict[str, yaml.Node] = {}
-    for key_node, value in node.value:
-        key = key_node.value if isinstance(key_node, yaml.ScalarNode) else ""
-        if allowed is not None and key not in allowed:
-            source.problem(key_node, f"unknown key '{key}'" + nearest(key, allowed), rule)
-        elif key in found:
-            source.problem(key_node, f"'{key}' stands here twice", rule)
-        else:
-            found[key] = value
-    return found
+def _of_rule(place: Place, identity: str) -> Place:
+    return replace(place, key=f"rule {identity}" if identity else "")
 
 
-def _text(node: yaml.Node, key: str, source: _Source, rule: str) -> str:
+def _text(node: yaml.Node, key: str, place: Place) -> str:
     if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
-        source.problem(node, f"{key} is text", rule)
+        place.problem(node, f"{key} is text")
         return ""
     return str(node.value).strip()
 
@@ -303,37 +186,37 @@ def _scalar(node: yaml.ScalarNode) -> Text:
     return str(node.value).strip()
 
 
-def _thresholds(node: yaml.Node | None, source: _Source, rule: str) -> dict[str, _rule_expression.Number]:
+def _thresholds(node: yaml.Node | None, place: Place) -> dict[str, _rule_expression.Number]:
     values: dict[str, _rule_expression.Number] = {}
-    for name, value in {} if node is None else _mapping(node, None, source, rule).items():
+    for name, value in {} if node is None else mapping(node, place).items():
         if not _THRESHOLD.fullmatch(name):
-            source.problem(value, f"threshold '{name}': lower-case letters, digits and _", rule)
+            place.problem(value, f"threshold '{name}': lower-case letters, digits and _")
         try:
-            values[name] = parse_number(_text(value, f"threshold '{name}'", source, rule))
+            values[name] = parse_number(_text(value, f"threshold '{name}'", place))
         except ExpressionError as exc:
-            source.problem(value, f"threshold '{name}': {exc}", rule)
+            place.problem(value, f"threshold '{name}': {exc}")
     return values
 
 
-def _cure(node: yaml.Node | None, source: _Source, rule: str) -> dict[str, Text]:
+def _cure(node: yaml.Node | None, place: Place) -> dict[str, Text]:
     cure: dict[str, Text] = {}
-    for key, value in {} if node is None else _mapping(node, _CURE_KEYS, source, rule).items():
-        text = _text(value, f"cure {key}", source, rule)
+    for key, value in {} if node is None else mapping(node, place, _CURE_KEYS).items():
+        text = _text(value, f"cure {key}", place)
         cure[key] = _scalar(value) if isinstance(value, yaml.ScalarNode) and key == "value" else text
     return cure
 
 
-def _references(node: yaml.Node | None, source: _Source, rule: str) -> list[str]:
+def _references(node: yaml.Node | None, place: Place) -> list[str]:
     if node is None:
         return []
     if not isinstance(node, yaml.SequenceNode):
-        source.problem(node, "references is a list of addresses", rule)
+        place.problem(node, "references is a list of addresses")
         return []
-    links = [_text(item, "a reference", source, rule) for item in node.value]
+    links = [_text(item, "a reference", place) for item in node.value]
     for item, link in zip(node.value, links):
         # They become links in the HTML report.
         if link and not link.startswith(("https://", "http://")):
-            source.problem(item, "a reference is an http or https address", rule)
+            place.problem(item, "a reference is an http or https address")
     return links
 
 
@@ -345,19 +228,22 @@ def _check_variables(drafts: Mapping[str, _Draft], thresholds: Mapping[str, Mapp
     if problems:
         return
     for variable, ids in ((THRESHOLDS_VARIABLE, thresholds), (DROP_VARIABLE, drop)):
-        problems += [Problem(variable, "", 0, 0, f"there is no rule '{unknown}'" + nearest(unknown, drafts)) for unknown in ids if unknown not in drafts]
+        for unknown in ids:
+            if unknown not in drafts:
+                Place(variable, problems).problem(None, f"there is no rule '{unknown}'" + nearest(unknown, drafts))
 
 
 def _overrides(draft: _Draft, wanted: Mapping[str, t.Any], problems: list[Problem]) -> dict[str, _rule_expression.Number]:
+    place = _of_rule(Place(THRESHOLDS_VARIABLE, problems), draft.id)
     values: dict[str, _rule_expression.Number] = {}
     for name, value in wanted.items():
         if name not in draft.thresholds:
-            problems.append(Problem(THRESHOLDS_VARIABLE, draft.id, 0, 0, f"unknown threshold '{name}'" + nearest(name, draft.thresholds)))
+            place.problem(None, f"unknown threshold '{name}'" + nearest(name, draft.thresholds))
             continue
         try:
             values[name] = parse_number(str(value))
         except ExpressionError as exc:
-            problems.append(Problem(THRESHOLDS_VARIABLE, draft.id, 0, 0, f"threshold '{name}': {exc}"))
+            place.problem(None, f"threshold '{name}': {exc}")
     return values
 
 
@@ -375,7 +261,7 @@ def _compile(draft: _Draft, thresholds: Mapping[str, _rule_expression.Number], p
     compiled["observe"] = observed
     if len(problems) == before:
         for name in sorted(set(draft.thresholds) - scope.used_thresholds):
-            draft.problem(draft.nodes["thresholds"], f"threshold '{name}' is never used")
+            draft.place.problem(draft.nodes["thresholds"], f"threshold '{name}' is never used")
     return compiled
 
 
@@ -386,15 +272,15 @@ def _condition(draft: _Draft, key: str, scope: _rule_expression.Scope) -> _rule_
 def _tree(draft: _Draft, node: yaml.Node, scope: _rule_expression.Scope, what: str, *, condition: bool = False) -> _rule_expression.Tree:
     """The node's expression; None after a mistake, which is then among the problems."""
     if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
-        draft.problem(node, f"{what} is an expression")
+        draft.place.problem(node, f"{what} is an expression")
         return None
     try:
         term = _rule_expression.compile_expression(node.value, scope)
     except ExpressionError as exc:
-        draft.problem(node, str(exc), exc.offset)
+        draft.place.problem(node, str(exc), exc.offset)
         return None
     if condition and term.kind not in ("true or false", "any"):
-        draft.problem(node, f"{what} is a condition: it must be true or false, not a {term.kind}")
+        draft.place.problem(node, f"{what} is a condition: it must be true or false, not a {term.kind}")
     return term.tree
 
 

@@ -158,7 +158,7 @@ def test_explain(load: Loader) -> None:
 # Mistakes: each in a profile of its own; what is said of it; and whether the JSON Schema can see it.
 
 MISTAKES = [
-    ("host:\n  vm.swapiness: 10", "own.yml: host.vm.swapiness, line 3, column 17: there is no host knob 'vm.swapiness'; did you mean vm.swappiness", False),
+    ("host:\n  vm.swapiness: 10", "own.yml: host.vm.swapiness, line 3, column 17: there is no host knob 'vm.swapiness': did you mean 'vm.swappiness'?", False),
     ("host:\n  memory.high: 1G", "host.memory.high, line 3, column 16: is a setting of a memory cgroup", False),
     ("host:\n  MemoryHigh: 1G", "host.MemoryHigh, line 3, column 15: is a setting of a systemd unit: write it under slices", False),
     ("host:\n  vm.swappiness: 201", "line 3, column 18: 201 is refused; it takes 0..200 (count)", False),
@@ -188,7 +188,7 @@ MISTAKES = [
     ("host:\n  vm.swappiness: {value: 1, lower_to: 2}", "is expected here, not value and lower_to", True),
     ("host:\n  vm.swappiness: {value: 1, min: 2}", "min and max belong to of_memory", True),
     ("host:\n  vm.swappiness: {absent: false}", "'absent: true' is expected here", True),
-    ("host:\n  vm.swappiness: {value: 1, reson: x}", "line 3, column 29: unknown key 'reson'; did you mean reason?", True),
+    ("host:\n  vm.swappiness: {value: 1, reson: x}", "line 3, column 29: unknown key 'reson': did you mean 'reason'?", True),
     ("host:\n  vm.swappiness: {value: 1, reason: [x]}", "host.vm.swappiness.reason, line 3, column 37: text of at most 1000 characters", True),
     ("host:\n  vm.swappiness: {of_memory: 1%}", "vm.swappiness is no amount of memory, but count", False),
     ("host:\n  vm.nr_hugepages: {of_memory: 1%}", "vm.nr_hugepages is no amount of memory, but pages", False),
@@ -208,8 +208,8 @@ MISTAKES = [
     ),
     ("host: [vm.swappiness]", "host, line 2, column 7: a mapping ('name: value') is expected here", True),
     ("host: {vm.swappiness: 1, vm.swappiness: 2}", "host, line 2, column 26: 'vm.swappiness' stands here twice", None),
-    ("hosts: {vm.swappiness: 1}", "own.yml: line 2, column 1: unknown key 'hosts'; did you mean host?", True),
-    ("slices: {batch.slice: {MemoryHihg: 1G}}", "there is no memory property 'MemoryHihg' of units; did you mean MemoryHigh", False),
+    ("hosts: {vm.swappiness: 1}", "own.yml: line 2, column 1: unknown key 'hosts': did you mean 'host'?", True),
+    ("slices: {batch.slice: {MemoryHihg: 1G}}", "there is no memory property 'MemoryHihg' of units: did you mean 'MemoryHigh'?", False),
     ("slices: {batch.slice: {CPUWeight: 1}}", "there is no memory property 'CPUWeight' of units", False),
     ("slices: {batch.slice: {memory.high: 1G}}", "there is no memory property 'memory.high' of units", False),
     ("slices: {batch.slice: {MemoryHigh: 50%}}", "a share of memory is written {of_memory: 50%}", False),
@@ -221,10 +221,11 @@ MISTAKES = [
     ("slices: {../../etc.slice: {MemoryHigh: 1G}}", "the name of a slice", True),
     ('slices: {"a\\nb.slice": {MemoryHigh: 1G}}', "the name of a slice", True),
     ("extends: balanced", "extends, line 2, column 10: a list of names", True),
-    ("extends: [balance]", "extends, line 2, column 11: there is no profile 'balance'; did you mean balanced", False),
+    ("extends: [balance]", "extends, line 2, column 11: there is no profile 'balance': did you mean 'balanced'?", False),
     ("extends: [../x]", "'../x' is no name of a profile", True),
     ("extends: [own]", "extends, line 2, column 11: extends goes in a circle: own → own", False),
-    ("when: facts.hierachy == 'v2'", "when, line 2, column 7: unknown name 'facts.hierachy': did you mean 'facts.hierarchy'? (character 1)", False),
+    ("when: facts.hierachy == 'v2'", "when, line 2, column 7: unknown name 'facts.hierachy': did you mean 'facts.hierarchy'?", False),
+    ("when: >-\n  facts.psi\n  and facts.hierachy", "when, line 4, column 7: unknown name 'facts.hierachy'", False),
     ("when: meminfo.MemTotal > 1 GiB", "'meminfo.MemTotal' cannot be asked here: a condition names facts. and knob() only", False),
     ("when: rate(vmstat.pgfault) > 1", "'vmstat.pgfault' cannot be asked here", False),
     ("when: has(node.slab_bytes)", "'node.slab_bytes' cannot be asked here", False),
@@ -258,10 +259,10 @@ FILES = [
     (b"name: own\nhost: \xff\n", "own.yml: is not UTF-8 text"),
     (b"name: own\nhost: !vault abc\n", "own.yml: line 2, column 7: '!vault': YAML tags and merge keys are not allowed here"),
     (b"name: own\nhost: {<<: {vm.swappiness: 1}}\n", "'merge': YAML tags and merge keys are not allowed here"),
-    (b"name: own\nsummary: &a x\nwhen: *a\n", "YAML anchors and aliases are not allowed here"),
-    (b"a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n", "YAML anchors and aliases are not allowed here"),
-    (b"[" * 5000, "own.yml: is nested deeper than 20"),
-    (b"- " * 100000 + b"x", "own.yml: is nested deeper than 20"),
+    (b"name: own\nsummary: &a x\nwhen: *a\n", "own.yml: line 3, column 7: YAML aliases are not allowed here"),
+    (b"a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n", "YAML aliases are not allowed here"),
+    (b"[" * 5000, "own.yml: line 1, column 21: is nested deeper than 20 levels"),
+    (b"- " * 100000 + b"x", "own.yml: line 1, column 41: is nested deeper than 20 levels"),
     (b"name: own\n" + b"# filler\n" * 40000, "own.yml: is larger than 256 KiB"),
 ]
 
@@ -296,7 +297,7 @@ def test_the_message_ends(load: Loader) -> None:
 
 
 def test_an_unknown_profile_names_the_nearest(load: Loader) -> None:
-    assert load.problems("rediss") == ["memqos_profile: there is no profile 'rediss'; did you mean redis?"]
+    assert load.problems("rediss") == ["memqos_profile: there is no profile 'rediss': did you mean 'redis'?"]
     assert load.problems("../balanced")[0].startswith("memqos_profile: '../balanced' is no name of a profile")
 
 
@@ -306,7 +307,7 @@ def test_what_is_no_profile(load: Loader, names: t.Any) -> None:
 
 
 VARIABLES = [
-    ({"host": {"vm.swapiness": 1}}, "memqos_host: vm.swapiness: there is no host knob 'vm.swapiness'; did you mean vm.swappiness"),
+    ({"host": {"vm.swapiness": 1}}, "memqos_host: vm.swapiness: there is no host knob 'vm.swapiness': did you mean 'vm.swappiness'?"),
     ({"host": {"transparent_hugepage/enabled": True}}, "memqos_host: transparent_hugepage/enabled: YAML reads 'true' as true"),
     ({"host": {"vm.swappiness": None}}, "memqos_host: vm.swappiness: has no value"),
     ({"host": {"vm.swappiness": 10.0}}, "memqos_host: vm.swappiness: '10.0': a whole number"),
@@ -325,7 +326,7 @@ def test_mistakes_in_variables(load: Loader, overrides: dict[str, t.Any], said: 
 def test_a_bottomless_variable(load: Loader) -> None:
     deep: dict[str, t.Any] = {}
     deep["host"] = deep
-    assert load.problems(deep) == ["memqos_profile: is nested deeper than 20"]
+    assert load.problems(deep) == ["memqos_profile: is nested deeper than 20 levels"]
 
 
 def test_an_inline_profile_says_its_variable(load: Loader) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler, _yaml_source
 
 RULE = """\
 - id: X1
@@ -213,16 +213,16 @@ def test_all_mistakes_at_once(load: Load) -> None:
     [
         ("a: b\n", "line 1, column 1: a rule file is a list: '- id: …'"),
         ("- text\n", "line 1, column 3: a rule is a mapping: 'id: …'"),
-        ("- [\n", "line 2, column 1: not YAML: did not find expected node content"),
-        ("- a: b\n c: d\n", "line 2, column 2: not YAML: did not find expected '-' indicator"),
+        ("- [\n", "line 2, column 1: is not YAML: did not find expected node content"),
+        ("- a: b\n c: d\n", "line 2, column 2: is not YAML: did not find expected '-' indicator"),
         (b"\xff\xfe", "is not UTF-8 text"),
-        (b"- \x00", "not YAML: "),
-        (b"#" * 1_048_577, "larger than 1024 KiB"),
+        (b"- \x00", "is not YAML: "),
+        (b"#" * 1_048_577, "is larger than 1024 KiB"),
         ("- &a {id: x}\n- *a\n", "line 2, column 3: YAML aliases are not allowed here: write the value out"),
         ("- &a [*a]\n", "line 1, column 7: YAML aliases are not allowed here: write the value out"),
-        ("[" * 100_000, "line 1, column 21: nested deeper than 20 levels"),
-        ("- " * 100_000, "line 1, column 41: nested deeper than 20 levels"),
-        ("- id: a\n---\n- id: b\n", "line 2, column 1: not YAML: but found another document"),
+        ("[" * 100_000, "line 1, column 21: is nested deeper than 20 levels"),
+        ("- " * 100_000, "line 1, column 41: is nested deeper than 20 levels"),
+        ("- id: a\n---\n- id: b\n", "line 2, column 1: is not YAML: but found another document"),
     ],
 )
 def test_not_a_rule_file(load: Load, text: str | bytes, message: str) -> None:
@@ -230,7 +230,7 @@ def test_not_a_rule_file(load: Load, text: str | bytes, message: str) -> None:
     assert problem.startswith("0.yml: " + message)
 
 
-@pytest.mark.parametrize("text", ["", "# nothing yet\n", "[]\n"])
+@pytest.mark.parametrize("text", ["", "# nothing yet\n", "[]\n", "---\n"])
 def test_no_rules(load: Load, text: str) -> None:
     assert load(text).compiled == []
 
@@ -243,6 +243,6 @@ def test_a_path_that_is_not_there(tmp_path: Path) -> None:
 def test_the_same_without_libyaml(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = load(RULE)
     message = problems(load, rule(when="facts.psi and nod.x"))
-    monkeypatch.setattr(_rule_compiler, "_LOADER", yaml.SafeLoader)
+    monkeypatch.setattr(_yaml_source, "_LOADER", yaml.SafeLoader)
     assert load(RULE) == compiled
     assert problems(load, rule(when="facts.psi and nod.x")) == message
