@@ -1,7 +1,7 @@
 # Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Where memory goes: rows that sum to MemTotal, and what each cgroup's numbers mean. Pure."""
+"""Where memory goes: rows that sum to MemTotal, and what follows from each cgroup's numbers. Pure."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if t.TYPE_CHECKING:
         details: t.Dict[str, int]
 
 
-# (row, /proc/meminfo key, group, reclaimable). The LRU lists cover every anonymous and page cache page; Buffers, Cached, Mapped, Shmem
-# and AnonPages overlap them and are details, never rows.
-_MEMINFO_ROWS = (
+# (row, /proc/meminfo key, group, reclaimable). The LRU lists hold every anonymous and page cache page; the details overlap them.
+_ROWS = (
     ("free", "MemFree", "free", "yes"),
+    ("free_percpu_lists", "", "free", "yes"),
     ("active_anon", "Active(anon)", "user", "no"),
     ("inactive_anon", "Inactive(anon)", "user", "no"),
     ("active_file", "Active(file)", "user", "with_io"),
@@ -38,6 +38,11 @@ _MEMINFO_ROWS = (
     ("vmalloc", "VmallocUsed", "kernel", "no"),
     ("percpu", "Percpu", "kernel", "no"),
     ("balloon", "Balloon", "other", "no"),
+    ("isolated", "", "user", "no"),
+    ("zsmalloc", "", "kernel", "with_io"),
+    ("zswap", "", "kernel", "with_io"),
+    ("kernel_stack", "", "kernel", "no"),
+    ("hugetlb", "", "hugetlb", "no"),
 )
 _DETAILS = ("Buffers", "Cached", "SwapCached", "AnonPages", "Mapped", "Shmem", "Dirty", "Writeback", "Mlocked", "KernelStack", "AnonHugePages", "MemAvailable")
 # What memcg calls `kernel` is these and whatever a driver charged; the rest is hidden from every other key.
@@ -45,7 +50,7 @@ _KERNEL_PARTS = ("kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmal
 
 
 class NoTotal(Exception):
-    """The snapshot has no MemTotal: nothing can be accounted for."""
+    """There is no MemTotal: nothing can be accounted for."""
 
 
 def breakdown(
@@ -59,38 +64,34 @@ def breakdown(
 ) -> Breakdown:
     """Rows that sum to MemTotal exactly; the last one, C(unaccounted), is the remainder and may be negative. Raises NoTotal.
 
-    MemTotal = MemFree + per-CPU free lists + LRU lists + isolated + slab + page tables + vmalloc + percpu + hugetlb + zsmalloc + zswap
-    + balloon + unaccounted (mm/vmstat.c, fs/proc/meminfo.c). Free pages on per-CPU lists are not in MemFree. Kernel stacks are
-    vmalloc'ed with CONFIG_VMAP_STACK and then already in VmallocUsed (kernel/fork.c); C(vmap_stack) None (unknown) counts as yes, the
-    default of x86 and arm64 since 4.9 and 4.14. zram and zswap keep compressed pages in zsmalloc (C(nr_zspages)); zswap has a row of
-    its own only on another pool (zbud, z3fold before 6.18). A key this kernel lacks gives no row: its pages are in the remainder.
+    A key this kernel lacks gives no row (mm/vmstat.c, fs/proc/meminfo.c). Free pages on per-CPU lists are not in MemFree. With
+    CONFIG_VMAP_STACK kernel stacks are in VmallocUsed (kernel/fork.c); C(vmap_stack) None (unknown) counts as yes, the default of x86 and
+    arm64. zram and zswap keep their pages in zsmalloc (C(nr_zspages)), zswap on another pool (zbud, z3fold before 6.18) has its own row.
     """
     if "MemTotal" not in meminfo:
         raise NoTotal("/proc/meminfo has no MemTotal")
-    rows = [_row(name, meminfo[key], group, reclaimable) for name, key, group, reclaimable in _MEMINFO_ROWS if key in meminfo]
-    if pcp_pages is not None:
-        rows.insert(1, _row("free_percpu_lists", pcp_pages * page_size, "free", "yes"))
-    isolated = [vmstat[key] for key in ("nr_isolated_anon", "nr_isolated_file") if key in vmstat]
-    if isolated:
-        rows.append(_row("isolated", sum(isolated) * page_size, "user", "no"))
     zspages = vmstat.get("nr_zspages")
-    if zspages is not None:
-        rows.append(_row("zsmalloc", zspages * page_size, "kernel", "with_io"))
-    if "Zswap" in meminfo and (zspages is None or not zswap_in_zsmalloc):
-        rows.append(_row("zswap", meminfo["Zswap"], "kernel", "with_io"))
-    if vmap_stack is False and "KernelStack" in meminfo:
-        rows.append(_row("kernel_stack", meminfo["KernelStack"], "kernel", "no"))
-    hugetlb = hugetlb_bytes(meminfo)
-    if hugetlb is not None:
-        rows.append(_row("hugetlb", hugetlb, "hugetlb", "no"))
+    isolated = [vmstat[key] for key in ("nr_isolated_anon", "nr_isolated_file") if key in vmstat]
+    pages = {"free_percpu_lists": pcp_pages, "isolated": sum(isolated) if isolated else None, "zsmalloc": zspages}
+    sizes = {
+        **{name: None if count is None else count * page_size for name, count in pages.items()},
+        "zswap": meminfo.get("Zswap") if zspages is None or not zswap_in_zsmalloc else None,
+        "kernel_stack": meminfo.get("KernelStack") if vmap_stack is False else None,
+        "hugetlb": hugetlb_bytes(meminfo),
+    }
+    rows: list[Row] = []
+    for name, key, group, reclaimable in _ROWS:
+        size = sizes[name] if name in sizes else meminfo.get(key)
+        if size is not None:
+            rows.append({"name": name, "bytes": size, "group": group, "reclaimable": reclaimable})
     total = meminfo["MemTotal"]
-    rows.append(_row("unaccounted", total - sum(row["bytes"] for row in rows), "other", "no"))
+    rows.append({"name": "unaccounted", "bytes": total - sum(row["bytes"] for row in rows), "group": "other", "reclaimable": "no"})
     details = {_snake(key): meminfo[key] for key in _DETAILS if key in meminfo}
     return {"memtotal_bytes": total, "rows": rows, "details": details}
 
 
 def hugetlb_bytes(meminfo: t.Mapping[str, int]) -> int | None:
-    """Bytes in huge page pools of all sizes (C(Hugetlb)), before 4.16 those of the default size only."""
+    """Bytes in huge page pools; before 4.16 (no C(Hugetlb)) those of the default size only."""
     if "Hugetlb" in meminfo:
         return meminfo["Hugetlb"]
     if "HugePages_Total" in meminfo and "Hugepagesize" in meminfo:
@@ -99,10 +100,7 @@ def hugetlb_bytes(meminfo: t.Mapping[str, int]) -> int | None:
 
 
 def account_cgroups(cgroups: t.Sequence[Cgroup], *, recursive_protection: bool) -> None:
-    """Adds to each cgroup what follows from the kernel's numbers: working sets, effective protection, dying bytes, sums over children.
-
-    C(cgroups) has parents before children.
-    """
+    """Adds to each cgroup, parents before children: working sets, effective protection, dying bytes, sums over children."""
     children: dict[str, list[Cgroup]] = {}
     for cgroup in cgroups:
         _add_sets(cgroup)
@@ -120,22 +118,16 @@ def account_cgroups(cgroups: t.Sequence[Cgroup], *, recursive_protection: bool) 
 
 
 def _add_sets(cgroup: Cgroup) -> None:
-    """Three answers to "how much does it use": cAdvisor's, SysOM's, and what reclaim without swap cannot drop cheaply.
+    """cAdvisor's working set (libcontainer/handler.go), SysOM's, and what reclaim without swap cannot drop cheaply.
 
-    working_set = max(0, usage − inactive_file) (cAdvisor, libcontainer/handler.go); working_set_sysom = inactive_anon + active_anon +
-    active_file; hard_set = usage − clean page cache − slab_reclaimable. cgroup v1 does not tell slab_reclaimable: there, all
-    kernel memory counts as hard.
+    hard_set = usage − clean page cache − slab_reclaimable; v1 does not tell slab_reclaimable: all kernel memory is hard there.
     """
-    stat = cgroup.get("stat")
-    if not stat:
-        return
-    active_file = stat.get("active_file")
-    inactive_file = stat.get("inactive_file")
-    usage = cgroup.get("usage")
+    stat = cgroup.get("stat", {})
+    active_file, inactive_file, usage = stat.get("active_file"), stat.get("inactive_file"), cgroup.get("usage")
     if active_file is not None and "active_anon" in stat and "inactive_anon" in stat:
         cgroup["working_set_sysom"] = stat["inactive_anon"] + stat["active_anon"] + active_file
     if usage is not None and inactive_file is not None:
-        cgroup["working_set"] = usage - inactive_file if usage > inactive_file else 0
+        cgroup["working_set"] = max(0, usage - inactive_file)
         if active_file is not None:
             clean = inactive_file + active_file - stat.get("file_dirty", 0) - stat.get("file_writeback", 0)
             cgroup["hard_set"] = max(0, usage - max(0, clean) - stat.get("slab_reclaimable", 0))
@@ -153,9 +145,8 @@ def _add_sums(cgroup: Cgroup, below: list[Cgroup]) -> None:
 def _add_dying_bytes(cgroup: Cgroup, below: list[Cgroup]) -> None:
     """Anonymous and file bytes still charged to removed children: stat(parent) − its own − Σ stat(live children).
 
-    v2: a cgroup with memory-enabled children has no processes, so its own part is none; v1 tells it apart (stat_local). Kernel
-    memory is left out: the structures of live children are charged to their parent. Not at the root: its numbers are the
-    node's. The files are read one after another, so a small negative difference is a race and counts as none.
+    On v2 a cgroup with memory-enabled children has no processes; v1 tells its own part (stat_local). Kernel memory is left out: the
+    structures of live children are charged to their parent. The root's numbers are the node's. A negative difference is a race.
     """
     stat = cgroup.get("stat")
     if cgroup["path"] == "/" or not stat:
@@ -174,36 +165,26 @@ def _add_dying_bytes(cgroup: Cgroup, below: list[Cgroup]) -> None:
 
 def _add_protection(cgroup: Cgroup, below: list[Cgroup], recursive: bool) -> None:
     """Effective memory.min and low of the children, for reclaim of the whole node (mm/page_counter.c: effective_protection)."""
-    at_root = cgroup["path"] == "/"
+    parent_usage = cgroup.get("usage", 0)
     for setting, effective in (("min", "effective_min"), ("low", "effective_low")):
         if not any(setting in child for child in below):
             continue
         limits = [(t.cast("t.Optional[int]", child.get(setting, 0)), child.get("usage", 0)) for child in below]
         wanted = [(usage if value is None else value, usage) for value, usage in limits]
-        if at_root:
-            shares = [value for value, unused in wanted]
-        else:
-            parent = t.cast("int", cgroup.get(effective, 0))
-            claimed = sum(min(value, usage) for value, usage in wanted)
-            shares = [
-                _effective(value, usage=usage, claimed=claimed, parent=parent, parent_usage=cgroup.get("usage", 0), recursive=recursive)
-                for value, usage in wanted
-            ]
+        shares = [value for value, unused in wanted]
+        if cgroup["path"] != "/":
+            parent, claimed = t.cast("int", cgroup.get(effective, 0)), sum(map(min, wanted))
+            shares = [_effective(min(pair), pair[1], claimed, parent, parent_usage, recursive) for pair in wanted]
         for child, share in zip(below, shares):
             child[effective] = share  # type: ignore[literal-required]
 
 
-def _effective(setting: int, *, usage: int, claimed: int, parent: int, parent_usage: int, recursive: bool) -> int:
-    protected = min(usage, setting)
+def _effective(protected: int, usage: int, claimed: int, parent: int, parent_usage: int, recursive: bool) -> int:
     if claimed > parent:
         return protected * parent // claimed
-    if recursive and parent > claimed and parent_usage > claimed and usage > protected:
+    if recursive and parent > claimed and parent_usage > claimed:
         return protected + (parent - claimed) * (usage - protected) // (parent_usage - claimed)
     return protected
-
-
-def _row(name: str, value: int, group: str, reclaimable: str) -> Row:
-    return {"name": name, "bytes": value, "group": group, "reclaimable": reclaimable}
 
 
 def _snake(key: str) -> str:

@@ -10,20 +10,18 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
 
-# Property → its values that mean "not set", besides none and infinity.
-_PROPERTIES: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("MemoryMin", "MemoryLow", "DefaultMemoryMin", "DefaultMemoryLow", "OOMScoreAdjust", "ManagedOOMMemoryPressureLimit"), ("0",)),
-    **dict.fromkeys(("MemoryHigh", "MemoryMax", "MemorySwapMax", "MemoryZSwapMax", "MemoryLimit"), ()),
-    **dict.fromkeys(("ManagedOOMSwap", "ManagedOOMMemoryPressure"), ("auto",)),
-    "ManagedOOMPreference": ("none",),
-    "OOMPolicy": ("stop", "continue"),  # what services and scopes have anyway
-}
+_PROPERTIES = (
+    "MemoryMin MemoryLow DefaultMemoryMin DefaultMemoryLow MemoryHigh MemoryMax MemorySwapMax MemoryZSwapMax MemoryLimit OOMScoreAdjust OOMPolicy "
+    "ManagedOOMSwap ManagedOOMMemoryPressure ManagedOOMMemoryPressureLimit ManagedOOMPreference"
+).split()
 # Told of a unit that has one of the above.
-_CONTEXT: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("ControlGroup", "Slice", "FragmentPath", "DropInPaths", "EffectiveMemoryMax", "EffectiveMemoryHigh"), ()),
-    "MemoryAccounting": ("yes",),
-    "NeedDaemonReload": ("no",),
-}
+_CONTEXT = "ControlGroup Slice FragmentPath DropInPaths EffectiveMemoryMax EffectiveMemoryHigh MemoryAccounting NeedDaemonReload".split()
+# What units have anyway.
+_USUAL = {
+    **dict.fromkeys(("MemoryMin", "MemoryLow", "DefaultMemoryMin", "DefaultMemoryLow", "OOMScoreAdjust", "ManagedOOMMemoryPressureLimit"), ("0",)),
+    **dict.fromkeys(("ManagedOOMSwap", "ManagedOOMMemoryPressure"), ("auto",)),
+    "ManagedOOMPreference": ("none",), "OOMPolicy": ("stop", "continue"), "MemoryAccounting": ("yes",), "NeedDaemonReload": ("no",),
+}  # fmt: skip
 _UNSET = ("", "[not set]", "infinity", "18446744073709551615")
 _SHOW = ("systemctl", "show", "--no-pager", "--property=Id," + ",".join((*_PROPERTIES, *_CONTEXT)), "*.slice", "*.service", "*.scope")
 # What systemd made itself, one file a property, for each container.
@@ -43,10 +41,7 @@ _MAX_DROP_IN = 256 * 1024
 
 
 class DropIn(t.TypedDict):
-    """C(unit): the name of its directory: a unit, C(user-.slice) for all slices that begin so, C(service) for all services, C(app@.service).
-
-    C(lines): {directive: value as written}, of a directive given twice the last.
-    """
+    """C(unit): that of its directory: a unit, C(user-.slice), C(service), C(app@.service). C(lines): {directive: value as written, the last}."""
 
     path: str
     unit: str
@@ -68,10 +63,9 @@ def parse_version(text: str) -> int | None:
 
 
 def read_units(tree: Tree) -> dict[str, dict[str, t.Any]]:
-    """{unit: {property: value}} of slices, services and scopes with a memory property of their own, by one systemctl call.
+    """{unit: {property: value}} of slices, services and scopes with a memory property of their own, or with C(drop_ins) that have memory lines.
 
-    With C(drop_ins), those with memory lines, in the order in which systemd applies them: the last decides. A drop-in's unit that
-    systemctl does not list has these alone. Raises Unreadable if systemctl does not answer.
+    These are in the order in which systemd applies them: the last decides. Raises Unreadable if systemctl does not answer.
     """
     units = parse_show(tree.output("systemctl-show", _SHOW))
     drop_ins = read_drop_ins(tree)
@@ -87,10 +81,7 @@ def read_units(tree: Tree) -> dict[str, dict[str, t.Any]]:
 
 
 def parse_show(text: str) -> dict[str, dict[str, t.Any]]:
-    """C(systemctl show) of several units. Only what is set: bytes as int, OOMScoreAdjust as int, ManagedOOMMemoryPressureLimit in %.
-
-    C(DropInPaths) is a list without the files systemd writes for transient units.
-    """
+    """C(systemctl show) of several units. Only what is set: numbers as int, ManagedOOMMemoryPressureLimit in %, DropInPaths as list."""
     units: dict[str, dict[str, t.Any]] = {}
     for block in re.split(r"\n\s*\n", text):
         shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
@@ -101,8 +92,8 @@ def parse_show(text: str) -> dict[str, dict[str, t.Any]]:
     return units
 
 
-def _set_ones(shown: dict[str, str], wanted: dict[str, tuple[str, ...]]) -> dict[str, t.Any]:
-    found = {name: _value(name, shown[name]) for name, unset in wanted.items() if shown.get(name, "") not in (*_UNSET, *unset)}
+def _set_ones(shown: dict[str, str], wanted: list[str]) -> dict[str, t.Any]:
+    found = {name: _value(name, shown[name]) for name in wanted if shown.get(name, "") not in (*_UNSET, *_USUAL.get(name, ()))}
     return {name: value for name, value in found.items() if value not in ([], None)}
 
 
@@ -118,10 +109,9 @@ def _value(name: str, text: str) -> t.Any:
 
 
 def read_drop_ins(tree: Tree) -> list[DropIn]:
-    """All drop-ins with memory lines of slices, services and scopes, in the order in which systemd applies them.
+    """All drop-ins with memory lines of slices, services and scopes, in the order in which systemd applies them: the file name's (conf-files.c).
 
-    That order is the file name's, whatever the directory (conf-files.c); of files with one name for one unit, the first directory of the
-    search path has it alone, and an empty file or a link to /dev/null hides the others. Never raises.
+    Of files with one name for one unit only the first in the search path counts, even an empty one or a link to /dev/null. Never raises.
     """
     found: dict[tuple[str, str], DropIn] = {}
     for place in SEARCH_PATH:
@@ -136,35 +126,28 @@ def read_drop_ins(tree: Tree) -> list[DropIn]:
 
 
 def parse_drop_in(data: bytes) -> dict[str, str]:
-    """A unit file's memory directives. A line that ends with a backslash goes on in the next one."""
+    """A unit file's memory directives."""
     text = display(data).replace("\\\n", " ")
     matches = (_DIRECTIVE.fullmatch(line) for line in text.split("\n"))
     return {match.group(1): match.group(2) for match in matches if match}
 
 
 def drop_ins_of(unit: str, drop_ins: t.Sequence[DropIn]) -> list[DropIn]:
-    """Those that apply to one unit, in order: its own, its template's, those of its name cut at each dash, those of its type.
+    """Those (C(drop_ins) is in order) that apply to one unit: its own, its template's, those of its name cut at each dash, those of its type.
 
-    C(drop_ins) is in order already. The same file name in two of these directories: the one whose path comes first in the search path,
-    then the more special one.
+    The same file name in two of these directories: the one whose path comes first in the search path, then the more special one.
     """
-    ranks = {name: rank for rank, name in enumerate(_drop_in_names(unit))}
-    chosen: dict[str, DropIn] = {}
+    names = _drop_in_names(unit)
+    rivals: dict[str, list[tuple[int, int, DropIn]]] = {}
     for drop_in in drop_ins:
-        if drop_in["unit"] in ranks:
-            name = drop_in["path"].rpartition("/")[2]
-            held = chosen.get(name)
-            if held is None or _precedence(drop_in, ranks) < _precedence(held, ranks):
-                chosen[name] = drop_in
-    return list(chosen.values())
-
-
-def _precedence(drop_in: DropIn, ranks: dict[str, int]) -> tuple[int, int]:
-    return (SEARCH_PATH.index(drop_in["path"].rsplit("/", 2)[0]), ranks[drop_in["unit"]])
+        if drop_in["unit"] in names:
+            place, _directory, name = drop_in["path"].rsplit("/", 2)
+            rivals.setdefault(name, []).append((SEARCH_PATH.index(place), names.index(drop_in["unit"]), drop_in))
+    return [min(rows, key=lambda row: row[:2])[2] for rows in rivals.values()]
 
 
 def _drop_in_names(unit: str) -> list[str]:
-    """C(app@a-b.service) → itself, app@.service; C(a-b.slice) → itself, a-.slice; each then C(service) or C(slice)."""
+    """C(app@a-b.service) → itself, app@.service, service; C(a-b.slice) → itself, a-.slice, slice."""
     stem, unused, kind = unit.rpartition(".")
     prefix, at, instance = stem.partition("@")
     names = [unit]
