@@ -119,9 +119,11 @@ def read(
 
 def _memory(reader: _Reader) -> Node:
     tree, take = reader.tree, reader.take
-    pressures = (
-        (resource, take(f"pressure.{resource}", lambda resource=resource: _procfs.read_pressure(tree, resource))) for resource in ("memory", "io", "cpu")
-    )  # type: ignore[misc]
+
+    def pressure(resource: str) -> t.Any:
+        return take(f"pressure.{resource}", lambda: _procfs.read_pressure(tree, resource))
+
+    pressures = ((resource, pressure(resource)) for resource in ("memory", "io", "cpu"))
     return {
         "meminfo": _procfs.read_meminfo(tree),
         "vmstat": take("vmstat", lambda: _procfs.read_vmstat(tree)) or {},

@@ -44,7 +44,7 @@ def run(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
     loader = DataLoader()
     # Never connected: the plugin does not ask for it.
     connection = unittest.mock.MagicMock(connected=False)
-    plugin = memory_report.ActionModule(Task(arguments), connection, None, loader, Templar(loader), None)
+    plugin = memory_report.ActionModule(t.cast("t.Any", Task(arguments)), connection, t.cast("t.Any", None), loader, Templar(loader), None)
     return plugin.run(task_vars={})
 
 
