@@ -11,10 +11,12 @@ from __future__ import annotations
 import re
 import typing as t
 
+from ansible_collections.memqos.fleet.plugins.module_utils import _workloads
 from ansible_collections.memqos.fleet.plugins.module_utils._units import format_size
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_reports
 
 if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._read._cgroupfs import Cgroup
     from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import Process
     from ansible_collections.memqos.fleet.plugins.plugin_utils._oom_reports import OomReport
 
@@ -23,9 +25,9 @@ if t.TYPE_CHECKING:
         count: int
 
     class OomGroup(t.TypedDict, total=False):
-        """Reports that hit the same pod, unit or container image; bytes and microseconds since boot.
+        """Reports that hit the same workload, unit or container; bytes and microseconds since boot.
 
-        C(owner): pod, container, lxc, service, scope, slice, cgroup, or process where the log tells no cgroup. C(kind): what most reports are; C(kinds)
+        C(owner): the kind of a cgroup (docs/architecture.md §3.2), or process where the log tells no cgroup. C(kind): what most reports are; C(kinds)
         counts all. C(worst): the report with the largest victims. C(limit): what the last report shows; None is no limit. C(incomplete): reports of
         which the log holds only a part.
         """
@@ -52,12 +54,15 @@ if t.TYPE_CHECKING:
         owner: str
 
 
-_HEX = "[0-9a-f]"
-_POD = re.compile(rf"(?:.*-)?pod({_HEX}{{8}}[-_]{_HEX}{{4}}[-_]{_HEX}{{4}}[-_]{_HEX}{{4}}[-_]{_HEX}{{12}}|{_HEX}{{32}})(?:\.slice)?")
-_CONTAINER = re.compile(rf"(?:([a-z][a-z-]*?)-)?(?:conmon-)?{_HEX}{{64}}(?:\.scope)?")
-_LXC = re.compile(r"lxc\.(?:payload|monitor)[./](.+)|lxc/([^/]+)")
 # What differs from start to start in the names of transient units and of cgroups that programs make: numbers, and hexadecimal of 8 digits and more.
+_HEX = "[0-9a-f]"
 _CHANGING = re.compile(rf"(?<![A-Za-z0-9]){_HEX}{{8,}}(?![A-Za-z0-9])|(?<=-r){_HEX}{{8,}}|(?<=-[a-z])\d+(?=[-.]|$)|(?<![A-Za-z0-9.])\d+(?![A-Za-z0-9])")
+# What controllers append to a pod's name: letters of Kubernetes' safe alphabet (ReplicaSet and pod, DaemonSet, Job), or a number (StatefulSet).
+_SAFE = "[b-df-hj-np-tv-xz2456789]"
+_REPLICA = re.compile(rf"(?:(?:-{_SAFE}{{6,10}})?-{_SAFE}{{5}}|-[0-9]{{1,8}}-{_SAFE}{{5}}|-[0-9]{{1,5}})\Z")
+# Their cgroups are named by the unit. user-1000.slice is the same user tomorrow.
+_UNITS = ("service", "scope", "slice", "user")
+_TRANSIENT = ("service", "scope")
 _FIGURES = (("anon_rss", "anon"), ("file_rss", "file"), ("shmem_rss", "shmem"))
 _MAX_PATHS = 5
 _UNKILLABLE = -1000
@@ -71,7 +76,7 @@ def from_node(oom: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
 
 def group_reports(reports: t.Sequence[OomReport], cgroup_names: t.Mapping[str, str]) -> list[OomGroup]:
     """Groups, the most frequent first. C(cgroup_names): names of the cgroups that live now, by path; the dead ones are named by what their path says."""
-    names = _Names(cgroup_names)
+    names = _pod_names(cgroup_names)
     members: dict[tuple[str, str], list[OomReport]] = {}
     for report in reports:
         members.setdefault(_owner_of_report(report, names), []).append(report)
@@ -82,63 +87,78 @@ def group_reports(reports: t.Sequence[OomReport], cgroup_names: t.Mapping[str, s
 
 def next_victims(processes: t.Sequence[Process], cgroup_names: t.Mapping[str, str], *, top: int = 10) -> list[NextVictim]:
     """Whom the OOM killer of the node takes next: by oom_score, then size. Never init, nor what has oom_score_adj -1000 (oom_badness() skips both)."""
-    names = _Names(cgroup_names)
+    names = _pod_names(cgroup_names)
     victims: list[NextVictim] = []
     for process in processes:
         if process["pid"] == 1 or process.get("oom_score_adj") == _UNKILLABLE or "oom_score" not in process:
             continue
         victim = t.cast("NextVictim", dict(process))
         if "cgroup" in process:
-            victim["owner"], victim["name"] = names.owner(process["cgroup"])
+            path = process["cgroup"]
+            owner = _owner(path, names)
+            # What lives has a name of its own, or its pod has: not only that of all its kind.
+            victim["owner"], victim["name"] = owner.kind, cgroup_names.get(path) or cgroup_names.get(path.rpartition("/")[0]) or owner.name
         victims.append(victim)
     victims.sort(key=lambda victim: (-victim["oom_score"], -victim.get("rss_bytes", 0), victim["pid"]))
     return victims[:top]
 
 
-class _Names:
-    """Paths → (owner, name), the same for every restart."""
-
-    def __init__(self, by_path: t.Mapping[str, str]) -> None:
-        self._by_path = by_path
-        self._pods: dict[str, str] = {}
-        for path, name in by_path.items():
-            match = _POD.fullmatch(path.rpartition("/")[2])
-            if match and name:
-                self._pods[_uid(match)] = name
-
-    def owner(self, path: str) -> tuple[str, str]:
-        parts = [part for part in path.split("/") if part]
-        for part in parts:
-            pod = _POD.fullmatch(part)
-            if pod:
-                return "pod", self._pods.get(_uid(pod)) or f"pod {_uid(pod)}"
-        for part in reversed(parts):
-            container = _CONTAINER.fullmatch(part)
-            if container:
-                return "container", self._by_path.get(path) or (container.group(1) or (parts[-2] if len(parts) > 1 else "container"))
-        lxc = _LXC.search(path)
-        if lxc:
-            return "lxc", (lxc.group(1) or lxc.group(2)).split("/")[0]
-        for owner in ("service", "scope", "slice"):
-            unit = next((part for part in reversed(parts) if part.endswith(f".{owner}") and not part.startswith("user@")), None)
-            if unit:
-                # user-1000.slice is the same user tomorrow.
-                return owner, unit if owner == "slice" else _CHANGING.sub("*", unit)
-        return "cgroup", "/" + "/".join(_CHANGING.sub("*", part) for part in parts)
+class _Owner(t.NamedTuple):
+    kind: str
+    name: str
+    # Whether the name is the owner's own; else it is only that of a container runtime.
+    told: bool = True
 
 
-def _uid(pod: re.Match[str]) -> str:
-    return pod.group(1).replace("_", "-")
+def _pod_names(cgroup_names: t.Mapping[str, str]) -> _workloads.PodNames:
+    """The names of pods (NAMESPACE/POD) and containers (NAME or NAMESPACE/POD/NAME) that live, by the UID or id that their path holds."""
+    names = _workloads.PodNames({}, {})
+    for cgroup in _identified(cgroup_names, names):
+        base, name = cgroup["path"].rpartition("/")[2], cgroup_names[cgroup["path"]]
+        namespace, _slash, last = name.rpartition("/")
+        if cgroup["kind"] == "pod" and namespace:
+            names.pods[cgroup["pod_uid"]] = (namespace, last)
+        elif cgroup["kind"] == "cgroup":
+            names.containers[base] = {"container": name}  # ctr run: the directory has the container's name
+        elif "container_id" in cgroup and not cgroup["container_id"].startswith(last):  # without a name it is called by the first digits of its id
+            names.containers[cgroup["container_id"]] = {"container": last}
+    return names
 
 
-def _owner_of_report(report: OomReport, names: _Names) -> tuple[str, str]:
+def _identified(paths: t.Iterable[str], names: _workloads.PodNames) -> list[Cgroup]:
+    """What the paths alone say: these cgroups may be gone."""
+    cgroups: list[Cgroup] = [{"path": path} for path in paths]
+    _workloads.identify(cgroups, names)
+    return cgroups
+
+
+def _owner(path: str, names: _workloads.PodNames) -> _Owner:
+    """Whose cgroup this is, named the same for every restart."""
+    upwards = _identified([path, *(path[:end] for end in range(len(path) - 1, 0, -1) if path[end] == "/")], names)
+    own = upwards[0]
+    if "pod" in own:
+        # Of a container that is gone nothing tells the name, so all of a pod's are one.
+        return _Owner("pod", f"{own['namespace']}/{_REPLICA.sub('', own['pod'])}")
+    if "pod_uid" in own:
+        return _Owner("pod", f"pod {own['pod_uid']}")
+    if "container" in own or "container_id" in own:
+        kind = "lxc" if own.get("runtime") == "lxc" else "container"
+        return _Owner(kind, own.get("container") or own.get("runtime") or kind, told=bool(own.get("container")))
+    for cgroup in upwards:
+        kind, name = cgroup["kind"], cgroup["name"]
+        if kind in _UNITS and not name.startswith("user@"):
+            return _Owner(kind, _CHANGING.sub("*", name) if kind in _TRANSIENT else name)
+    return _Owner("cgroup", "/" + "/".join(_CHANGING.sub("*", part) for part in path.split("/") if part))
+
+
+def _owner_of_report(report: OomReport, names: _workloads.PodNames) -> tuple[str, str]:
     path = report.get("task_memcg") or report.get("oom_group") or report.get("oom_memcg") or "/"
     comm = report["victims"][0]["comm"] if report["victims"] else report.get("invoked_by", "")
     if path == "/":
         return "process", comm
-    owner, name = names.owner(path)
+    owner = _owner(path, names)
     # Of a container that is gone only its id is left, which no other start of the image shares: what it ran tells more.
-    return (owner, f"{name} ({comm})") if owner == "container" and "/" not in name and comm else (owner, name)
+    return owner.kind, owner.name if owner.told or not comm else f"{owner.name} ({comm})"
 
 
 def _group(owner: str, name: str, reports: list[OomReport]) -> OomGroup:

@@ -33,10 +33,10 @@ NODE_FLOORS = [
     {"_knobs"},
     {"_units"},
 ]
-# Controller code knows sizes, the registry, the bounds of the rule language, the words of profiles, and how text of a node is decoded.
+# Controller code knows sizes, the registry, the bounds of the rule language, the words of profiles, what a path says, and how text of a node is decoded.
 CONTROLLER_MAY_IMPORT: dict[str, set[str]] = {
     "action": {"plugin_utils", "_knobs"},
-    "plugin_utils": {"plugin_utils", "_units", "_knobs", "_rules", "_wanted", "_read"},
+    "plugin_utils": {"plugin_utils", "_units", "_knobs", "_rules", "_wanted", "_workloads", "_read"},
     "filter": {"plugin_utils"},
     "doc_fragments": set(),
 }

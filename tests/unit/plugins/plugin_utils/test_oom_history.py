@@ -42,7 +42,7 @@ def report(path: str | None, **more: t.Any) -> t.Any:
     (f"/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{UID.replace('-', '_')}.slice", "pod", f"pod {UID}"),
     (f"/docker/{ID1}", "container", "docker (java)"),
     (f"/system.slice/docker-{ID1}.scope", "container", "docker (java)"),
-    (f"/machine.slice/libpod-{ID1}.scope/container", "container", "libpod (java)"),
+    (f"/machine.slice/libpod-{ID1}.scope/container", "container", "podman (java)"),
     ("/lxc.payload.web1/system.slice/nginx.service", "lxc", "web1"),
     ("/lxc/web1", "lxc", "web1"),
     ("/system.slice/nginx.service", "service", "nginx.service"),
@@ -52,7 +52,14 @@ def report(path: str | None, **more: t.Any) -> t.Any:
     ("/system.slice/run-u820.service", "service", "run-u*.service"),
     ("/user.slice/user-1000.slice/user@1000.service/app.slice/app-foo.service", "service", "app-foo.service"),
     ("/user.slice/user-1000.slice/session-3.scope", "scope", "session-*.scope"),
-    ("/user.slice/user-1000.slice", "slice", "user-1000.slice"),
+    ("/user.slice/user-1000.slice", "user", "user-1000.slice"),
+    ("/user.slice/user-1000.slice/user@1000.service", "user", "user-1000.slice"),
+    ("/user.slice/user-1000.slice/user@1000.service/init.scope", "scope", "init.scope"),
+    ("/system.slice/nginx.service/worker-8812", "service", "nginx.service"),
+    ("/batch.slice/8812", "slice", "batch.slice"),
+    (f"/machine.slice/libpod-conmon-{ID1}.scope", "scope", "conmon of *"),
+    (f"/system.slice/docker-{ID1}.scope/system.slice/nginx.service", "container", "docker (java)"),
+    ("/machine.slice/systemd-nspawn@web\\x2d1.service/payload", "container", "web-1"),
     ("/jobs/run-8812/step1", "cgroup", "/jobs/run-*/step1"),
     ("/<b>\n\x1b[1m", "cgroup", "/<b>\n\x1b[1m"),
     ("/", "process", "java"),
@@ -69,6 +76,37 @@ def test_restarts_of_a_pod_are_one_group_by_name() -> None:
     (group,) = _oom_history.group_reports(reports, names)
     assert (group["name"], group["owner"], group["count"], group["first_us"], group["last_us"]) == ("shop/checkout-7d9f", "pod", 2, 10, 30)
     assert len(group["paths"]) == 2
+
+
+@pytest.mark.parametrize(("pods", "name"), [
+    (("cart-7d9f8b6c5d-x2v4z", "cart-7d9f8b6c5d-b7k9q"), "shop/cart"),  # a Deployment
+    (("logs-x2v4z", "logs-b7k9q"), "shop/logs"),  # a DaemonSet
+    (("db-0", "db-11"), "shop/db"),  # a StatefulSet
+    (("report-29012345-x2v4z", "report-29012346-b7k9q"), "shop/report"),  # a CronJob
+])  # fmt: skip
+def test_pods_of_one_workload_are_one_group(pods: tuple[str, str], name: str) -> None:
+    paths = [f"/kubepods.slice/kubepods-pod{number}68a06fb_9ab9_4819_8caf_0392ddff3d9b.slice" for number in (1, 2)]
+    names = {path: f"shop/{pod}" for path, pod in zip(paths, pods, strict=True)}
+    (group,) = _oom_history.group_reports([report(f"{path}/cri-containerd-{ID1}.scope") for path in paths], names)
+    assert (group["owner"], group["name"], group["count"]) == ("pod", name, 2)
+
+
+@pytest.mark.parametrize(("path", "called", "name"), [
+    (f"/system.slice/docker-{ID1}.scope", "web", "web"),
+    (f"/system.slice/docker-{ID1}.scope", ID1[:12], "docker (java)"),
+    ("/default/redis", "redis", "redis"),  # ctr run
+    (f"/machine.slice/libpod-{ID1}.scope", "", "podman (java)"),
+])  # fmt: skip
+def test_a_living_container_has_its_name(path: str, called: str, name: str) -> None:
+    (group,) = _oom_history.group_reports([report(path)], {path: called})
+    assert (group["owner"], group["name"]) == ("container", name)
+
+
+def test_a_container_that_lives_is_called_as_the_node_calls_it() -> None:
+    path = f"/system.slice/docker-{ID1}.scope"
+    rows: list[t.Any] = [{"pid": 8, "comm": "a", "oom_score": 700, "rss_bytes": 5, "cgroup": path}]
+    assert _oom_history.next_victims(rows, {path: ID1[:12]})[0]["name"] == ID1[:12]
+    assert _oom_history.next_victims(rows, {})[0]["name"] == "docker"
 
 
 def test_group_counts_kinds_victims_and_limits() -> None:
@@ -119,9 +157,9 @@ def test_next_victims() -> None:
         {"pid": 9, "comm": "b", "oom_score": 700, "rss_bytes": 6},
         {"pid": 10, "comm": "c", "rss_bytes": 6},
     ]
-    victims = _oom_history.next_victims(rows, {SLICE: "shop/web"})
+    victims = _oom_history.next_victims(rows, {SLICE: "shop/web-7d9f8b6c5d-x2v4z"})
     assert [victim["pid"] for victim in victims] == [9, 8]
-    assert (victims[1]["owner"], victims[1]["name"]) == ("pod", "shop/web")
+    assert (victims[1]["owner"], victims[1]["name"]) == ("pod", "shop/web-7d9f8b6c5d-x2v4z")
     assert "name" not in rows[2]  # pure
     assert len(_oom_history.next_victims(rows, {}, top=1)) == 1
 
@@ -131,7 +169,8 @@ def test_next_victims_of_the_host() -> None:
     assert [victim["pid"] for victim in _oom_history.next_victims(processes["top"], {})] == [310, 311]
 
 
-PATHS = st.lists(st.text(max_size=20), max_size=5).map(lambda parts: "/" + "/".join(parts))
+WORDS = st.sampled_from(("lxc", "lxc.payload", "kubepods.slice", "a.service", ".service", "user@1.service", f"pod{UID}", ID1, f"libpod-{ID1}.scope"))
+PATHS = st.lists(st.text(max_size=20) | WORDS, max_size=5).map(lambda parts: "/" + "/".join(parts))
 
 
 @given(st.lists(PATHS, max_size=6), st.dictionaries(PATHS, st.text(max_size=5), max_size=3))
