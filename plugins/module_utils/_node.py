@@ -36,7 +36,7 @@ if t.TYPE_CHECKING:
         tcp_mem: dict[str, int]
         slabs: list[_procfs.Slab]
         tmpfs: list[_procfs.Tmpfs]
-        numa: list[_sysfs.NumaNode]
+        numa: list[dict[str, t.Any]]
         details: dict[str, t.Any]
         cmdline: list[tuple[str, str | None]]
         knobs: dict[str, t.Any]
@@ -135,7 +135,7 @@ def _memory(reader: _Reader) -> Node:
         "slabs": [],
         "tmpfs": [],
         "numa": take("numa", lambda: _sysfs.read_numa(tree)) or [],
-        "details": {},
+        "details": _sysfs.read_details(tree),
         "cgroups": [],
         "units": {},
         "oom": {"log": "", "lost": False, "processes": [], "names": {}},
@@ -162,20 +162,17 @@ def _facts(reader: _Reader, node: Node) -> dict[str, t.Any]:
         "vmap_stack": take("vmap_stack", lambda: _procfs.read_vmap_stack(tree)),
         "memory_reserved_bytes": take("iomem", lambda: _procfs.read_iomem(tree) - node["meminfo"].get("MemTotal", 0)),
     }
-    facts.update(_sysfs_facts(reader))
+    facts.update(_sysfs_facts(node["details"]))
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def _sysfs_facts(reader: _Reader) -> dict[str, t.Any]:
-    mglru = reader.take("mglru", lambda: _sysfs.read_mglru(reader.tree))
-    zswap = reader.take("zswap", lambda: _sysfs.read_zswap(reader.tree))
-    zram = reader.take("zram", lambda: _sysfs.read_zram(reader.tree))
-    parameters = zswap.get("parameters", {}) if zswap else {}
+def _sysfs_facts(details: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+    zswap = details.get("zswap", {}).get("parameters", {})
     return {
-        "mglru": bool(mglru and mglru.get("enabled")),
-        "zram": None if zram is None else bool(zram),
-        "zswap_enabled": parameters.get("enabled") == "Y",
-        "zswap_zpool": parameters.get("zpool"),
+        "mglru": bool(details.get("mglru", {}).get("enabled")),
+        "zram": bool(details.get("zram")),
+        "zswap_enabled": zswap.get("enabled") == "Y",
+        "zswap_zpool": zswap.get("zpool"),
     }
 
 
