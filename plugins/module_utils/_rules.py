@@ -1,7 +1,7 @@
 # Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Evaluates compiled rules: JSON trees become closures once, then judge one subject after another in three-valued logic."""
+"""Evaluates compiled rules: JSON trees become closures, which judge one subject after another in three-valued logic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typing as t
 MAX_NODES = 500
 MAX_DEPTH = 32
 MAX_KEYS = 8
-# Beyond every size a node can have (2**80 bytes); keeps hostile numbers from growing without end.
+# Beyond every size; keeps hostile numbers from growing without end.
 MAX_NUMBER = 2**80
 INFINITY = float("inf")
 
@@ -25,7 +25,7 @@ _NUMBERS = frozenset((int, float))
 
 
 class RuleFormatError(ValueError):
-    """A compiled rule that this evaluator cannot read; the message names the rule."""
+    """A compiled rule that cannot be read; the message names it."""
 
 
 class Unknown:
@@ -47,10 +47,9 @@ class Reading(t.NamedTuple):
 
 
 class Outcome(t.NamedTuple):
-    """The verdict on one subject: C(status) is pass, fail, unknown or not_applicable.
+    """C(status) is pass, fail, unknown or not_applicable.
 
-    C(observed) (fail and unknown only) holds what is known of the rule's C(observe); None is infinity. C(window) is C({kind, seconds}) of the widest
-    counter the rule rests on. Outcomes without a finding are shared: do not change them.
+    C(observed) (fail and unknown only) is what is known of the rule's C(observe); None is infinity. C(window): C({kind, seconds}) of the widest counter.
     """
 
     status: str
@@ -60,7 +59,7 @@ class Outcome(t.NamedTuple):
 
 
 class Prepared(t.NamedTuple):
-    """One rule, ready to judge. C(counters) are the C((operation, keys)) its verdict rests on."""
+    """C(counters): the C((operation, keys)) that the verdict rests on."""
 
     id: str
     each: str
@@ -77,29 +76,17 @@ _TOO_LARGE = Unknown("a result beyond any real size")
 _NO_WINDOW = Unknown("no measuring window, so no rate")
 
 
-class Counters:
-    """Earlier and later readings, nested like the environment; both may be None, and both may change between subjects.
+class Counters(t.NamedTuple):
+    """Earlier and later readings, nested like the environment.
 
-    C(previous) was read C(elapsed) seconds ago (same boot, same cgroup inode: the caller's check); C(window) is the second reading, C(window_seconds)
-    after the environment's.
+    C(previous) was read C(elapsed) seconds ago (same boot, same cgroup inode: the caller's check), C(window) C(window_seconds) after the environment.
     """
 
-    __slots__ = ("elapsed", "previous", "uptime", "window", "window_seconds")
-
-    def __init__(
-        self,
-        *,
-        uptime: t.Optional[float],
-        previous: t.Optional[Env] = None,
-        elapsed: t.Optional[float] = None,
-        window: t.Optional[Env] = None,
-        window_seconds: t.Optional[float] = None,
-    ) -> None:
-        self.uptime = uptime
-        self.previous = previous
-        self.elapsed = elapsed
-        self.window = window
-        self.window_seconds = window_seconds
+    uptime: t.Optional[float]
+    previous: t.Optional[Env] = None
+    elapsed: t.Optional[float] = None
+    window: t.Optional[Env] = None
+    window_seconds: t.Optional[float] = None
 
     def delta(self, keys: t.Sequence[str], env: Env) -> Reading:
         """Growth since the previous run, else the value since boot."""
@@ -124,14 +111,14 @@ class Counters:
 
 
 def prepare(compiled: object) -> t.List[Prepared]:
-    """Compiled rules (JSON: C([{id, each, applies, when, observe}])) → ready rules. Bounds are checked again. Raises RuleFormatError."""
+    """Compiled rules (JSON: C([{id, each, applies, when, observe}])), checked again. Raises RuleFormatError."""
     if not isinstance(compiled, list):
         raise RuleFormatError("compiled rules are not a list")
     return [_prepare_rule(rule) for rule in compiled]
 
 
 def evaluate(rule: Prepared, env: Env, counters: Counters) -> Outcome:
-    """Judge one subject. Never raises on content: what is not there, or is of the wrong type, is unknown."""
+    """Never raises on content: what is not there, or is of the wrong type, is unknown."""
     if rule.applies is not None:
         applies = rule.applies(env, counters)
         if applies is False:
@@ -143,12 +130,11 @@ def evaluate(rule: Prepared, env: Env, counters: Counters) -> Outcome:
 
 
 def counter_names(rules: t.Iterable[Prepared]) -> t.List[str]:
-    """The counters that the next run will compare with: dotted names, sorted."""
+    """The counters that the next run will compare with, dotted."""
     return sorted({".".join(keys) for rule in rules for op, keys in rule.counters if op == "delta"})
 
 
 def _finding(rule: Prepared, verdict: Value, env: Env, counters: Counters) -> Outcome:
-    """A fail, or an unknown with its reason; observed values and windows are worked out only here, because passes are the many."""
     observed: t.Dict[str, Scalar] = {}
     for label, read in rule.observe:
         value = read(env, counters)
@@ -164,9 +150,6 @@ def _finding(rule: Prepared, verdict: Value, env: Env, counters: Counters) -> Ou
     return Outcome("fail", observed, f"{resets} was reset: counted from zero" if resets else "", window)
 
 
-# Reading the environment
-
-
 def _label(keys: t.Sequence[str]) -> str:
     return f"knob('{keys[1]}')" if keys[0] == "knob" else ".".join(keys)
 
@@ -176,7 +159,7 @@ def _missing(keys: t.Sequence[str]) -> Unknown:
 
 
 def _look_up(env: Env, keys: t.Sequence[str]) -> Value:
-    """The value; None when a key is missing, or when it is infinity: neither is a number to count with."""
+    """None when a key is missing or infinity: neither is a number to count with."""
     value: t.Any = env
     try:
         for key in keys:
@@ -236,9 +219,6 @@ def _rate(keys: t.Tuple[str, ...]) -> Evaluator:
     return lambda env, counters: counters.rate(keys, env).value
 
 
-# Operators: each takes the evaluators of its arguments
-
-
 def _as_unknown(value: Value) -> Unknown:
     return value if isinstance(value, Unknown) else Unknown(f"{value!r:.40} is of the wrong type")
 
@@ -249,40 +229,29 @@ def _mismatch(left: Value, right: Value) -> Unknown:
     return _as_unknown(right if left.__class__ in _NUMBERS else left)
 
 
-def _and(*parts: Evaluator) -> Evaluator:
-    def decide(env: Env, counters: Counters) -> Value:
-        verdict: Value = True
-        for part in parts:
-            value = part(env, counters)
-            if value is False:
-                return False
-            if value is not True and verdict is True:
-                verdict = _as_unknown(value)
-        return verdict
+def _connective(decisive: bool) -> t.Callable[..., Evaluator]:
+    """C(or) is decided by the first true, C(and) by the first false; an unknown part counts only if none decides."""
 
-    return decide
+    def build(*parts: Evaluator) -> Evaluator:
+        def decide(env: Env, counters: Counters) -> Value:
+            verdict: Value = not decisive
+            for part in parts:
+                value = part(env, counters)
+                if value is decisive:
+                    return decisive
+                if value is not (not decisive) and not isinstance(verdict, Unknown):
+                    verdict = _as_unknown(value)
+            return verdict
 
+        return decide
 
-def _or(*parts: Evaluator) -> Evaluator:
-    def decide(env: Env, counters: Counters) -> Value:
-        verdict: Value = False
-        for part in parts:
-            value = part(env, counters)
-            if value is True:
-                return True
-            if value is not False and verdict is False:
-                verdict = _as_unknown(value)
-        return verdict
-
-    return decide
+    return build
 
 
 def _not(part: Evaluator) -> Evaluator:
     def decide(env: Env, counters: Counters) -> Value:
         value = part(env, counters)
-        if value is True or value is False:
-            return not value
-        return _as_unknown(value)
+        return not value if value is True or value is False else _as_unknown(value)
 
     return decide
 
@@ -314,14 +283,20 @@ def _equal(wanted: bool) -> t.Callable[..., Evaluator]:
     return build
 
 
-def _in(item: Evaluator, items: Evaluator) -> Evaluator:
-    def decide(env: Env, counters: Counters) -> Value:
-        value, known = item(env, counters), items(env, counters)
-        if isinstance(value, (int, float, str)) and isinstance(known, (list, tuple)):
-            return value in known
-        return _as_unknown(known) if isinstance(value, (int, float, str)) else _as_unknown(value)
+def _binary(judge: t.Callable[[Value, Value], Value]) -> t.Callable[..., Evaluator]:
+    def build(left: Evaluator, right: Evaluator) -> Evaluator:
+        return lambda env, counters: judge(left(env, counters), right(env, counters))
 
-    return decide
+    return build
+
+
+def _is_in(value: Value, known: Value) -> Value:
+    if not isinstance(value, (int, float, str)):
+        return _as_unknown(value)
+    return value in known if isinstance(known, (list, tuple)) else _as_unknown(known)
+
+
+_in = _binary(_is_in)
 
 
 def _arithmetic(compute: t.Callable[[t.Any, t.Any], t.Any]) -> t.Callable[..., Evaluator]:
@@ -351,14 +326,10 @@ def _arithmetic(compute: t.Callable[[t.Any, t.Any], t.Any]) -> t.Callable[..., E
     return build
 
 
-def _matches(text: Evaluator, pattern: Evaluator) -> Evaluator:
-    def decide(env: Env, counters: Counters) -> Value:
-        value, glob = text(env, counters), pattern(env, counters)
-        if isinstance(value, str) and isinstance(glob, str):
-            return _glob(value, glob)
-        return _as_unknown(glob) if isinstance(value, str) else _as_unknown(value)
-
-    return decide
+def _matches(value: Value, glob: Value) -> Value:
+    if not isinstance(value, str):
+        return _as_unknown(value)
+    return _glob(value, glob) if isinstance(glob, str) else _as_unknown(glob)
 
 
 def _glob(text: str, pattern: str) -> bool:
@@ -378,12 +349,11 @@ def _glob(text: str, pattern: str) -> bool:
     return True
 
 
-# From JSON to closures: operation -> (fewest, most arguments, builder)
-
 _READS: t.Dict[str, t.Callable[[t.Tuple[str, ...]], Evaluator]] = {"name": _name, "has": _has, "delta": _delta, "rate": _rate}
+# Operation → (fewest, most arguments, builder from the arguments' evaluators).
 _OPERATIONS: t.Dict[str, t.Tuple[int, int, t.Callable[..., Evaluator]]] = {
-    "and": (2, MAX_NODES, _and),
-    "or": (2, MAX_NODES, _or),
+    "and": (2, MAX_NODES, _connective(False)),
+    "or": (2, MAX_NODES, _connective(True)),
     "not": (1, 1, _not),
     "==": (2, 2, _equal(True)),
     "!=": (2, 2, _equal(False)),
@@ -398,7 +368,7 @@ _OPERATIONS: t.Dict[str, t.Tuple[int, int, t.Callable[..., Evaluator]]] = {
     "min": (2, MAX_NODES, _arithmetic(min)),
     "max": (2, MAX_NODES, _arithmetic(max)),
     "abs": (1, 1, lambda part: _arithmetic(lambda value, _zero: abs(value))(part, _literal(0))),
-    "matches": (2, 2, _matches),
+    "matches": (2, 2, _binary(_matches)),
 }
 
 
@@ -407,7 +377,7 @@ def _literal(value: Value) -> Evaluator:
 
 
 class _Builder:
-    """Builds the trees of one rule within one budget of nodes."""
+    """JSON → closures, within one budget of nodes."""
 
     def __init__(self) -> None:
         self.nodes = 0
@@ -426,7 +396,7 @@ class _Builder:
             return self._read(op, tree[1:])
         if op == "in":
             return self._membership(tree[1:], depth)
-        fewest, most, builder = _OPERATIONS.get(op, (1, 0, _and))
+        fewest, most, builder = _OPERATIONS.get(op, (1, 0, _not))
         if not fewest <= len(tree) - 1 <= most:
             raise RuleFormatError(f"operation {op!r:.40} with {len(tree) - 1} arguments")
         return builder(*[self.build(part, depth + 1) for part in tree[1:]])
