@@ -19,9 +19,8 @@ SCRIPTS = Path(sys.executable).parent
 
 
 class Ansible(t.Protocol):
-    """Run a program of ansible-core; fails the test when it fails."""
-
-    def __call__(self, program: str, *arguments: str, collections: Path, cwd: Path) -> str: ...
+    def __call__(self, program: str, *arguments: str, collections: Path, cwd: Path) -> str:
+        """Run a program of ansible-core; returns what it prints, fails the test when it fails."""
 
 
 @pytest.fixture

@@ -39,7 +39,8 @@ class Run(t.NamedTuple):
 
 
 class Audit(t.Protocol):
-    def __call__(self, *arguments: str, playbook: str = "audit", inventory: str | None = None, **variables: t.Any) -> Run: ...
+    def __call__(self, *arguments: str, playbook: str = "audit", inventory: str | None = None, **variables: t.Any) -> Run:
+        """Run a playbook of the collection with these variables, on this machine if no inventory is given."""
 
 
 @pytest.fixture

@@ -43,11 +43,16 @@ class Row(t.Protocol):
     """A row of the registry or a Readable."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """As the kernel spells it."""
+
     @property
-    def unit(self) -> str: ...
+    def unit(self) -> str:
+        """A Unit."""
+
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """Of the line in a file of several, or empty."""
 
 
 class KnobValueError(ValueError):
