@@ -26,14 +26,23 @@ PARTS = (
 )  # fmt: skip
 # Control, format (bidi overrides, zero width), surrogate, private use, unassigned, line and paragraph separators.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
-_BYTES = re.compile(
-    r".*_bytes|meminfo\.(?!HugePages_).*|breakdown\..*"
-    r"|cgroup\.(usage|peak|limit|soft_limit|high|low|min|swap|swap_limit|request|working_set|working_set_sysom|hard_set|effective_min|effective_low)"
-    r"|cgroup\.(kernel_other|children_usage|growth)"
-    r"|cgroup\.stat\.(anon|anon_thp|file|file_\w+|shmem|slab|slab_(un)?reclaimable|sock|kernel|kernel_stack|pagetables|sec_pagetables|percpu|vmalloc"
-    r"|zswap|zswapped|(in)?active_(anon|file)|unevictable|swapcached)"
-    r"|zone\.(free|min|low|high|promo|boost|managed|present|distance_kswapd|distance_direct|reserve)"
-)
+# Names that are bytes wherever they stand alone or in their namespace; below cgroup.events `low`, `high` and `max` are counts.
+_SIZES = (
+    # cgroups (docs/architecture.md §3.2)
+    "usage", "peak", "limit", "soft_limit", "high", "low", "min", "swap", "swap_limit", "request", "working_set", "working_set_sysom", "hard_set",
+    "effective_min", "effective_low", "kernel_other", "children_usage", "children_min", "children_low", "growth",
+    # memory.stat
+    "anon", "anon_thp", "file", "file_mapped", "file_dirty", "file_writeback", "file_thp", "shmem", "shmem_thp", "slab", "slab_reclaimable",
+    "slab_unreclaimable", "sock", "kernel", "kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmalloc", "hugetlb", "zswap", "zswapped",
+    "active_anon", "inactive_anon", "active_file", "inactive_file", "unevictable", "swapcached",
+    # zones
+    "free", "promo", "boost", "managed", "present", "reserve", "distance_kswapd", "distance_direct",
+    # what rules call sums and figures of the node
+    "memtotal", "memory_without_hugetlb", "sum_memory_min", "unaccounted", "available", "used", "cache", "file_cache", "page_tables", "committed",
+    "min_free", "swap_total", "swap_used",
+)  # fmt: skip
+_BYTES = re.compile(rf".*_bytes|meminfo\.(?!HugePages_).*|breakdown\..*|(?:cgroup\.|cgroup\.stat\.|zone\.)?(?:{'|'.join(_SIZES)})")
+_PERCENT = re.compile(r"(?:.*[._])?avg(?:10|60|300)|.*_percent")
 
 
 class Finding(t.NamedTuple):
@@ -211,7 +220,7 @@ def is_number(value: t.Any) -> bool:
 
 
 def value_text(name: str, value: t.Any) -> str:
-    """An observed value in human units. The name tells the unit: C(*_bytes), C(meminfo.*), C(cgroup.usage) are bytes; unknown names stay numbers."""
+    """An observed value in human units. The name tells the unit: C(*_bytes), C(meminfo.*), C(cgroup.usage), C(usage) are bytes; unknown names stay numbers."""
     if value is None:
         return "no limit"
     if not is_number(value):
@@ -220,7 +229,7 @@ def value_text(name: str, value: t.Any) -> str:
         return format_size(int(value))
     if name.endswith("_per_second"):
         return f"{number_text(value)}/s"
-    if re.search(r"\.avg(10|60|300)$|_percent$", name):
+    if _PERCENT.fullmatch(name):
         return f"{number_text(value)} %"
     if name.endswith("_share"):
         return f"{number_text(value * 100)} %"

@@ -11,6 +11,7 @@ import typing as t
 from pathlib import Path
 
 import pytest
+import yaml
 
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_view as view
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
@@ -36,6 +37,16 @@ VALUES = [
     ("stalls_per_second", 37.4, "37.4/s"),
     ("pressure.memory.full.avg60", 1.48, "1.48 %"),
     ("idle_seconds", 93784, "1 d 2 h"),
+    ("limit", 17179869184, "16.0 GiB"),
+    ("limit", None, "no limit"),
+    ("cgroup.children_low", 1 << 30, "1.00 GiB"),
+    ("zone.distance_direct", -4096, "-4.00 KiB"),
+    # The same words below cgroup.events count.
+    ("cgroup.events.low", 4096, "4\u202f096"),
+    ("cgroup.events_local.high", 4096, "4\u202f096"),
+    ("cgroup.events.max", 4096, "4\u202f096"),
+    ("cgroup.stat.pgfault", 4096, "4\u202f096"),
+    ("full_avg60", 1.48, "1.48 %"),
     ("facts.psi", False, "no"),
     ("facts.hierarchy", "v1", "v1"),
     ("ratio", 0.333333, "0.333"),
@@ -45,6 +56,66 @@ VALUES = [
 @pytest.mark.parametrize(("name", "value", "text"), VALUES)
 def test_observed_values_in_human_units(name: str, value: t.Any, text: str) -> None:
     assert view.value_text(name, value) == text
+
+
+# All that a snapshot's cgroups and zones have in bytes, alone and in its namespace.
+FIELDS = {
+    "cgroup.": "usage peak limit soft_limit high low min swap swap_limit request working_set working_set_sysom hard_set dying_bytes effective_min "
+    "effective_low kernel_other growth children_usage children_min children_low",
+    "cgroup.stat.": "anon file kernel kernel_stack pagetables sec_pagetables percpu sock vmalloc shmem zswap zswapped file_mapped file_dirty file_writeback "
+    "swapcached anon_thp file_thp shmem_thp inactive_anon active_anon inactive_file active_file unevictable slab_reclaimable slab_unreclaimable slab hugetlb",
+    "zone.": "free min low high promo boost managed present reserve distance_kswapd distance_direct",
+}
+
+
+@pytest.mark.parametrize("name", [prefix + field for prefix, fields in FIELDS.items() for field in fields.split()])
+def test_fields_that_are_sizes(name: str) -> None:
+    assert view.value_text(name, 3 << 30) == view.value_text(name.rpartition(".")[2], 3 << 30) == "3.00 GiB"
+
+
+# How the findings of the built-in rules read, with the values that their own tests have.
+READ = {
+    "C01": "kills = 2, kills_here_and_below = 2, limit = 512 MiB, peak = 510 MiB",
+    "C02": "limit = 512 MiB, file_cache = 360 MiB, limit_hits = 50, limit_hits_here_and_below = 50",
+    "C03": "active_file = 300 MiB, working_set = 420 MiB, limit = 512 MiB",
+    "C07": "usage = 500 MiB, limit = 512 MiB, hard_set = 470 MiB, anon = 455 MiB, shmem = 0 B",
+    "C08": "refaults_per_second = 6\u202f000/s, some_avg10 = 22.5 %, limit = 512 MiB, usage = 400 MiB",
+    "C09": "breaches = 8, low = 300 MiB, effective_low = 200 MiB, usage = 250 MiB",
+    "C10": "throttled = 5\u202f000, full_avg60 = 9.5 %, high = 400 MiB, usage = 400 MiB",
+    "C13": "children_min = 100 MiB, min = 0 B, children_low = 0 B, low = 0 B",
+    "C13N": "sum_memory_min = 22.0 GiB, memtotal = 23.5 GiB",
+    "N01": "kills = 2",
+    "N02": "free = 74.0 MiB, min = 66.0 MiB, low = 88.0 MiB, boost = 0 B, distance_direct = 8.00 MiB",
+    "N03": "normal_stalls_per_second = 1.5/s, movable_stalls_per_second = 25/s, dma32_stalls_per_second = 0/s",
+    "N04": "low_hit_quickly_per_second = 4/s, normal_stalls_per_second = 0/s, movable_stalls_per_second = 33/s",
+    "N06": "min_free = 66.0 MiB, memtotal = 23.5 GiB, numa_nodes = 1, direct_reclaims = 40",
+    "N07": "min_free = 512 KiB",
+    "N08": "min_free = 4.77 GiB, memtotal = 23.5 GiB",
+    "N09": "unaccounted = 7.00 GiB, memory_without_hugetlb = 23.5 GiB",
+    "N10": "slab = 4.00 GiB, slab_reclaimable = 1.00 GiB, slab_unreclaimable = 3.00 GiB",
+    "N11": "page_tables = 3.00 GiB, memory_without_hugetlb = 23.5 GiB",
+    "N12": "low_order_free_share = 97 %, free = 800 MiB, compact_stalls = 20",
+    "N17": "committed = 12.0 GiB, limit = 12.5 GiB",
+    "N19": "panic_on_oom = 2",
+    "N21": "swappiness = 0, swap_total = 2.00 GiB",
+    "N25": "vfs_cache_pressure = 0, slab_reclaimable = 75.0 MiB",
+    "N27": "transparent_hugepage = always",
+    "N34": "free = 40.0 MiB, min = 66.0 MiB, managed = 21.0 GiB",
+    "N38": "shmem = 4.00 GiB, memory_without_hugetlb = 23.5 GiB",
+    "N39": "tcp_bytes = 2.00 GiB, pressure_mark_bytes = 1.49 GiB",
+    "N40": "dying_cgroups = 1\u202f800, live_cgroups = 2\u202f400",
+    "N41": "full_avg10 = 4.5 %, full_avg60 = 4.5 %, some_avg60 = 40 %",
+    "N41C": "full_avg10 = 34.5 %, full_avg60 = 34.5 %, some_avg60 = 40 %",
+    "N46": "kernel = 6.1.0-31-amd64",
+}
+CASES = Path(__file__).parents[2] / "rules"
+
+
+@pytest.mark.parametrize("rule", sorted(path.stem for path in CASES.glob("*.yml")))
+def test_findings_of_the_built_in_rules_read_well(rule: str) -> None:
+    cases = yaml.safe_load((CASES / f"{rule}.yml").read_text(encoding="utf-8"))
+    observed = next(case["observed"] for case in cases.values() if "observed" in case)
+    assert ", ".join(f"{name} = {view.value_text(name, value)}" for name, value in observed.items()) == READ[rule]
 
 
 VISIBLE = [
