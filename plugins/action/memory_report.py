@@ -17,7 +17,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_html import NoPlotly, load_plotly, write_html
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_json import JsonReport
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import MAX_DETAILED, Line, render_fleet, render_host
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import MAX_DETAILED, Line, render_fleet, render_host, render_paths
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import SEVERITIES, Fleet, Host
 from ansible_collections.memqos.fleet.plugins.plugin_utils._results import (
     HOSTS_DIR,
@@ -82,6 +82,8 @@ def make_reports(arguments: t.Mapping[str, t.Any], *, show: t.Callable[[t.Iterab
         paths["html"] = os.path.join(directory, "report.html")
         shown = _worst_details(fleet, directory, details, limit=arguments["html_hosts"])
         write_html(paths["html"], fleet, shown, run_id=run_id, generated_at=generated_at, plotly=load_plotly())
+    if "terminal" in arguments["formats"]:
+        show(render_paths(paths))
     return _summary(fleet, paths, fail_on_unreachable=arguments["fail_on_unreachable"])
 
 

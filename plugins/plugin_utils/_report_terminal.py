@@ -68,6 +68,12 @@ def render_fleet(fleet: Fleet, *, width: int) -> list[Line]:
     return lines
 
 
+def render_paths(paths: t.Mapping[str, str]) -> list[Line]:
+    """The end: where the reports are, {format: path}. A path is whole and on a line of its own, because it will be opened or copied."""
+    named = [f"  {visible(paths[name])}" for name in ("html", "json") if name in paths]
+    return [Line(text, "bright blue") for text in ("", *named)] if named else []
+
+
 def _memory(host: Host) -> str:
     parts = [f"{name} {format_size(value)}" for name, value in (("free", host.free), ("available", host.available)) if value is not None]
     if host.swap_total and host.swap_used is not None:

@@ -21,7 +21,7 @@ from ansible.template import Templar
 from ansible_collections.memqos.fleet.plugins.action import memory_report
 from ansible_collections.memqos.fleet.plugins.modules import memory_report as documentation
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line, cells
 
 SAMPLES = Path(__file__).parents[2] / "fixtures" / "results"
 
@@ -75,6 +75,32 @@ def test_all_reports_of_all_hosts_also_in_check_mode(directory: Path, shown: lis
     assert sorted(json.loads((directory / "report.json").read_text(encoding="utf-8"))["hosts"]) == _results.known_hosts(str(SAMPLES))
     assert "plotly.js v" in (directory / "report.html").read_text(encoding="utf-8")
     assert [line for line in shown if line.startswith("━━ web-1")]
+    assert shown[-2:] == [f"  {directory}/report.html", f"  {directory}/report.json"]
+
+
+@pytest.mark.parametrize(("formats", "end"), [
+    (["terminal"], []),
+    (["json", "terminal"], ["report.json"]),
+    (["terminal", "html"], ["report.html"]),
+])  # fmt: skip
+def test_the_summary_ends_with_the_reports_that_were_written(directory: Path, shown: list[str], formats: list[str], end: list[str]) -> None:
+    run({"directory": str(directory), "this_run_only": False, "formats": formats})
+    assert [line.strip() for line in shown if "report." in line and line.strip().startswith("/")] == [f"{directory}/{name}" for name in end]
+    assert not end or shown[-len(end) :] == [f"  {directory}/{name}" for name in end]
+
+
+def test_without_the_terminal_nothing_is_shown(directory: Path, shown: list[str]) -> None:
+    run({"directory": str(directory), "this_run_only": False, "formats": ["json"]})
+    assert shown == []
+
+
+def test_the_summary_fits_80_columns(directory: Path, shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory_report.Display(), "columns", 80)
+    monkeypatch.chdir(directory)
+    for hosts in (_results.known_hosts(str(directory)), ["gone-" + "x" * 90]):
+        run({"directory": ".", "this_run_only": False, "hosts": hosts})
+    text = [line for line in shown if not line.startswith(f"  {directory}")]
+    assert max(cells(line) for line in text) <= 80
 
 
 def test_a_host_that_is_not_there_fails_the_task_after_the_reports(directory: Path, shown: list[str]) -> None:
@@ -87,7 +113,7 @@ def test_a_host_that_is_not_there_fails_the_task_after_the_reports(directory: Pa
     report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
     assert (list(report["hosts"]), report["unreachable"]) == (["web-1"], ["gone"])
     assert not (directory / "report.html").exists()
-    assert shown[-1] == "  ✖ gone: unreachable, not audited in this run"
+    assert shown[-3:] == ["  ✖ gone: unreachable, not audited in this run", "", f"  {directory}/report.json"]
     relaxed = run({"directory": str(directory), "this_run_only": False, "hosts": ["web-1", "gone"], "formats": ["json"], "fail_on_unreachable": False})
     assert "failed" not in relaxed
 

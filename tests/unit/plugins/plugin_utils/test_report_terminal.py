@@ -100,6 +100,13 @@ def test_a_fleet_lists_the_worst_hosts_and_the_rules() -> None:
     assert "✖ bad: cut short\\ncut short" in shown
 
 
+def test_paths_are_whole_and_harmless() -> None:
+    path = "/srv/" + "long/" * 30 + "a\x1b[2Jb/report.html"
+    lines = [line.text for line in terminal.render_paths({"json": "/srv/report.json", "html": path})]
+    assert lines == ["", "  " + path.replace("\x1b", "\\x1b"), "  /srv/report.json"]
+    assert terminal.render_paths({}) == []
+
+
 BARS = [(0.0, 10, ""), (-1.0, 10, ""), (1.0, 3, "███"), (2.0, 3, "███"), (0.5, 3, "█▌"), (0.04, 3, "▏")]
 
 
