@@ -1,7 +1,7 @@
 # Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""One normal form of a knob's value: an integer in the knob's unit (bool is 0 or 1), the chosen word, a list of integers, text; None is no limit."""
+"""The normal form of a knob's value: an integer in the knob's unit (bool is 0 or 1), the chosen word, a list of integers, text; None is no limit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 
 
 class Readable(t.NamedTuple):
-    """What reading a host knob needs of its row. C(name) and C(path) of a pattern hold placeholders, as in the row."""
+    """What reading a host knob needs of its row."""
 
     name: str
     path: str
@@ -33,7 +33,7 @@ class Readable(t.NamedTuple):
 
 
 class Wanted(t.NamedTuple):
-    """What of the registry a reading of a node looks for: host knobs, and memcg files of vendor kernels."""
+    """What a reading of a node looks for: host knobs, and memcg files of vendor kernels."""
 
     knobs: t.Sequence[Readable] = ()
     vendor_files: t.Sequence[str] = ()
@@ -52,7 +52,7 @@ class Row(t.Protocol):
 
     @property
     def key(self) -> str:
-        """Of the line in a file of several, or empty."""
+        """The word before the value (memory.oom_control), or empty."""
 
 
 class KnobValueError(ValueError):
@@ -66,7 +66,7 @@ class KnobValueError(ValueError):
 
 
 def normalize(knob: Row, value: object) -> Value:
-    """What a file or a profile says, in normal form; not checked against the range. Raises KnobValueError."""
+    """What a file or a profile says; not checked against the range. Raises KnobValueError."""
     try:
         return _FORMS.get(knob.unit, _integer)(_as_text(knob, value))
     except ValueError as exc:
