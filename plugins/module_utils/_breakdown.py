@@ -8,19 +8,7 @@ from __future__ import annotations
 import typing as t
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._read._cgroupfs import Cgroup
-
-    class Row(t.TypedDict):
-        name: str
-        bytes: int
-        group: str
-        reclaimable: str
-
-    class Breakdown(t.TypedDict):
-        memtotal_bytes: int
-        rows: t.List[Row]
-        details: t.Dict[str, int]
-
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Breakdown, Cgroup, Row
 
 # (row, /proc/meminfo key, group, reclaimable). The LRU lists hold every anonymous and page cache page; the details overlap them.
 _ROWS = (

@@ -21,67 +21,10 @@ from ansible_collections.memqos.fleet.plugins.module_utils._read._files import T
 from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number, parse_keyed
 
 if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, Mount
+
     Kind = t.Literal["v1", "hybrid", "v2", "none"]
     Parser = t.Callable[[bytes], t.Any]
-
-
-class Cgroup(t.TypedDict, total=False):
-    """One cgroup; a key that the kernel does not tell is absent. Bytes; no limit is None. C(path) "/" is the root of what is mounted.
-
-    C(stat) has v2 names and hierarchical values, on v1 C(stat_local) the cgroup's own part. v1: the root's C(usage) is page cache and
-    anonymous memory only; C(events) and C(events_local) are both without descendants, C(max) is failcnt, C(oom_kill) oom_control's;
-    C(swap_limit) is the limit of memory + swap less C(limit); C(dying) only at the root, for all.
-    Nested dicts can be shared between cgroups: read them, never change them.
-    """
-
-    path: str
-    parent: str
-    inode: int
-    usage: int
-    peak: int
-    limit: int | None
-    soft_limit: int | None
-    high: int | None
-    low: int | None
-    min: int | None
-    swap: int
-    swap_limit: int | None
-    swappiness: int
-    oom_group: bool
-    oom_kill_disable: bool
-    stat: dict[str, int]
-    stat_local: dict[str, int]
-    events: dict[str, int]
-    events_local: dict[str, int]
-    pressure: _procfs.Pressure
-    dying: int
-    vendor: dict[str, t.Any]
-    # from _workloads
-    kind: str
-    name: str
-    runtime: str
-    qos_class: str
-    pod_uid: str
-    namespace: str
-    pod: str
-    container: str
-    container_id: str
-    image: str
-    request: int
-    request_source: str
-    # from _breakdown and _diagnosis
-    working_set: int
-    working_set_sysom: int
-    hard_set: int
-    dying_bytes: int
-    effective_min: int
-    effective_low: int
-    kernel_other: int
-    children_usage: int
-    children_min: int
-    children_low: int
-    growth: int
-    refaults: int
 
 
 class Hierarchy(t.NamedTuple):
@@ -236,6 +179,8 @@ _FILES = {
         "memory.swappiness": "swappiness", "memory.kmem.usage_in_bytes": "kernel", "memory.kmem.tcp.usage_in_bytes": "sock",
     },
 }  # fmt: skip
+# Keys that _finish_v1 turns into others.
+_V1_WORDS = frozenset(("failcnt", "oom_control", "kernel", "sock"))
 # Of v2, and of v1 on Anolis and openEuler.
 _FILES_OF_BOTH = {
     "memory.min": "min", "memory.low": "low", "memory.high": "high", "memory.events": "events", "memory.events.local": "events_local",
@@ -283,7 +228,7 @@ def _v1_events(failcnt: int | None, oom_kill: int | None) -> dict[str, int]:
     return {key: value for key, value in (("max", failcnt), ("oom_kill", oom_kill)) if value is not None}
 
 
-def detect(tree: Tree, mounts: t.Sequence[_procfs.Mount]) -> Hierarchy:
+def detect(tree: Tree, mounts: t.Sequence[Mount]) -> Hierarchy:
     """Finds the memory controller. C(mounts) is /proc/self/mountinfo. Never raises: kind none has a C(reason)."""
     v1 = [mount for mount in mounts if mount["fs_type"] == "cgroup"]
     v2 = _visible(tree, [mount for mount in mounts if mount["fs_type"] == "cgroup2"], "cgroup.controllers")
@@ -309,7 +254,7 @@ def detect(tree: Tree, mounts: t.Sequence[_procfs.Mount]) -> Hierarchy:
     return Hierarchy("hybrid" if others else "v2", top, 2, None, "memory_recursiveprot" in v2["super_options"], whole, _part(top, whole))
 
 
-def _visible(tree: Tree, mounts: t.Sequence[_procfs.Mount], witness: str) -> _procfs.Mount | None:
+def _visible(tree: Tree, mounts: t.Sequence[Mount], witness: str) -> Mount | None:
     """The mount to use: of the whole tree if there is one, the shortest path, not hidden by another mount."""
     for mount in sorted(mounts, key=lambda mount: (mount["root"] != "/", len(mount["mount_point"]))):
         if tree.exists(f"{mount['mount_point']}/{witness}"):
@@ -411,7 +356,7 @@ class _Walk:
                 self._absent["cgroups"] = "the memory controller is not enabled below the root (cgroup.subtree_control)"
             return
         for file in self._known:
-            if file not in self._plan and file.key in Cgroup.__annotations__ and not (self._hierarchy.version == 1 and file.key.startswith("events")):
+            if file not in self._plan and file.key not in _V1_WORDS and not (self._hierarchy.version == 1 and file.key.startswith("events")):
                 self._absent[f"cgroup.{file.key}"] = f"this kernel has no {display(file.name)} on cgroup v{self._hierarchy.version}"
 
     def _enter(self, above: _Directory, name: str) -> _Directory | None:

@@ -13,18 +13,18 @@ import typing as t
 if t.TYPE_CHECKING:
     Kind = t.Literal["absent", "denied", "malformed", "error"]
 
-# Larger than any file the kernel shows us (memory.numa_stat of 1,024 nodes stays below 1 MiB); a bound, not an expectation.
+# Larger than any file the kernel shows us.
 MAX_BYTES = 16 * 1024 * 1024
 OUTPUT_DIR = ".memqos/output"
 _CHUNK = 65536
-# O_NONBLOCK: a captured tree may hold a FIFO, and the kernel log blocks at its end without it.
+# O_NONBLOCK: a captured tree may hold a FIFO.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO, errno.EOPNOTSUPP))
 _DENIED = frozenset((errno.EACCES, errno.EPERM))
 
 
 class Unreadable(Exception):
-    """A file or command output that could not be read. C(kind) says why in one word, C(reason) in a sentence."""
+    """A file or output that could not be read: C(kind) says why in one word, C(reason) in a sentence."""
 
     def __init__(self, path: str, kind: Kind, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -43,10 +43,9 @@ class Unreadable(Exception):
 
 
 class Tree:
-    """The files below C(root): C(/) is the live node, anything else a captured tree with the same layout.
+    """The files below C(root): C(/) is the live node, anything else a captured tree, in which a link that leaves the root is refused.
 
-    Paths are absolute as on the node (C(/proc/meminfo)), as text or bytes; they are looked up below the root.
-    In a captured tree a symbolic link that leaves the root is refused.
+    Paths are absolute as on the node (C(/proc/meminfo)), text or bytes.
     """
 
     def __init__(self, root: str = "/") -> None:
@@ -55,7 +54,7 @@ class Tree:
         self._prefix = b"" if self.live else os.fsencode(self.root)
 
     def fs_path(self, path: str | bytes) -> bytes:
-        """Where C(path) lies on this machine. Raises Unreadable for a captured path that leaves the root."""
+        """Where C(path) lies on this machine. Raises Unreadable."""
         raw = os.fsencode(path)
         if self.live:
             return raw
@@ -79,7 +78,7 @@ class Tree:
             os.close(fd)
 
     def read_text(self, path: str | bytes) -> str:
-        """The content as text, stripped of white space at both ends; bytes that are not UTF-8 as backslash escapes."""
+        """The content as text without white space at both ends."""
         return display(self.read(path).strip())
 
     def exists(self, path: str | bytes) -> bool:
@@ -96,10 +95,7 @@ class Tree:
             raise Unreadable.from_os_error(display(path), exc) from exc
 
     def output(self, name: str, argv: t.Sequence[str], *, timeout: float = 30.0) -> str:
-        """What a command prints on the live node; in a captured tree the file C(.memqos/output/NAME).
-
-        Raises Unreadable: kind absent if there is no such command (or file), error if it fails or takes too long.
-        """
+        """What a command prints; in a captured tree the file C(.memqos/output/NAME). Raises Unreadable: absent without it, error if it fails."""
         if not self.live:
             return display(self.read(f"/{OUTPUT_DIR}/{name}"))
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -118,14 +114,14 @@ class Tree:
 
 
 def display(raw: str | bytes) -> str:
-    """Bytes from the kernel as text; what is not UTF-8 becomes a backslash escape, so that it survives JSON and every writer."""
+    """Bytes from the kernel as text; what is not UTF-8 becomes a backslash escape, which survives JSON and every writer."""
     if isinstance(raw, str):
         raw = os.fsencode(raw)
     return raw.decode("utf-8", "backslashreplace")
 
 
 def whole_lines(data: bytes) -> list[bytes]:
-    """The lines that end with a newline. A last one without it is a truncated line, and half a number is a wrong number."""
+    """The lines that end with a newline: of a truncated one, half a number is a wrong number."""
     return data.split(b"\n")[:-1]
 
 

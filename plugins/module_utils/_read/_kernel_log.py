@@ -16,7 +16,7 @@ _MAX_RECORD = 8192
 _MAX_RECORDS = 1000000
 _BEGIN = b"invoked oom-killer"
 _END = re.compile(rb"Killed process|oom_reaper: |no killable processes|are going to be killed")
-# Lines that tell something without the report around them, which may have been overwritten, rate-limited or interleaved.
+# Lines that tell something without their report, which may have been overwritten, rate-limited or interleaved.
 _ALONE = re.compile(rb"oom-kill:|[Oo]ut of memory|killed as a result of limit|(?:memory|swap|kmem): usage \d")
 # The call trace is most of a report and says nothing of memory.
 _TRACE = re.compile(rb"Call Trace:|\+0x[0-9a-f]+/0x|</?TASK>|Hardware name:|(?:RIP|RSP|RAX|RDX|RBP|R10|R13|Code|FS|CS|CR2): ?[0-9a-f]")
@@ -26,7 +26,7 @@ _MAX_REPORT = 20000
 
 
 def read_log(tree: Tree) -> tuple[bytes, bool]:
-    """The kernel log: records of /dev/kmsg, else what dmesg prints; and whether records were overwritten while we read.
+    """Records of /dev/kmsg, else what dmesg prints; and whether some were overwritten while we read.
 
     Raises Unreadable: kernel.dmesg_restrict keeps the log from ordinary users.
     """
@@ -44,7 +44,7 @@ def read_log(tree: Tree) -> tuple[bytes, bool]:
 
 
 def select_oom(log: bytes, *, limit: int) -> bytes:
-    """The lines of OOM reports, the newest C(limit) bytes of them, behind the log's first line: it tells since when the log goes back."""
+    """The newest C(limit) bytes of OOM reports, behind the log's first line: it tells since when the log goes back."""
     lines = log.splitlines(keepends=True)
     kept: list[bytes] = []
     left = 0

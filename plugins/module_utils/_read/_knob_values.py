@@ -15,10 +15,7 @@ _ROOTS = ("/proc/sys/", "/sys/")
 
 
 def read_knob_values(tree: _files.Tree, rows: t.Iterable[_values.Readable]) -> tuple[dict[str, _values.Value], dict[str, str]]:
-    """({name: value}, {name: reason}) of every one of these host knobs that this node has, values in the registry's normal form.
-
-    A knob whose file is not there is in neither: most rows are of another kernel.
-    """
+    """({name: value}, {name: reason}); a knob whose file is not there is in neither: most rows are of another kernel."""
     values: dict[str, _values.Value] = {}
     reasons: dict[str, str] = {}
     listings: dict[str, list[str]] = {}
@@ -33,7 +30,7 @@ def read_knob_values(tree: _files.Tree, rows: t.Iterable[_values.Readable]) -> t
 
 
 def read_knob(knob: _values.Readable, tree: _files.Tree) -> _values.Value:
-    """The value of a filled row. Raises Unreadable; kind malformed where the file says nothing that this knob can be."""
+    """The value of a filled row, in normal form. Raises Unreadable."""
     if not knob.path.startswith(_ROOTS) or ".." in knob.path:
         raise _files.Unreadable(knob.path, "denied", "is not a file of a knob")
     data = tree.read(knob.path)
@@ -46,10 +43,7 @@ def read_knob(knob: _values.Readable, tree: _files.Tree) -> _values.Value:
 
 
 def instances(row: _values.Readable, tree: _files.Tree, listings: dict[str, list[str]] | None = None) -> list[_values.Readable]:
-    """The filled rows of a pattern on this node (every page size, zram device, NUMA node); a row without placeholders is its own.
-
-    C(listings) keeps directories that were listed, for a caller with many rows.
-    """
+    """The filled rows of a pattern on this node (every page size, zram device, NUMA node). C(listings) keeps directories that were listed."""
     known = {} if listings is None else listings
     found: list[tuple[str, dict[str, str]]] = [("", {})]
     for part in row.path.split("/")[1:]:

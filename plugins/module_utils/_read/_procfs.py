@@ -31,100 +31,16 @@ _PAGE_SIZE_WITNESSES = (
 _SLAB_COLUMNS = {b"<active_objs>": "active", b"<num_objs>": "objects", b"<objsize>": "object_bytes", b"<pagesperslab>": "pages_per_slab"}
 
 if t.TYPE_CHECKING:
-
-    class Zone(t.TypedDict, total=False):
-        """In pages. C(min low high promo) as printed: they include C(boost). C(pcp): free pages on per-CPU lists, not in C(free)."""
-
-        node: int
-        name: str
-        free: int
-        min: int
-        low: int
-        high: int
-        promo: int
-        boost: int
-        managed: int
-        present: int
-        protection: list[int]
-        pcp: int
-        free_cma: int
-        free_highatomic: int
-        unreclaimable: bool
-
-    class Buddy(t.TypedDict):
-        """C(free): free blocks for each order, 0 first."""
-
-        node: int
-        zone: str
-        free: list[int]
-
-    class Averages(t.TypedDict, total=False):
-        """Averages in percent, C(total) in microseconds."""
-
-        avg10: float
-        avg60: float
-        avg300: float
-        total: int
-
-    class Pressure(t.TypedDict, total=False):
-        some: Averages
-        full: Averages
-
-    class Swap(t.TypedDict):
-        path: str
-        type: str
-        size_bytes: int
-        used_bytes: int
-        priority: int
-
-    class Slab(t.TypedDict):
-        """C(bytes) is what the pages take; C(object_bytes) one object."""
-
-        name: str
-        objects: int
-        active: int
-        object_bytes: int
-        pages_per_slab: int
-        slabs: int
-        bytes: int
-
-    class Mount(t.TypedDict):
-        mount_point: str
-        root: str
-        fs_type: str
-        device: str
-        super_options: list[str]
-
-    class Tmpfs(t.TypedDict):
-        mount_point: str
-        size_bytes: int
-        used_bytes: int
-
-    class Process(t.TypedDict, total=False):
-        """C(cgroup): path in the memory hierarchy (v1) or the unified one."""
-
-        pid: int
-        comm: str
-        oom_score: int
-        oom_score_adj: int
-        rss_bytes: int
-        cgroup: str
-
-    class Processes(t.TypedDict):
-        """C(comms): how many processes carry each name; C(top): the first by oom_score. Kernel threads are left out."""
-
-        count: int
-        comms: dict[str, int]
-        top: list[Process]
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Averages, Buddy, Mount, Pressure, Process, Processes, Slab, Swap, Tmpfs, Zone
 
 
 def number(raw: bytes) -> int | None:
-    """Decimal digits → int; anything else (Python's own int() takes C(1_0) and non-ASCII digits) → None."""
+    """Decimal digits → int, else None. (int() takes C(1_0) as well.)"""
     return int(raw) if _NUMBER.fullmatch(raw) else None
 
 
 def parse_keyed(data: bytes) -> dict[str, int]:
-    """Lines C(KEY NUMBER) as in vmstat, numastat and memory.stat."""
+    """Lines C(KEY NUMBER), as in vmstat."""
     values = {}
     for line in whole_lines(data):
         words = line.split()
@@ -134,7 +50,7 @@ def parse_keyed(data: bytes) -> dict[str, int]:
 
 
 def parse_meminfo(data: bytes) -> dict[str, int]:
-    """C(KEY: N kB) → bytes; rows without a unit (HugePages_Total) are counts. A NUMA node's C(Node 0) in front is left out."""
+    """Bytes; rows without a unit (HugePages_Total) are counts. A NUMA node's C(Node 0) in front is left out."""
     values = {}
     for line in whole_lines(data):
         name, colon, rest = line.partition(b":")
@@ -232,7 +148,7 @@ def parse_swaps(data: bytes) -> list[Swap]:
 
 
 def parse_sockstat(data: bytes) -> dict[str, dict[str, int]]:
-    """C(TCP: inuse 1 … mem 180) → {"TCP": {"inuse": 1, "mem": 180}}; C(mem) in pages, C(memory) in bytes."""
+    """{"TCP": {"inuse": 1, "mem": 180}}; C(mem) in pages, C(memory) in bytes."""
     protocols: dict[str, dict[str, int]] = {}
     for line in whole_lines(data):
         name, colon, rest = line.partition(b":")
@@ -250,7 +166,7 @@ def parse_triple(data: bytes) -> dict[str, int]:
 
 
 def parse_slabinfo(data: bytes, *, page_size: int) -> list[Slab]:
-    """Slab caches, largest first. Columns by the names in the file's comment line."""
+    """Slab caches, largest first."""
     slabs: list[t.Any] = []
     columns: list[bytes] = []
     for line in whole_lines(data):
@@ -272,7 +188,7 @@ def parse_slabinfo(data: bytes, *, page_size: int) -> list[Slab]:
 
 
 def parse_cmdline(data: bytes) -> list[tuple[str, str | None]]:
-    """The kernel command line in order: (key, value or None). Double quotes protect spaces, as the kernel's next_arg() reads them."""
+    """(key, value or None) in order. Double quotes protect spaces, as in the kernel's next_arg()."""
     lines = whole_lines(data)
     return [_argument(word) for word in _CMDLINE_WORD.findall(lines[0])] if lines else []
 
@@ -284,7 +200,7 @@ def _argument(word: bytes) -> tuple[str, str | None]:
 
 
 def parse_iomem(data: bytes) -> int | None:
-    """Bytes of System RAM at boot. None if every address is zero: what the kernel shows without CAP_SYS_ADMIN."""
+    """Bytes of System RAM. None if every address is zero: what the kernel shows without CAP_SYS_ADMIN."""
     ranges = [(int(match.group(1), 16), int(match.group(2), 16)) for match in map(_SYSTEM_RAM.fullmatch, whole_lines(data)) if match]
     return sum(high - low + 1 for low, high in ranges if high >= low) if any(high for _low, high in ranges) else None
 
@@ -312,7 +228,7 @@ def parse_uptime(data: bytes) -> float | None:
 
 
 def parse_statm_rss(data: bytes) -> int | None:
-    """Resident pages of /proc/PID/statm: the second of its seven fields, which have no names."""
+    """Resident pages: the second of seven fields without names."""
     words = data.split()
     return number(words[1]) if len(words) == 7 and data.endswith(b"\n") else None
 
@@ -332,19 +248,16 @@ def parse_cgroup(data: bytes) -> str | None:
 
 
 def parse_vmap_stack(config: bytes) -> bool | None:
-    """A kernel's .config: are kernel stacks vmalloc'ed, so that VmallocUsed holds them? None if this does not tell."""
+    """A kernel's .config: are kernel stacks vmalloc'ed? None if this does not tell."""
     lines = whole_lines(config)
     if b"CONFIG_VMAP_STACK=y" in lines:
         return True
-    # An architecture that has no such option does not name it; CONFIG_MMU shows that this is a configuration in full.
+    # An architecture without the option does not name it; CONFIG_MMU shows that the configuration is whole.
     return False if b"# CONFIG_VMAP_STACK is not set" in lines or b"CONFIG_MMU=y" in lines else None
 
 
 def infer_page_size(meminfo: t.Mapping[str, int], vmstat: t.Mapping[str, int]) -> int | None:
-    """The page size behind a captured tree: bytes by pages of the same thing, rounded to a power of two, by majority.
-
-    MemFree alone can mislead: with deferred page initialisation it was seen to hold four times nr_free_pages.
-    """
+    """Bytes by pages of the same thing, to a power of two, by majority: MemFree was seen at four times nr_free_pages (deferred page initialisation)."""
     votes: dict[int, int] = {}
     for size_key, count_key in _PAGE_SIZE_WITNESSES:
         ratio = meminfo.get(size_key, 0) / (vmstat.get(count_key, 0) or 1)
@@ -386,7 +299,7 @@ def read_swaps(tree: Tree) -> list[Swap]:
 
 
 def read_sockstat(tree: Tree) -> dict[str, dict[str, int]]:
-    """IPv4 and common protocols; with sockstat6 where the kernel has it."""
+    """With sockstat6 where the kernel has it."""
     protocols = _understood(tree, "/proc/net/sockstat", parse_sockstat)
     try:
         protocols.update(parse_sockstat(tree.read("/proc/net/sockstat6")))
@@ -417,7 +330,7 @@ def read_iomem(tree: Tree) -> int:
 
 
 def read_mountinfo(tree: Tree) -> list[Mount]:
-    """Mounts that this process sees; a captured tree holds init's, which on a node are the same."""
+    """Mounts that this process sees; a captured tree may hold init's."""
     try:
         return _understood(tree, "/proc/self/mountinfo", parse_mountinfo)
     except Unreadable:
@@ -425,7 +338,6 @@ def read_mountinfo(tree: Tree) -> list[Mount]:
 
 
 def read_cpus(tree: Tree) -> int:
-    """Online CPUs."""
     return _understood(tree, "/proc/stat", lambda data: sum(bool(_CPU.match(line)) for line in whole_lines(data)))
 
 
@@ -442,7 +354,6 @@ def read_boot_id(tree: Tree) -> str:
 
 
 def read_page_size(tree: Tree) -> int:
-    """Of the live node by sysconf; of a captured one by inference."""
     if tree.live:
         return os.sysconf("SC_PAGE_SIZE")
     size = infer_page_size(read_meminfo(tree), read_vmstat(tree))
@@ -452,7 +363,6 @@ def read_page_size(tree: Tree) -> int:
 
 
 def read_vmap_stack(tree: Tree) -> bool:
-    """From the kernel's configuration. Raises Unreadable (unknown) where neither copy can be read."""
     try:
         config = gunzip(tree.read("/proc/config.gz"))
     except Unreadable:
@@ -464,7 +374,7 @@ def read_vmap_stack(tree: Tree) -> bool:
 
 
 def read_tmpfs(tree: Tree) -> list[Tmpfs]:
-    """Each tmpfs once (bind mounts share it), largest use first. Sizes need statvfs, so the live node."""
+    """Each tmpfs once, largest use first. Sizes need statvfs, so the live node."""
     if not tree.live:
         raise Unreadable("/proc/self/mountinfo", "absent", "a captured tree does not hold the sizes of file systems")
     rows: list[Tmpfs] = []
@@ -479,7 +389,7 @@ def read_tmpfs(tree: Tree) -> list[Tmpfs]:
 
 
 def visible_tmpfs(mounts: t.Sequence[Mount]) -> list[str]:
-    """One mount point for each tmpfs. One that a later mount covers is left out: statvfs would ask that file system, and a dead NFS server never answers."""
+    """One mount point for each tmpfs, not one that a later mount covers: statvfs would ask that one, and a dead NFS server never answers."""
     points: dict[str, str] = {}
     for position, mount in enumerate(mounts):
         path = mount["mount_point"]
@@ -490,7 +400,7 @@ def visible_tmpfs(mounts: t.Sequence[Mount]) -> list[str]:
 
 
 def read_processes(tree: Tree, *, page_size: int, top: int = 10) -> Processes:
-    """All processes with memory of their own. One that ends meanwhile is left out; it is no error."""
+    """All processes with memory of their own; C(top) of them by oom_score."""
     comms: dict[str, int] = {}
     found: list[Process] = []
     for name in tree.names("/proc"):
@@ -505,7 +415,7 @@ def read_processes(tree: Tree, *, page_size: int, top: int = 10) -> Processes:
 
 
 def gunzip(data: bytes) -> bytes:
-    """At most MAX_BYTES of the content; of a damaged file what came before the damage."""
+    """At most MAX_BYTES of the content; nothing of a damaged file."""
     stream = zlib.decompressobj(wbits=31)
     try:
         return stream.decompress(data, MAX_BYTES) if data else b""

@@ -12,7 +12,6 @@ from ansible_collections.memqos.fleet.plugins.module_utils._read._files import T
 from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number, parse_keyed, parse_meminfo, parse_numbers
 
 Values = t.Dict[str, t.Any]
-NumaNode = Values
 
 MM = "/sys/kernel/mm"
 _NODES = "/sys/devices/system/node"
@@ -44,10 +43,7 @@ def parse_mask(data: bytes) -> int | None:
 
 
 def read_numa(tree: Tree) -> list[Values]:
-    """Nodes by id: C({id, meminfo: {key: bytes}, numastat: {key: pages}, distance: [to each online node], cpulist, hugepages}).
-
-    Raises Unreadable on kernels without CONFIG_NUMA, which show no nodes.
-    """
+    """docs/architecture.md §3.2. Raises Unreadable on kernels without CONFIG_NUMA, which show no nodes."""
     matches = filter(None, map(_NODE.fullmatch, tree.names(_NODES)))
     return [_numa_node(tree, int(match.group(1)), f"{_NODES}/{match.group(0)}") for match in sorted(matches, key=lambda match: int(match.group(1)))]
 
@@ -60,29 +56,26 @@ def _numa_node(tree: Tree, node: int, base: str) -> Values:
         "distance": _maybe(tree, f"{base}/distance", parse_numbers),
         "cpulist": None if cpulist is None else str(cpulist),
     }
-    return {"id": node, "hugepages": read_hugepages(tree, f"{base}/hugepages"), **{key: value for key, value in parsed.items() if value}}
+    pools = read_hugepages(tree, f"{base}/hugepages")
+    return {"id": node, "hugepages": pools, **_known(parsed)}
 
 
 def read_details(tree: Tree) -> Values:
-    """What compresses, merges, folds and reserves memory; a key only for what this kernel has. JSON-ready; never raises.
-
-    C(thp), C(ksm), C(damon) (by module): every file by its name, directories nested (thp C(hugepages-64kB: {enabled, stats: {event: count}}), from 6.8 on).
-    C(zswap), C(zram), C(mglru), C(hugepages): as their readers say.
-    """
+    """What compresses, merges, folds and reserves memory (docs/architecture.md §3.2). Never raises."""
     found = {
         "thp": _folder(tree, f"{MM}/transparent_hugepage"),
         "ksm": _folder(tree, f"{MM}/ksm"),
-        "zswap": _or_none(read_zswap, tree),
-        "zram": read_zram(tree),
-        "mglru": _or_none(read_mglru, tree),
-        "damon": {name: values for name in ("damon_reclaim", "damon_lru_sort") for values in [_folder(tree, f"/sys/module/{name}/parameters")] if values},
+        "zswap": _known({"parameters": _folder(tree, "/sys/module/zswap/parameters"), "debug": _folder(tree, "/sys/kernel/debug/zswap")}),
+        "zram": _zram(tree),
+        "mglru": {name: value for name in ("enabled", "min_ttl_ms") for value in [_maybe(tree, f"{MM}/lru_gen/{name}", parse_mask)] if value is not None},
+        "damon": _known({name: _folder(tree, f"/sys/module/{name}/parameters") for name in ("damon_reclaim", "damon_lru_sort")}),
         "hugepages": read_hugepages(tree, f"{MM}/hugepages"),
     }
-    return {key: value for key, value in found.items() if value}
+    return _known(found)
 
 
 def read_hugepages(tree: Tree, path: str) -> dict[str, dict[str, int]]:
-    """Pools of the node, or of a NUMA node: C({page size in bytes, as text: {nr, free, surplus, reserved}}), in pages. Empty without CONFIG_HUGETLBFS."""
+    """{page size in bytes, as text: {nr, free, surplus, reserved}} of the node, or of a NUMA node. Empty without CONFIG_HUGETLBFS."""
     pools = {}
     for name, files in _folder(tree, path).items():
         match = _SIZE.fullmatch(name)
@@ -91,49 +84,36 @@ def read_hugepages(tree: Tree, path: str) -> dict[str, dict[str, int]]:
     return pools
 
 
-def read_zswap(tree: Tree) -> Values:
-    """C({parameters, debug}); C(debug) is debugfs, root only: stored_pages in pages, pool_total_size in bytes. Raises Unreadable without CONFIG_ZSWAP."""
-    tree.names("/sys/module/zswap/parameters")
-    found = {"parameters": _folder(tree, "/sys/module/zswap/parameters"), "debug": _folder(tree, "/sys/kernel/debug/zswap")}
-    return {key: value for key, value in found.items() if value}
-
-
-def read_zram(tree: Tree) -> list[Values]:
-    """Devices that have a size (one with 0 was never set up): C({name, disksize, comp_algorithm, backing_dev, mm_stat}).
-
-    C(mm_stat): bytes, except same_pages, pages_compacted and huge_pages*, which are pages.
-    """
-    devices = []
+def _zram(tree: Tree) -> list[Values]:
+    """Devices that have a size; one with 0 was never set up."""
+    devices: list[Values] = []
     for name in filter(_ZRAM.fullmatch, _names(tree, "/sys/block")):
         device: Values = {key: _maybe(tree, f"/sys/block/{name}/{key}", parse_value) for key in ("disksize", "comp_algorithm", "backing_dev")}
         device["mm_stat"] = dict(zip(_MM_STAT, _maybe(tree, f"/sys/block/{name}/mm_stat", parse_numbers) or ()))
         if device["disksize"]:
-            devices.append({"name": name, **{key: value for key, value in device.items() if value}})
+            devices.append({"name": name, **_known(device)})
     return devices
-
-
-def read_mglru(tree: Tree) -> dict[str, int]:
-    """C({enabled: mask, min_ttl_ms}); mask 0 is off. Raises Unreadable without the multi-generational LRU (before 6.1, or without CONFIG_LRU_GEN)."""
-    values = {"enabled": parse_mask(tree.read(f"{MM}/lru_gen/enabled")), "min_ttl_ms": _maybe(tree, f"{MM}/lru_gen/min_ttl_ms", parse_mask)}
-    return {key: value for key, value in values.items() if value is not None}
 
 
 P = t.TypeVar("P")
 
 
 def _maybe(tree: Tree, path: str, parse: t.Callable[[bytes], P]) -> P | None:
-    return _or_none(lambda tree: parse(tree.read(path)), tree)
-
-
-def _or_none(read: t.Callable[[Tree], P], tree: Tree) -> P | None:
     try:
-        return read(tree)
+        return parse(tree.read(path))
     except Unreadable:
         return None
 
 
 def _names(tree: Tree, path: str) -> list[str]:
-    return _or_none(lambda tree: tree.names(path), tree) or []
+    try:
+        return tree.names(path)
+    except Unreadable:
+        return []
+
+
+def _known(found: Values) -> Values:
+    return {key: value for key, value in found.items() if value}
 
 
 def _folder(tree: Tree, path: str, levels: int = 3) -> Values:

@@ -10,6 +10,9 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
 
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import DropIn
+
 _PROPERTIES = (
     "MemoryMin MemoryLow DefaultMemoryMin DefaultMemoryLow MemoryHigh MemoryMax MemorySwapMax MemoryZSwapMax MemoryLimit OOMScoreAdjust OOMPolicy "
     "ManagedOOMSwap ManagedOOMMemoryPressure ManagedOOMMemoryPressureLimit ManagedOOMPreference"
@@ -38,14 +41,6 @@ _DIRECTIVE = re.compile(
     r"|ManagedOOM[A-Za-z]+|OOM[A-Za-z]+)\s*=\s*(.*?)\s*"
 )
 _MAX_DROP_IN = 256 * 1024
-
-
-class DropIn(t.TypedDict):
-    """C(unit): that of its directory: a unit, C(user-.slice), C(service), C(app@.service). C(lines): {directive: value as written, the last}."""
-
-    path: str
-    unit: str
-    lines: dict[str, str]
 
 
 def read_version(tree: Tree) -> int:

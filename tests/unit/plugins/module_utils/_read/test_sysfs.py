@@ -87,7 +87,6 @@ def test_details_of_the_host() -> None:
     assert (ksm["run"], ksm["advisor_mode"], ksm["pages_to_scan"]) == (0, "none", 100)
     assert set(ksm) == set(os.listdir(host().root + "/sys/kernel/mm/ksm"))
     assert details["hugepages"] == {size: {"nr": 0, "free": 0, "surplus": 0, "reserved": 0} for size in ("1073741824", "2097152")}
-    assert details["zswap"] == _sysfs.read_zswap(host())
     assert set(details) == {"thp", "ksm", "zswap", "hugepages"}
 
 
@@ -115,21 +114,20 @@ def test_a_link_in_a_circle_ends(tmp_path: t.Any) -> None:
 
 
 def test_zswap(tmp_path: t.Any) -> None:
-    assert _sysfs.read_zswap(host()) == {
+    assert _sysfs.read_details(host())["zswap"] == {
         "parameters": {"accept_threshold_percent": 90, "compressor": "lzo", "enabled": "N", "max_pool_percent": 20, "shrinker_enabled": "N"},
     }  # fmt: skip
     tree = write(tmp_path, {"/sys/module/zswap/parameters/enabled": b"Y\n", "/sys/kernel/debug/zswap/stored_pages": b"12\n"})
-    assert _sysfs.read_zswap(tree) == {"parameters": {"enabled": "Y"}, "debug": {"stored_pages": 12}}
+    assert _sysfs.read_details(tree)["zswap"] == {"parameters": {"enabled": "Y"}, "debug": {"stored_pages": 12}}
 
 
 def test_zram(tmp_path: t.Any) -> None:
-    assert _sysfs.read_zram(host()) == []
     tree = write(tmp_path, {
         "/sys/block/zram0/disksize": b"0\n", "/sys/block/zram1/disksize": b"1073741824\n", "/sys/block/zram1/comp_algorithm": b"lzo [zstd]\n",
         "/sys/block/zram1/mm_stat": b"   40960     1200    12288        0    16384        2        0        0        0\n",
         "/sys/block/zram1/backing_dev": b"none\n", "/sys/block/vda/disksize": b"9\n", "/sys/block/zram2/disksize": b"10",
     })  # fmt: skip
-    devices = _sysfs.read_zram(tree)
+    devices = _sysfs.read_details(tree)["zram"]
     assert len(devices) == 1
     assert devices[0] == {
         "name": "zram1", "disksize": 1 << 30, "comp_algorithm": "zstd", "backing_dev": "none",
@@ -140,22 +138,18 @@ def test_zram(tmp_path: t.Any) -> None:
 
 def test_mm_stat_of_4_18_is_shorter(tmp_path: t.Any) -> None:
     tree = write(tmp_path, {"/sys/block/zram0/disksize": b"4096\n", "/sys/block/zram0/mm_stat": b"1 2 3 4 5 6 7\n"})
-    assert set(_sysfs.read_zram(tree)[0]["mm_stat"]) == {
+    assert set(_sysfs.read_details(tree)["zram"][0]["mm_stat"]) == {
         "orig_data_size", "compr_data_size", "mem_used_total", "mem_limit", "mem_used_max", "same_pages", "pages_compacted",
     }  # fmt: skip
 
 
 def test_mglru(tmp_path: t.Any) -> None:
-    with pytest.raises(Unreadable) as caught:
-        _sysfs.read_mglru(host())
-    assert caught.value.kind == "absent"
     tree = write(tmp_path, {"/sys/kernel/mm/lru_gen/enabled": b"0x0007\n", "/sys/kernel/mm/lru_gen/min_ttl_ms": b"1000\n"})
-    assert _sysfs.read_mglru(tree) == {"enabled": 7, "min_ttl_ms": 1000}
+    assert _sysfs.read_details(tree)["mglru"] == {"enabled": 7, "min_ttl_ms": 1000}
 
 
-@pytest.mark.parametrize("read", [_sysfs.read_zswap, _sysfs.read_mglru, _sysfs.read_numa])
-def test_readers_say_why(read: t.Callable[[Tree], t.Any], tmp_path: t.Any) -> None:
+def test_a_kernel_without_numa_says_so(tmp_path: t.Any) -> None:
     with pytest.raises(Unreadable) as caught:
-        read(Tree(str(tmp_path)))
+        _sysfs.read_numa(Tree(str(tmp_path)))
     assert caught.value.kind == "absent"
     assert caught.value.path.startswith("/sys/")

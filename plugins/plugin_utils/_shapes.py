@@ -1,0 +1,186 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This file is private to the collection: its names can change at any release.
+
+"""Shapes of what the node's half reads and says, for type checkers. Imported under TYPE_CHECKING only; outside module_utils, so that no node is sent them."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+class Zone(t.TypedDict, total=False):
+    """In pages. C(min low high promo) as printed: they include C(boost). C(pcp): free pages on per-CPU lists, not in C(free)."""
+
+    node: int
+    name: str
+    free: int
+    min: int
+    low: int
+    high: int
+    promo: int
+    boost: int
+    managed: int
+    present: int
+    protection: list[int]
+    pcp: int
+    free_cma: int
+    free_highatomic: int
+    unreclaimable: bool
+
+
+class Buddy(t.TypedDict):
+    """C(free): free blocks for each order, 0 first."""
+
+    node: int
+    zone: str
+    free: list[int]
+
+
+class Averages(t.TypedDict, total=False):
+    """Averages in percent, C(total) in microseconds."""
+
+    avg10: float
+    avg60: float
+    avg300: float
+    total: int
+
+
+class Pressure(t.TypedDict, total=False):
+    some: Averages
+    full: Averages
+
+
+class Swap(t.TypedDict):
+    path: str
+    type: str
+    size_bytes: int
+    used_bytes: int
+    priority: int
+
+
+class Slab(t.TypedDict):
+    """C(bytes) is what the pages take; C(object_bytes) one object."""
+
+    name: str
+    objects: int
+    active: int
+    object_bytes: int
+    pages_per_slab: int
+    slabs: int
+    bytes: int
+
+
+class Mount(t.TypedDict):
+    mount_point: str
+    root: str
+    fs_type: str
+    device: str
+    super_options: list[str]
+
+
+class Tmpfs(t.TypedDict):
+    mount_point: str
+    size_bytes: int
+    used_bytes: int
+
+
+class Process(t.TypedDict, total=False):
+    """C(cgroup): path in the memory hierarchy (v1) or the unified one."""
+
+    pid: int
+    comm: str
+    oom_score: int
+    oom_score_adj: int
+    rss_bytes: int
+    cgroup: str
+
+
+class Processes(t.TypedDict):
+    """C(comms): how many processes carry each name; C(top): the first by oom_score. Kernel threads are left out."""
+
+    count: int
+    comms: dict[str, int]
+    top: list[Process]
+
+
+class Cgroup(t.TypedDict, total=False):
+    """One cgroup; a key that the kernel does not tell is absent. Bytes; no limit is None. C(path) "/" is the root of what is mounted.
+
+    C(stat) has v2 names and hierarchical values, on v1 C(stat_local) the cgroup's own part. v1: the root's C(usage) is page cache and
+    anonymous memory only; C(events) and C(events_local) are both without descendants, C(max) is failcnt, C(oom_kill) oom_control's;
+    C(swap_limit) is the limit of memory + swap less C(limit); C(dying) only at the root, for all.
+    Nested dicts can be shared between cgroups: read them, never change them.
+    """
+
+    path: str
+    parent: str
+    inode: int
+    usage: int
+    peak: int
+    limit: int | None
+    soft_limit: int | None
+    high: int | None
+    low: int | None
+    min: int | None
+    swap: int
+    swap_limit: int | None
+    swappiness: int
+    oom_group: bool
+    oom_kill_disable: bool
+    stat: dict[str, int]
+    stat_local: dict[str, int]
+    events: dict[str, int]
+    events_local: dict[str, int]
+    pressure: Pressure
+    dying: int
+    vendor: dict[str, t.Any]
+    # from _workloads
+    kind: str
+    name: str
+    runtime: str
+    qos_class: str
+    pod_uid: str
+    namespace: str
+    pod: str
+    container: str
+    container_id: str
+    image: str
+    request: int
+    request_source: str
+    # from _breakdown and _diagnosis
+    working_set: int
+    working_set_sysom: int
+    hard_set: int
+    dying_bytes: int
+    effective_min: int
+    effective_low: int
+    kernel_other: int
+    children_usage: int
+    children_min: int
+    children_low: int
+    growth: int
+    refaults: int
+
+
+class DropIn(t.TypedDict):
+    """C(unit): that of its directory: a unit, C(user-.slice), C(service), C(app@.service). C(lines): {directive: value as written, the last}."""
+
+    path: str
+    unit: str
+    lines: dict[str, str]
+
+
+class Row(t.TypedDict):
+    name: str
+    bytes: int
+    group: str
+    reclaimable: str
+
+
+class Breakdown(t.TypedDict):
+    memtotal_bytes: int
+    rows: list[Row]
+    details: dict[str, int]
