@@ -66,11 +66,8 @@ audit: .venv/.audit | $(COLLECTION) ## Audit this machine. INVENTORY=hosts.yml L
 	@inventory='$(INVENTORY)' root='$(ROOT)'; \
 	if [ -n "$$inventory" ] && [[ "$$inventory" != *,* ]] && [ ! -e "$$inventory" ]; then echo "There is no inventory $$inventory" >&2; exit 1; fi; \
 	if [ -n "$$root" ] && [ -z "$$inventory" ] && [ ! -d "$$root/proc" ]; then echo "$$root is no captured tree: it has no directory proc" >&2; exit 1; fi
-	@started=$$EPOCHSECONDS status=0; \
-	ansible-playbook memqos.fleet.audit $(if $(INVENTORY),$(on_fleet),$(on_this_machine)) $(if $(LIMIT),--limit '$(LIMIT)') \
-	  -e '{"memqos_report_dir": "$(abspath $(REPORT))"}' $(if $(ROOT),-e '{"memqos_root": "$(abspath $(ROOT))"}') $(ARGS) || status=$$?; \
-	for file in '$(REPORT)'/report.*; do [ ! -f "$$file" ] || [ "$$(stat -c %Y "$$file")" -le "$$started" ] || echo "$$file"; done; \
-	exit $$status
+	@ansible-playbook memqos.fleet.audit $(if $(INVENTORY),$(on_fleet),$(on_this_machine)) $(if $(LIMIT),--limit '$(LIMIT)') \
+	  -e '{"memqos_report_dir": "$(abspath $(REPORT))"}' $(if $(ROOT),-e '{"memqos_root": "$(abspath $(ROOT))"}') $(ARGS)
 
 # ---- The tests -------------------------------------------------------------------------------------------------------
 # Each leaves JUnit files in build/junit/TARGET; tests/tools/run_steps.py runs them one after the other and counts.
@@ -144,6 +141,7 @@ browser: .venv/.test | $(COLLECTION) ## Drive report.html in headless Chromium.
 .PHONY: molecule
 molecule: .venv/.test | $(COLLECTION) ## One scenario in VMs: SCENARIO=default.
 	@tests/tools/debian-packages.sh qemu-system-x86 qemu-utils mmdebstrap busybox-static cpio kmod e2fsprogs zstd openssh-client
+	@$(PYTHON) tests/lab build $$(sed -n 's/^ *machine: *//p' molecule/$(SCENARIO)/molecule.yml)
 	@molecule test --scenario-name $(SCENARIO)
 
 .PHONY: benchmark

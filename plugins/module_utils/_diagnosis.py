@@ -11,8 +11,7 @@ import typing as t
 from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _rules
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._node import Node
-    from ansible_collections.memqos.fleet.plugins.module_utils._read._cgroupfs import Cgroup
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Breakdown, Cgroup, Node
 
     Env = t.Dict[str, t.Any]
 
@@ -327,7 +326,7 @@ def _numa_rows(node: Node) -> list[dict[str, t.Any]]:
     return rows
 
 
-def _node_env(node: Node, totals: _breakdown.Breakdown, zones: list[dict[str, t.Any]]) -> Env:
+def _node_env(node: Node, totals: Breakdown, zones: list[dict[str, t.Any]]) -> Env:
     """The environment that every rule sees. An absent number has no key: a rule that needs it is unknown."""
     derived: dict[str, t.Any] = {"memtotal_bytes": totals["memtotal_bytes"]}
     for add in (_add_memory, _add_memcg, _add_sockets, _add_numa, _add_configuration):

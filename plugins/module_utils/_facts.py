@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._node import Node
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Node
 
 _MEMINFO = ("MemTotal", "MemFree", "MemAvailable", "SwapTotal", "SwapFree", "AnonPages", "Cached", "Slab", "Hugetlb", "Committed_AS", "CommitLimit")
 # Reasons repeat a path and an errno: ten are enough to see what is wrong, the audit has them all.

@@ -17,6 +17,9 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _n
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Node
+
 ROOT: dict[str, t.Any] = {"type": "path", "default": "/"}
 WINDOW: dict[str, t.Any] = {"type": "float", "default": 1.0}
 _MAX_WINDOW = 60.0
@@ -41,7 +44,7 @@ def run(argument_spec: dict[str, t.Any], body: t.Callable[[dict[str, t.Any]], di
     module.exit_json(changed=False, **result)
 
 
-def read_node(params: t.Mapping[str, t.Any], *, wanted: _values.Wanted = _values.Wanted(), sections: t.Collection[str] = _node.SECTIONS) -> _node.Node:
+def read_node(params: t.Mapping[str, t.Any], *, wanted: _values.Wanted = _values.Wanted(), sections: t.Collection[str] = _node.SECTIONS) -> Node:
     """The snapshot of the node or captured tree that O(root) names. Raises BadOption and Unreadable."""
     window = params.get("window", 0.0)
     if not 0 <= window <= _MAX_WINDOW:

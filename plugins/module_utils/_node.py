@@ -13,39 +13,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupf
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
 
 if t.TYPE_CHECKING:
-
-    class Window(t.TypedDict, total=False):
-        """The second reading: counters and the largest cgroups, C(seconds) after the first."""
-
-        seconds: float
-        cgroup_seconds: float
-        vmstat: dict[str, int]
-        cgroups: dict[str, t.Any]
-
-    class Node(t.TypedDict, total=False):
-        """docs/architecture.md §3.2. A section that could not be read is empty, or absent, and C(unknown) says why."""
-
-        facts: dict[str, t.Any]
-        meminfo: dict[str, int]
-        vmstat: dict[str, int]
-        zones: list[_procfs.Zone]
-        buddyinfo: list[_procfs.Buddy]
-        pressure: dict[str, _procfs.Pressure]
-        swaps: list[_procfs.Swap]
-        sockstat: dict[str, dict[str, int]]
-        tcp_mem: dict[str, int]
-        slabs: list[_procfs.Slab]
-        tmpfs: list[_procfs.Tmpfs]
-        numa: list[dict[str, t.Any]]
-        details: dict[str, t.Any]
-        cmdline: list[tuple[str, str | None]]
-        knobs: dict[str, t.Any]
-        cgroups: list[_cgroupfs.Cgroup]
-        units: dict[str, t.Any]
-        oom: dict[str, t.Any]
-        commands: dict[str, int]
-        window: Window
-        unknown: dict[str, str]
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, Node, Window
 
 
 T = t.TypeVar("T")
@@ -247,7 +215,7 @@ def _window(reader: _Reader, node: Node, hierarchy: _cgroupfs.Hierarchy | None, 
     node["window"] = window
 
 
-def _moved(cgroup: _cgroupfs.Cgroup, before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
+def _moved(cgroup: Cgroup, before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
     """The cgroup's own values plus what they grew by between the two samples."""
     moved: dict[str, t.Any] = {}
     if "usage" in cgroup and "usage" in before and "usage" in after:

@@ -184,3 +184,38 @@ class Breakdown(t.TypedDict):
     memtotal_bytes: int
     rows: list[Row]
     details: dict[str, int]
+
+
+class Window(t.TypedDict, total=False):
+    """The second reading: counters and the largest cgroups, C(seconds) after the first."""
+
+    seconds: float
+    cgroup_seconds: float
+    vmstat: dict[str, int]
+    cgroups: dict[str, t.Any]
+
+
+class Node(t.TypedDict, total=False):
+    """docs/architecture.md §3.2. A section that could not be read is empty, or absent, and C(unknown) says why."""
+
+    facts: dict[str, t.Any]
+    meminfo: dict[str, int]
+    vmstat: dict[str, int]
+    zones: list[Zone]
+    buddyinfo: list[Buddy]
+    pressure: dict[str, Pressure]
+    swaps: list[Swap]
+    sockstat: dict[str, dict[str, int]]
+    tcp_mem: dict[str, int]
+    slabs: list[Slab]
+    tmpfs: list[Tmpfs]
+    numa: list[dict[str, t.Any]]
+    details: dict[str, t.Any]
+    cmdline: list[tuple[str, str | None]]
+    knobs: dict[str, t.Any]
+    cgroups: list[Cgroup]
+    units: dict[str, t.Any]
+    oom: dict[str, t.Any]
+    commands: dict[str, int]
+    window: Window
+    unknown: dict[str, str]

@@ -84,7 +84,9 @@ def _breakdown(breakdown: dict[str, t.Any], figures: Figures, *, exact: bool) ->
 
 def _cgroups(rows: list[dict[str, t.Any]], figures: Figures, *, exact: bool) -> t.Iterator[str]:
     found = {row["path"]: row for row in rows if row["path"] != "/"}
-    for path in sorted(found.keys() ^ figures.cgroups.keys()):
+    # The Top tables leave out a cgroup that holds nothing at all.
+    holding = {path for path, values in figures.cgroups.items() if any(values.values())}
+    for path in sorted((found.keys() - figures.cgroups.keys()) | (holding - found.keys())):
         yield f"{path} is only in the {'audit' if path in found else 'kernel'}"
     for path in sorted(found.keys() & figures.cgroups.keys()):
         holds_audit = f"{figures.here}/".startswith(f"{path}/")

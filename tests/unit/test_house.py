@@ -20,6 +20,8 @@ SOURCES = sorted(path.relative_to(PLUGINS).as_posix() for path in PLUGINS.rglob(
 NODE = [path for path in SOURCES if path.startswith(("module_utils/", "modules/"))]
 WRITTEN = [path for path in SOURCES if (PLUGINS / path).stat().st_size]
 PACKAGE = "ansible_collections.memqos.fleet.plugins."
+# Shapes for type checkers: any room names them, none is sent them.
+SHAPES = PACKAGE + "plugin_utils._shapes."
 
 # Rooms from top to bottom. Code imports from floors below its own, and within its own room where that is a directory.
 NODE_FLOORS = [
@@ -68,7 +70,7 @@ def room(parts: list[str]) -> str:
 
 
 def our_imports(path: str) -> set[str]:
-    return {room(name.removeprefix(PACKAGE).split(".")) for name in imports(path) if name.startswith(PACKAGE)}
+    return {room(name.removeprefix(PACKAGE).split(".")) for name in imports(path) if name.startswith(PACKAGE) and not name.startswith(SHAPES)}
 
 
 def floor(name: str) -> int:
@@ -83,6 +85,12 @@ def test_node_code_imports_from_floors_below(path: str) -> None:
     same_room = {own} if (PLUGINS / "module_utils" / own).is_dir() else set()
     upwards = {name for name in our_imports(path) - same_room if floor(name) <= floor(own)}
     assert not upwards
+
+
+@pytest.mark.parametrize("path", NODE)
+def test_shapes_are_for_type_checkers_only(path: str) -> None:
+    at_run_time = [node for node in tree(path).body if isinstance(node, ast.ImportFrom) and (node.module or "").endswith("._shapes")]
+    assert at_run_time == []
 
 
 @pytest.mark.parametrize("path", [path for path in WRITTEN if path not in NODE])

@@ -37,7 +37,7 @@ class Clock:
         self.now += seconds
 
 
-def read(root: pathlib.Path | str, *, window: float = 0.0, clock: Clock | None = None, **more: t.Any) -> _node.Node:
+def read(root: pathlib.Path | str, *, window: float = 0.0, clock: Clock | None = None, **more: t.Any) -> t.Any:
     clock = clock or Clock()
     return _node.read(Tree(str(root)), window_seconds=window, monotonic=clock.monotonic, sleep=clock.sleep, wanted=_registry.wanted(), **more)
 
