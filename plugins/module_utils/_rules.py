@@ -1,4 +1,4 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """Evaluates compiled rules: JSON trees become closures, which judge one subject after another in three-valued logic."""
@@ -29,7 +29,7 @@ class RuleFormatError(ValueError):
 
 
 class Unknown:
-    """The third truth value, and what made it so."""
+    """The third truth value."""
 
     __slots__ = ("reason",)
 
@@ -377,7 +377,7 @@ def _literal(value: Value) -> Evaluator:
 
 
 class _Builder:
-    """JSON → closures, within one budget of nodes."""
+    """Within one budget of nodes."""
 
     def __init__(self) -> None:
         self.nodes = 0

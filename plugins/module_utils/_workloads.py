@@ -1,4 +1,4 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """What a cgroup is: slice, service, pod, container; what it is called and what memory it asked for."""
@@ -10,7 +10,8 @@ import re
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
+from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number
 
 if t.TYPE_CHECKING:
     Cgroup = _cgroupfs.Cgroup
@@ -79,7 +80,7 @@ def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
 
 
 class _Known:
-    """Identities by path. They depend on the ancestors, which need not be among the cgroups asked for."""
+    """Identities by path; they depend on the ancestors, asked for or not."""
 
     def __init__(self, names: PodNames) -> None:
         self._names = names
@@ -97,7 +98,7 @@ class _Known:
 
 
 def _identity(base: str, above: Cgroup, names: PodNames) -> Cgroup:
-    """One directory, given what its parent is. The first rule that fits decides."""
+    """Given what the parent is; the first rule that fits decides."""
     for rule in (_kubernetes, _container, _lxc, _machine, _unit):
         found = rule(base, above, names)
         if found is not None:
@@ -224,19 +225,13 @@ def read_requests(tree: Tree, hierarchy: _cgroupfs.Hierarchy, cgroups: t.Iterabl
 
 
 def _oom_score_adj(tree: Tree, procs: str) -> int:
-    try:
-        pids = tree.read(procs, limit=4096).split()
-        text = tree.read_text(f"/proc/{int(pids[0])}/oom_score_adj") if pids else ""
-        return int(text or 0)
-    except (Unreadable, ValueError):
-        return 0
+    pids = tree.read_or_empty(procs, limit=4096).split()
+    text = tree.read_or_empty(b"/proc/%s/oom_score_adj" % pids[0]) if pids and pids[0].isdigit() else b""
+    return number(text.strip()) or 0
 
 
 def read_pod_names(tree: Tree) -> PodNames:
-    """Names, images and reservations of containers, from the files that kubelet and container runtimes keep: the first that has a key decides.
-
-    What is not there, not readable or not understood is left out.
-    """
+    """From the files that kubelet and container runtimes keep: the first that has a key decides, what cannot be read is left out."""
     found = PodNames({}, {})
     _read_pod_logs(tree, found)
     for read in (_read_bundles, _read_docker, _read_storage):
@@ -251,11 +246,11 @@ def read_pod_names(tree: Tree) -> PodNames:
 
 def _read_pod_logs(tree: Tree, found: PodNames) -> None:
     """kubelet: /var/log/pods/NAMESPACE_POD_UID, /var/log/containers/POD_NAMESPACE_CONTAINER-ID.log."""
-    for name in _names(tree, "/var/log/pods"):
+    for name in tree.names_or_empty("/var/log/pods"):
         match = _LOG_DIRECTORY.fullmatch(name)
         if match:
             found.pods[match.group(3)] = (match.group(1), match.group(2))
-    for name in _names(tree, "/var/log/containers"):
+    for name in tree.names_or_empty("/var/log/containers"):
         match = _LOG_FILE.fullmatch(name)
         if match:
             found.containers[match.group(4)] = {"namespace": match.group(2), "pod": match.group(1), "container": match.group(3)}
@@ -264,29 +259,32 @@ def _read_pod_logs(tree: Tree, found: PodNames) -> None:
 def _read_bundles(tree: Tree) -> t.Iterator[tuple[str, Container]]:
     """containerd: config.json of each running container. Docker's own (namespace moby) are named by Docker."""
     for bundles in _BUNDLES:
-        for namespace in _names(tree, bundles):
-            for container_id in _names(tree, f"{bundles}/{namespace}") if namespace != "moby" else ():
-                container = parse_bundle(_read(tree, f"{bundles}/{namespace}/{container_id}/config.json"))
+        for namespace in tree.names_or_empty(bundles):
+            for container_id in tree.names_or_empty(f"{bundles}/{namespace}") if namespace != "moby" else ():
+                container = parse_bundle(tree.read_or_empty(f"{bundles}/{namespace}/{container_id}/config.json", limit=_MAX_JSON))
                 container["runtime"] = "containerd"
                 yield container_id, container
 
 
 def _read_docker(tree: Tree) -> t.Iterator[tuple[str, Container]]:
-    for container_id in _names(tree, _DOCKER):
+    for container_id in tree.names_or_empty(_DOCKER):
         place = f"{_DOCKER}/{container_id}"
-        yield container_id, parse_docker(_read(tree, f"{place}/config.v2.json"), _read(tree, f"{place}/hostconfig.json"))
+        yield (
+            container_id,
+            parse_docker(tree.read_or_empty(f"{place}/config.v2.json", limit=_MAX_JSON), tree.read_or_empty(f"{place}/hostconfig.json", limit=_MAX_JSON)),
+        )
 
 
 def _read_storage(tree: Tree) -> t.Iterator[tuple[str, Container]]:
-    """Podman and CRI-O, root's and each user's; what their bundles say counts first."""
-    homes = [f"/home/{user}/{_HOME_STORAGE}" for user in _names(tree, "/home")]
+    """Podman and CRI-O; what their bundles say counts first."""
+    homes = [f"/home/{user}/{_HOME_STORAGE}" for user in tree.names_or_empty("/home")]
     for place in (_STORAGE, *homes):
-        for container_id, container in parse_storage(_read(tree, f"{place}/containers.json")):
-            yield container_id, {**container, **parse_bundle(_read(tree, f"{place}/{container_id}/userdata/config.json"))}
+        for container_id, container in parse_storage(tree.read_or_empty(f"{place}/containers.json", limit=_MAX_JSON)):
+            yield container_id, {**container, **parse_bundle(tree.read_or_empty(f"{place}/{container_id}/userdata/config.json", limit=_MAX_JSON))}
 
 
 def parse_bundle(data: bytes) -> Container:
-    """An OCI bundle's config.json."""
+    """An OCI config.json."""
     loaded = _load(data)
     notes = _dict(loaded, "annotations")
     found = _reservation(_dict(_dict(_dict(loaded, "linux"), "resources"), "memory").get("reservation"), "memory reservation")
@@ -321,7 +319,7 @@ def _reservation(value: t.Any, source: str) -> Container:
 
 
 def parse_storage(data: bytes) -> list[tuple[str, Container]]:
-    """containers.json of containers/storage: Podman's containers, and CRI-O's, whose metadata names a pod."""
+    """containers.json of containers/storage; CRI-O's metadata names a pod."""
     found: list[tuple[str, Container]] = []
     for row in _load(data, list):
         if not isinstance(row, dict) or not isinstance(row.get("id"), str):
@@ -336,22 +334,7 @@ def parse_storage(data: bytes) -> list[tuple[str, Container]]:
     return found
 
 
-def _names(tree: Tree, path: str) -> list[str]:
-    try:
-        return tree.names(path)[:_MAX_CONTAINERS]
-    except Unreadable:
-        return []
-
-
-def _read(tree: Tree, path: str) -> bytes:
-    try:
-        return tree.read(path, limit=_MAX_JSON)
-    except Unreadable:
-        return b""
-
-
 def _load(data: bytes, kind: type = dict) -> t.Any:
-    """JSON of one kind, or an empty one."""
     try:
         loaded = json.loads(data)
     except (ValueError, RecursionError):

@@ -219,3 +219,19 @@ class Node(t.TypedDict, total=False):
     commands: dict[str, int]
     window: Window
     unknown: dict[str, str]
+
+
+class KnobRow(t.Protocol):
+    """A row of the registry or a Readable."""
+
+    @property
+    def name(self) -> str:
+        """As the kernel spells it."""
+
+    @property
+    def unit(self) -> str:
+        """A Unit."""
+
+    @property
+    def key(self) -> str:
+        """The word before the value (memory.oom_control), or empty."""

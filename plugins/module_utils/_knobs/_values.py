@@ -1,4 +1,4 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """The normal form of a knob's value: an integer in the knob's unit (bool is 0 or 1), the chosen word, a list of integers, text; None is no limit."""
@@ -9,6 +9,9 @@ import re
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _units
+
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import KnobRow
 
 Value = t.Union[int, str, t.List[int], None]
 
@@ -39,33 +42,17 @@ class Wanted(t.NamedTuple):
     vendor_files: t.Sequence[str] = ()
 
 
-class Row(t.Protocol):
-    """A row of the registry or a Readable."""
-
-    @property
-    def name(self) -> str:
-        """As the kernel spells it."""
-
-    @property
-    def unit(self) -> str:
-        """A Unit."""
-
-    @property
-    def key(self) -> str:
-        """The word before the value (memory.oom_control), or empty."""
-
-
 class KnobValueError(ValueError):
     """A value that a knob does not take."""
 
-    def __init__(self, knob: Row, value: object, reason: str) -> None:
+    def __init__(self, knob: KnobRow, value: object, reason: str) -> None:
         super().__init__(f"{knob.name}: {value!r} {reason}")
         self.knob = knob.name
         self.value = value
         self.reason = reason
 
 
-def normalize(knob: Row, value: object) -> Value:
+def normalize(knob: KnobRow, value: object) -> Value:
     """What a file or a profile says; not checked against the range. Raises KnobValueError."""
     try:
         return _FORMS.get(knob.unit, _integer)(_as_text(knob, value))
@@ -91,7 +78,7 @@ def placeholders(pattern: str, text: str) -> dict[str, str] | None:
     return match.groupdict() if match else None
 
 
-def _as_text(knob: Row, value: object) -> str:
+def _as_text(knob: KnobRow, value: object) -> str:
     if value is None:
         return "max"
     if isinstance(value, bool):

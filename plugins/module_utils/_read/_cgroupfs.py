@@ -1,10 +1,9 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """The memory files of all cgroups: v1, hybrid and v2.
 
-The walk opens every directory relative to its parent's descriptor and never follows a symbolic link, so a path may be longer than
-PATH_MAX. Which files exist is found once.
+Every directory is opened relative to its parent's descriptor, and no symbolic link is followed: a path may be longer than PATH_MAX.
 """
 
 from __future__ import annotations
@@ -47,19 +46,20 @@ class _File(t.NamedTuple):
 
 # What parsers of files return for a content they cannot read; no memory file holds a negative amount.
 GARBLED = -1
-# PAGE_COUNTER_MAX is LONG_MAX rounded down to a page, so it depends on the page size: this one is for 64 KiB.
+# PAGE_COUNTER_MAX is LONG_MAX rounded down to a page; this one is for 64 KiB.
 _UNLIMITED = 0x7FFFFFFFFFFF0000
+_CONTROLLER = re.compile(rb"^memory\s[0-9]+\s([0-9]{1,20})\s[01]\n", re.MULTILINE)
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 # O_NONBLOCK: a captured tree may hold a FIFO.
 _FILE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _DIR_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY
-# These are single_open files: one read returns all of it if there is room. memory.stat of 6.18 has 2 KiB.
+# single_open files: one read returns all if there is room. memory.stat of 6.18 has 2 KiB.
 _CHUNK = 8192
 _MAX_FILE = 1024 * 1024
 _GONE = frozenset((errno.ENOENT, errno.ENODEV))
 _PROBED_DIRECTORIES = 8
 
-# memory.stat of v2 → our name. At most 42 of them in any kernel: one more doubles the size of the dict.
+# At most 42 in any kernel: one more doubles the size of the dict.
 _V2_STAT = {
     key.encode(): key
     for key in (
@@ -102,7 +102,7 @@ def parse_dying(data: bytes) -> int:
 
 
 def parse_vendor(data: bytes) -> t.Any:
-    """A vendor's file: a number, None for C(max), C(key value) lines as dict, else its text."""
+    """A number, None for C(max), C(key value) lines as dict, else the text."""
     text = data.strip()
     if text == b"max":
         return None
@@ -112,10 +112,10 @@ def parse_vendor(data: bytes) -> t.Any:
     return parse_keyed(data) or display(text)
 
 
-def parse_controllers(data: bytes) -> dict[str, int]:
-    """/proc/cgroups → {controller: cgroups, dying ones included}."""
-    rows = (line.split() for line in whole_lines(data))
-    return {display(row[0]): int(row[2]) for row in rows if len(row) == 4 and row[2].isdigit() and len(row[2]) <= 20}
+def parse_controllers(data: bytes) -> int | None:
+    """/proc/cgroups → memory cgroups, dying ones included."""
+    match = _CONTROLLER.search(data)
+    return int(match.group(1)) if match else None
 
 
 class _StatParser:
@@ -204,7 +204,6 @@ def _known_files(version: int, stat: _StatParser) -> list[_File]:
 
 
 def _finish_v1(found: dict[str, t.Any]) -> None:
-    """v1's own words → the keys of Cgroup, in place."""
     kernel = {key: found.pop(key) for key in ("kernel", "sock") if key in found}
     if "stat" in found:
         stat, found["stat_local"] = found["stat"]
@@ -255,7 +254,7 @@ def detect(tree: Tree, mounts: t.Sequence[Mount]) -> Hierarchy:
 
 
 def _visible(tree: Tree, mounts: t.Sequence[Mount], witness: str) -> Mount | None:
-    """The mount to use: of the whole tree if there is one, the shortest path, not hidden by another mount."""
+    """Of the whole tree if there is one, the shortest path, not hidden by another mount."""
     for mount in sorted(mounts, key=lambda mount: (mount["root"] != "/", len(mount["mount_point"]))):
         if tree.exists(f"{mount['mount_point']}/{witness}"):
             return mount
@@ -283,7 +282,7 @@ def walk(tree: Tree, hierarchy: Hierarchy, *, vendor_files: t.Iterable[str] = ()
 
 
 class _Directory(t.NamedTuple):
-    """One that is being walked. C(other): the same cgroup in the tree that has memory.pressure, or -1."""
+    """C(other): the same cgroup in the tree that has memory.pressure, or -1."""
 
     fd: int
     other: int
@@ -339,7 +338,7 @@ class _Walk:
         return _Directory(fd, other, "", iter(children), _directories(other) if other >= 0 else ())
 
     def _probe(self, fd: int, children: list[str]) -> None:
-        """Which files this kernel has, from a few directories below the root, which itself lacks most of them."""
+        """Which files this kernel has. The root lacks most of them."""
         names: set[str] = set()
         for name in children[:_PROBED_DIRECTORIES]:
             try:
@@ -360,7 +359,7 @@ class _Walk:
                 self._absent[f"cgroup.{file.key}"] = f"this kernel has no {display(file.name)} on cgroup v{self._hierarchy.version}"
 
     def _enter(self, above: _Directory, name: str) -> _Directory | None:
-        """Reads the cgroup C(name). None if nothing is below it, it is gone, or no memory cgroup."""
+        """None if nothing is below it, it is gone, or no memory cgroup."""
         path = f"{above.path}/{display(name)}"
         try:
             fd = os.open(name, _DIR_FLAGS, dir_fd=above.fd)
@@ -446,10 +445,7 @@ class _Walk:
         """Dying memory cgroups = all that the kernel counts less those with a directory."""
         if self._hierarchy.version != 1 or not self._hierarchy.whole or not self.found or any(what == "directory" for what, reason in self._troubles):
             return
-        try:
-            count = parse_controllers(self._tree.read("/proc/cgroups")).get("memory")
-        except Unreadable:
-            return
+        count = parse_controllers(self._tree.read_or_empty("/proc/cgroups"))
         if count is not None:
             self.found[0]["dying"] = max(0, count - len(self.found))
 
@@ -478,7 +474,6 @@ def _is_there(fd: int, name: bytes) -> bool:
 
 
 def _directories(fd: int) -> list[str]:
-    """Sorted names of the directories in one; what is not UTF-8 as surrogates."""
     with os.scandir(fd) as entries:
         return sorted([entry.name for entry in entries if entry.is_dir(follow_symlinks=False)])
 
@@ -531,7 +526,6 @@ def sample(tree: Tree, hierarchy: Hierarchy, paths: t.Iterable[str]) -> dict[str
 
 
 def _open_below(root: int, path: str) -> int:
-    """The directory of a Cgroup's C(path), one name after the other. Raises OSError."""
     fd = os.dup(root)
     for part in path.split("/"):
         if part:

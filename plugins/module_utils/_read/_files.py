@@ -1,4 +1,4 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """The files of a node, live or captured: the only place of the reading half that opens anything."""
@@ -80,6 +80,18 @@ class Tree:
     def read_text(self, path: str | bytes) -> str:
         """The content as text without white space at both ends."""
         return display(self.read(path).strip())
+
+    def read_or_empty(self, path: str | bytes, *, limit: int = MAX_BYTES) -> bytes:
+        try:
+            return self.read(path, limit=limit)
+        except Unreadable:
+            return b""
+
+    def names_or_empty(self, path: str | bytes) -> list[str]:
+        try:
+            return self.names(path)
+        except Unreadable:
+            return []
 
     def exists(self, path: str | bytes) -> bool:
         try:

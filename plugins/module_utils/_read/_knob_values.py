@@ -1,4 +1,4 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """The present values of the host knobs."""
@@ -62,8 +62,5 @@ def instances(row: _values.Readable, tree: _files.Tree, listings: dict[str, list
 
 def _names(path: str, tree: _files.Tree, known: dict[str, list[str]]) -> list[str]:
     if path not in known:
-        try:
-            known[path] = tree.names(path)
-        except _files.Unreadable:
-            known[path] = []
+        known[path] = tree.names_or_empty(path)
     return known[path]

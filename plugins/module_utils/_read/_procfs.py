@@ -1,4 +1,4 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """/proc: C(parse_X) is pure and never raises, C(read_X) raises Unreadable. Sizes in bytes, unless a docstring says pages or events."""
@@ -40,7 +40,6 @@ def number(raw: bytes) -> int | None:
 
 
 def parse_keyed(data: bytes) -> dict[str, int]:
-    """Lines C(KEY NUMBER), as in vmstat."""
     values = {}
     for line in whole_lines(data):
         words = line.split()
@@ -134,7 +133,6 @@ def parse_pressure(data: bytes) -> Pressure:
 
 
 def parse_swaps(data: bytes) -> list[Swap]:
-    """Swap areas. The kernel prints KiB."""
     swaps: list[Swap] = []
     lines = whole_lines(data)
     columns = lines[0].split() if lines else []
@@ -148,7 +146,7 @@ def parse_swaps(data: bytes) -> list[Swap]:
 
 
 def parse_sockstat(data: bytes) -> dict[str, dict[str, int]]:
-    """{"TCP": {"inuse": 1, "mem": 180}}; C(mem) in pages, C(memory) in bytes."""
+    """{protocol: {key: value}}; C(mem) in pages, C(memory) in bytes."""
     protocols: dict[str, dict[str, int]] = {}
     for line in whole_lines(data):
         name, colon, rest = line.partition(b":")
@@ -221,7 +219,6 @@ def parse_mountinfo(data: bytes) -> list[Mount]:
 
 
 def parse_uptime(data: bytes) -> float | None:
-    """Seconds since boot."""
     lines = whole_lines(data)
     words = lines[0].split() if lines else []
     return float(words[0]) if words and _DECIMAL.fullmatch(words[0]) else None
@@ -268,7 +265,7 @@ def infer_page_size(meminfo: t.Mapping[str, int], vmstat: t.Mapping[str, int]) -
 
 
 def unescape(raw: bytes) -> str:
-    """The kernel's octal escapes in paths (C(\\040) is a space) → text."""
+    """Octal escapes in paths (C(\\040) is a space) → text."""
     return display(_OCTAL.sub(lambda match: bytes((int(match.group(1), 8),)), raw))
 
 
@@ -294,27 +291,20 @@ def read_pressure(tree: Tree, resource: str) -> Pressure:
 
 
 def read_swaps(tree: Tree) -> list[Swap]:
-    """Empty where no swap is on."""
     return parse_swaps(tree.read("/proc/swaps"))
 
 
 def read_sockstat(tree: Tree) -> dict[str, dict[str, int]]:
-    """With sockstat6 where the kernel has it."""
     protocols = _understood(tree, "/proc/net/sockstat", parse_sockstat)
-    try:
-        protocols.update(parse_sockstat(tree.read("/proc/net/sockstat6")))
-    except Unreadable:
-        pass  # ipv6.disable=1
+    protocols.update(parse_sockstat(tree.read_or_empty("/proc/net/sockstat6")))  # none with ipv6.disable=1
     return protocols
 
 
 def read_protocol_memory(tree: Tree, protocol: str) -> dict[str, int]:
-    """C(protocol): tcp or udp; C(min pressure max) in pages."""
     return _understood(tree, f"/proc/sys/net/ipv4/{protocol}_mem", parse_triple)
 
 
 def read_slabinfo(tree: Tree, *, page_size: int) -> list[Slab]:
-    """Root only."""
     return _understood(tree, "/proc/slabinfo", lambda data: parse_slabinfo(data, page_size=page_size))
 
 
@@ -415,7 +405,6 @@ def read_processes(tree: Tree, *, page_size: int, top: int = 10) -> Processes:
 
 
 def gunzip(data: bytes) -> bytes:
-    """At most MAX_BYTES of the content; nothing of a damaged file."""
     stream = zlib.decompressobj(wbits=31)
     try:
         return stream.decompress(data, MAX_BYTES) if data else b""

@@ -1,4 +1,4 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """/sys: NUMA nodes, huge pages, KSM, zswap, zram, MGLRU, DAMON. A file that is not there has no key."""
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display, whole_lines
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, display, whole_lines
 from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number, parse_keyed, parse_meminfo, parse_numbers
 
 Values = t.Dict[str, t.Any]
@@ -49,11 +49,11 @@ def read_numa(tree: Tree) -> list[Values]:
 
 
 def _numa_node(tree: Tree, node: int, base: str) -> Values:
-    cpulist = _maybe(tree, f"{base}/cpulist", parse_value)
+    cpulist = parse_value(tree.read_or_empty(f"{base}/cpulist"))
     parsed = {
-        "meminfo": _maybe(tree, f"{base}/meminfo", parse_meminfo),
-        "numastat": _maybe(tree, f"{base}/numastat", parse_keyed),
-        "distance": _maybe(tree, f"{base}/distance", parse_numbers),
+        "meminfo": parse_meminfo(tree.read_or_empty(f"{base}/meminfo")),
+        "numastat": parse_keyed(tree.read_or_empty(f"{base}/numastat")),
+        "distance": parse_numbers(tree.read_or_empty(f"{base}/distance")),
         "cpulist": None if cpulist is None else str(cpulist),
     }
     pools = read_hugepages(tree, f"{base}/hugepages")
@@ -67,7 +67,7 @@ def read_details(tree: Tree) -> Values:
         "ksm": _folder(tree, f"{MM}/ksm"),
         "zswap": _known({"parameters": _folder(tree, "/sys/module/zswap/parameters"), "debug": _folder(tree, "/sys/kernel/debug/zswap")}),
         "zram": _zram(tree),
-        "mglru": {name: value for name in ("enabled", "min_ttl_ms") for value in [_maybe(tree, f"{MM}/lru_gen/{name}", parse_mask)] if value is not None},
+        "mglru": {name: value for name in ("enabled", "min_ttl_ms") for value in [parse_mask(tree.read_or_empty(f"{MM}/lru_gen/{name}"))] if value is not None},
         "damon": _known({name: _folder(tree, f"/sys/module/{name}/parameters") for name in ("damon_reclaim", "damon_lru_sort")}),
         "hugepages": read_hugepages(tree, f"{MM}/hugepages"),
     }
@@ -87,29 +87,12 @@ def read_hugepages(tree: Tree, path: str) -> dict[str, dict[str, int]]:
 def _zram(tree: Tree) -> list[Values]:
     """Devices that have a size; one with 0 was never set up."""
     devices: list[Values] = []
-    for name in filter(_ZRAM.fullmatch, _names(tree, "/sys/block")):
-        device: Values = {key: _maybe(tree, f"/sys/block/{name}/{key}", parse_value) for key in ("disksize", "comp_algorithm", "backing_dev")}
-        device["mm_stat"] = dict(zip(_MM_STAT, _maybe(tree, f"/sys/block/{name}/mm_stat", parse_numbers) or ()))
+    for name in filter(_ZRAM.fullmatch, tree.names_or_empty("/sys/block")):
+        device: Values = {key: parse_value(tree.read_or_empty(f"/sys/block/{name}/{key}")) for key in ("disksize", "comp_algorithm", "backing_dev")}
+        device["mm_stat"] = dict(zip(_MM_STAT, parse_numbers(tree.read_or_empty(f"/sys/block/{name}/mm_stat"))))
         if device["disksize"]:
             devices.append({"name": name, **_known(device)})
     return devices
-
-
-P = t.TypeVar("P")
-
-
-def _maybe(tree: Tree, path: str, parse: t.Callable[[bytes], P]) -> P | None:
-    try:
-        return parse(tree.read(path))
-    except Unreadable:
-        return None
-
-
-def _names(tree: Tree, path: str) -> list[str]:
-    try:
-        return tree.names(path)
-    except Unreadable:
-        return []
 
 
 def _known(found: Values) -> Values:
@@ -119,9 +102,9 @@ def _known(found: Values) -> Values:
 def _folder(tree: Tree, path: str, levels: int = 3) -> Values:
     """Every file that can be understood, by name; directories likewise."""
     values: Values = {}
-    for name in _names(tree, path) if levels else ():
+    for name in tree.names_or_empty(path) if levels else ():
         below = f"{path}/{name}"
-        value: t.Any = _maybe(tree, below, parse_value)
+        value: t.Any = parse_value(tree.read_or_empty(below))
         if value is None:
             value = _folder(tree, below, levels - 1)
         if value != {}:

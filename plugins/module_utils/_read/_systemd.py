@@ -1,4 +1,4 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """systemd's view: memory properties of units, and the drop-in files that set them."""
@@ -31,7 +31,7 @@ _SHOW = ("systemctl", "show", "--no-pager", "--property=Id," + ",".join((*_PROPE
 _TRANSIENT = "/run/systemd/transient/"
 _FULL_SCALE = (1 << 32) - 1
 
-# systemd.unit(5), highest first; what generators and transient units bring is left out.
+# systemd.unit(5), highest first, without generators and transient units.
 SEARCH_PATH = ("/etc/systemd/system.control", "/run/systemd/system.control", "/etc/systemd/system", "/run/systemd/system",
                "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")  # fmt: skip
 _UNIT_TYPES = ("slice", "service", "scope")
@@ -52,7 +52,6 @@ def read_version(tree: Tree) -> int:
 
 
 def parse_version(text: str) -> int | None:
-    """C(systemd 252 (252.39-1~deb12u2)) → 252."""
     match = re.match(r"systemd ([0-9]{1,5})", text)
     return int(match.group(1)) if match else None
 
@@ -110,13 +109,13 @@ def read_drop_ins(tree: Tree) -> list[DropIn]:
     """
     found: dict[tuple[str, str], DropIn] = {}
     for place in SEARCH_PATH:
-        for directory in _names(tree, place):
+        for directory in tree.names_or_empty(place):
             unit = directory[:-2]
             if directory.endswith(".d") and unit.rpartition(".")[2] in _UNIT_TYPES:
-                for name in _names(tree, f"{place}/{directory}"):
+                for name in tree.names_or_empty(f"{place}/{directory}"):
                     if name.endswith(".conf") and (unit, name) not in found:
                         path = f"{place}/{directory}/{name}"
-                        found[unit, name] = {"path": path, "unit": unit, "lines": _read_lines(tree, path)}
+                        found[unit, name] = {"path": path, "unit": unit, "lines": parse_drop_in(tree.read_or_empty(path, limit=_MAX_DROP_IN))}
     return [drop_in for key, drop_in in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])) if drop_in["lines"]]
 
 
@@ -155,17 +154,3 @@ def _drop_in_names(unit: str) -> list[str]:
         if instance:
             names.append(f"{cut}-{at}.{kind}")
     return [*names, kind]
-
-
-def _read_lines(tree: Tree, path: str) -> dict[str, str]:
-    try:
-        return parse_drop_in(tree.read(path, limit=_MAX_DROP_IN))
-    except Unreadable:
-        return {}
-
-
-def _names(tree: Tree, path: str) -> list[str]:
-    try:
-        return tree.names(path)
-    except Unreadable:
-        return []

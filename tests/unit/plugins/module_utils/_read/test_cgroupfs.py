@@ -191,7 +191,9 @@ def test_parse_vendor(data: bytes, expected: t.Any) -> None:
 
 def test_parse_controllers() -> None:
     text = b"#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpuset\t3\t1\t1\nmemory\t4\t55\t1\npids\t8"
-    assert _cgroupfs.parse_controllers(text) == {"cpuset": 1, "memory": 55}
+    assert _cgroupfs.parse_controllers(text) == 55
+    assert _cgroupfs.parse_controllers(text.replace(b"memory", b"memories")) is None
+    assert _cgroupfs.parse_controllers(b"memory\t4\t5") is None
 
 
 LINES = st.lists(
