@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import typing as t
@@ -58,7 +59,10 @@ def test_no_file_ends_the_process(tmp_path: Path, read: str, loader: str) -> Non
     for name, text in BOTTOMLESS.items():
         # 250 KiB is the most that a profile may have.
         (tmp_path / f"{name}.yml").write_text(text[:250_000], encoding="utf-8")
-    found = subprocess.run([sys.executable, "-c", loader + read + READ_ALL, str(tmp_path)], capture_output=True, text=True, check=False, timeout=60)
+    # Under ansible-test the collection is importable through a loader of its own, which a process of ours does not have.
+    collections = os.pathsep.join([*(str(path.parent) for path in Path(__file__).parents if path.name == "ansible_collections"), os.environ.get("PYTHONPATH", "")])
+    argv = [sys.executable, "-c", loader + read + READ_ALL, str(tmp_path)]
+    found = subprocess.run(argv, env={**os.environ, "PYTHONPATH": collections}, capture_output=True, text=True, check=False, timeout=60)
     assert (found.returncode, found.stderr) == (0, "")
     assert found.stdout.splitlines() == [f"{name} True" for name in sorted(BOTTOMLESS)]
 
