@@ -33,7 +33,7 @@ _ROWS = (
     ("hugetlb", "", "hugetlb", "no"),
 )
 _DETAILS = ("Buffers", "Cached", "SwapCached", "AnonPages", "Mapped", "Shmem", "Dirty", "Writeback", "Mlocked", "KernelStack", "AnonHugePages", "MemAvailable")
-# What memcg calls `kernel` is these and whatever a driver charged; the rest is hidden from every other key.
+# What memcg calls `kernel` is these and whatever a driver charged.
 _KERNEL_PARTS = ("kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmalloc", "slab_reclaimable", "slab_unreclaimable")
 
 
@@ -52,9 +52,9 @@ def breakdown(
 ) -> Breakdown:
     """Rows that sum to MemTotal exactly; the last one, C(unaccounted), is the remainder and may be negative. Raises NoTotal.
 
-    A key this kernel lacks gives no row (mm/vmstat.c, fs/proc/meminfo.c). Free pages on per-CPU lists are not in MemFree. With
-    CONFIG_VMAP_STACK kernel stacks are in VmallocUsed (kernel/fork.c); C(vmap_stack) None (unknown) counts as yes, the default of x86 and
-    arm64. zram and zswap keep their pages in zsmalloc (C(nr_zspages)), zswap on another pool (zbud, z3fold before 6.18) has its own row.
+    mm/vmstat.c, fs/proc/meminfo.c. Per-CPU lists are not in MemFree. With CONFIG_VMAP_STACK kernel stacks are in VmallocUsed (kernel/fork.c);
+    C(vmap_stack) None (unknown) counts as yes, the default of x86 and arm64. zram and zswap keep their pages in zsmalloc (C(nr_zspages));
+    zswap on another pool (zbud, z3fold before 6.18) has its own row.
     """
     if "MemTotal" not in meminfo:
         raise NoTotal("/proc/meminfo has no MemTotal")

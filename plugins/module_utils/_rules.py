@@ -38,7 +38,7 @@ class Unknown:
 
 
 class Reading(t.NamedTuple):
-    """A counter's growth: C(value) (a number or Unknown) over C(seconds); C(kind) is since_last_run, since_boot or window."""
+    """Growth, a number or Unknown, over C(seconds); C(kind) is since_last_run, since_boot or window."""
 
     value: Value
     kind: str
@@ -174,7 +174,7 @@ def _not_a_number(value: Value, keys: t.Sequence[str]) -> Unknown:
 
 
 def _growth(before: Value, after: Value, kind: str, seconds: t.Optional[float]) -> Reading:
-    # Backwards means written by somebody (v1 failcnt) or a new owner of the name: what counts is what came since.
+    # Backwards: written by somebody (v1 failcnt), or a new owner of the name. What counts is what came since.
     return Reading(after, kind, seconds, True) if after < before else Reading(after - before, kind, seconds)
 
 

@@ -15,7 +15,6 @@ from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import 
 
 if t.TYPE_CHECKING:
     Cgroup = _cgroupfs.Cgroup
-    # What the files of a runtime say: runtime namespace pod pod_uid container image request request_source.
     Container = _cgroupfs.Cgroup
 
 
@@ -70,8 +69,7 @@ _TELLING_ADJ = range(4, 999)
 def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
     """Adds C(kind name) and, where known, C(runtime qos_class pod_uid namespace pod container container_id image request request_source).
 
-    C(name) is for people: namespace/pod/container, a container's or unit's name, or the last part of the path. C(request): a Guaranteed
-    container's is its limit, a BestEffort one's 0, Docker's its reservation; for Burstable see C(read_requests).
+    C(request): a Guaranteed container's is its limit, a BestEffort one's 0, Docker's its reservation; for Burstable see C(read_requests).
     """
     known = _Known(names)
     for cgroup in cgroups:

@@ -43,8 +43,6 @@ class Wanted(t.NamedTuple):
 
 
 class KnobValueError(ValueError):
-    """A value that a knob does not take."""
-
     def __init__(self, knob: KnobRow, value: object, reason: str) -> None:
         super().__init__(f"{knob.name}: {value!r} {reason}")
         self.knob = knob.name

@@ -288,7 +288,6 @@ class _Directory(t.NamedTuple):
     other: int
     path: str
     children: t.Iterator[str]
-    other_children: t.Container[str]
 
 
 class _Walk:
@@ -335,7 +334,7 @@ class _Walk:
         if self._hierarchy.version == 1:
             _finish_v1(values)
         self.found.append(t.cast("Cgroup", {"path": "/", "inode": os.fstat(fd).st_ino, **values}))
-        return _Directory(fd, other, "", iter(children), _directories(other) if other >= 0 else ())
+        return _Directory(fd, other, "", iter(children))
 
     def _probe(self, fd: int, children: list[str]) -> None:
         """Which files this kernel has. The root lacks most of them."""
@@ -366,16 +365,14 @@ class _Walk:
         except OSError as exc:
             self._note(path, "directory", exc)
             return None
-        other = -1
+        other = self._open_beside(above.other, name, path)
         below = None
         try:
-            if name in above.other_children:
-                other = self._open_beside(above.other, name, path)
             status = os.fstat(fd)
             if self._add(fd, other, path, above.path or "/", status.st_ino) and not (self._counts_links and status.st_nlink == 2):
                 children = _directories(fd)
                 if children:
-                    below = _Directory(fd, other, path, iter(children), _directories(other) if other >= 0 else ())
+                    below = _Directory(fd, other, path, iter(children))
         except OSError as exc:
             self._note(path, "directory", exc)
         finally:
@@ -385,9 +382,10 @@ class _Walk:
 
     def _open_beside(self, other: int, name: str, path: str) -> int:
         try:
-            return os.open(name, _DIR_FLAGS, dir_fd=other)
+            return -1 if other < 0 else os.open(name, _DIR_FLAGS, dir_fd=other)
         except OSError as exc:
-            self._note(path, "memory.pressure", exc)
+            if exc.errno not in _GONE:
+                self._note(path, "memory.pressure", exc)
             return -1
 
     def _add(self, fd: int, other: int, path: str, parent: str, inode: int) -> bool:

@@ -255,13 +255,13 @@ def parse_vmap_stack(config: bytes) -> bool | None:
 
 def infer_page_size(meminfo: t.Mapping[str, int], vmstat: t.Mapping[str, int]) -> int | None:
     """Bytes by pages of the same thing, to a power of two, by majority: MemFree was seen at four times nr_free_pages (deferred page initialisation)."""
-    votes: dict[int, int] = {}
-    for size_key, count_key in _PAGE_SIZE_WITNESSES:
-        ratio = meminfo.get(size_key, 0) / (vmstat.get(count_key, 0) or 1)
-        for shift in range(12, 19):
-            if 0.75 < ratio / (1 << shift) < 1.5:
-                votes[1 << shift] = votes.get(1 << shift, 0) + 1
-    return max(votes, key=lambda size: (votes[size], -size)) if votes else None
+    votes = [
+        1 << shift
+        for size_key, count_key in _PAGE_SIZE_WITNESSES
+        for shift in range(12, 19)
+        if 0.75 < meminfo.get(size_key, 0) / (vmstat.get(count_key, 0) or 1) / (1 << shift) < 1.5
+    ]
+    return max(votes, key=lambda size: (votes.count(size), -size)) if votes else None
 
 
 def unescape(raw: bytes) -> str:
@@ -383,7 +383,7 @@ def visible_tmpfs(mounts: t.Sequence[Mount]) -> list[str]:
     points: dict[str, str] = {}
     for position, mount in enumerate(mounts):
         path = mount["mount_point"]
-        covered = any(path == later["mount_point"] or path.startswith(later["mount_point"].rstrip("/") + "/") for later in mounts[position + 1 :])
+        covered = any(f"{path}/".startswith(later["mount_point"].rstrip("/") + "/") for later in mounts[position + 1 :])
         if mount["fs_type"] in ("tmpfs", "devtmpfs") and not covered:
             points.setdefault(mount["device"], path)
     return list(points.values())

@@ -57,9 +57,9 @@ def parse_version(text: str) -> int | None:
 
 
 def read_units(tree: Tree) -> dict[str, dict[str, t.Any]]:
-    """{unit: {property: value}} of slices, services and scopes with a memory property of their own, or with C(drop_ins) that have memory lines.
+    """{unit: {property: value}} of slices, services and scopes with memory properties, or with C(drop_ins) (DropIn) that have memory lines.
 
-    These are in the order in which systemd applies them: the last decides. Raises Unreadable if systemctl does not answer.
+    systemd applies these in order: the last decides. Raises Unreadable if systemctl does not answer.
     """
     units = parse_show(tree.output("systemctl-show", _SHOW))
     drop_ins = read_drop_ins(tree)
