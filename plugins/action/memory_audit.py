@@ -64,7 +64,8 @@ class ActionModule(ActionBase):
 
 def request(rules: _rule_compiler.RuleSet, *, previous: dict[str, t.Any]) -> str:
     """What the node gets, for _module.unpack there. Ansible sends arguments as they are: rules and knobs shrink to a quarter."""
-    content = {"rules": rules.compiled, **_registry.wanted()._asdict(), "previous": previous}
+    wanted = _registry.wanted()
+    content = {"rules": rules.compiled, "knobs": _registry.by_place(wanted.knobs), "vendor_files": wanted.vendor_files, "previous": previous}
     return base64.b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)).decode()
 
 

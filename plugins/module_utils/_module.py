@@ -1,4 +1,4 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """What the modules share: arguments, and the one place that turns a domain error into a failed task."""

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Sizes and shares: text an operator writes ↔ bytes. Integer arithmetic only: right from 512 MiB to 24 TiB."""
+"""Sizes that an operator writes → bytes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,10 @@ import re
 _BINARY = {"": 1, "b": 1, "k": 1 << 10, "ki": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mi": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gi": 1 << 30,
            "gib": 1 << 30, "t": 1 << 40, "ti": 1 << 40, "tib": 1 << 40, "p": 1 << 50, "pi": 1 << 50, "pib": 1 << 50}  # fmt: skip
 _SIZE = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,9}))?\s*([A-Za-z]{0,3})")
-_SHARE = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,9}))?\s*%")
-_STEPS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 class UnitError(ValueError):
-    """A size or share that cannot be read; the message names the text and what would be right."""
+    """A size (or share) that cannot be read; the message names the text and what would be right."""
 
 
 def parse_size(text: str) -> int:
@@ -29,29 +27,3 @@ def parse_size(text: str) -> int:
         raise UnitError(f"{text!r} is not a size: write bytes (4096) or a number with K, M, G or T (512MiB)")
     whole, fraction = match.group(1), match.group(2) or ""
     return int(whole + fraction) * factor // 10 ** len(fraction)
-
-
-def parse_share(text: str) -> tuple[int, int]:
-    """C(0.5%) → (5, 1000): numerator and denominator. Raises UnitError."""
-    match = _SHARE.fullmatch(text.strip())
-    if match is None:
-        raise UnitError(f"{text!r} is not a share: write a percentage such as 0.5%")
-    fraction = match.group(2) or ""
-    return int(match.group(1) + fraction), 100 * 10 ** len(fraction)
-
-
-def share_of(total: int, share: tuple[int, int]) -> int:
-    """C(share) of C(total) bytes, rounded down."""
-    return total * share[0] // share[1]
-
-
-def format_size(value: int) -> str:
-    """Bytes → C(1.5 GiB), three significant digits, for people; never parsed again."""
-    amount = float(abs(value))
-    step = 0
-    while amount >= 1023.5 and step < len(_STEPS) - 1:
-        amount /= 1024
-        step += 1
-    digits = 0 if step == 0 or amount >= 99.95 else 1 if amount >= 9.995 else 2
-    sign = "-" if value < 0 else ""
-    return f"{sign}{amount:.{digits}f} {_STEPS[step]}"

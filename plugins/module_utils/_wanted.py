@@ -1,4 +1,4 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """Layers of profiles + what this node is → the value wanted of each knob. Pure; integers only, right from 512 MiB to 24 TiB."""
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _rules, _units
+from ansible_collections.memqos.fleet.plugins.module_utils import _rules, _shares
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize
 
@@ -117,7 +117,7 @@ def expression(entry: t.Mapping[str, t.Any]) -> str:
             return f"{bound[:5]} to {expression(inner if isinstance(inner, dict) else {'value': inner})}"
     if "of_memory" in entry:
         part, whole = entry["of_memory"]
-        limits = [f", at {word} {_units.format_size(entry[key])}" for key, word in (("min", "least"), ("max", "most")) if key in entry]
+        limits = [f", at {word} {_shares.format_size(entry[key])}" for key, word in (("min", "least"), ("max", "most")) if key in entry]
         return f"{part * 100 / whole:g}% of memory{''.join(limits)}"
     if "absent" in entry:
         return "absent"
@@ -177,7 +177,7 @@ class _Fold:
         if "value" in entry:
             return normalize(knob, entry["value"])
         part, whole = entry["of_memory"]
-        amount = max(_units.share_of(self.basis.memtotal, (part, whole)), entry.get("min", 0))
+        amount = max(_shares.share_of(self.basis.memtotal, (part, whole)), entry.get("min", 0))
         amount = min(amount, entry.get("max", amount))
         return amount // self.basis.page_size * self.basis.page_size // unit_bytes(knob)
 

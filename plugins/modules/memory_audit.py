@@ -99,7 +99,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 
 def audit(params: dict[str, t.Any]) -> dict[str, t.Any]:
     request = _module.unpack(params["request"] or "")
-    wanted = _values.Wanted([_values.Readable(*row) for row in request["knobs"]], request["vendor_files"])
+    wanted = _values.Wanted(_values.unfold(request["knobs"]), request["vendor_files"])
     node = _module.read_node(params, wanted=wanted)
     return {"audit": _module.to_json(_diagnosis.diagnose(node, rules=request["rules"], previous=request["previous"], top=params["top"]))}
 

@@ -12,7 +12,7 @@ import re
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _workloads
-from ansible_collections.memqos.fleet.plugins.module_utils._units import format_size
+from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_reports
 
 if t.TYPE_CHECKING:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _units, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _units, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError
 from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import ExpressionError, Scope, compile_expression, nearest
@@ -427,7 +427,7 @@ def _share(nodes: Mapping[str, yaml.Node], knob: Knob) -> Entry:
         raise Mistake(node, f"{knob.name} is no amount of memory, but {knob.unit}")
     entry: Entry = {}
     try:
-        part, whole = _units.parse_share(_scalar(node))
+        part, whole = _shares.parse_share(_scalar(node))
         entry["of_memory"] = [part, whole]
         entry.update({key: _units.parse_size(_scalar(nodes[key])) for key in ("min", "max") if key in nodes})
     except _units.UnitError as exc:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing as t
 import unicodedata
 
-from ansible_collections.memqos.fleet.plugins.module_utils._units import format_size
+from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import SEVERITIES, Finding, Fleet, Host, Json, is_number, join_findings, visible
 
 MIN_WIDTH = 60

@@ -13,7 +13,7 @@ import re
 import typing as t
 import unicodedata
 
-from ansible_collections.memqos.fleet.plugins.module_utils._units import format_size
+from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
 
 Json = dict[str, t.Any]
 

@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _units, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles
 
@@ -84,7 +84,7 @@ def value_cell(profile: _profiles.Profile, unit: str, name: str) -> str:
     inner = entry.get("raise_to", entry.get("lower_to", entry))
     if not isinstance(inner, dict) or "of_memory" not in inner:
         return words
-    return f"{words}<br>" + ", ".join(f"{_units.format_size(size)}: {amount(profile, unit, name, size)}" for size in EXAMPLES)
+    return f"{words}<br>" + ", ".join(f"{_shares.format_size(size)}: {amount(profile, unit, name, size)}" for size in EXAMPLES)
 
 
 def amount(profile: _profiles.Profile, unit: str, name: str, memtotal: int) -> str:
@@ -92,7 +92,7 @@ def amount(profile: _profiles.Profile, unit: str, name: str, memtotal: int) -> s
     basis = _wanted.Basis(env={}, memtotal=memtotal, page_size=4096, kernel="6.12", live={}, units={})
     knob = _registry.find(name)
     value = _wanted.fold([{**profile.layer(), "when": True}], basis).wanted[knob.scope, unit, name].value
-    return _units.format_size(value * _wanted.unit_bytes(knob)) if isinstance(value, int) else str(value)
+    return _shares.format_size(value * _wanted.unit_bytes(knob)) if isinstance(value, int) else str(value)
 
 
 def table(profile: _profiles.Profile, unit: str) -> list[str]:

@@ -1,4 +1,4 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection: names can change at any release.
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """Look-ups in the registry: which knobs there are, what they take, when two values are the same."""
@@ -39,6 +39,15 @@ def wanted() -> Wanted:
     knobs = [Readable(row.name, row.path, row.unit) for row in _host.ROWS if row.access != "wo"]
     rows = (row.name for row in _memcg.ROWS if row.vendor != "mainline" and row.access == "rw" and not row.one_shot)
     return Wanted(knobs, [*_VENDOR_READ_ONLY, *rows])
+
+
+def by_place(knobs: t.Iterable[Readable]) -> dict[str, list[list[str]]]:
+    """Rows by directory and prefix of the name, which most of them share: a third less to send. _values.unfold makes them rows again."""
+    places: dict[str, list[list[str]]] = {}
+    for knob in knobs:
+        directory, unused, file = knob.path.rpartition("/")
+        places.setdefault(f"{directory}/ {knob.name[: -len(file)]}", []).append([file, knob.unit])
+    return places
 
 
 def memcg_knobs() -> tuple[Knob, ...]:

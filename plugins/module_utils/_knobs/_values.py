@@ -35,6 +35,12 @@ class Readable(t.NamedTuple):
         return self._replace(name=fill(self.name, places), path=fill(self.path, places))
 
 
+def unfold(places: t.Mapping[str, t.Sequence[t.Sequence[str]]]) -> list[Readable]:
+    """C({"/proc/sys/vm/ vm.": [[swappiness, count]]}) → rows: what _registry.by_place folded for the way to the node."""
+    split = ((place.split(" "), files) for place, files in places.items())
+    return [Readable(prefix + file, directory + file, unit) for (directory, prefix), files in split for file, unit in files]
+
+
 class Wanted(t.NamedTuple):
     """What a reading of a node looks for: host knobs, and memcg files of vendor kernels."""
 

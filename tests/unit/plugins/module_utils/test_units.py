@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _units
+from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _units
 
 KIB, MIB, GIB, TIB, PIB = (1 << shift for shift in (10, 20, 30, 40, 50))
 
@@ -84,13 +84,13 @@ def test_what_is_no_size(text: str) -> None:
     [("0%", (0, 100)), ("100%", (100, 100)), ("0.5%", (5, 1000)), ("12.25 %", (1225, 10000)), (" 3% ", (3, 100)), ("250%", (250, 100))],
 )
 def test_parse_share(text: str, share: tuple[int, int]) -> None:
-    assert _units.parse_share(text) == share
+    assert _shares.parse_share(text) == share
 
 
 @pytest.mark.parametrize("text", ["", "%", "5", "-5%", ".5%", "5.%", "5%%", "five%", "1e1%", "٥%"])
 def test_what_is_no_share(text: str) -> None:
     with pytest.raises(_units.UnitError) as caught:
-        _units.parse_share(text)
+        _shares.parse_share(text)
     assert repr(text) in str(caught.value)
 
 
@@ -106,7 +106,7 @@ def test_what_is_no_share(text: str) -> None:
     ],
 )
 def test_share_of(total: int, text: str, size: int) -> None:
-    assert _units.share_of(total, _units.parse_share(text)) == size
+    assert _shares.share_of(total, _shares.parse_share(text)) == size
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,7 @@ def test_share_of(total: int, text: str, size: int) -> None:
     ],
 )
 def test_format_size(size: int, text: str) -> None:
-    assert _units.format_size(size) == text
+    assert _shares.format_size(size) == text
 
 
 @given(st.text(max_size=40))
@@ -148,13 +148,13 @@ def test_sizes_are_exact_and_rounded_down(whole: int, fraction: str, suffix: tup
 
 @given(st.integers(0, 24 * TIB), st.integers(0, 10**6))
 def test_a_share_is_exact_and_rounded_down(total: int, tenths: int) -> None:
-    share = _units.parse_share(f"{tenths // 10}.{tenths % 10}%")
-    assert _units.share_of(total, share) == int(Fraction(total) * tenths / 1000)
+    share = _shares.parse_share(f"{tenths // 10}.{tenths % 10}%")
+    assert _shares.share_of(total, share) == int(Fraction(total) * tenths / 1000)
 
 
 @given(st.integers(-(2**63), 2**63))
 def test_what_people_read_is_within_half_a_percent(size: int) -> None:
-    text = _units.format_size(size)
+    text = _shares.format_size(size)
     number, suffix = text.split(" ")
     factor = 1 << 10 * ("B", "KiB", "MiB", "GiB", "TiB", "PiB").index(suffix)
     assert abs(Fraction(number) * factor - size) <= Fraction(abs(size), 200)

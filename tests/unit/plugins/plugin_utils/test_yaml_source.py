@@ -60,7 +60,8 @@ def test_no_file_ends_the_process(tmp_path: Path, read: str, loader: str) -> Non
         # 250 KiB is the most that a profile may have.
         (tmp_path / f"{name}.yml").write_text(text[:250_000], encoding="utf-8")
     # Under ansible-test the collection is importable through a loader of its own, which a process of ours does not have.
-    collections = os.pathsep.join([*(str(path.parent) for path in Path(__file__).parents if path.name == "ansible_collections"), os.environ.get("PYTHONPATH", "")])
+    found_above = [str(path.parent) for path in Path(__file__).parents if path.name == "ansible_collections"]
+    collections = os.pathsep.join([*found_above, os.environ.get("PYTHONPATH", "")])
     argv = [sys.executable, "-c", loader + read + READ_ALL, str(tmp_path)]
     found = subprocess.run(argv, env={**os.environ, "PYTHONPATH": collections}, capture_output=True, text=True, check=False, timeout=60)
     assert (found.returncode, found.stderr) == (0, "")

@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _row
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _row, _values
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
 
 HOST, MEMCG, UNIT = _registry.host_knobs(), _registry.memcg_knobs(), _registry.unit_knobs()
@@ -428,3 +428,8 @@ def test_pages_are_of_the_node() -> None:
 def test_a_value_that_cannot_be_compared_is_an_error() -> None:
     with pytest.raises(_registry.KnobValueError):
         _registry.same(_registry.find("vm.swappiness"), 60, "", 4096)
+
+
+def test_rows_survive_the_way_to_the_node() -> None:
+    knobs = _registry.wanted().knobs
+    assert sorted(_values.unfold(_registry.by_place(knobs))) == sorted(knobs)
