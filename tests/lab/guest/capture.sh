@@ -47,7 +47,7 @@ list() {
     if [ -e /sys/fs/cgroup/cgroup.controllers ]; then
         readable_below /sys/fs/cgroup \( -name 'memory.*' -o -name 'cgroup.*' -o -name 'cpu.pressure' -o -name 'io.pressure' \)
     else
-        readable_below /sys/fs/cgroup/memory /sys/fs/cgroup/unified \( -name 'memory.*' -o -name 'cgroup.*' -o -name tasks \)
+        readable_below /sys/fs/cgroup/memory /sys/fs/cgroup/unified \( -name 'memory.*' -o -name 'cgroup.*' -o -name tasks -o -name release_agent \)
     fi
     printf '%s\n' /etc/os-release /usr/lib/os-release /etc/sysctl.conf /etc/sysctl.d/*.conf /usr/lib/sysctl.d/*.conf
     readable_below /etc/systemd/system /run/systemd/system.control /run/systemd/transient -name '*.conf'

@@ -135,7 +135,6 @@ def test_an_idle_node_has_no_finding_above_info(tree: str) -> None:
     alarms = {finding["rule"] for finding in result["findings"] if finding["status"] == "fail" and RULESET.metadata[finding["rule"]]["severity"] != "info"}
     # Tasks were killed there on purpose, for the OOM history's tests.
     assert alarms <= {"N01", "C01"}, result["findings"]
-    # Not by being blind: all but rates can be decided; N40 needs the dying count, which the v1 capture lacks.
+    # Not by being blind: all but rates can be decided.
     undecided = {rule for rule, count in result["rules"].items() if count["unknown"]}
-    assert undecided <= {"N03", "N04", "N40"}
-    assert "N40" not in undecided or tree.endswith("v1")
+    assert undecided <= {"N03", "N04"}
