@@ -15,7 +15,7 @@ description:
     C(report.json) and C(report.html). No host is contacted.
   - The HTML report is one file that opens without a network. It needs the Python package plotly on the controller.
   - Run it once for all hosts, with C(run_once) or in a play for localhost.
-  - A damaged result file, one cut short for example, is listed with the reason; the report of the other hosts is made.
+  - A host whose audit failed, or whose result file is damaged, is listed with the reason; the report of the other hosts is made.
 author:
   - memqos.fleet contributors (@memqos)
 extends_documentation_fragment:
@@ -40,13 +40,15 @@ options:
     default: build/report
   hosts:
     description:
-      - Names of the hosts that should have a result, usually C(ansible_play_hosts_all). A host without a result of this run is listed as unreachable.
+      - Names of the hosts that should have a result, usually C(ansible_play_hosts_all).
+        A host without a result of this run was unreachable or skipped, and is listed.
       - By default all hosts that have a result file.
     type: list
     elements: str
   this_run_only:
     description:
-      - Whether to take only results that M(memqos.fleet.memory_audit) wrote in this run of C(ansible-playbook). A host without one is listed as unreachable.
+      - Whether to take only results that M(memqos.fleet.memory_audit) wrote in this run of C(ansible-playbook).
+        A host without one was unreachable or skipped, and is listed.
       - When V(false), the last result of each host is taken, whenever it was made.
     type: bool
     default: true
@@ -108,13 +110,13 @@ findings:
   type: dict
   sample: {critical: 1, warning: 4, info: 2, unknown: 3}
 unreachable_hosts:
-  description: Hosts that have no result of this run.
+  description: Hosts that have no result of this run: they were unreachable or skipped.
   returned: success
   type: list
   elements: str
   sample: []
 invalid_hosts:
-  description: Hosts whose result file cannot be used, with the reason.
+  description: Hosts whose audit failed or whose result file cannot be used, with the reason.
   returned: success
   type: dict
   sample: {}

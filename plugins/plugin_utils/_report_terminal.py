@@ -13,6 +13,7 @@ import unicodedata
 
 from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import SEVERITIES, Finding, Fleet, Host, Json, is_number, join_findings, visible
+from ansible_collections.memqos.fleet.plugins.plugin_utils._results import NO_RESULT
 
 MIN_WIDTH = 60
 # Above this many hosts each has one line, and only the worst are shown.
@@ -62,7 +63,7 @@ def render_fleet(fleet: Fleet, *, width: int) -> list[Line]:
     counts = ", ".join(f"{fleet.count(severity)} {severity}" for severity in (*SEVERITIES, "unknown"))
     lines.append(Line(clip(f"  Findings: {counts}", width)))
     for name in fleet.unreachable:
-        lines.append(Line(clip(f"  ✖ {visible(name)}: unreachable, not audited in this run", width), "red"))
+        lines.append(Line(clip(f"  ✖ {visible(name)}: {NO_RESULT}", width), "red"))
     for name, reason in fleet.invalid.items():
         lines += _wrapped(f"✖ {visible(name)}: {visible(reason)}", width, indent=2, color="red")
     return lines

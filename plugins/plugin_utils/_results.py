@@ -4,7 +4,7 @@
 
 # This file is private to the collection: its names can change at any release.
 
-"""Result files: one C(hosts/HOST.json) a host, with C(rules.json) and C(run.json) beside C(hosts/).
+"""Result files: one C(hosts/HOST.json) a host, its result or why there is none, with C(rules.json) and C(run.json) beside C(hosts/).
 
 What a file says comes from a node, which may be broken or hostile: it is checked for shape once, here, so that no writer needs to.
 """
@@ -12,6 +12,7 @@ What a file says comes from a node, which may be broken or hostile: it is checke
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
@@ -31,6 +32,9 @@ _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 # Larger than any count or size of a kernel, small enough for a float.
 _MAX_NUMBER = 1e30
 _MAX_DEPTH = 32
+# A module that dies may leave a whole traceback.
+_MAX_MESSAGE = 2000
+NO_RESULT = "no result in this run: unreachable or skipped"
 
 Json = dict[str, t.Any]
 
@@ -66,6 +70,7 @@ _SHAPE: Json = {
     "unknown": {"*": "text"},
     "*": "any",
 }
+_FAILURE_SHAPE: Json = {"schema_version": "number", "host": "text", "run_id": "text", "failed": "text", "counters?": {"*": "any"}, "*": "any"}
 _RULES_SHAPE: Json = {
     "*": {
         "title": "text",
@@ -84,8 +89,16 @@ class ResultError(Exception):
     """A file that cannot be written or read. The message names the path and says what to do."""
 
 
+class AuditFailed(ResultError):
+    """The audit of the host failed in the run C(run_id); the message is what it said."""
+
+    def __init__(self, message: str, *, run_id: str) -> None:
+        super().__init__(message)
+        self.run_id = run_id
+
+
 class Outcome(t.NamedTuple):
-    """One host of the play: C(result), or C(problem) that says why there is none; C(unreachable) if it was not audited in this run."""
+    """One host of the play: C(result), or C(problem) that says why there is none; C(unreachable) if nothing of this run is there."""
 
     host: str
     result: Json | None = None
@@ -119,11 +132,15 @@ def replacing(path: str) -> t.Iterator[t.TextIO]:
             yield stream
         os.replace(temporary, path)
     except OSError as exc:
-        words = os.strerror(exc.errno) if exc.errno else str(exc)
-        raise ResultError(f"{path}: cannot be written ({words}). Choose a directory on the controller that you may write to and that has room.") from exc
+        raise _cannot_write(path, exc) from exc
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+
+
+def _cannot_write(path: str, exc: OSError) -> ResultError:
+    words = os.strerror(exc.errno) if exc.errno else str(exc)
+    return ResultError(f"{path}: cannot be written ({words}). Choose a directory on the controller that you may write to and that has room.")
 
 
 def write_result(directory: str, host: str, text: str) -> str:
@@ -134,56 +151,107 @@ def write_result(directory: str, host: str, text: str) -> str:
     return path
 
 
+def write_failure(directory: str, host: str, message: str) -> str:
+    """Put C(message), why the audit of C(host) failed, in place of its last result; returns the path. Raises ResultError.
+
+    The counters of that result stay, so that the next run has something to compare with.
+    """
+    failure: Json = {"schema_version": SCHEMA_VERSION, "host": host, "run_id": RUN_ID, "failed": f"{message.strip():.{_MAX_MESSAGE}}"}
+    counters = previous_counters(directory, host)
+    if counters:
+        failure["counters"] = counters
+    return write_result(directory, host, json.dumps(failure, separators=(",", ":")))
+
+
+def previous_counters(directory: str, host: str) -> Json:
+    """What the last run kept of the host's counters, in its result or in its failure; nothing if there is none or it is damaged."""
+    try:
+        last = _read_json(result_path(directory, host))
+    except ResultError:
+        return {}
+    counters = last.get("counters")
+    usable = last.get("schema_version") == SCHEMA_VERSION and last.get("host") == host
+    return counters if usable and isinstance(counters, dict) and _is_sane(counters, _MAX_DEPTH) else {}
+
+
 def start_run(directory: str, rules: t.Mapping[str, t.Any]) -> None:
     """Put C(rules.json) and C(run.json) in place for this run, before its first host is contacted: a report needs them even if no host answers.
 
-    Every host's worker comes here; the first writes, and one that has more rules by its variables adds them. Raises ResultError.
+    Every host's worker comes here; the first writes, and one that has more rules by its variables adds them. Only who writes waits for others.
+    Raises ResultError.
     """
-    run_path = os.path.join(directory, "run.json")
-    shared: dict[str, Json] = {}
-    with contextlib.suppress(ResultError):
-        if _read_json(run_path).get("run_id") == RUN_ID:
-            shared = read_rules(directory)
-    if shared and rules.keys() <= shared.keys():
+    if rules.keys() <= _rules_of_this_run(directory).keys():
         return
-    with replacing(os.path.join(directory, "rules.json")) as stream:
-        json.dump({**shared, **rules}, stream, separators=(",", ":"))
-    with replacing(run_path) as stream:
-        json.dump({"run_id": RUN_ID, "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}, stream)
+    with _alone(directory):
+        shared = _rules_of_this_run(directory)
+        if rules.keys() <= shared.keys():
+            return
+        with replacing(os.path.join(directory, "rules.json")) as stream:
+            json.dump({**shared, **rules}, stream, separators=(",", ":"))
+        with replacing(os.path.join(directory, "run.json")) as stream:
+            json.dump({"run_id": RUN_ID, "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}, stream)
+
+
+def _rules_of_this_run(directory: str) -> dict[str, Json]:
+    with contextlib.suppress(ResultError):
+        if _read_json(os.path.join(directory, "run.json")).get("run_id") == RUN_ID:
+            return read_rules(directory)
+    return {}
+
+
+@contextlib.contextmanager
+def _alone(directory: str) -> t.Iterator[None]:
+    """One process at a time on this controller. A file system without locks (some NFS) leaves it at the atomic renames."""
+    path = os.path.join(directory, ".lock")
+    try:
+        os.makedirs(directory, exist_ok=True)
+        # O_RDWR: over NFS a lock to write is for who may write.
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as exc:
+        raise _cannot_write(path, exc) from exc
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def read_result(directory: str, host: str) -> Json:
-    """The last result of C(host), of any run. Raises ResultError, also for one cut short, of another schema version or of another shape."""
+    """The last result of C(host), of any run. Raises AuditFailed, and ResultError for one cut short, of another schema version or of another shape."""
     path = result_path(directory, host)
     result = _read_json(path)
     version = result.get("schema_version")
     if version != SCHEMA_VERSION:
         raise ResultError(f"{path}: schema_version is {version!r:.40}, this collection reads {SCHEMA_VERSION}. Run the audit again.")
-    _require_shape(path, result, _SHAPE)
+    failed = "failed" in result
+    _require_shape(path, result, _FAILURE_SHAPE if failed else _SHAPE)
     if result["host"] != host:
         raise ResultError(f"{path}: holds the result of another host. Run the audit again.")
+    if failed:
+        raise AuditFailed(f"failed: {result['failed']}", run_id=result["run_id"])
     return result
 
 
 def read_results(directory: str, expected_hosts: t.Iterable[str], run_id: str) -> t.Iterator[Outcome]:
     """One Outcome for each expected host, one at a time: ten thousand results do not fit into memory together.
 
-    A host without a file, or with one of another run, was not audited in this run and so is unreachable.
+    A host without a file, or with one of another run, was not audited in this run: it was unreachable, or skipped. One whose audit failed says why.
     An empty C(run_id) accepts results of any run.
     """
     for host in expected_hosts:
         if not os.path.lexists(result_path(directory, host)):
-            yield Outcome(host, problem="no result", unreachable=True)
+            yield Outcome(host, problem=NO_RESULT, unreachable=True)
             continue
         try:
             result = read_result(directory, host)
+            outcome, made_by = Outcome(host, result), result["run_id"]
+        except AuditFailed as exc:
+            outcome, made_by = Outcome(host, problem=str(exc)), exc.run_id
         except ResultError as exc:
             yield Outcome(host, problem=str(exc))
             continue
-        if run_id and result["run_id"] != run_id:
-            yield Outcome(host, problem="only a result of an earlier run", unreachable=True)
-        else:
-            yield Outcome(host, result)
+        yield Outcome(host, problem=NO_RESULT, unreachable=True) if run_id and made_by != run_id else outcome
 
 
 def known_hosts(directory: str) -> list[str]:

@@ -70,7 +70,7 @@ function drawTiles() {
 }
 
 function drawMissing() {
-  const items = [...fleet.unreachable.map((name) => [name, "unreachable: not audited in this run"]), ...fleet.invalid];
+  const items = [...fleet.unreachable.map((name) => [name, "no result in this run: unreachable or skipped"]), ...fleet.invalid];
   if (!items.length) return;
   document.getElementById("missing").append(el("details", { class: "notice critical", open: items.length <= 5 },
     el("summary", {}, `${count(items.length)} ${items.length === 1 ? "host has" : "hosts have"} no result`),

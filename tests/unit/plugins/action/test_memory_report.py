@@ -113,7 +113,7 @@ def test_a_host_that_is_not_there_fails_the_task_after_the_reports(directory: Pa
     report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
     assert (list(report["hosts"]), report["unreachable"]) == (["web-1"], ["gone"])
     assert not (directory / "report.html").exists()
-    assert shown[-3:] == ["  ✖ gone: unreachable, not audited in this run", "", f"  {directory}/report.json"]
+    assert shown[-3:] == ["  ✖ gone: no result in this run: unreachable or skipped", "", f"  {directory}/report.json"]
     relaxed = run({"directory": str(directory), "this_run_only": False, "hosts": ["web-1", "gone"], "formats": ["json"], "fail_on_unreachable": False})
     assert "failed" not in relaxed
 

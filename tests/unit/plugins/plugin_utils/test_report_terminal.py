@@ -96,7 +96,7 @@ def test_a_fleet_lists_the_worst_hosts_and_the_rules() -> None:
     assert rows[1].lstrip().startswith("evil")
     assert re.search(r"✖ +8 hosts +C01 A container was killed at its limit", shown)
     assert "Findings: 60 critical, 24 warning, 8 info, 16 unknown" in shown
-    assert "✖ gone\\x1b[2J: unreachable" in shown
+    assert "✖ gone\\x1b[2J: no result in this run: unreachable or skipped" in shown
     assert "✖ bad: cut short\\ncut short" in shown
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import errno
 import json
+import multiprocessing
 import os
 import typing as t
 from pathlib import Path
@@ -22,6 +23,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
 
 SAMPLES = Path(__file__).parents[2] / "fixtures" / "results"
 SCHEMA = json.loads((Path(__file__).parents[4] / "docs" / "schemas" / "host.json").read_text(encoding="utf-8"))
+FAILURE_SCHEMA = json.loads((Path(__file__).parents[4] / "docs" / "schemas" / "failure.json").read_text(encoding="utf-8"))
 WEB = json.loads((SAMPLES / "hosts" / "web-1.json").read_text(encoding="utf-8"))
 
 NAMES = [
@@ -123,6 +125,70 @@ def test_hosts_without_a_result_of_this_run_are_unreachable(tmp_path: Path) -> N
     assert [outcome.unreachable for outcome in read(tmp_path, ["old"], run_id="")] == [False]
 
 
+COUNTERS = {"boot_id": "b", "vmstat": {"oom_kill": 3}}
+
+
+def failed(directory: Path, message: str = "No python3 on the node") -> str:
+    return _results.write_failure(str(directory), "web-1", message)
+
+
+def test_a_host_whose_audit_failed_says_why(tmp_path: Path) -> None:
+    path = failed(tmp_path, "\nTraceback:\n" + "x" * 5000)
+    content = json.loads(Path(path).read_text(encoding="utf-8"))
+    jsonschema.validate(content, FAILURE_SCHEMA)
+    (outcome,) = read(tmp_path, ["web-1"], run_id=_results.RUN_ID)
+    assert not outcome.unreachable
+    assert outcome.result is None
+    assert outcome.problem.startswith("failed: Traceback:\nxxx")
+    assert len(outcome.problem) < 2100
+    assert _results.known_hosts(str(tmp_path)) == ["web-1"]
+    with pytest.raises(_results.ResultError, match="failed: Traceback"):
+        _results.read_result(str(tmp_path), "web-1")
+
+
+def test_a_failure_of_an_earlier_run_says_nothing_of_this_one(tmp_path: Path) -> None:
+    failed(tmp_path)
+    hosts = ["web-1", "gone"]
+    assert read(tmp_path, hosts, run_id="this") == [_results.Outcome(host, problem=_results.NO_RESULT, unreachable=True) for host in hosts]
+    assert read(tmp_path, ["web-1"], run_id="") == [_results.Outcome("web-1", problem="failed: No python3 on the node")]
+
+
+def test_a_failure_keeps_the_counters_of_the_last_result(tmp_path: Path) -> None:
+    write(tmp_path, "web-1", {**WEB, "counters": COUNTERS})
+    for unused in range(2):
+        failed(tmp_path)
+        assert _results.previous_counters(str(tmp_path), "web-1") == COUNTERS
+    write(tmp_path, "web-1", {**WEB, "counters": {}})
+    failed(tmp_path)
+    assert _results.previous_counters(str(tmp_path), "web-1") == {}
+
+
+WITHOUT_COUNTERS = [
+    "",
+    "[]",
+    json.dumps(WEB)[:-1],
+    json.dumps({**WEB, "counters": [1]}),
+    json.dumps({**WEB, "counters": COUNTERS, "schema_version": 0}),
+    json.dumps({**WEB, "counters": COUNTERS, "host": "web-2"}),
+    json.dumps({**WEB, "counters": {"vmstat": {"oom_kill": float("inf")}}}),
+]
+
+
+@pytest.mark.parametrize("text", WITHOUT_COUNTERS)
+def test_what_is_damaged_has_no_counters_and_no_failure_stumbles_over_it(tmp_path: Path, text: str) -> None:
+    assert _results.previous_counters(str(tmp_path), "web-1") == {}
+    write(tmp_path, "web-1", text)
+    assert _results.previous_counters(str(tmp_path), "web-1") == {}
+    failed(tmp_path)
+    assert read(tmp_path, ["web-1"], run_id=_results.RUN_ID)[0].problem == "failed: No python3 on the node"
+
+
+@pytest.mark.parametrize("failure", [{"failed": 1}, {"failed": "x", "run_id": None}, {"failed": "x", "counters": []}])
+def test_a_damaged_failure_is_invalid(tmp_path: Path, failure: dict[str, t.Any]) -> None:
+    write(tmp_path, "web-1", {"schema_version": 1, "host": "web-1", "run_id": "r", **failure})
+    assert "Run the audit again" in read(tmp_path, ["web-1"], run_id="r")[0].problem
+
+
 def changed(path: str, value: t.Any) -> str:
     """The web host's result with one value replaced; C(path) by dots."""
     result = copy.deepcopy(WEB)
@@ -219,6 +285,40 @@ def test_a_run_keeps_the_rules_of_all_its_hosts_and_none_of_the_run_before(tmp_p
     _results.start_run(str(tmp_path), {"B": rule("b")})
     assert _results.read_rules(str(tmp_path)) == {"A": rule("a"), "B": rule("b")}
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["run_id"] == "next"
+
+
+def add_rules(directory: str, worker: int, ready: t.Any) -> None:
+    ready.wait()
+    for number in range(10):
+        _results.start_run(directory, {f"R{worker}-{number}": {"title": "x", "severity": "info"}})
+
+
+def test_workers_whose_hosts_have_different_rules_lose_none(tmp_path: Path) -> None:
+    # Forked, as Ansible's workers are: all have the same RUN_ID.
+    context = multiprocessing.get_context("fork")
+    ready = context.Barrier(6)
+    workers = [context.Process(target=add_rules, args=(str(tmp_path), worker, ready)) for worker in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0] * 6
+    assert len(_results.read_rules(str(tmp_path))) == 60
+
+
+def test_a_run_starts_on_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*unused: object) -> t.NoReturn:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    _results.start_run(str(tmp_path / "new"), {"A": {"title": "a", "severity": "info"}})
+    assert list(_results.read_rules(str(tmp_path / "new"))) == ["A"]
+
+
+def test_a_run_that_cannot_start_names_the_directory(tmp_path: Path) -> None:
+    (tmp_path / "report").write_text("")
+    with pytest.raises(_results.ResultError, match=r"report/\.lock: cannot be written"):
+        _results.start_run(str(tmp_path / "report"), {"A": {"title": "a", "severity": "info"}})
 
 
 def test_rules_of_another_shape_are_refused(tmp_path: Path) -> None:
