@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import datetime
 import json
 import os
@@ -44,18 +45,23 @@ class ActionModule(ActionBase):
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
         rules = self._rules(arguments)
         module_arguments = {name: arguments[name] for name in _NODE_ARGUMENTS}
-        module_arguments["request"] = request(rules, previous=_previous_counters(arguments["directory"], host))
-        _start(arguments["directory"], rules)
+        directory = arguments["directory"]
+        with _failing():
+            _results.start_run(directory, rules.metadata)
+        module_arguments["request"] = request(rules, previous=_results.previous_counters(directory, host))
         answer = self._execute_module("memqos.fleet.memory_audit", module_args=module_arguments, task_vars=task_vars)
         text = answer.pop("audit", None)
         answer.pop("invocation", None)
         result.update(answer)
-        if text is not None:
-            result.update(_keep(str(text), host=host, arguments=arguments, rules=rules))
+        with _failing():
+            if text is not None:
+                result.update(_keep(str(text), host=host, directory=directory, rules=rules))
+            elif answer.get("failed"):
+                _results.write_failure(directory, host, str(answer.get("msg", "the module failed")))
         return result
 
     def _rules(self, arguments: dict[str, t.Any]) -> _rule_compiler.RuleSet:
-        paths = [BUILT_IN_RULES, *(self._loader.path_dwim(path) for path in arguments["rules_paths"])]
+        paths = [BUILT_IN_RULES, *map(os.path.abspath, arguments["rules_paths"])]
         try:
             return _rule_compiler.load_rules(paths, thresholds=arguments["thresholds"], drop=arguments["rules_drop"])
         except _rule_compiler.RuleError as exc:
@@ -69,31 +75,35 @@ def request(rules: _rule_compiler.RuleSet, *, previous: dict[str, t.Any]) -> str
     return base64.b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)).decode()
 
 
-def _start(directory: str, rules: _rule_compiler.RuleSet) -> None:
+@contextlib.contextmanager
+def _failing() -> t.Iterator[None]:
+    """A result file that cannot be written fails the task, with a message that is complete: chained, Ansible would print it three times."""
     try:
-        _results.start_run(directory, rules.metadata)
+        yield
     except _results.ResultError as exc:
         raise AnsibleActionFail(str(exc)) from None
 
 
-def _previous_counters(directory: str, host: str) -> dict[str, t.Any]:
-    """What the last result of this host says of its counters; nothing if there is none or it is damaged."""
+def _keep(text: str, *, host: str, directory: str, rules: _rule_compiler.RuleSet) -> dict[str, t.Any]:
     try:
-        counters = _results.read_result(directory, host).get("counters")
-    except _results.ResultError:
-        return {}
-    return counters if isinstance(counters, dict) else {}
+        audit, found = _understand(text, rules)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
+        # A node is not to be trusted with the controller's time: whatever it sends ends here.
+        message = f"the node's answer is not the result of an audit ({type(exc).__name__}: {str(exc):.100}). Run it again; if it stays so, look at the node's Python."
+        _results.write_failure(directory, host, message)
+        raise AnsibleActionFail(f"{host}: {message}") from None
+    audit.update(host=host, run_id=_results.RUN_ID, collected_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"))
+    path = _results.write_result(directory, host, json.dumps(audit, separators=(",", ":")))
+    return {"path": path, "findings": found, "memtotal_bytes": audit["breakdown"]["memtotal_bytes"]}
 
 
-def _keep(text: str, *, host: str, arguments: dict[str, t.Any], rules: _rule_compiler.RuleSet) -> dict[str, t.Any]:
+def _understand(text: str, rules: _rule_compiler.RuleSet) -> tuple[dict[str, t.Any], dict[str, int]]:
+    """The audit with its OOM history, and how many findings it has of each severity. Raises what a wrong shape raises."""
+    if len(text) > _results.MAX_RESULT_BYTES:
+        raise ValueError(f"{len(text)} bytes")
     audit = json.loads(text)
     audit["oom"] = _oom_history.from_node(audit["oom"])
-    audit.update(host=host, run_id=_results.RUN_ID, collected_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"))
-    try:
-        path = _results.write_result(arguments["directory"], host, json.dumps(audit, separators=(",", ":")))
-    except _results.ResultError as exc:
-        raise AnsibleActionFail(str(exc)) from None
     found = {"critical": 0, "warning": 0, "info": 0, "unknown": 0}
     for finding in audit["findings"]:
         found["unknown" if finding["status"] == "unknown" else rules.metadata[finding["rule"]]["severity"]] += 1
-    return {"path": path, "findings": found, "memtotal_bytes": audit["breakdown"]["memtotal_bytes"]}
+    return audit, found

@@ -126,8 +126,14 @@ def _add_sets(cgroup: Cgroup) -> None:
 
 def _add_sums(cgroup: Cgroup, below: list[Cgroup]) -> None:
     cgroup["children_usage"] = sum(child.get("usage", 0) for child in below)
-    cgroup["children_min"] = sum(child.get("min") or 0 for child in below)
-    cgroup["children_low"] = sum(child.get("low") or 0 for child in below)
+    cgroup["children_min"] = _sum_or_max([child.get("min", 0) for child in below])
+    cgroup["children_low"] = _sum_or_max([child.get("low", 0) for child in below])
+
+
+def _sum_or_max(values: list[int | None]) -> int | None:
+    """One C(max) makes the sum C(max)."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
 
 
 def _add_dying_bytes(cgroup: Cgroup, below: list[Cgroup]) -> None:

@@ -35,10 +35,7 @@ _MAX_PUSHERS = 20
 _PROCESSES = {
     "redis": ("redis-server", "valkey-server", "keydb-server"),
     "mongodb": ("mongod", "mongos"),
-    "elasticsearch": ("elasticsearch", "opensearch"),
-    "cassandra": ("cassandra", "scylla"),
     "postgresql": ("postgres", "postmaster"),
-    "kafka": ("kafka",),
 }
 
 
@@ -60,7 +57,7 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
     account(node)
     zones = zone_rows(node)
     env = _node_env(node, totals, zones)
-    findings, counts = _run_rules(prepared, node, env, previous)
+    findings, counts = _run_rules(prepared, _Subjects(node, env, zones, previous))
     return {
         "schema_version": SCHEMA_VERSION,
         "node": {**facts, **{key: node[key] for key in _NODE_SECTIONS}},  # type: ignore[literal-required]
@@ -201,12 +198,9 @@ def _add_window(node: Node) -> None:
             cgroup["refaults"] = sum(later["stat"][key] - before[key] for key in keys)
 
 
-def _run_rules(
-    prepared: t.Sequence[_rules.Prepared], node: Node, env: Env, previous: t.Mapping[str, t.Any] | None
-) -> tuple[list[dict[str, t.Any]], dict[str, dict[str, int]]]:
+def _run_rules(prepared: t.Sequence[_rules.Prepared], subjects: _Subjects) -> tuple[list[dict[str, t.Any]], dict[str, dict[str, int]]]:
     findings: list[dict[str, t.Any]] = []
     counts: dict[str, dict[str, int]] = {}
-    subjects = _Subjects(node, env, previous)
     for rule in prepared:
         count = {"passed": 0, "failed": 0, "unknown": 0, "not_applicable": 0}
         kept: dict[str, list[dict[str, t.Any]]] = {"fail": [], "unknown": []}
@@ -235,10 +229,10 @@ def _finding(rule: str, subject: dict[str, t.Any], outcome: _rules.Outcome) -> d
 class _Subjects:
     """What a rule's C(each) ranges over: (subject, environment, counters), the largest first, made once for all rules."""
 
-    def __init__(self, node: Node, env: Env, previous: t.Mapping[str, t.Any] | None) -> None:
+    def __init__(self, node: Node, env: Env, zones: list[dict[str, t.Any]], previous: t.Mapping[str, t.Any] | None) -> None:
         self._node = node
         self._env = env
-        self._zones = zone_rows(node)
+        self._zones = zones
         facts = node["facts"]
         boot_id = facts.get("boot_id")
         self._previous: t.Mapping[str, t.Any] = previous if previous and boot_id and previous.get("boot_id") == boot_id else {}
@@ -350,7 +344,7 @@ def _node_env(node: Node, totals: Breakdown, zones: list[dict[str, t.Any]]) -> E
         "sockstat": node["sockstat"],
         "breakdown": rows,
         "knob": node["knobs"],
-        "node": {key: value for key, value in derived.items() if value is not None},
+        "node": {key: value for key, value in derived.items() if value is not None or key == "sum_memory_min_bytes"},  # there, None is max
     }
 
 
@@ -381,8 +375,8 @@ def _add_memcg(derived: Env, node: Node) -> None:
     containers = [cgroup for cgroup in cgroups if cgroup.get("kind") == "container"]
     derived["sum_limits_bytes"] = sum(cgroup.get("limit") or 0 for cgroup in containers)
     derived["sum_requests_bytes"] = sum(cgroup.get("request") or 0 for cgroup in containers)
-    if any("min" in cgroup for cgroup in cgroups):
-        derived["sum_memory_min_bytes"] = cgroups[0].get("children_min")
+    if any("min" in cgroup for cgroup in cgroups) and "children_min" in cgroups[0]:
+        derived["sum_memory_min_bytes"] = cgroups[0]["children_min"]
     if any("high" in cgroup for cgroup in cgroups):
         derived["has_throttle"] = any(cgroup.get("high") is not None for cgroup in cgroups if "high" in cgroup)
 
@@ -410,7 +404,6 @@ def _add_configuration(derived: Env, node: Node) -> None:
         words = {word for key, value in cmdline if key == "cgroup.memory" for word in (value or "").split(",")}
         derived["cmdline_nokmem"] = "nokmem" in words
         derived["cmdline_nosocket"] = "nosocket" in words
-    derived["drop_caches_configured"] = node.get("drop_caches_configured")
     commands = node.get("commands")
     if commands is not None:
         derived.update((name, any(command in commands for command in names)) for name, names in _PROCESSES.items())

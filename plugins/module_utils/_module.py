@@ -23,6 +23,7 @@ if t.TYPE_CHECKING:
 ROOT: dict[str, t.Any] = {"type": "path", "default": "/"}
 WINDOW: dict[str, t.Any] = {"type": "float", "default": 1.0}
 _MAX_WINDOW = 60.0
+_MAX_TOP = 10000
 _MAX_REQUEST = 16 * 1024 * 1024
 
 
@@ -52,6 +53,9 @@ def read_node(params: t.Mapping[str, t.Any], *, wanted: _values.Wanted = _values
     tree = Tree(params["root"])
     if not tree.exists("/proc/meminfo"):
         raise BadOption(f"root={params['root']}: there is no proc/meminfo below it. Name a captured tree with the layout of a node, or / for the node itself.")
+    top = params.get("top", 1)
+    if not 1 <= top <= _MAX_TOP:
+        raise BadOption(f"top={top}: write how many cgroups to keep for every part, from 1 to {_MAX_TOP}.")
     return _node.read(tree, window_seconds=window, monotonic=time.monotonic, sleep=time.sleep, wanted=wanted, sections=sections)
 
 

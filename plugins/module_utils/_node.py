@@ -22,6 +22,7 @@ SECTIONS = frozenset(("cgroups", "workloads", "details", "oom"))
 _WINDOW_CGROUPS = 500
 _TOP_SLABS = 15
 _MAX_OOM_LOG = 256 * 1024
+_KUBELETS = ("kubelet", "k3s-server", "k3s-agent", "k3s", "kubelite")
 _RUNTIMES = ("containerd", "crio", "dockerd", "podman", "conmon", "lxd", "incusd")
 
 
@@ -31,12 +32,15 @@ class _Reader:
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.unknown: dict[str, str] = {}
+        self.absent: set[str] = set()
 
     def take(self, what: str, read: t.Callable[[], T]) -> T | None:
         try:
             return read()
         except Unreadable as exc:
             self.unknown[what] = f"{exc.path}: {exc.reason}"
+            if exc.kind == "absent":
+                self.absent.add(what)
             return None
 
 
@@ -113,7 +117,8 @@ def _memory(reader: _Reader) -> Node:
 
 def _facts(reader: _Reader, node: Node) -> dict[str, t.Any]:
     """What kind of node this is. A fact that cannot be told has no key."""
-    tree, take = reader.tree, reader.take
+    tree, take, meminfo = reader.tree, reader.take, node["meminfo"]
+    total = meminfo.get("SwapTotal")
     facts: dict[str, t.Any] = {
         "page_size": take("page_size", lambda: _procfs.read_page_size(tree)) or 4096,
         "kernel": take("kernel", lambda: _procfs.read_kernel(tree)),
@@ -122,13 +127,14 @@ def _facts(reader: _Reader, node: Node) -> dict[str, t.Any]:
         "uptime_seconds": take("uptime", lambda: _procfs.read_uptime(tree)),
         "architecture": take("architecture", lambda: tree.output("uname-m", ["uname", "-m"]).strip()),
         "cpus": take("cpus", lambda: _procfs.read_cpus(tree)),
-        "numa_nodes": len(node["numa"]) or None,
+        "numa_nodes": len({zone["node"] for zone in node["zones"]}) or None,
         "systemd": take("systemd", lambda: _systemd.read_version(tree)),
-        "psi": "memory" in node["pressure"],
-        "swap_total_bytes": sum(swap["size_bytes"] for swap in node["swaps"]),
-        "swap_used_bytes": sum(swap["used_bytes"] for swap in node["swaps"]),
+        # Absent is "this kernel does not measure it"; a file that cannot be read is not known.
+        "psi": True if "memory" in node["pressure"] else False if "pressure.memory" in reader.absent else None,
+        "swap_total_bytes": total,
+        "swap_used_bytes": total - meminfo["SwapFree"] if total is not None and "SwapFree" in meminfo else None,
         "vmap_stack": take("vmap_stack", lambda: _procfs.read_vmap_stack(tree)),
-        "memory_reserved_bytes": take("iomem", lambda: _procfs.read_iomem(tree) - node["meminfo"].get("MemTotal", 0)),
+        "memory_reserved_bytes": take("iomem", lambda: _procfs.read_iomem(tree) - meminfo.get("MemTotal", 0)),
     }
     facts.update(_sysfs_facts(node["details"]))
     return {name: value for name, value in facts.items() if value is not None}
@@ -151,7 +157,7 @@ def _hierarchy(reader: _Reader, node: Node) -> _cgroupfs.Hierarchy | None:
         reader.unknown["cgroups"] = hierarchy.reason
     if hierarchy.kind == "none":
         return None
-    node["facts"]["memory_recursiveprot"] = hierarchy.recursiveprot
+    node["facts"].update(memory_version=hierarchy.version, memory_recursiveprot=hierarchy.recursiveprot)
     return hierarchy
 
 
@@ -181,8 +187,10 @@ def _oom(reader: _Reader, node: Node) -> None:
     if processes is not None and processes["count"]:
         node["commands"] = processes["comms"]
         oom["processes"] = processes["top"]
-        node["facts"]["kubelet"] = "kubelet" in processes["comms"]
-        node["facts"]["container_runtimes"] = [name for name in _RUNTIMES if name in processes["comms"]]
+        # With hidepid an ordinary user sees its own processes only, and never init.
+        if tree.exists("/proc/1/comm"):
+            node["facts"]["kubelet"] = any(name in processes["comms"] for name in _KUBELETS)
+            node["facts"]["container_runtimes"] = [name for name in _RUNTIMES if name in processes["comms"]]
     named = {cgroup["path"]: cgroup["name"] for cgroup in node["cgroups"] if cgroup.get("kind") in ("pod", "container") and cgroup.get("name")}
     # Without a report only the processes' own cgroups and their pods are needed.
     used = {path for process in oom["processes"] for path in (process.get("cgroup", ""), process.get("cgroup", "").rpartition("/")[0])}

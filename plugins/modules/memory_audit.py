@@ -38,7 +38,9 @@ options:
     type: path
     default: build/report
   rules_paths:
-    description: More rule files, or directories of them. A rule with the id of a built-in one replaces it.
+    description:
+      - More rule files, or directories of them. A rule with the id of a built-in one replaces it.
+      - Relative to the current directory of the controller, like O(directory).
     type: list
     elements: path
     default: []
@@ -113,7 +115,8 @@ def main() -> None:
         "rules_paths": {"type": "list", "elements": "path", "default": []},
         "rules_drop": {"type": "list", "elements": "str", "default": []},
         "thresholds": {"type": "dict", "default": {}},
-        "request": {"type": "str"},
+        # no_log: it is no secret, but each run would put it into the node's syslog
+        "request": {"type": "str", "no_log": True},
     }
     _module.run(spec, audit)
 

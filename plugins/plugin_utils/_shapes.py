@@ -127,6 +127,10 @@ class Cgroup(t.TypedDict, total=False):
     min: int | None
     swap: int
     swap_limit: int | None
+    swap_high: int | None
+    swap_events: dict[str, int]
+    zswap: int
+    zswap_limit: int | None
     swappiness: int
     oom_group: bool
     oom_kill_disable: bool
@@ -159,8 +163,8 @@ class Cgroup(t.TypedDict, total=False):
     effective_low: int
     kernel_other: int
     children_usage: int
-    children_min: int
-    children_low: int
+    children_min: int | None
+    children_low: int | None
     growth: int
     refaults: int
 

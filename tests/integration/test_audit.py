@@ -132,6 +132,29 @@ def test_a_fleet_of_unreachable_hosts_still_gets_its_report(audit: Audit, tmp_pa
     assert run.status != 0 and run.report()["unreachable"] == ["gone"]
 
 
+def test_a_host_that_fails_is_named_with_its_reason(audit: Audit, tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts"
+    inventory.write_text("here ansible_connection=local\nnopython ansible_connection=local\n")
+    (tmp_path / "host_vars").mkdir()
+    (tmp_path / "host_vars" / "nopython.yml").write_text("memqos_root: /nowhere/at/all\n")
+    run = audit(inventory=str(inventory))
+    assert run.status != 0 and list(run.report()["hosts"]) == ["here"]
+    assert "/nowhere/at/all" in run.report()["invalid"]["nopython"] and run.report()["unreachable"] == []
+
+
+def test_a_fleet_of_failing_hosts_still_gets_its_report(audit: Audit) -> None:
+    run = audit(memqos_root="/nowhere/at/all")
+    assert run.status != 0 and list(run.report()["invalid"]) == ["localhost"]
+
+
+def test_strategy_free_in_the_configuration_changes_nothing(audit: Audit, tmp_path: Path) -> None:
+    (tmp_path / "ansible.cfg").write_text("[defaults]\nstrategy = free\n")
+    inventory = tmp_path / "hosts"
+    inventory.write_text("a ansible_connection=local\nb ansible_connection=local\nc ansible_connection=local\n")
+    run = audit(inventory=str(inventory))
+    assert run.status == 0 and sorted(run.report()["hosts"]) == ["a", "b", "c"]
+
+
 def test_a_result_cut_short_is_named_and_the_rest_is_reported(audit: Audit, tmp_path: Path) -> None:
     inventory = tmp_path / "hosts"
     inventory.write_text("a ansible_connection=local\nb ansible_connection=local\n")
@@ -148,6 +171,7 @@ WRONG: list[tuple[dict[str, t.Any], str]] = [
     ({"memqos_top": "many"}, "memqos_top"),
     ({"memqos_window": "soon"}, "memqos_window"),
     ({"memqos_window": 3600}, "window"),
+    ({"memqos_top": -3}, "top"),
     ({"memqos_report_formats": ["pdf"]}, "memqos_report_formats"),
     ({"memqos_root": "/nowhere/at/all"}, "/nowhere/at/all"),
     ({"memqos_thresholds": {"N03": {"no_such_threshold": 1}}}, "no_such_threshold"),

@@ -183,3 +183,8 @@ def test_sums_over_children_and_top_level_protection_as_set() -> None:
     )
     assert (rows["/"]["children_usage"], rows["/"]["children_min"], rows["/"]["children_low"]) == (6, 7, 9)
     assert (rows["/a"]["effective_min"], rows["/a"]["effective_low"]) == (7, 8)
+
+
+def test_one_child_with_max_makes_the_sum_max() -> None:
+    rows = account({"path": "/", "usage": 9}, {"path": "/a", "parent": "/", "min": None, "low": 1}, {"path": "/b", "parent": "/", "min": 5, "low": 1})
+    assert (rows["/"]["children_min"], rows["/"]["children_low"]) == (None, 2)

@@ -236,3 +236,9 @@ def test_derived_numbers() -> None:
 def test_the_result_is_json_of_plain_numbers() -> None:
     node = snapshot(cgroups=[cgroup("/"), cgroup("/a", limit=None)], zones=[ZONE])
     assert json.loads(json.dumps(run(node, OOM_RULE), allow_nan=False))["schema_version"] == 1
+
+
+def test_protection_without_a_limit_is_infinite_not_unknown_and_not_0() -> None:
+    rule = {"id": "SUM", "each": "node", "when": [">", ["name", "node", "sum_memory_min_bytes"], ["name", "node", "memtotal_bytes"]]}
+    result = run(snapshot(cgroups=[cgroup("/"), cgroup("/a", min=None), cgroup("/b", min=1)]), rule)
+    assert [finding["status"] for finding in result["findings"]] == ["fail"] and result["derived"]["sum_memory_min_bytes"] is None

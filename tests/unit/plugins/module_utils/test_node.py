@@ -118,3 +118,23 @@ def test_facts_that_cannot_be_told_have_no_key(tree: pathlib.Path) -> None:
     (tree / "proc/uptime").unlink()
     facts = read(tree)["facts"]
     assert "uptime_seconds" not in facts and None not in facts.values()
+
+
+def test_pressure_that_cannot_be_read_is_not_a_kernel_without_psi(tree: pathlib.Path) -> None:
+    (tree / "proc/pressure/memory").write_bytes(b"")
+    assert "psi" not in read(tree)["facts"]
+    (tree / "proc/pressure/memory").unlink()
+    assert read(tree)["facts"]["psi"] is False
+
+
+def test_swap_comes_from_meminfo_and_numa_nodes_from_the_zones(tree: pathlib.Path) -> None:
+    shutil.rmtree(tree / "sys/devices/system/node")
+    (tree / "proc/swaps").write_bytes(b"")
+    facts = read(tree)["facts"]
+    assert facts["numa_nodes"] == 1 and facts["swap_total_bytes"] == read(tree)["meminfo"]["SwapTotal"] > 0
+
+
+def test_where_only_own_processes_show_nobody_says_that_there_is_no_kubelet(tree: pathlib.Path) -> None:
+    assert read(tree)["facts"]["kubelet"] is False
+    shutil.rmtree(tree / "proc/1")
+    assert "kubelet" not in read(tree)["facts"]
