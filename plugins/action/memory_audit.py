@@ -89,7 +89,8 @@ def _keep(text: str, *, host: str, directory: str, rules: _rule_compiler.RuleSet
         audit, found = _understand(text, rules)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         # A node is not to be trusted with the controller's time: whatever it sends ends here.
-        message = f"the node's answer is not the result of an audit ({type(exc).__name__}: {str(exc):.100}). Run it again; if it stays so, look at the node's Python."
+        problem = f"{type(exc).__name__}: {str(exc):.100}"
+        message = f"the node's answer is not the result of an audit ({problem}). Run it again; if it stays so, look at the node's Python."
         _results.write_failure(directory, host, message)
         raise AnsibleActionFail(f"{host}: {message}") from None
     audit.update(host=host, run_id=_results.RUN_ID, collected_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"))

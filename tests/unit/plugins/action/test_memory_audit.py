@@ -12,6 +12,7 @@ import typing as t
 
 import pytest
 from ansible.errors import AnsibleActionFail
+
 from ansible_collections.memqos.fleet.plugins.action import memory_audit
 from ansible_collections.memqos.fleet.plugins.module_utils import _module
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
@@ -48,7 +49,8 @@ def test_an_answer_becomes_the_hosts_result(tmp_path: pathlib.Path, rules: _rule
     assert sum(summary["findings"].values()) == len(kept["findings"])
 
 
-HOSTILE = ["", "{", "[]", "{}", "null", '{"oom": 5}', '{"oom": {"log": "", "lost": false, "names": {}, "processes": []}, "findings": [{"status": "fail", "rule": "ZZ"}]}', "[" * 100000]
+UNKNOWN_RULE = '{"oom": {"log": "", "lost": false, "names": {}, "processes": []}, "findings": [{"status": "fail", "rule": "ZZ"}]}'
+HOSTILE = ["", "{", "[]", "{}", "null", '{"oom": 5}', UNKNOWN_RULE, "[" * 100000]
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=[text[:20] for text in HOSTILE])

@@ -14,6 +14,7 @@ import zlib
 
 import pytest
 from ansible.module_utils import basic
+
 from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _module, _rules
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 

@@ -10,6 +10,7 @@ import pathlib
 import typing as t
 
 import pytest
+
 from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _module
 from ansible_collections.memqos.fleet.plugins.modules import cgroup_memory_info
 
