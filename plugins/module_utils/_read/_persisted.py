@@ -152,7 +152,8 @@ def read_persisted(tree: Tree, *, page_size: int) -> Persisted:
         reapplied=index.known(_sysctl_lines(files.directory("sysctl.d", ("/run", "/etc")) + files.one(_SYSCTL_CONF))) if tuned else [],
     )
     boot = {key: value or "" for key, value in words if key in _BOOT_OTHERS}
-    settings = {knob.name: found for knob in index.rows for found in [_settings_of(knob, sources)] if found}
+    rows = {**{row.name: row for row in index.by_path.values()}, **{name: _registry.find(name) for name, _setting in fixed}}
+    settings = {knob.name: found for knob in rows.values() for found in [_settings_of(knob, sources)] if found}
     return Persisted(settings, boot, sorted(running), kubelet, profile, problems, sources)
 
 
@@ -278,10 +279,6 @@ class _Index:
             for found in _knob_values.instances(_values.Readable(pattern.name, pattern.path, pattern.unit), tree):
                 self.by_path[found.path] = _registry.find(found.name)
 
-    @property
-    def rows(self) -> list[Knob]:
-        return list(self.by_path.values())
-
     def known(self, lines: t.Iterable[Line]) -> list[Line]:
         """The lines that concern a knob. A file that is not there yet (zram) counts."""
         return [line for line in lines if self._concerns(line.key)]
@@ -291,7 +288,7 @@ class _Index:
             return True
         if not key.startswith(("/sys/", "/proc/sys/")):
             return False
-        if _is_glob(key):
+        if _is_glob(key) or "{" in key:
             return any(matches(key, path) for path in self.by_path)
         for row in self.patterns:
             places = _values.placeholders(row.path, key)
@@ -320,7 +317,7 @@ class _Files:
                 self.note(path, exc.reason)
             return []
         if len(data) > _MAX_FILE:
-            self.note(path, f"only the first MiB was read")
+            self.note(path, "only the first MiB was read")
         return [(path, data[:_MAX_FILE])]
 
     def directory(self, kind: str, roots: t.Sequence[str] = _ROOTS) -> list[tuple[str, bytes]]:
@@ -384,32 +381,23 @@ def _settings_of(knob: Knob, sources: Sources) -> list[Setting]:
 
 
 def _sysctl_settings(knob: Knob, lines: list[Line]) -> list[Setting]:
-    """As systemd-sysctl: the last explicit line counts, a glob only without one; it writes in the order in which the keys got their last value."""
+    """As systemd-sysctl: the last line with the key itself counts, globs only without one; it writes in the order in which keys got their value."""
     explicit = [(position, line) for position, line in enumerate(lines) if line.key == knob.path]
-    globs = [(position, line) for position, line in enumerate(lines) if _is_glob(line.key) and line.value is not None and matches(line.key, knob.path)]
-    reason = ""
-    if explicit:
-        last = explicit[-1][1]
-        reason = f"{last.path}:{last.line} excludes this key" if last.value is None else ""
-    ranked = [(0 if reason else position, line, reason) for position, line in explicit]
+    globs = [(position, line) for position, line in enumerate(lines) if _is_glob(line.key) and matches(line.key, knob.path)]
+    last = explicit[-1][1] if explicit else None
+    kept: dict[str, tuple[int, Line]] = {}
     for position, line in globs:
-        if explicit:
-            ranked.append((0, line, f"{explicit[-1][1].path}:{explicit[-1][1].line} names the key itself"))
+        # A repetition with the same value keeps the place of the first.
+        if line.key not in kept or kept[line.key][1].value != line.value:
+            kept[line.key] = (position, line)
+    ranked = [(position, line, f"{last.path}:{last.line} excludes this key" if last and last.value is None else "") for position, line in explicit]
+    for position, line in globs:
+        if last:
+            ranked.append((0, line, f"{last.path}:{last.line} names the key itself"))
         else:
-            ranked.append((_glob_position(lines, line.key, position), line, ""))
+            ranked.append((position, line, "" if (position, line) in kept.values() and line.value is not None else "another line has this glob"))
     base = _ORDER["sysctl.d"] * _STEP
     return [_setting(knob, "sysctl.d", line, 0 if why else base + position, why) for position, line, why in ranked]
-
-
-def _glob_position(lines: list[Line], key: str, position: int) -> int:
-    # A repetition with the same value keeps the place of the first.
-    value = lines[position].value
-    for earlier in range(position - 1, -1, -1):
-        if lines[earlier].key == key:
-            if lines[earlier].value != value:
-                break
-            position = earlier
-    return position
 
 
 def _tmpfiles_settings(knob: Knob, lines: list[Line]) -> list[Setting]:
@@ -479,10 +467,10 @@ def _acting(knob: str, settings: t.Mapping[str, list[Setting]]) -> list[Setting]
 
 
 def _inserted(lines: list[Line], ours: Line) -> list[Line]:
-    """C(lines) with C(ours) where its file is read; what our file says of the knob so far, and what it hides, goes."""
+    """C(lines) with C(ours) where its file is read; what our file says so far, and what it hides, goes."""
     name = posixpath.basename(ours.path)
-    others = [line for line in lines if posixpath.basename(line.path) != name or line.path == ours.path and line.key != ours.key]
-    before = [line for line in others if posixpath.basename(line.path) <= name and line.path != _SYSCTL_CONF]
+    others = [line for line in lines if posixpath.basename(line.path) != name]
+    before = [line for line in others if posixpath.basename(line.path) < name and line.path != _SYSCTL_CONF]
     return [*before, ours, *others[len(before) :]]
 
 
@@ -606,7 +594,7 @@ def _unescaped(text: str) -> str:
     return _ESCAPE.sub(_unescape, text) if "\\" in text else text
 
 
-def _unescape(match: t.Match[str]) -> str:
+def _unescape(match: re.Match[str]) -> str:
     word = match.group(1)
     if len(word) == 3:
         return chr(int(word[1:], 16) if word[0] == "x" else int(word, 8))
