@@ -32,7 +32,8 @@ _ROOTS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _SYSCTL_CONF = "/etc/sysctl.conf"
 _LINKED = "linked from sysctl.d"
 _ORDER = {"kernel command line": 1, "sysctl.d": 2, "sysctl.conf": 2, "tmpfiles.d": 3, "TuneD": 4, "kubelet": 5}
-_STEP = 10000000  # ranks of a stage
+_STEP = 10**9  # ranks of a stage
+_TUNED_STEP = 10**6  # and of one write of TuneD, which can be all of sysctl.d
 _REAPPLY = "reapply"
 _MAX_FILE = 1 << 20
 _MAX_VALUE = 4096
@@ -184,7 +185,11 @@ def conflicts(persisted: Persisted, knob: str, our_file: str = OUR_SYSCTL_FILE) 
     settings = {name: _settings_of(_registry.find(name), sources) for name in _with_rivals(knob)}
     rank = next(setting.rank for setting in settings[knob] if setting.path == our_file and not setting.line)
     floor = rank or _ORDER[stage] * _STEP
-    found = [setting for setting in settings[knob] if setting.source == "kubelet" and not setting.rank or not rank and setting.value is None]
+    found = [
+        setting
+        for setting in settings[knob]
+        if not setting.rank and (setting.source == "kubelet" or (not rank and setting.source == stage and setting.value is None))
+    ]
     return found + [setting for setting in _acting(knob, settings) if setting.rank >= floor and setting.path != our_file]
 
 
@@ -372,7 +377,7 @@ def _settings_of(knob: Knob, sources: Sources) -> list[Setting]:
             found.append(_setting(knob, "sysctl.conf", line, 0 if sources.conf_reason else at + position, sources.conf_reason))
     found += _tmpfiles_settings(knob, sources.tmpfiles)
     for position, line in enumerate(sources.tuned):
-        rank = _ORDER["TuneD"] * _STEP + position
+        rank = _ORDER["TuneD"] * _STEP + position * _TUNED_STEP
         if line.kind == _REAPPLY:
             _reapply(knob, sources.reapplied, rank, found)
         elif _matches(line.key, knob.path):
@@ -419,12 +424,14 @@ def _tmpfiles_settings(knob: Knob, lines: list[Line]) -> list[Setting]:
 
 
 def _reapply(knob: Knob, lines: list[Line], rank: int, found: list[Setting]) -> None:
-    last = next((line for line in reversed(lines) if line.key == knob.path and line.value is not None), None)
-    if last is not None:
+    for position, last in reversed(list(enumerate(lines))):
+        if last.key != knob.path or last.value is None:
+            continue
         source: Source = "sysctl.conf" if last.path == _SYSCTL_CONF else "sysctl.d"
         # An alias of sysctl.conf and the file itself are two places.
         found[:] = [setting for setting in found if (setting.path, setting.line) != (last.path, last.line)]
-        found.append(_setting(knob, source, last, rank, ""))
+        found.append(_setting(knob, source, last, rank + position, ""))
+        break
 
 
 def _setting(knob: Knob, source: Source, line: Line, rank: int, problem: str) -> Setting:

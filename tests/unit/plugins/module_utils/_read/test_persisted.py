@@ -298,6 +298,10 @@ CONFLICTS: dict[str, tuple[str, str, Files, list[t.Any]]] = {
     "TuneD, which reapplies ours": ("vm.swappiness", OURS, {**TUNED, "/etc/tuned/mine/tuned.conf": "[sysctl]\nvm.swappiness=5\n"}, []),
     "TuneD, which reapplies sysctl.conf after ours": (
         "vm.swappiness", OURS, {**TUNED, "/etc/tuned/mine/tuned.conf": "[sysctl]\nvm.laptop_mode=5\n", "/etc/sysctl.conf": "vm.swappiness=6\n"}, [6]),
+    "TuneD, which reapplies an earlier rival and ours": (
+        "vm.dirty_ratio", OURS, {**TUNED, "/etc/tuned/mine/tuned.conf": "[sysctl]\nvm.dirty_bytes=1\n", "/etc/sysctl.d/a.conf": "vm.dirty_bytes=2\n"}, []),
+    "TuneD, which reapplies a later rival": (
+        "vm.dirty_ratio", OURS, {**TUNED, "/etc/tuned/mine/tuned.conf": "[sysctl]\nvm.dirty_bytes=1\n", "/etc/sysctl.conf": "vm.dirty_bytes=2\n"}, [2]),
     "TuneD, which does not reapply": (
         "vm.swappiness", OURS,
         {**TUNED, "/etc/tuned/mine/tuned.conf": "[sysctl]\nvm.swappiness=5\n", "/etc/tuned/tuned-main.conf": "reapply_sysctl=False\n"}, [5]),
