@@ -34,7 +34,8 @@ _B: Kind = "true or false"
 _L: Kind = "list"
 _A: Kind = "any"
 _FACTS: dict[str, Kind] = {
-    **dict.fromkeys(("page_size", "uptime_seconds", "cpus", "numa_nodes", "systemd", "swap_total_bytes", "swap_used_bytes", "memory_reserved_bytes"), _N),
+    **dict.fromkeys(("page_size", "uptime_seconds", "cpus", "numa_nodes", "systemd", "swap_total_bytes", "swap_used_bytes", "memory_reserved_bytes",
+                     "memory_version"), _N),
     **dict.fromkeys(("kernel", "hierarchy", "architecture", "hostname", "zswap_zpool"), _T),
     **dict.fromkeys(("psi", "mglru", "zram", "zswap_enabled", "kubelet", "vmap_stack", "memory_recursiveprot"), _B),
     "container_runtimes": _L,
@@ -47,7 +48,7 @@ _NODE: dict[str, Kind] = {
         "watermark_gap_bytes", "free_bytes", "low_order_free_share", "swap_devices", "memory_available_bytes",
     ), _N),
     **dict.fromkeys((
-        "drop_caches_configured", "has_throttle", "cmdline_nokmem", "cmdline_nosocket", "redis", "mongodb", "elasticsearch", "cassandra", "postgresql", "kafka",
+        "has_throttle", "cmdline_nokmem", "cmdline_nosocket", "redis", "mongodb", "postgresql",
     ), _B),
 }  # fmt: skip
 _ZONE: dict[str, Kind] = {
@@ -59,11 +60,11 @@ _NUMA: dict[str, Kind] = dict.fromkeys(("id", "memtotal_bytes", "memfree_bytes",
 _CGROUP: dict[str, Kind] = {
     **dict.fromkeys(("path", "name", "kind", "runtime", "qos_class", "namespace", "pod", "container", "image"), _T),
     **dict.fromkeys((
-        "usage", "peak", "limit", "soft_limit", "high", "low", "min", "swap", "swap_limit", "swappiness", "request", "depth", "working_set",
+        "usage", "peak", "limit", "soft_limit", "high", "low", "min", "swap", "swap_limit", "swappiness", "request", "working_set",
         "working_set_sysom", "hard_set", "dying", "dying_bytes", "effective_min", "effective_low", "kernel_other", "growth", "refaults", "children_usage",
         "children_min", "children_low",
     ), _N),
-    **dict.fromkeys(("oom_group", "oom_kill_disable", "populated"), _B),
+    **dict.fromkeys(("oom_group", "oom_kill_disable"), _B),
 }  # fmt: skip
 
 CLOSED: dict[str, dict[str, Kind]] = {"facts": _FACTS, "node": _NODE, "zone": _ZONE, "numa": _NUMA, "cgroup": _CGROUP}
@@ -76,7 +77,13 @@ _CGROUP_KINDS = ("cgroup", "container", "pod", "slice", "service")
 SUBJECTS: dict[str, tuple[str, ...]] = {"zone": ("zone",), "numa": ("numa_node",), "cgroup": _CGROUP_KINDS}
 EACH = ("node", "zone", "numa_node", *_CGROUP_KINDS)
 
-_COUNTER_SPACES = ("vmstat", "cgroup.stat", "cgroup.events", "cgroup.events_local", "pressure", "cgroup.pressure")
+# What one audit keeps for the next, and what it reads twice: of a cgroup only these keys of memory.stat, the same as _SAMPLE_KEYS of _read/_cgroupfs.
+_DELTA_SPACES = ("vmstat", "cgroup.stat", "cgroup.events", "cgroup.events_local")
+_RATE_SPACES = ("vmstat", "cgroup.stat")
+SAMPLED_STAT = (
+    "anon", "file", "active_file", "inactive_file", "workingset_refault_anon", "workingset_refault_file", "workingset_activate_file", "pgscan_direct",
+    "pgsteal_direct", "pgscan_kswapd", "pgsteal_kswapd", "pgmajfault",
+)  # fmt: skip
 # In vmstat nr_* are levels, these excepted; in memory.stat what counts bytes or pages now is a level.
 _VMSTAT_COUNTERS = frozenset(("nr_dirtied", "nr_written", "nr_throttled_written", "nr_vmscan_write", "nr_vmscan_immediate_reclaim", "nr_foll_pin_acquired",
                               "nr_foll_pin_released"))  # fmt: skip
@@ -510,14 +517,15 @@ def _closed(token: Token, scope: Scope) -> tuple[list[str], Kind]:
 
 
 def _check_counter(token: Token, keys: list[str], wanted: str) -> None:
+    """That the name is a counter, and that its earlier (delta) or later (rate) value is read at all: else the rule would never be decided."""
     space = ".".join(keys[:2]) if keys[0] == "cgroup" else keys[0]
     last = keys[-1]
-    if space not in _COUNTER_SPACES:
-        raise ExpressionError(f"{wanted}() takes a counter ({', '.join(_COUNTER_SPACES)}); '{token.text}' is none", token.offset)
-    is_level = (
-        (space == "vmstat" and last.startswith("nr_") and last not in _VMSTAT_COUNTERS)
-        or (space == "cgroup.stat" and last in _STAT_LEVELS)
-        or ("pressure" in space and last != "total")
-    )
+    spaces = _DELTA_SPACES if wanted == "delta" else _RATE_SPACES
+    if space not in spaces:
+        raise ExpressionError(f"{wanted}() takes a counter of {', '.join(spaces)}; '{token.text}' is none", token.offset)
+    is_level = (space == "vmstat" and last.startswith("nr_") and last not in _VMSTAT_COUNTERS) or (space == "cgroup.stat" and last in _STAT_LEVELS)
     if is_level:
         raise ExpressionError(f"{wanted}() takes a counter; '{token.text}' is a level that goes up and down", token.offset)
+    if wanted == "rate" and space == "cgroup.stat" and last not in SAMPLED_STAT:
+        sampled = ", ".join(key for key in SAMPLED_STAT if key not in _STAT_LEVELS)
+        raise ExpressionError(f"rate() of a cgroup is there for {sampled} of cgroup.stat; '{last}' is read only once in an audit", token.offset)

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _rules
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_expression
 
 CPUS = ["name", "facts", "cpus"]
@@ -69,7 +70,6 @@ def compiled(text: str, each: str = "node") -> object:
         ("knob('vm.swappiness') == 0", ["==", ["name", "knob", "vm.swappiness"], 0]),
         ("delta(vmstat.oom_kill)", ["delta", "vmstat", "oom_kill"]),
         ("rate(vmstat.nr_dirtied)", ["rate", "vmstat", "nr_dirtied"]),
-        ("rate(pressure.memory.some.total)", ["rate", "pressure", "memory", "some", "total"]),
         ("meminfo.Active(anon) > 5", [">", ["name", "meminfo", "Active(anon)"], 5]),
         ("sockstat.TCP.mem", ["name", "sockstat", "TCP", "mem"]),
         ("breakdown.unaccounted", ["name", "breakdown", "unaccounted"]),
@@ -90,6 +90,8 @@ def test_trees(text: str, tree: object) -> None:
         ("slice", "cgroup.pressure.full.avg10", ["name", "cgroup", "pressure", "full", "avg10"]),
         ("cgroup", "cgroup.vendor.memory.wmark_ratio == 95", ["==", ["name", "cgroup", "vendor", "memory.wmark_ratio"], 95]),
         ("cgroup", "delta(cgroup.events_local.oom_kill)", ["delta", "cgroup", "events_local", "oom_kill"]),
+        ("cgroup", "delta(cgroup.stat.pgscan_khugepaged)", ["delta", "cgroup", "stat", "pgscan_khugepaged"]),
+        ("cgroup", "rate(cgroup.stat.pgscan_direct)", ["rate", "cgroup", "stat", "pgscan_direct"]),
     ],
 )
 def test_subjects(each: str, text: str, tree: object) -> None:
@@ -140,9 +142,11 @@ def test_subjects(each: str, text: str, tree: object) -> None:
         ("facts.cpus in facts.kernel", 14, "'in' needs a list such as"),
         ("facts.psi in [1]", 0, "'in' looks for a number or text"),
         ("delta(5)", 6, "delta() takes a name"),
-        ("delta(meminfo.Slab)", 6, "delta() takes a counter (vmstat, "),
+        ("delta(meminfo.Slab)", 6, "delta() takes a counter of vmstat, cgroup.stat, cgroup.events, cgroup.events_local; 'meminfo.Slab' is none"),
+        ("delta(pressure.memory.some.total)", 6, "delta() takes a counter of vmstat, "),
+        ("rate(pressure.memory.some.total)", 5, "rate() takes a counter of vmstat, cgroup.stat; 'pressure.memory.some.total' is none"),
+        ("rate(meminfo.Slab)", 5, "rate() takes a counter of vmstat, cgroup.stat;"),
         ("rate(vmstat.nr_free_pages)", 5, "a level that goes up and down"),
-        ("rate(pressure.memory.some.avg10)", 5, "a level that goes up and down"),
         ("knob('vm.swap')", 5, "unknown knob 'vm.swap'"),
         ("knob(vm.swappiness)", 5, "knob() takes a name in quotes"),
         ("has(knob('vm.swap'))", 9, "unknown knob 'vm.swap'"),
@@ -172,10 +176,27 @@ def test_mistakes(text: str, offset: int, message: str) -> None:
     assert caught.value.offset == offset
 
 
-@pytest.mark.parametrize("text", ["delta(cgroup.stat.anon)", "rate(cgroup.pressure.some.avg10)"])
-def test_levels_of_cgroups_have_no_delta(text: str) -> None:
-    with pytest.raises(_rule_expression.ExpressionError, match="a level"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("delta(cgroup.stat.anon)", "a level"),
+        ("rate(cgroup.stat.active_file)", "a level"),
+        ("rate(cgroup.stat.pgfault)", "rate() of a cgroup is there for workingset_refault_anon, workingset_refault_file, "),
+        ("rate(cgroup.events.oom_kill)", "rate() takes a counter of vmstat, cgroup.stat;"),
+        ("rate(cgroup.events_local.max)", "rate() takes a counter of vmstat, cgroup.stat;"),
+        ("rate(cgroup.pressure.some.total)", "rate() takes a counter of vmstat, cgroup.stat;"),
+        ("delta(cgroup.pressure.some.total)", "delta() takes a counter of vmstat, "),
+        ("delta(cgroup.usage)", "delta() takes a counter of vmstat, "),
+    ],
+)
+def test_only_what_is_read_twice_has_growth(text: str, message: str) -> None:
+    with pytest.raises(_rule_expression.ExpressionError) as caught:
         compiled(text, "cgroup")
+    assert message in str(caught.value)
+
+
+def test_rates_of_cgroups_are_what_the_window_samples() -> None:
+    assert set(_rule_expression.SAMPLED_STAT) == _cgroupfs._SAMPLE_KEYS
 
 
 def test_scope_remembers_what_was_named() -> None:
