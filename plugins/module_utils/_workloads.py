@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import re
 import typing as t
+from contextlib import suppress
+from itertools import accumulate, chain, islice
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
-from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
+from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number, read_mountinfo
 
 if t.TYPE_CHECKING:
     Cgroup = _cgroupfs.Cgroup
@@ -26,6 +28,7 @@ class PodNames(t.NamedTuple):
 
 
 _ID = "[0-9a-f]{64}"
+_FULL_ID = re.compile(_ID)
 _UID = r"[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12}|[0-9a-f]{32}"
 _KUBEPODS = re.compile(r"kubepods|(?:.+-)?kubepods\.slice")
 _QOS = re.compile(r"(burstable|besteffort)|(?:.+-)?kubepods-(burstable|besteffort)\.slice")
@@ -41,8 +44,8 @@ _MACHINE = re.compile(r"machine-(.+)\.scope", re.DOTALL)
 _UNIT_ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _QOS_CLASS = {"burstable": "Burstable", "besteffort": "BestEffort"}
 _RUNTIME = {"cri-containerd": "containerd", "nerdctl": "containerd", "crio": "cri-o", "libpod": "podman", "docker": "docker", "pouch": "pouch"}
-_UNIT_KINDS = (("slice", ".slice"), ("service", ".service"), ("scope", ".scope"))
-# What a container inherits from its pod, and a nested cgroup from the container around it.
+_UNIT_KINDS = ("slice", "service", "scope")
+# What a container has of its pod, and a nested cgroup of its container.
 _OF_POD = ("qos_class", "pod_uid", "namespace", "pod", "runtime")
 _OF_CONTAINER = (*_OF_POD, "container", "container_id", "image")
 _LOG_DIRECTORY = re.compile(r"([^_]+)_([^_]+)_([^_]+)")
@@ -52,6 +55,10 @@ _MAX_CONTAINERS = 20000
 _DOCKER = "/var/lib/docker/containers"
 _STORAGE = "/var/lib/containers/storage/overlay-containers"
 _HOME_STORAGE = ".local/share/containers/storage/overlay-containers"
+# No network server, autofs or FUSE can hang these.
+_LOCAL = frozenset(("", *"bcachefs btrfs ext2 ext3 ext4 f2fs overlay tmpfs xfs zfs".split()))
+_ROOTLESS = re.compile(rf"/user\.slice/user-([0-9]+)\.slice/(?:.*/)?libpod-({_ID})", re.DOTALL)
+_PASSWD = re.compile(r"^(?:[^:\n]*:){2}([0-9]+):(?:[^:\n]*:){2}(/[^:\n]*):", re.MULTILINE)
 _BUNDLES = ("/run/containerd/io.containerd.runtime.v2.task", "/run/k3s/containerd/io.containerd.runtime.v2.task",
             "/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task")  # fmt: skip
 # Annotations of containerd's CRI plug-in, cri-dockerd, CRI-O and nerdctl.
@@ -62,14 +69,14 @@ _NOTES = {
     "container": ("io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"),
     "image": ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"),
 }
-# kubelet writes 1000 − 1000 × request ÷ capacity into oom_score_adj, cut to 3…999 (pkg/kubelet/qos/policy.go): the cut values tell nothing.
+# kubelet: oom_score_adj = 1000 − 1000 × request ÷ capacity, cut to 3…999 (pkg/kubelet/qos/policy.go).
 _TELLING_ADJ = range(4, 999)
 
 
 def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
     """Adds C(kind name) and, where known, C(runtime qos_class pod_uid namespace pod container container_id image request request_source).
 
-    C(request): a Guaranteed container's is its limit, a BestEffort one's 0, Docker's its reservation; for Burstable see C(read_requests).
+    C(request): a Guaranteed container's limit, a BestEffort one's 0, Docker's reservation; Burstable: C(read_requests).
     """
     known = _Known(names)
     for cgroup in cgroups:
@@ -172,12 +179,13 @@ def _lxc(base: str, above: Cgroup, names: PodNames) -> Cgroup | None:
 
 
 def _machine(base: str, above: Cgroup, names: PodNames) -> Cgroup | None:
-    match = _NSPAWN.fullmatch(base)
-    if match:
-        name = _unescape_unit(match.group(1))
-        return {"kind": "container", "name": name, "container": name, "runtime": "systemd-nspawn"}
-    match = _MACHINE.fullmatch(base) if above.get("name") == "machine.slice" else None
-    return {"kind": "scope", "name": _unescape_unit(match.group(1)), "runtime": "machined"} if match else None
+    match = _NSPAWN.fullmatch(base) or (_MACHINE.fullmatch(base) if above.get("name") == "machine.slice" else None)
+    if not match:
+        return None
+    name = _UNIT_ESCAPE.sub(lambda escape: chr(int(escape.group(1), 16)), match.group(1))
+    if match.re is _MACHINE:
+        return {"kind": "scope", "name": name, "runtime": "machined"}
+    return {"kind": "container", "name": name, "container": name, "runtime": "systemd-nspawn"}
 
 
 def _unit(base: str, above: Cgroup, names: PodNames) -> Cgroup | None:
@@ -185,14 +193,8 @@ def _unit(base: str, above: Cgroup, names: PodNames) -> Cgroup | None:
         return None
     if _USER.fullmatch(base):
         return {"kind": "user", "name": base}
-    for kind, suffix in _UNIT_KINDS:
-        if base.endswith(suffix):
-            return {"kind": kind, "name": base}
-    return None
-
-
-def _unescape_unit(name: str) -> str:
-    return _UNIT_ESCAPE.sub(lambda match: chr(int(match.group(1), 16)), name)
+    kind = base.rpartition(".")[2] if "." in base else ""
+    return {"kind": kind, "name": base} if kind in _UNIT_KINDS else None
 
 
 def _qos_of_container(cgroup: Cgroup) -> str | None:
@@ -210,8 +212,7 @@ def _add_request(cgroup: Cgroup) -> None:
 def read_requests(tree: Tree, hierarchy: _cgroupfs.Hierarchy, cgroups: t.Iterable[Cgroup], *, capacity: int) -> None:
     """Adds C(request) to Burstable containers, from the oom_score_adj that kubelet gives their first process.
 
-    C(capacity) is MemTotal in bytes, as kubelet has it; the request is this much, or up to 0.1 % of it more. A container with no
-    process, or whose value was cut, gets none. Containers under a pod-level request (Kubernetes 1.34) share it out differently.
+    C(capacity): MemTotal in bytes. None without a process or with a cut value. A pod-level request (Kubernetes 1.34) is shared out differently.
     """
     for cgroup in cgroups:
         if _qos_of_container(cgroup) != "Burstable":
@@ -228,14 +229,13 @@ def _oom_score_adj(tree: Tree, procs: str) -> int:
     return number(text.strip()) or 0
 
 
-def read_pod_names(tree: Tree) -> PodNames:
-    """From the files that kubelet and container runtimes keep: the first that has a key decides, what cannot be read is left out."""
+def read_pod_names(tree: Tree, *, cgroups: t.Iterable[Cgroup] = ()) -> PodNames:
+    """From the files of kubelet and container runtimes, the first that has a key decides; rootless Podman's for containers in C(cgroups)."""
     found = PodNames({}, {})
     _read_pod_logs(tree, found)
-    for read in (_read_bundles, _read_docker, _read_storage):
-        for container_id, container in read(tree):
-            if len(found.containers) >= _MAX_CONTAINERS:
-                return found
+    sources = (_read_bundles(tree), _read_docker(tree), _storage(tree.read_or_empty, _STORAGE), _read_rootless(tree, cgroups))
+    with suppress(Unreadable):
+        for container_id, container in islice(chain(*sources), _MAX_CONTAINERS):
             _complete(found.containers.setdefault(container_id, {}), container, container)
             if {"pod_uid", "namespace", "pod"} <= container.keys():
                 found.pods.setdefault(container["pod_uid"], (container["namespace"], container["pod"]))
@@ -244,18 +244,14 @@ def read_pod_names(tree: Tree) -> PodNames:
 
 def _read_pod_logs(tree: Tree, found: PodNames) -> None:
     """kubelet: /var/log/pods/NAMESPACE_POD_UID, /var/log/containers/POD_NAMESPACE_CONTAINER-ID.log."""
-    for name in tree.names_or_empty("/var/log/pods"):
-        match = _LOG_DIRECTORY.fullmatch(name)
-        if match:
-            found.pods[match.group(3)] = (match.group(1), match.group(2))
-    for name in tree.names_or_empty("/var/log/containers"):
-        match = _LOG_FILE.fullmatch(name)
-        if match:
-            found.containers[match.group(4)] = {"namespace": match.group(2), "pod": match.group(1), "container": match.group(3)}
+    for match in filter(None, map(_LOG_DIRECTORY.fullmatch, tree.names_or_empty("/var/log/pods"))):
+        found.pods[match.group(3)] = (match.group(1), match.group(2))
+    for match in filter(None, map(_LOG_FILE.fullmatch, tree.names_or_empty("/var/log/containers"))):
+        found.containers[match.group(4)] = {"namespace": match.group(2), "pod": match.group(1), "container": match.group(3)}
 
 
 def _read_bundles(tree: Tree) -> t.Iterator[tuple[str, Container]]:
-    """containerd: config.json of each running container. Docker's own (namespace moby) are named by Docker."""
+    """containerd. Docker's own (namespace moby) are named by Docker."""
     for bundles in _BUNDLES:
         for namespace in tree.names_or_empty(bundles):
             for container_id in tree.names_or_empty(f"{bundles}/{namespace}") if namespace != "moby" else ():
@@ -265,20 +261,32 @@ def _read_bundles(tree: Tree) -> t.Iterator[tuple[str, Container]]:
 
 
 def _read_docker(tree: Tree) -> t.Iterator[tuple[str, Container]]:
-    for container_id in tree.names_or_empty(_DOCKER):
-        place = f"{_DOCKER}/{container_id}"
-        yield (
-            container_id,
-            parse_docker(tree.read_or_empty(f"{place}/config.v2.json", limit=_MAX_JSON), tree.read_or_empty(f"{place}/hostconfig.json", limit=_MAX_JSON)),
-        )
+    for name in filter(_FULL_ID.fullmatch, tree.names_or_empty(_DOCKER)):
+        yield name, parse_docker(*(tree.read_or_empty(f"{_DOCKER}/{name}/{file}.json", limit=_MAX_JSON) for file in ("config.v2", "hostconfig")))
 
 
-def _read_storage(tree: Tree) -> t.Iterator[tuple[str, Container]]:
+def _storage(read: t.Callable[..., bytes], place: str, only: t.Container[str] | None = None) -> t.Iterator[tuple[str, Container]]:
     """Podman and CRI-O; what their bundles say counts first."""
-    homes = [f"/home/{user}/{_HOME_STORAGE}" for user in tree.names_or_empty("/home")]
-    for place in (_STORAGE, *homes):
-        for container_id, container in parse_storage(tree.read_or_empty(f"{place}/containers.json", limit=_MAX_JSON)):
-            yield container_id, {**container, **parse_bundle(tree.read_or_empty(f"{place}/{container_id}/userdata/config.json", limit=_MAX_JSON))}
+    for container_id, container in parse_storage(read(f"{place}/containers.json", limit=_MAX_JSON)):
+        if only is None or container_id in only:
+            yield container_id, {**container, **parse_bundle(read(f"{place}/{container_id}/userdata/config.json", limit=_MAX_JSON))}
+
+
+def _read_rootless(tree: Tree, cgroups: t.Iterable[Cgroup]) -> t.Iterator[tuple[str, Container]]:
+    """What a user writes can be a trap; it tells nothing of pods, nor of others' containers."""
+    owned = {match.groups() for match in map(_ROOTLESS.match, (cgroup["path"] for cgroup in cgroups)) if match}
+    mounts = {mount["mount_point"]: mount["fs_type"] for mount in read_mountinfo(tree)} if owned else {}
+
+    def read(path: str, *, limit: int) -> bytes:
+        with suppress(Unreadable):
+            if {mounts.get(above, "") for above in accumulate(path.split("/"), "{}/{}".format)} <= _LOCAL:
+                return tree.read_plain(path, limit=limit)
+        return b""
+
+    for uid, home in _PASSWD.findall(display(tree.read_or_empty("/etc/passwd", limit=_MAX_JSON))) if owned else ():
+        ids = {container_id for user, container_id in owned if user == uid}
+        for container_id, container in _storage(read, f"{home}/{_HOME_STORAGE}", ids) if ids else ():
+            yield container_id, t.cast("Container", {key: value for key, value in container.items() if key not in _OF_POD[:-1]})
 
 
 def parse_bundle(data: bytes) -> Container:
@@ -320,7 +328,7 @@ def parse_storage(data: bytes) -> list[tuple[str, Container]]:
     """containers.json of containers/storage; CRI-O's metadata names a pod."""
     found: list[tuple[str, Container]] = []
     for row in _load(data, list):
-        if not isinstance(row, dict) or not isinstance(row.get("id"), str):
+        if not isinstance(row, dict) or not _FULL_ID.fullmatch(str(row.get("id"))):
             continue
         text = row.get("metadata")
         metadata = _load(text.encode("utf-8", "replace")) if isinstance(text, str) else {}

@@ -27,7 +27,7 @@ if t.TYPE_CHECKING:
 
 
 class Hierarchy(t.NamedTuple):
-    """Where the memory controller is. C(memory) is None for kind none; then, or if only a part is visible, C(reason) says why."""
+    """Where the memory controller is. C(reason): why C(memory) is None or only a part is visible."""
 
     kind: Kind
     memory: str | None = None
@@ -44,15 +44,15 @@ class _File(t.NamedTuple):
     parse: Parser
 
 
-# What parsers of files return for a content they cannot read; no memory file holds a negative amount.
+# For a content that a parser cannot read; no memory file holds a negative amount.
 GARBLED = -1
 # PAGE_COUNTER_MAX is LONG_MAX rounded down to a page; this one is for 64 KiB.
 _UNLIMITED = 0x7FFFFFFFFFFF0000
 _CONTROLLER = re.compile(rb"^memory\s[0-9]+\s([0-9]{1,20})\s[01]\n", re.MULTILINE)
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 # O_NONBLOCK: a captured tree may hold a FIFO.
-_FILE_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-_DIR_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_DIRECTORY
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
+_DIR_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY
 # single_open files: one read returns all if there is room. memory.stat of 6.18 has 2 KiB.
 _CHUNK = 8192
 _MAX_FILE = 1024 * 1024
@@ -119,10 +119,7 @@ def parse_controllers(data: bytes) -> int | None:
 
 
 class _StatParser:
-    """Reads one memory.stat after the other → [hierarchical values under v2's names, v1's own values]. v1's C(swap) is among the first.
-
-    The kernel prints the same keys in the same order until it reboots: such a file costs one split, one comparison and one dict.
-    """
+    """memory.stat → [hierarchical values under v2's names, v1's C(swap) too; v1's own values]. The kernel keeps its keys and their order until it reboots."""
 
     def __init__(self, version: int, keep: t.Container[str] | None = None) -> None:
         self._version = version
@@ -142,7 +139,7 @@ class _StatParser:
     def _slow(self, data: bytes, words: list[bytes]) -> list[dict[str, int]]:
         pairs = [line.split() for line in whole_lines(data)]
         good = {pair[0]: pair[1] for pair in pairs if len(pair) == 2 and pair[1].isdigit() and len(pair[1]) <= 20}
-        # Without hierarchy a v1 kernel has no total_ keys: then the plain ones are all there is (libcontainer does the same).
+        # Without hierarchy v1 has no total_ keys.
         prefix = b"total_" if b"total_rss" in good or b"total_cache" in good else b""
         wanted = (_V2_STAT, {}) if self._version == 2 else ({prefix + key: name for key, name in _V1_STAT.items()}, _V1_LOCAL)
         views = [{key: name for key, name in names.items() if key in good and (self._keep is None or name in self._keep)} for names in wanted]
@@ -171,7 +168,8 @@ def _shared(parse: t.Callable[[bytes], t.Mapping[str, t.Any]]) -> Parser:
 _FILES = {
     2: {
         "memory.current": "usage", "memory.peak": "peak", "memory.max": "limit", "memory.stat": "stat", "memory.swap.current": "swap",
-        "memory.swap.max": "swap_limit", "memory.pressure": "pressure", "cgroup.stat": "dying",
+        "memory.swap.max": "swap_limit", "memory.swap.high": "swap_high", "memory.swap.events": "swap_events", "memory.zswap.current": "zswap",
+        "memory.zswap.max": "zswap_limit", "memory.pressure": "pressure", "cgroup.stat": "dying",
     },
     1: {
         "memory.usage_in_bytes": "usage", "memory.max_usage_in_bytes": "peak", "memory.limit_in_bytes": "limit", "memory.soft_limit_in_bytes": "soft_limit",
@@ -198,7 +196,7 @@ def _known_files(version: int, stat: _StatParser) -> list[_File]:
     flat = _shared(parse_keyed)
     parsers: dict[str, Parser] = {
         "stat": parse_stat, "pressure": _shared(_procfs.parse_pressure), "dying": functools.lru_cache(maxsize=256)(parse_dying),
-        "oom_control": flat, "events": flat, "events_local": flat, "oom_group": _flag,
+        "oom_control": flat, "events": flat, "events_local": flat, "swap_events": flat, "oom_group": _flag,
     }  # fmt: skip
     return [_File(name.encode(), key, parsers.get(key, parse_amount)) for name, key in {**_FILES[version], **_FILES_OF_BOTH}.items()]
 
@@ -268,8 +266,7 @@ def _part(top: str, whole: bool) -> str:
 def walk(tree: Tree, hierarchy: Hierarchy, *, vendor_files: t.Iterable[str] = ()) -> tuple[list[Cgroup], dict[str, str]]:
     """All memory cgroups, parents before children, siblings by name; and C({what: why it is unknown}).
 
-    Left out are cgroups that vanish while they are read and, on v2, directories without the memory controller: their memory counts in the
-    nearest listed ancestor. C(vendor_files) are looked for: one kernel version can differ from the next.
+    Left out are cgroups that vanish meanwhile and, on v2, those without the memory controller: their memory counts in the nearest listed ancestor.
     """
     if hierarchy.memory is None:
         return [], {"cgroups": hierarchy.reason}
@@ -325,7 +322,7 @@ class _Walk:
 
     def _enter_root(self, fd: int, other: int) -> _Directory:
         names, children = set(os.listdir(fd)), _directories(fd)
-        # kernfs, tmpfs and ext4 count the directories below in st_nlink, btrfs and overlay do not. Where they do, a leaf needs no listing.
+        # kernfs, tmpfs and ext4 count directories in st_nlink (a leaf needs no listing), btrfs and overlay do not.
         self._counts_links = os.fstat(fd).st_nlink == 2 + len(children)
         self._probe(fd, children)
         values = self._read(fd, [file for file in self._known if file.name.decode() in names], "/", required=False) or {}
@@ -346,7 +343,7 @@ class _Walk:
                 continue
             names.update(os.listdir(below))
             os.close(below)
-        # The first is always tried: whether a directory has it decides what it is.
+        # The first decides what a directory is.
         self._plan = [file for file in self._known if file is self._known[0] or file.name.decode() in names]
         self._vendor = [_File(name.encode(), name, parse_vendor) for name in self._vendor_files if name in names]
         if self._known[0].name.decode() not in names:
@@ -435,7 +432,7 @@ class _Walk:
         if self._hierarchy.version == 1:
             without = sum("pressure" not in cgroup for cgroup in self.found)
             if without:
-                place = f"{self._hierarchy.pressure} has not {without} of the cgroups" if self._hierarchy.pressure else "cgroup v1 has no memory.pressure"
+                place = f"{without} cgroups have no directory in {self._hierarchy.pressure}" if self._hierarchy.pressure else "cgroup v1 has no memory.pressure"
                 unknown.setdefault("cgroup.pressure", place)
         return unknown
 
@@ -497,10 +494,7 @@ def _close(fd: int, other: int) -> None:
 
 
 def sample(tree: Tree, hierarchy: Hierarchy, paths: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
-    """C({path: {usage, stat}}) of some cgroups, for the window; of C(stat) the counters that show who pushes.
-
-    What cannot be read is left out. Raises Unreadable.
-    """
+    """C({path: {usage, stat}}) of those that can be read; of C(stat) the counters that show who pushes. Raises Unreadable."""
     if hierarchy.memory is None:
         return {}
     stat = _StatParser(hierarchy.version, _SAMPLE_KEYS)

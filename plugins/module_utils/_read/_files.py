@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import typing as t
 
@@ -18,7 +19,7 @@ MAX_BYTES = 16 * 1024 * 1024
 OUTPUT_DIR = ".memqos/output"
 _CHUNK = 65536
 # O_NONBLOCK: a captured tree may hold a FIFO.
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO, errno.EOPNOTSUPP))
 _DENIED = frozenset((errno.EACCES, errno.EPERM))
 
@@ -43,7 +44,7 @@ class Unreadable(Exception):
 
 
 class Tree:
-    """The files below C(root): C(/) is the live node, anything else a captured tree, in which a link that leaves the root is refused.
+    """The files below C(root): C(/) is the live node, else a captured tree, which no link may leave.
 
     Paths are absolute as on the node (C(/proc/meminfo)), text or bytes.
     """
@@ -67,15 +68,27 @@ class Tree:
     def read(self, path: str | bytes, *, limit: int = MAX_BYTES) -> bytes:
         """The whole content, at most C(limit) bytes. Raises Unreadable."""
         try:
-            fd = os.open(self.fs_path(path), _FLAGS)
+            return _drain(os.open(self.fs_path(path), _FLAGS), limit)
         except OSError as exc:
             raise Unreadable.from_os_error(display(path), exc) from exc
+
+    def read_plain(self, path: str, *, limit: int = MAX_BYTES) -> bytes:
+        """C(read) where a user can write: no symbolic link, only a regular file. Raises Unreadable."""
         try:
-            return _drain(fd, limit)
+            fd = os.open(self.root, os.O_PATH)
+            try:
+                for part in filter(None, path.split("/")):
+                    above = fd
+                    fd = os.open(part, os.O_PATH | os.O_NOFOLLOW, dir_fd=above)
+                    os.close(above)
+                if ".." in path or not stat.S_ISREG(os.fstat(fd).st_mode):
+                    raise Unreadable(display(path), "denied", "no regular file")
+                # Opening a device can start a watchdog.
+                return _drain(os.open(f"/proc/self/fd/{fd}", _FLAGS), limit)
+            finally:
+                os.close(fd)
         except OSError as exc:
             raise Unreadable.from_os_error(display(path), exc) from exc
-        finally:
-            os.close(fd)
 
     def read_text(self, path: str | bytes) -> str:
         """The content as text without white space at both ends."""
@@ -107,7 +120,7 @@ class Tree:
             raise Unreadable.from_os_error(display(path), exc) from exc
 
     def output(self, name: str, argv: t.Sequence[str], *, timeout: float = 30.0) -> str:
-        """What a command prints; in a captured tree the file C(.memqos/output/NAME). Raises Unreadable: absent without it, error if it fails."""
+        """What a command prints; in a captured tree the file C(.memqos/output/NAME). Raises Unreadable."""
         if not self.live:
             return display(self.read(f"/{OUTPUT_DIR}/{name}"))
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
@@ -126,7 +139,7 @@ class Tree:
 
 
 def display(raw: str | bytes) -> str:
-    """Bytes from the kernel as text; what is not UTF-8 becomes a backslash escape, which survives JSON and every writer."""
+    """Text; what is not UTF-8 becomes a backslash escape, which survives JSON and every writer."""
     if isinstance(raw, str):
         raw = os.fsencode(raw)
     return raw.decode("utf-8", "backslashreplace")
@@ -138,13 +151,15 @@ def whole_lines(data: bytes) -> list[bytes]:
 
 
 def _drain(fd: int, limit: int) -> bytes:
-    # Until the empty read: seq_file returns whole records, so a short read (3.9 KB of /proc/PID/maps) is not the end.
+    # seq_file returns whole records: a short read is not the end.
     parts = []
-    left = limit
-    while left > 0:
-        part = os.read(fd, min(_CHUNK, left))
-        if not part:
-            break
-        parts.append(part)
-        left -= len(part)
+    try:
+        while limit > 0:
+            part = os.read(fd, min(_CHUNK, limit))
+            if not part:
+                break
+            parts.append(part)
+            limit -= len(part)
+    finally:
+        os.close(fd)
     return b"".join(parts)

@@ -16,7 +16,7 @@ _MAX_RECORD = 8192
 _MAX_RECORDS = 1000000
 _BEGIN = b"invoked oom-killer"
 _END = re.compile(rb"Killed process|oom_reaper: |no killable processes|are going to be killed")
-# Lines that tell something without their report, which may have been overwritten, rate-limited or interleaved.
+# Tell something without their report, which may have been overwritten, rate-limited or interleaved.
 _ALONE = re.compile(rb"oom-kill:|[Oo]ut of memory|killed as a result of limit|(?:memory|swap|kmem): usage \d")
 # The call trace is most of a report and says nothing of memory.
 _TRACE = re.compile(rb"Call Trace:|\+0x[0-9a-f]+/0x|</?TASK>|Hardware name:|(?:RIP|RSP|RAX|RDX|RBP|R10|R13|Code|FS|CS|CR2): ?[0-9a-f]")
@@ -56,24 +56,17 @@ def select_oom(log: bytes, *, limit: int) -> bytes:
         if left or _ALONE.search(line):
             kept += [] if _TRACE.search(line) else [line]
         left = max(0, left - 1)
-    newest = _newest(kept, limit)
-    return b"".join(newest if newest[:1] == lines[:1] else [*lines[:1], *newest])
-
-
-def _newest(lines: list[bytes], limit: int) -> list[bytes]:
-    size = 0
-    for index in range(len(lines) - 1, -1, -1):
-        size += len(lines[index])
-        if size > limit:
-            return lines[index + 1 :]
-    return lines
+    first, newest = b"".join(lines[:1]), b"".join(kept)
+    if len(newest) > limit:
+        newest = newest[-limit - 1 :].partition(b"\n")[2]
+    return newest if newest.startswith(first) else first + newest
 
 
 def _read_device(path: bytes) -> tuple[bytes, bool]:
     # Not Tree.read(): every read() gives one record, and the end is EAGAIN.
     parts: list[bytes] = []
     lost = False
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
         while len(parts) < _MAX_RECORDS:
             try:
@@ -83,7 +76,7 @@ def _read_device(path: bytes) -> tuple[bytes, bool]:
             except OSError as exc:
                 if exc.errno != errno.EPIPE:
                     raise
-                # Overwritten while we read: the next read() goes on with the oldest record that is left.
+                # Overwritten: the next read() goes on with the oldest that is left.
                 lost = True
                 continue
             if not part:

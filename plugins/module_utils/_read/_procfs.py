@@ -178,7 +178,7 @@ def parse_slabinfo(data: bytes, *, page_size: int) -> list[Slab]:
         values = {key: numbers.get(column) for column, key in _SLAB_COLUMNS.items()}
         values["slabs"] = number(slab_words[1]) if len(slab_words) == 3 else None
         if len(words) > len(columns) and None not in values.values():
-            # A name may hold a space (out-of-tree modules): everything before the numbers is the name.
+            # A name may hold a space (out-of-tree modules).
             slabs.append({"name": display(b" ".join(words[: -len(columns)])), **values})
             slabs[-1]["bytes"] = slabs[-1]["slabs"] * slabs[-1]["pages_per_slab"] * page_size
     slabs.sort(key=lambda slab: (-slab["bytes"], slab["name"]))
@@ -249,12 +249,12 @@ def parse_vmap_stack(config: bytes) -> bool | None:
     lines = whole_lines(config)
     if b"CONFIG_VMAP_STACK=y" in lines:
         return True
-    # An architecture without the option does not name it; CONFIG_MMU shows that the configuration is whole.
+    # Not every architecture names it; CONFIG_MMU shows that this is a configuration.
     return False if b"# CONFIG_VMAP_STACK is not set" in lines or b"CONFIG_MMU=y" in lines else None
 
 
 def infer_page_size(meminfo: t.Mapping[str, int], vmstat: t.Mapping[str, int]) -> int | None:
-    """Bytes by pages of the same thing, to a power of two, by majority: MemFree was seen at four times nr_free_pages (deferred page initialisation)."""
+    """Bytes by pages of the same thing, by majority: MemFree was seen at four times nr_free_pages (deferred page initialisation)."""
     votes = [
         1 << shift
         for size_key, count_key in _PAGE_SIZE_WITNESSES
@@ -291,7 +291,10 @@ def read_pressure(tree: Tree, resource: str) -> Pressure:
 
 
 def read_swaps(tree: Tree) -> list[Swap]:
-    return parse_swaps(tree.read("/proc/swaps"))
+    data = tree.read("/proc/swaps")
+    if not data.startswith(b"Filename"):
+        raise Unreadable("/proc/swaps", "malformed", "has no header")
+    return parse_swaps(data)
 
 
 def read_sockstat(tree: Tree) -> dict[str, dict[str, int]]:
@@ -379,7 +382,7 @@ def read_tmpfs(tree: Tree) -> list[Tmpfs]:
 
 
 def visible_tmpfs(mounts: t.Sequence[Mount]) -> list[str]:
-    """One mount point for each tmpfs, not one that a later mount covers: statvfs would ask that one, and a dead NFS server never answers."""
+    """One mount point for each tmpfs, not one that a later mount (a dead NFS server?) covers."""
     points: dict[str, str] = {}
     for position, mount in enumerate(mounts):
         path = mount["mount_point"]
@@ -420,27 +423,21 @@ def _understood(tree: Tree, path: str, parse: t.Callable[[bytes], T | None]) -> 
 
 
 def _process(tree: Tree, name: str, page_size: int) -> Process | None:
-    try:
-        pages = parse_statm_rss(tree.read(f"/proc/{name}/statm"))
-        if not pages:
-            return None  # a kernel thread or a zombie
-        comm = tree.read(f"/proc/{name}/comm")
-        process: Process = {"pid": int(name), "comm": display(comm[:-1] if comm.endswith(b"\n") else comm), "rss_bytes": pages * page_size}
-        score = number(tree.read(f"/proc/{name}/oom_score").strip())
-    except Unreadable:
-        return None
+    pages = parse_statm_rss(tree.read_or_empty(f"/proc/{name}/statm"))
+    comm = tree.read_or_empty(f"/proc/{name}/comm")
+    if not pages or not comm:
+        return None  # a kernel thread, a zombie, or ended meanwhile
+    process: Process = {"pid": int(name), "comm": display(comm[:-1] if comm.endswith(b"\n") else comm), "rss_bytes": pages * page_size}
+    score = number(tree.read_or_empty(f"/proc/{name}/oom_score").strip())
     if score is not None:
         process["oom_score"] = score
     return process
 
 
 def _complete(tree: Tree, process: Process) -> None:
-    try:
-        adjustment = number(tree.read(f"/proc/{process['pid']}/oom_score_adj").strip())
-        if adjustment is not None:
-            process["oom_score_adj"] = adjustment
-        path = parse_cgroup(tree.read(f"/proc/{process['pid']}/cgroup"))
-        if path is not None:
-            process["cgroup"] = path
-    except Unreadable:
-        pass  # ended meanwhile: what was read of it stands
+    adjustment = number(tree.read_or_empty(f"/proc/{process['pid']}/oom_score_adj").strip())
+    if adjustment is not None:
+        process["oom_score_adj"] = adjustment
+    path = parse_cgroup(tree.read_or_empty(f"/proc/{process['pid']}/cgroup"))
+    if path is not None:
+        process["cgroup"] = path

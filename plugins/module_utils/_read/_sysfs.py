@@ -19,7 +19,7 @@ _NODE = re.compile(r"node([0-9]{1,6})")
 _SIZE = re.compile(r"hugepages-([0-9]{1,12})kB")
 _ZRAM = re.compile(r"zram[0-9]{1,6}")
 _POOL = {"nr_hugepages": "nr", "free_hugepages": "free", "surplus_hugepages": "surplus", "resv_hugepages": "reserved"}
-# Documentation/admin-guide/blockdev/zram.rst: the fields have no names in the file, and later kernels only append.
+# Documentation/admin-guide/blockdev/zram.rst; later kernels only append.
 _MM_STAT = "orig_data_size compr_data_size mem_used_total mem_limit mem_used_max same_pages pages_compacted huge_pages huge_pages_since".split()
 
 

@@ -105,7 +105,7 @@ def _value(name: str, text: str) -> t.Any:
 def read_drop_ins(tree: Tree) -> list[DropIn]:
     """All drop-ins with memory lines of slices, services and scopes, in the order in which systemd applies them: the file name's (conf-files.c).
 
-    Of files with one name for one unit only the first in the search path counts, even an empty one or a link to /dev/null. Never raises.
+    Of one name for one unit only the first in the search path counts, even if empty. Never raises.
     """
     found: dict[tuple[str, str], DropIn] = {}
     for place in SEARCH_PATH:

@@ -101,7 +101,9 @@ def v2_files(chance: random.Random) -> dict[str, str]:
         "/cgroup.procs": "", "/cgroup.stat": "nr_descendants 0\nnr_subsys_memory 1\nnr_dying_descendants 0\nnr_dying_subsys_memory 0\n",
         "/cgroup.events": "populated 1\nfrozen 0\n", "/memory.current": f"{usage}\n", "/memory.peak": f"{usage + 4096}\n", "/memory.min": "0\n",
         "/memory.low": "0\n", "/memory.high": "max\n", "/memory.max": f"{limit}\n", "/memory.oom.group": "0\n", "/memory.swap.current": "0\n",
-        "/memory.swap.max": "max\n", "/memory.events": events, "/memory.events.local": events, "/memory.stat": stat_text(V2_KEYS, chance),
+        "/memory.swap.max": "max\n", "/memory.swap.high": "max\n", "/memory.swap.events": "high 0\nmax 0\nfail 0\n",
+        "/memory.zswap.current": "0\n", "/memory.zswap.max": "max\n",
+        "/memory.events": events, "/memory.events.local": events, "/memory.stat": stat_text(V2_KEYS, chance),
         "/memory.pressure": pressure.format("0.00", 0, 0) if quiet else pressure.format("1.50", chance.randrange(10**9), chance.randrange(10**9)),
     }  # fmt: skip
 

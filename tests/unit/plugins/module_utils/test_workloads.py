@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import typing as t
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _workloads
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._workloads import PodNames
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import cgroup_trees
 
@@ -334,7 +336,6 @@ def test_read_pod_names(tmp_path: Path) -> None:
         "/var/lib/containers/storage/overlay-containers/containers.json": json.dumps(
             [{"id": other, "metadata": json.dumps({"name": "cache", "image-name": "redis:7"})}]),
         f"/var/lib/containers/storage/overlay-containers/{other}/userdata/config.json": json.dumps({"linux": {"resources": {"memory": {"reservation": 7}}}}),
-        "/home/op/.local/share/containers/storage/overlay-containers/containers.json": json.dumps([{"id": "b" * 64, "metadata": json.dumps({"name": "mine"})}]),
     })  # fmt: skip
     found = _workloads.read_pod_names(Tree(str(tmp_path)))
     assert found.pods == {UID: ("shop", "web-0")}
@@ -343,8 +344,137 @@ def test_read_pod_names(tmp_path: Path) -> None:
         "task": {"runtime": "containerd"},
         POD_ID: {"runtime": "docker", "container": "db", "image": "postgres:17", "request": 4096, "request_source": "docker memory reservation"},
         other: {"runtime": "podman", "container": "cache", "image": "redis:7", "request": 7, "request_source": "memory reservation"},
-        "b" * 64: {"runtime": "podman", "container": "mine"},
     }
+
+
+STORAGE = ".local/share/containers/storage/overlay-containers"
+CONTAINERS = f"/home/op/{STORAGE}/containers.json"
+MINE: _cgroupfs.Cgroup = {"runtime": "podman", "container": "mine"}
+ROOTLESS: list[_cgroupfs.Cgroup] = [
+    {"path": f"/user.slice/user-1000.slice/user@1000.service/user.slice/{name}"} for name in (f"libpod-{ID}.scope", f"libpod-{ID}.scope/container", "x.scope")
+]
+MOUNTS = "21 1 8:1 / / rw - ext4 /dev/sda1 rw\n22 21 8:2 / /home rw - xfs /dev/sda2 rw\n"
+
+
+def rows(*ids: t.Any) -> str:
+    return json.dumps([{"id": one, "metadata": json.dumps({"name": "mine", "uid": UID, "namespace": "kube-system"})} for one in ids])
+
+
+def rootless(root: Path, *, mounts: str = MOUNTS, cgroups: list[_cgroupfs.Cgroup] | None = None, **more: str) -> t.Any:
+    """What is read of user 1000, who has one container."""
+    passwd = "root:x:0:0:root:/root:/bin/bash\nbroken\nop:x:1000:1000:,,,:/home/op:/bin/bash\nother:x:1001:1001::/home/other:/bin/sh\n"
+    write(root, {"/proc/self/mountinfo": mounts, "/etc/passwd": passwd, **more})
+    return _workloads.read_pod_names(Tree(str(root)), cgroups=ROOTLESS if cgroups is None else cgroups)
+
+
+def test_rootless_podman_tells_of_its_own_containers_only(tmp_path: Path) -> None:
+    write(tmp_path, {
+        CONTAINERS: rows(ID, POD_ID),
+        f"/home/op/{STORAGE}/{ID}/userdata/config.json": json.dumps({"annotations": {"io.kubernetes.cri.sandbox-name": "etcd"}}),
+        f"/home/other/{STORAGE}/containers.json": rows("b" * 64),
+    })  # fmt: skip
+    assert rootless(tmp_path) == PodNames({ID: MINE}, {})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/user.slice/user-1000.slice/session-3.scope",
+        f"/machine.slice/libpod-{ID}.scope",
+        f"/user.slice/user-1001.slice/user@1001.service/user.slice/libpod-{ID}.scope",
+        f"/lxc.payload.web/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-{ID}.scope",
+    ],
+)
+def test_a_user_without_containers_is_not_read(tmp_path: Path, path: str) -> None:
+    write(tmp_path, {CONTAINERS: rows(ID)})
+    assert rootless(tmp_path, cgroups=[{"path": path}]) == NO_NAMES
+    assert _workloads.read_pod_names(Tree(str(tmp_path))) == NO_NAMES
+
+
+@pytest.mark.parametrize(
+    ("mount", "found"),
+    [
+        ("", True),
+        ("23 22 8:3 / /home/op rw - btrfs /dev/sda3 rw\n", True),
+        ("23 22 8:3 / /home/other rw - nfs4 server:/home rw\n", True),
+        ("23 22 8:3 / /home/o rw - nfs4 server:/home rw\n", True),
+        ("23 22 0:50 / /home/op rw - nfs4 server:/home rw\n", False),
+        ("23 22 0:50 / /home rw - autofs systemd-1 rw\n", False),
+        ("23 22 0:50 / /home rw - cifs //server/home rw\n24 23 8:3 / /home/op rw - ext4 /dev/sda3 rw\n", False),
+        ("23 22 0:50 / /home/op/.local/share rw - fuse.sshfs server:/ rw\n", False),
+        (f"23 22 0:50 / /home/op/{STORAGE}/{ID}/userdata/shm rw - fuse.x x rw\n", True),
+    ],
+)
+def test_no_file_system_that_can_hang_is_entered(tmp_path: Path, mount: str, found: bool) -> None:
+    write(tmp_path, {CONTAINERS: rows(ID)})
+    assert rootless(tmp_path, mounts=MOUNTS + mount) == (PodNames({ID: MINE}, {}) if found else NO_NAMES)
+
+
+def test_without_mounts_no_user_is_read(tmp_path: Path) -> None:
+    write(tmp_path, {CONTAINERS: rows(ID)})
+    assert rootless(tmp_path, mounts="") == NO_NAMES
+
+
+@pytest.mark.parametrize("place", [CONTAINERS, f"/home/op/{STORAGE}", "/home/op/.local", "/home/op"])
+def test_no_link_of_a_user_is_followed(tmp_path: Path, place: str) -> None:
+    """Not even within the captured tree, where Tree.read() would follow it."""
+    write(tmp_path, {CONTAINERS: rows(ID)})
+    real, moved = tmp_path / place.lstrip("/"), tmp_path / "moved"
+    real.rename(moved)
+    real.symlink_to(moved)
+    assert Tree(str(tmp_path)).read(CONTAINERS)
+    assert rootless(tmp_path) == NO_NAMES
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "directory", "socket"])
+def test_nothing_but_a_regular_file_is_opened(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / CONTAINERS.lstrip("/")
+    file.parent.mkdir(parents=True)
+    if kind == "directory":
+        file.mkdir()
+    else:
+        try:
+            # 1:5 is /dev/zero
+            os.mknod(file, {"fifo": stat.S_IFIFO, "device": stat.S_IFCHR, "socket": stat.S_IFSOCK}[kind] | 0o600, os.makedev(1, 5) if kind == "device" else 0)
+        except PermissionError:
+            pytest.skip("only root makes devices")
+    opened: list[int] = []
+    real = os.open
+
+    def watch(path: t.Any, flags: int, *args: t.Any, **kwargs: t.Any) -> int:
+        fd = real(path, flags, *args, **kwargs)
+        if not flags & os.O_PATH and stat.S_IFMT(os.fstat(fd).st_mode) not in (stat.S_IFREG,):
+            opened.append(fd)
+        return fd
+
+    monkeypatch.setattr(os, "open", watch)
+    assert rootless(tmp_path) == NO_NAMES
+    assert not opened
+    with pytest.raises(Unreadable, match="no regular file"):
+        Tree(str(tmp_path)).read_plain(CONTAINERS)
+
+
+def test_read_plain(tmp_path: Path) -> None:
+    write(tmp_path, {"/a/b": "content", "/c/d": "other"})
+    tree = Tree(str(tmp_path))
+    before = len(os.listdir("/proc/self/fd"))
+    assert tree.read_plain("/a/b") == tree.read_plain("//a/b") == b"content"
+    assert tree.read_plain("/a/b", limit=3) == b"con"
+    assert Tree("/").read_plain(f"{tmp_path}/a/b") == b"content"
+    for path in ("/a/../c/d", "/a/b/x", "/a/missing", "/a", "/"):
+        with pytest.raises(Unreadable):
+            tree.read_plain(path)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("name", ["../secret", "../" * 8 + ID, ID + "/", ID[:-1], ID.upper(), "", 7, None])
+def test_an_id_that_is_none_leads_nowhere(tmp_path: Path, name: t.Any) -> None:
+    assert _workloads.parse_storage(rows(name).encode()) == []
+    secret = json.dumps({"annotations": {"nerdctl/name": "secret"}})
+    place = "/var/lib/containers/storage/overlay-containers"
+    write(tmp_path, {f"{place}/containers.json": rows(name), "/var/lib/containers/storage/secret/userdata/config.json": secret})
+    write(tmp_path, {"/var/lib/docker/containers/tmp-x/config.v2.json": json.dumps({"Name": "/x"})})
+    assert _workloads.read_pod_names(Tree(str(tmp_path))) == NO_NAMES
 
 
 def test_read_pod_names_on_a_node_without_containers(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import cgr
 V2_ONE = {
     "memory.current": "40960000\n", "memory.peak": "50000000\n", "memory.min": "0\n", "memory.low": "1048576\n", "memory.high": "max\n",
     "memory.max": "104857600\n", "memory.oom.group": "1\n", "memory.swap.current": "8192\n", "memory.swap.max": "0\n",
+    "memory.swap.high": "max\n", "memory.swap.events": "high 1\nmax 2\nfail 3\n", "memory.zswap.current": "4096\n", "memory.zswap.max": "max\n",
     "memory.events": "low 1\nhigh 2\nmax 3\noom 4\noom_kill 5\noom_group_kill 0\n",
     "memory.events.local": "low 0\nhigh 2\nmax 3\noom 4\noom_kill 5\noom_group_kill 0\n",
     "memory.stat": "anon 1000\nfile 2000\nkernel 30\nsock 0\nslab 7\ninactive_file 500\nnever_heard_of_it 9\n",
@@ -34,6 +35,7 @@ V2_ONE = {
 V2_MEANS = {
     "path": "/one", "parent": "/", "usage": 40960000, "peak": 50000000, "min": 0, "low": 1048576, "high": None, "limit": 104857600,
     "oom_group": True,
+    "swap_high": None, "swap_events": {"high": 1, "max": 2, "fail": 3}, "zswap": 4096, "zswap_limit": None,
     "swap": 8192, "swap_limit": 0, "stat": {"anon": 1000, "file": 2000, "kernel": 30, "sock": 0, "inactive_file": 500}, "dying": 4,
     "events": {"low": 1, "high": 2, "max": 3, "oom": 4, "oom_kill": 5, "oom_group_kill": 0},
     "events_local": {"low": 0, "high": 2, "max": 3, "oom": 4, "oom_kill": 5, "oom_group_kill": 0},
@@ -312,7 +314,7 @@ def test_hybrid_takes_pressure_from_the_unified_tree(tmp_path: Path) -> None:
     write(tmp_path, "/sys/fs/cgroup/unified/one", {"memory.pressure": V2_ONE["memory.pressure"]})
     found, unknown = walk(tmp_path, MOUNT_V1 + MOUNT_UNIFIED)
     assert [cgroup.get("pressure", {}).get("some", {}).get("total") for cgroup in found] == [99, 1234, None]
-    assert unknown["cgroup.pressure"] == "/sys/fs/cgroup/unified has not 1 of the cgroups"
+    assert unknown["cgroup.pressure"] == "1 cgroups have no directory in /sys/fs/cgroup/unified"
 
 
 def test_pressure_of_anolis_on_v1(tmp_path: Path) -> None:
@@ -530,8 +532,9 @@ def test_a_hidden_file_is_no_vanished_cgroup(tmp_path: Path) -> None:
 def test_truncated_and_garbled_files(tmp_path: Path, file: str, content: str) -> None:
     small_tree(tmp_path, 2, **{file: content})
     found, unknown = walk(tmp_path, MOUNT_V2)
-    key = {"memory.current": "usage", "memory.max": "limit", "memory.swap.current": "swap", "memory.swap.max": "swap_limit"}.get(
-        file, file[len("memory.") :].replace(".", "_")
+    key = file[len("memory.") :].replace(".", "_")
+    key = {"current": "usage", "max": "limit", "swap_current": "swap", "swap_max": "swap_limit", "zswap_current": "zswap", "zswap_max": "zswap_limit"}.get(
+        key, key
     )
     assert key not in found[1]
     assert unknown == {f"cgroups {file}": "cannot be understood: /one"}

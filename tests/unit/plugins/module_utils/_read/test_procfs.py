@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import typing as t
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -147,6 +148,13 @@ def test_swaps() -> None:
         {"path": "/var/swap file", "type": "file", "size_bytes": 1048572 * 1024, "used_bytes": 0, "priority": -2},
     ]
     assert _procfs.read_swaps(host()) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"garbage\n"])
+def test_swaps_without_a_header(tmp_path: Path, data: bytes) -> None:
+    with pytest.raises(Unreadable) as caught:
+        _procfs.read_swaps(write(tmp_path, {"/proc/swaps": data}))
+    assert caught.value.kind == "malformed"
 
 
 def test_sockstat_with_and_without_ipv6(tmp_path: t.Any) -> None:
