@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 import typing as t
 from pathlib import Path
@@ -98,6 +99,19 @@ def test_tells_what_to_do(rule: str) -> None:
     if setting is not None and setting not in PROPERTIES:
         assert _registry.find(setting)
         assert "value" in metadata["cure"]
+
+
+# What is right depends on the size of the node or of the cgroup, or on what is set already.
+SIZED = PROPERTIES - {"psi"} | {"vm.min_free_kbytes", "vm.watermark_scale_factor", "vm.overcommit_ratio", "vm.compaction_proactiveness", "vm.nr_hugepages"}
+
+
+@pytest.mark.parametrize("rule", list(RULESET.metadata))
+def test_a_cure_that_depends_on_the_node_has_no_number_to_copy(rule: str) -> None:
+    cure = RULESET.metadata[rule]["cure"]
+    if cure.get("setting") in SIZED:
+        assert isinstance(cure["value"], str)
+        if cure["command"].startswith(("sysctl", "systemctl")):
+            assert set(re.findall(r"=(\S+)", cure["command"])) == {"VALUE"}
 
 
 def test_thresholds_can_be_tuned() -> None:
