@@ -1,7 +1,7 @@
 # Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What a cgroup is: slice, service, pod, container; what it is called and what memory it asked for."""
+"""What a cgroup is, what it is called and what memory it asked for."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _HOME_STORAGE = ".local/share/containers/storage/overlay-containers"
 # No network server, autofs or FUSE can hang these.
 _LOCAL = frozenset(("", *"bcachefs btrfs ext2 ext3 ext4 f2fs overlay tmpfs xfs zfs".split()))
 _ROOTLESS = re.compile(rf"/user\.slice/user-([0-9]+)\.slice/(?:.*/)?libpod-({_ID})", re.DOTALL)
-_PASSWD = re.compile(r"^(?:[^:\n]*:){2}([0-9]+):(?:[^:\n]*:){2}(/[^:\n]*):", re.MULTILINE)
+_PASSWD = re.compile(r"^(?:[^:\n]*:){2}([0-9]+):(?:[^:\n]*:){2}((?:/[^:/\n]+)+)/*:", re.MULTILINE)
 _BUNDLES = ("/run/containerd/io.containerd.runtime.v2.task", "/run/k3s/containerd/io.containerd.runtime.v2.task",
             "/var/snap/microk8s/common/run/containerd/io.containerd.runtime.v2.task")  # fmt: skip
 # Annotations of containerd's CRI plug-in, cri-dockerd, CRI-O and nerdctl.
@@ -243,7 +243,7 @@ def read_pod_names(tree: Tree, *, cgroups: t.Iterable[Cgroup] = ()) -> PodNames:
 
 
 def _read_pod_logs(tree: Tree, found: PodNames) -> None:
-    """kubelet: /var/log/pods/NAMESPACE_POD_UID, /var/log/containers/POD_NAMESPACE_CONTAINER-ID.log."""
+    """kubelet's NAMESPACE_POD_UID, POD_NAMESPACE_CONTAINER-ID.log."""
     for match in filter(None, map(_LOG_DIRECTORY.fullmatch, tree.names_or_empty("/var/log/pods"))):
         found.pods[match.group(3)] = (match.group(1), match.group(2))
     for match in filter(None, map(_LOG_FILE.fullmatch, tree.names_or_empty("/var/log/containers"))):

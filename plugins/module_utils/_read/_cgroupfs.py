@@ -53,7 +53,7 @@ _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 # O_NONBLOCK: a captured tree may hold a FIFO.
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _DIR_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY
-# single_open files: one read returns all if there is room. memory.stat of 6.18 has 2 KiB.
+# One read returns all if there is room; memory.stat of 6.18 has 2 KiB.
 _CHUNK = 8192
 _MAX_FILE = 1024 * 1024
 _GONE = frozenset((errno.ENOENT, errno.ENODEV))
@@ -252,7 +252,7 @@ def detect(tree: Tree, mounts: t.Sequence[Mount]) -> Hierarchy:
 
 
 def _visible(tree: Tree, mounts: t.Sequence[Mount], witness: str) -> Mount | None:
-    """Of the whole tree if there is one, the shortest path, not hidden by another mount."""
+    """The whole tree first, then the shortest path; not hidden by another mount."""
     for mount in sorted(mounts, key=lambda mount: (mount["root"] != "/", len(mount["mount_point"]))):
         if tree.exists(f"{mount['mount_point']}/{witness}"):
             return mount
@@ -437,7 +437,7 @@ class _Walk:
         return unknown
 
     def _count_dying_v1(self) -> None:
-        """Dying memory cgroups = all that the kernel counts less those with a directory."""
+        """All that the kernel counts less those with a directory."""
         if self._hierarchy.version != 1 or not self._hierarchy.whole or not self.found or any(what == "directory" for what, reason in self._troubles):
             return
         count = parse_controllers(self._tree.read_or_empty("/proc/cgroups"))

@@ -1,7 +1,7 @@
 # Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The files of a node, live or captured: the only place of the reading half that opens anything."""
+"""The files of a node, live or captured."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DENIED = frozenset((errno.EACCES, errno.EPERM))
 
 
 class Unreadable(Exception):
-    """A file or output that could not be read: C(kind) says why in one word, C(reason) in a sentence."""
+    """C(kind) says why in one word, C(reason) in a sentence."""
 
     def __init__(self, path: str, kind: Kind, reason: str) -> None:
         super().__init__(f"{path}: {reason}")
@@ -146,7 +146,7 @@ def display(raw: str | bytes) -> str:
 
 
 def whole_lines(data: bytes) -> list[bytes]:
-    """The lines that end with a newline: of a truncated one, half a number is a wrong number."""
+    """Those that end with a newline: half a number is a wrong number."""
     return data.split(b"\n")[:-1]
 
 

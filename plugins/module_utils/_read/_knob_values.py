@@ -43,7 +43,7 @@ def read_knob(knob: _values.Readable, tree: _files.Tree) -> _values.Value:
 
 
 def instances(row: _values.Readable, tree: _files.Tree, listings: dict[str, list[str]] | None = None) -> list[_values.Readable]:
-    """The filled rows of a pattern on this node (every page size, zram device, NUMA node). C(listings) keeps directories that were listed."""
+    """The filled rows of a pattern on this node. C(listings) keeps directories that were listed."""
     known = {} if listings is None else listings
     found: list[tuple[str, dict[str, str]]] = [("", {})]
     for part in row.path.split("/")[1:]:

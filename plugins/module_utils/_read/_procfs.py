@@ -204,7 +204,7 @@ def parse_iomem(data: bytes) -> int | None:
 
 
 def parse_mountinfo(data: bytes) -> list[Mount]:
-    """proc(5): ID PARENT MAJOR:MINOR ROOT MOUNT-POINT OPTIONS [OPTIONAL…] - TYPE SOURCE SUPER-OPTIONS."""
+    """Lines as in proc(5)."""
     mounts: list[Mount] = []
     for line in whole_lines(data):
         left, dash, right = line.partition(b" - ")
@@ -435,9 +435,6 @@ def _process(tree: Tree, name: str, page_size: int) -> Process | None:
 
 
 def _complete(tree: Tree, process: Process) -> None:
-    adjustment = number(tree.read_or_empty(f"/proc/{process['pid']}/oom_score_adj").strip())
-    if adjustment is not None:
-        process["oom_score_adj"] = adjustment
-    path = parse_cgroup(tree.read_or_empty(f"/proc/{process['pid']}/cgroup"))
-    if path is not None:
-        process["cgroup"] = path
+    base = f"/proc/{process['pid']}"
+    found = {"oom_score_adj": number(tree.read_or_empty(f"{base}/oom_score_adj").strip()), "cgroup": parse_cgroup(tree.read_or_empty(f"{base}/cgroup"))}
+    process.update(t.cast("Process", {key: value for key, value in found.items() if value is not None}))

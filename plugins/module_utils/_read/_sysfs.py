@@ -75,7 +75,7 @@ def read_details(tree: Tree) -> Values:
 
 
 def read_hugepages(tree: Tree, path: str) -> dict[str, dict[str, int]]:
-    """{page size in bytes, as text: {nr, free, surplus, reserved}} of the node, or of a NUMA node. Empty without CONFIG_HUGETLBFS."""
+    """{page size in bytes, as text: {nr, free, surplus, reserved}} of the node, or of a NUMA node."""
     pools = {}
     for name, files in _folder(tree, path).items():
         match = _SIZE.fullmatch(name)

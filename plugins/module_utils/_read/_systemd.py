@@ -57,10 +57,7 @@ def parse_version(text: str) -> int | None:
 
 
 def read_units(tree: Tree) -> dict[str, dict[str, t.Any]]:
-    """{unit: {property: value}} of slices, services and scopes with memory properties, or with C(drop_ins) (DropIn) that have memory lines.
-
-    systemd applies these in order: the last decides. Raises Unreadable if systemctl does not answer.
-    """
+    """{unit: {property: value}} of slices, services and scopes with memory properties or C(drop_ins): the last decides. Raises Unreadable."""
     units = parse_show(tree.output("systemctl-show", _SHOW))
     drop_ins = read_drop_ins(tree)
     used: set[str] = set()
@@ -103,7 +100,7 @@ def _value(name: str, text: str) -> t.Any:
 
 
 def read_drop_ins(tree: Tree) -> list[DropIn]:
-    """All drop-ins with memory lines of slices, services and scopes, in the order in which systemd applies them: the file name's (conf-files.c).
+    """All drop-ins with memory lines, in the order in which systemd applies them: the file name's (conf-files.c).
 
     Of one name for one unit only the first in the search path counts, even if empty. Never raises.
     """
@@ -127,7 +124,7 @@ def parse_drop_in(data: bytes) -> dict[str, str]:
 
 
 def drop_ins_of(unit: str, drop_ins: t.Sequence[DropIn]) -> list[DropIn]:
-    """Those (C(drop_ins) is in order) that apply to one unit: its own, its template's, those of its name cut at each dash, those of its type.
+    """Those that apply to one unit: its own, its template's, those of its name cut at each dash, those of its type.
 
     The same file name in two of these directories: the one whose path comes first in the search path, then the more special one.
     """

@@ -362,7 +362,7 @@ def rows(*ids: t.Any) -> str:
 
 def rootless(root: Path, *, mounts: str = MOUNTS, cgroups: list[_cgroupfs.Cgroup] | None = None, **more: str) -> t.Any:
     """What is read of user 1000, who has one container."""
-    passwd = "root:x:0:0:root:/root:/bin/bash\nbroken\nop:x:1000:1000:,,,:/home/op:/bin/bash\nother:x:1001:1001::/home/other:/bin/sh\n"
+    passwd = "root:x:0:0:root:/root:/bin/bash\nbroken\nop:x:1000:1000:,,,:/home/op/:/bin/bash\nother:x:1001:1001::/home/other:/bin/sh\n"
     write(root, {"/proc/self/mountinfo": mounts, "/etc/passwd": passwd, **more})
     return _workloads.read_pod_names(Tree(str(root)), cgroups=ROOTLESS if cgroups is None else cgroups)
 
