@@ -1,7 +1,7 @@
 # Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The kernel log, cut down to what it says of OOM kills. The controller understands it (plugin_utils/_oom_reports.py)."""
+"""The kernel log, cut down to what it says of OOM kills. plugin_utils/_oom_reports.py understands it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_log(tree: Tree) -> tuple[bytes, bool]:
 
 
 def select_oom(log: bytes, *, limit: int) -> bytes:
-    """The newest C(limit) bytes of OOM reports, behind the log's first line: it tells since when the log goes back."""
+    """The newest C(limit) bytes of OOM reports, behind the log's first line: since then it goes back."""
     lines = log.splitlines(keepends=True)
     kept: list[bytes] = []
     left = 0

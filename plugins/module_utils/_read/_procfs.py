@@ -62,7 +62,7 @@ def parse_meminfo(data: bytes) -> dict[str, int]:
 
 
 def parse_numbers(data: bytes) -> list[int]:
-    """One line of numbers (tcp_mem, a NUMA node's distance, zram's mm_stat); empty if one of them is none."""
+    """One line of numbers; empty if one of them is none."""
     lines = whole_lines(data)
     values = [number(word) for word in lines[0].split()] if lines else []
     return [] if None in values else t.cast("list[int]", values)
@@ -198,7 +198,7 @@ def _argument(word: bytes) -> tuple[str, str | None]:
 
 
 def parse_iomem(data: bytes) -> int | None:
-    """Bytes of System RAM. None if every address is zero: what the kernel shows without CAP_SYS_ADMIN."""
+    """Bytes of System RAM. None if every address is zero (no CAP_SYS_ADMIN)."""
     ranges = [(int(match.group(1), 16), int(match.group(2), 16)) for match in map(_SYSTEM_RAM.fullmatch, whole_lines(data)) if match]
     return sum(high - low + 1 for low, high in ranges if high >= low) if any(high for _low, high in ranges) else None
 
@@ -286,7 +286,7 @@ def read_buddyinfo(tree: Tree) -> list[Buddy]:
 
 
 def read_pressure(tree: Tree, resource: str) -> Pressure:
-    """C(resource): memory, io or cpu. Absent without CONFIG_PSI, or without C(psi=1) where the build wants it."""
+    """C(resource): memory, io or cpu. Absent without PSI (CONFIG_PSI, C(psi=1))."""
     return _understood(tree, f"/proc/pressure/{resource}", parse_pressure)
 
 

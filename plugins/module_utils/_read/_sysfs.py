@@ -43,7 +43,7 @@ def parse_mask(data: bytes) -> int | None:
 
 
 def read_numa(tree: Tree) -> list[Values]:
-    """docs/architecture.md §3.2. Raises Unreadable on kernels without CONFIG_NUMA, which show no nodes."""
+    """docs/architecture.md §3.2. Raises Unreadable without CONFIG_NUMA."""
     matches = filter(None, map(_NODE.fullmatch, tree.names(_NODES)))
     return [_numa_node(tree, int(match.group(1)), f"{_NODES}/{match.group(0)}") for match in sorted(matches, key=lambda match: int(match.group(1)))]
 
