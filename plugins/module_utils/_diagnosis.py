@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import fnmatch
+import heapq
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _rules
@@ -22,6 +23,8 @@ PARTS = (
     "file_writeback", "file_mapped", "shmem", "slab_reclaimable", "slab_unreclaimable", "kernel", "kernel_stack", "pagetables", "percpu", "vmalloc", "sock",
     "kernel_other", "unevictable", "swap", "dying_bytes", "peak", "growth", "refaults",
 )  # fmt: skip
+# Those that are keys of the cgroup.
+_OWN_PARTS = frozenset(("usage", "working_set", "working_set_sysom", "hard_set", "kernel_other", "swap", "dying_bytes", "peak", "growth", "refaults"))
 _NODE_SECTIONS = ("meminfo", "pressure", "knobs", "swaps", "numa", "slabs", "tmpfs", "sockstat", "details")
 _ROW_KEYS = (
     "path", "kind", "name", "runtime", "qos_class", "namespace", "pod", "container", "container_id", "pod_uid", "image", "limit", "high", "low", "min",
@@ -124,8 +127,7 @@ def low_order_share(free: t.Sequence[int]) -> float | None:
 
 def part(cgroup: Cgroup, name: str) -> t.Any:
     """One column of the Top tables, None where this kernel does not tell."""
-    value = t.cast("t.Mapping[str, t.Any]", cgroup).get(name)
-    return cgroup.get("stat", {}).get(name) if value is None else value
+    return t.cast("t.Mapping[str, t.Any]", cgroup if name in _OWN_PARTS else cgroup.get("stat", {})).get(name)
 
 
 def row_of(cgroup: Cgroup) -> dict[str, t.Any]:
@@ -138,13 +140,15 @@ def row_of(cgroup: Cgroup) -> dict[str, t.Any]:
 
 def top_rows(cgroups: t.Sequence[Cgroup], limit: int) -> dict[str, t.Any]:
     """The union of the first C(limit) cgroups of every part. The root is the node itself and not listed."""
-    listed = [cgroup for cgroup in cgroups if cgroup["path"] != "/"]
-    chosen: dict[str, Cgroup] = {}
+    listed = [t.cast("t.Mapping[str, t.Any]", cgroup) for cgroup in cgroups if cgroup["path"] != "/"]
+    stats = [cgroup.get("stat", {}) for cgroup in listed]
+    chosen: set[int] = set()
     for name in PARTS:
-        valued = [(value, cgroup) for value, cgroup in ((part(cgroup, name), cgroup) for cgroup in listed) if value]
-        valued.sort(key=lambda pair: (-pair[0], pair[1]["path"]))
-        chosen.update((cgroup["path"], cgroup) for unused, cgroup in valued[:limit])
-    rows = sorted((row_of(cgroup) for cgroup in chosen.values()), key=lambda row: (-row.get("usage", 0), row["path"]))
+        holders = listed if name in _OWN_PARTS else stats
+        # the index, so that equal values stay in the order of the walk
+        valued = [(holder[name], -index) for index, holder in enumerate(holders) if holder.get(name)]
+        chosen.update(-index for unused, index in heapq.nlargest(limit, valued))
+    rows = sorted((row_of(t.cast("Cgroup", listed[index])) for index in chosen), key=lambda row: (-row.get("usage", 0), row["path"]))
     return {"limit": limit, "parts": list(PARTS), "rows": rows, "cgroups": len(listed)}
 
 
