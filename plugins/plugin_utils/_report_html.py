@@ -22,8 +22,9 @@ import typing as t
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_details
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_parts import PARTS
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
-    PARTS,
     SEVERITIES,
     Fleet,
     Host,
@@ -37,6 +38,8 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._results import Json,
 
 _TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
 _SCRIPTS = ("report_text.js", "report_table.js", "report_charts.js", "report_page.js")
+# Keys of the node's facts that are no facts: they have tables and lists of their own.
+_SHOWN_ELSEWHERE = ("meminfo", "pressure", "knobs", "swaps", "numa", "slabs", "tmpfs", "sockstat", "details")
 _HEAD_SCRIPT = "report_theme.js"
 # In a script element only "<" can end it or begin a comment; the others would be harmless.
 _ESCAPES = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
@@ -115,7 +118,7 @@ def fleet_payload(fleet: Fleet, shown: t.Sequence[str], *, run_id: str, generate
         "host_columns": ["index", *columns, *counts],
         "hosts": rows,
         "shown": len(shown),
-        "parts": list(PARTS),
+        "parts": [[name, *part] for name, part in PARTS.items()],
         "top": [[row.host, row.path, row.name, row.kind, row.qos, *[row.cells.get(part) for part in PARTS]] for row in fleet.top_rows()],
         "rules": [[rule, rule_payload(rule, fleet.rules.get(rule, {})), fleet.by_rule.get(rule, 0)] for rule in sorted(used)],
         "unreachable": fleet.unreachable,
@@ -150,7 +153,7 @@ def host_payload(result: Json, rules: t.Mapping[str, Json]) -> Json:
     return {
         "name": result["host"],
         "collected_at": result["collected_at"],
-        "facts": [[key, node[key]] for key in sorted(node) if key not in ("meminfo", "pressure", "knobs", "swaps", "numa")],
+        "facts": [[key, node[key]] for key in sorted(node) if key not in _SHOWN_ELSEWHERE],
         "meminfo": list(node.get("meminfo", {}).items()),
         "pressure": [[name, kind, averages] for name, kinds in node.get("pressure", {}).items() for kind, averages in kinds.items()],
         "knobs": [[name, value_text("", value)] for name, value in sorted(node.get("knobs", {}).items())],
@@ -158,10 +161,20 @@ def host_payload(result: Json, rules: t.Mapping[str, Json]) -> Json:
         "zones": result["zones"],
         "limit": result["top"]["limit"],
         "top": [[row.path, row.name, row.kind, row.qos, *[row.cells.get(part) for part in PARTS]] for row in rows],
+        "top_details": [_report_details.row_details(row) for row in result["top"]["rows"]],
         "findings": [one._asdict() for one in join_findings(result, rules)],
         "left_out": [[rule, sum(counts[rule]) - number] for rule, number in sorted(listed.items()) if sum(counts[rule]) > number],
-        "oom": [[name, result["oom"].get(name, [])] for name in ("groups", "reports", "next_victims")],
-        "pushers": result["pushers"],
+        "rules": list(_report_details.rule_tally(result).items()),
+        "oom": [
+            ["groups", result["oom"].get("groups", [])],
+            ["reports", result["oom"].get("reports", [])],
+            ["next_victims", _report_details.next_victims(result)],
+        ],
+        "oom_coverage": _report_details.oom_coverage(result),
+        "oom_readable": "oom" not in result["unknown"],
+        "pushers": _report_details.pushers(result),
+        "tables": _report_details.small_tables(result),
+        "subsystems": _report_details.subsystems(result),
         "units": [[unit, list(properties.items())] for unit, properties in sorted(result["units"].items())],
         "unknown": sorted(result["unknown"].items()),
     }

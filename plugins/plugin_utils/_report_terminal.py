@@ -12,7 +12,19 @@ import typing as t
 import unicodedata
 
 from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import SEVERITIES, Finding, Fleet, Host, Json, is_number, join_findings, visible
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_details
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
+    SEVERITIES,
+    Finding,
+    Fleet,
+    Host,
+    Json,
+    display_name,
+    is_number,
+    join_findings,
+    number_text,
+    visible,
+)
 from ansible_collections.memqos.fleet.plugins.plugin_utils._results import NO_RESULT
 
 MIN_WIDTH = 60
@@ -22,6 +34,8 @@ _WORST = 10
 _ROWS = 8
 _FINDINGS = 12
 _SETS = 5
+_KILLS = 3
+_PUSHERS = 3
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _MARKS = {"critical": "✖", "warning": "▲", "info": "●", "unknown": "?"}
 _COLORS = {"critical": "red", "warning": "yellow", "info": "cyan", "unknown": "dark gray"}
@@ -35,13 +49,15 @@ class Line(t.NamedTuple):
 
 
 def render_host(result: Json, rules: t.Mapping[str, Json], host: Host, *, width: int) -> list[Line]:
-    """One host in full: memory, findings, working sets."""
+    """One host in full: memory, findings, OOM kills, who pushed, working sets."""
     width = max(width, MIN_WIDTH)
     facts = "  ".join(filter(None, (host.kernel, f"cgroup {host.hierarchy}" if host.hierarchy else "", f"{format_size(host.memtotal)} of memory")))
     lines = [Line(""), Line(clip(f"━━ {visible(host.name)} {'━' * width}", width), "bright blue"), Line(clip(f"  {visible(facts)}", width))]
     lines += [Line(clip(f"  {_memory(host)}", width)), Line("")]
     lines += _breakdown(result, width)
     lines += _findings(result, rules, width)
+    lines += _kills(result, width)
+    lines += _pushers(result, width)
     lines += _working_sets(result, width)
     return lines
 
@@ -132,6 +148,43 @@ def _finding(one: Finding, rule: Json, width: int) -> list[Line]:
     return lines
 
 
+def _kills(result: Json, width: int) -> list[Line]:
+    """The workloads that lost most processes, and what of the kernel log could not be looked at."""
+    groups: list[Json] = result["oom"].get("groups", [])
+    coverage = _report_details.oom_coverage(result)
+    if not groups and not coverage:
+        return []
+    lines = [Line(""), Line("  OOM kills")]
+    for group in groups[:_KILLS]:
+        killed = group.get("killed")
+        count = f"{number_text(killed)} killed" if is_number(killed) else ""
+        room = width - 16
+        lines.append(Line(f"  {pad(clip_start(visible(str(group.get('name') or '?')), room), room)}  {count:>12}".rstrip(), "red"))
+        # The first clause says why; the figures behind it, and paths in full, are in the report.
+        cause = " ".join(clip_start(word, 32) for word in visible(str(group.get("cause") or "").partition(";")[0]).split(" "))
+        if cause:
+            lines.append(Line(clip(f"    {cause}", width)))
+    if len(groups) > _KILLS:
+        lines.append(Line(f"  … and {len(groups) - _KILLS} more workloads: see the report."))
+    return lines + (_wrapped(visible(coverage), width, indent=2, color=_COLORS["unknown"]) if coverage else [])
+
+
+def _pushers(result: Json, width: int) -> list[Line]:
+    """Who grew most in the window, then whose evicted pages came back."""
+    moved = _report_details.pushers(result)
+    rows = {str(row["path"]): row for row in (*moved["grew"], *moved["refaulted"]) if "path" in row}
+    if not rows:
+        return []
+    lines = [Line(""), Line("  Who pushed, while the audit watched")]
+    for row in list(rows.values())[:_PUSHERS]:
+        growth, refaults = row.get("growth"), row.get("refaults")
+        grown = f"+{format_size(int(growth))}" if is_number(growth) and growth > 0 else ""
+        came_back = f"{number_text(refaults)} refaults" if is_number(refaults) and refaults > 0 else ""
+        room = width - 33
+        lines.append(Line(clip(f"  {pad(clip_start(visible(row['name']), room), room)} {grown:>11} {came_back:>18}".rstrip(), width)))
+    return lines
+
+
 def _working_sets(result: Json, width: int) -> list[Line]:
     """Of the owners: containers and services. Slices and pods only hold them; a node without either has plain cgroups."""
     known = [row for row in result["top"]["rows"] if is_number(row.get("working_set"))]
@@ -143,7 +196,7 @@ def _working_sets(result: Json, width: int) -> list[Line]:
     for row in owners[:_SETS]:
         room = width - 31
         limit = f"of {format_size(int(row['limit']))}" if is_number(row.get("limit")) else "no limit"
-        name = clip(visible(str(row.get("name") or row["path"])), room)
+        name = clip_start(visible(display_name(row)), room)
         lines.append(Line(f"  {pad(name, room)}  {format_size(int(row['working_set'])):>10}  {limit:<13}".rstrip()))
     return lines
 
@@ -203,6 +256,14 @@ def clip(text: str, width: int) -> str:
         kept.append(char)
     # A rule line of ━ is meant to be cut.
     return "".join(kept) + ("━" if text.endswith("━") else "…")
+
+
+def clip_start(text: str, width: int) -> str:
+    """A path loses its beginning, because its end tells more; any other text its end."""
+    if cells(text) <= width or not text.startswith("/"):
+        return clip(text, width)
+    start = next(index for index in range(1, len(text) + 1) if cells(text[index:]) <= width - 1)
+    return f"…{text[start:]}"
 
 
 def _wrapped(text: str, width: int, *, indent: int, color: str | None = None) -> list[Line]:

@@ -14,16 +14,11 @@ import typing as t
 import unicodedata
 
 from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_parts import PARTS
 
 Json = dict[str, t.Any]
 
 SEVERITIES = ("critical", "warning", "info")
-# The columns of every Top table, in the names of memory.stat (v2) and of docs/architecture.md §3.2. All are bytes but refaults (pages in the window).
-PARTS = (
-    "usage", "working_set", "working_set_sysom", "hard_set", "anon", "active_file", "inactive_file", "file_dirty", "shmem", "slab_reclaimable",
-    "slab_unreclaimable", "sock", "pagetables", "kernel_stack", "percpu", "vmalloc", "kernel_other", "dying_bytes", "swap", "growth", "refaults", "limit",
-    "request",
-)  # fmt: skip
 # Control, format (bidi overrides, zero width), surrogate, private use, unassigned, line and paragraph separators.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 # Names that are bytes wherever they stand alone or in their namespace; below cgroup.events `low`, `high` and `max` are counts.
@@ -212,10 +207,16 @@ def _join(finding: Json, rule: Json) -> Finding:
 def top_row(host: str, row: Json) -> TopRow:
     """A row of C(top.rows) → its known numbers."""
     cells = {part: row[part] for part in PARTS if is_number(row.get(part))}
-    return TopRow(host, row["path"], str(row.get("name") or row["path"]), str(row.get("kind", "")), str(row.get("qos_class") or ""), cells)
+    return TopRow(host, row["path"], display_name(row), str(row.get("kind", "")), str(row.get("qos_class") or ""), cells)
 
 
-def is_number(value: t.Any) -> bool:
+def display_name(row: Json) -> str:
+    """What a row of C(top.rows) or C(pushers) is called. A plain cgroup's name is the end of its path, often a bare id: it goes by its path."""
+    name, path = str(row.get("name") or ""), str(row.get("path") or "")
+    return path if path and (not name or row.get("kind") == "cgroup") else name
+
+
+def is_number(value: t.Any) -> t.TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 

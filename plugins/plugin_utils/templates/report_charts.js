@@ -102,7 +102,8 @@ function zoneBar(zone) {
   const [state, text] = zoneState(zone);
   const torn = zone.free > end;
   const marks = ["min", "low", "high"].map((name) => el("span", { class: "tick", "--at": at(zone[name]), title: `${name} ${size(zone[name])}` }, el("b", {}, name)));
-  const detail = [`free ${size(zone.free)}`, `min ${size(zone.min)}`, `low ${size(zone.low)}`, `high ${size(zone.high)}`, zone.managed ? `of ${size(zone.managed)}` : ""];
+  const detail = [`free ${size(zone.free)}`, `min ${size(zone.min)}`, `low ${size(zone.low)}`, `high ${size(zone.high)}`, zone.managed ? `of ${size(zone.managed)}` : "",
+    typeof zone.low_order_free_share === "number" ? `${percent(zone.low_order_free_share)} of it in blocks of order 0 to 3` : ""];
   return el("article", { class: `zone ${state}` },
     el("h4", {}, `Node ${zone.node} · ${zone.name}`, zone.boost ? el("span", { class: "chip" }, `boosted by ${size(zone.boost)}`) : null),
     el("div", { class: `gauge${torn ? " torn" : ""}`, role: "img", "aria-label": `${detail.filter(Boolean).join(", ")}. ${text}` }, el("span", { class: "bar", "--at": at(zone.free) }), marks),

@@ -5,31 +5,6 @@
 // The page: totals, the fleet's view, and one host's view, drawn when it is chosen.
 "use strict";
 
-const PART_LABELS = new Map(Object.entries({
-  usage: ["Usage", "What the kernel charges to the cgroup"],
-  working_set: ["Working set", "cAdvisor and kubelet: usage − inactive_file"],
-  working_set_sysom: ["SysOM set", "SysOM: usage − inactive_file − active_file"],
-  hard_set: ["Hard set", "What reclaim cannot free without swap"],
-  anon: ["anon", "Anonymous memory"],
-  active_file: ["active_file", "File cache in use: counted as working set, yet reclaimable"],
-  inactive_file: ["inactive_file", "File cache that reclaim takes first"],
-  file_dirty: ["dirty", "File cache to be written before it can be freed"],
-  shmem: ["shmem", "tmpfs and shared memory: not reclaimable without swap"],
-  slab_reclaimable: ["slab recl.", "Dentries, inodes and the like"],
-  slab_unreclaimable: ["slab unrecl.", "Kernel objects"],
-  sock: ["sock", "Socket buffers"],
-  pagetables: ["pagetables", "Page tables"],
-  kernel_stack: ["kernel_stack", "Kernel stacks"],
-  percpu: ["percpu", "Per-CPU memory"],
-  vmalloc: ["vmalloc", "vmalloc areas"],
-  kernel_other: ["kernel other", "Charged kernel memory that no other key names"],
-  dying_bytes: ["dying", "Held by removed cgroups below"],
-  swap: ["swap", "Swapped out"],
-  growth: ["growth", "Growth of usage in the window"],
-  refaults: ["refaults", "Evicted pages that came back in the window"],
-  limit: ["Limit", "memory.max; – is no limit"],
-  request: ["Request", "What the scheduler reserved"],
-}));
 const SEVERITY_TITLES = new Map([["critical", "Critical"], ["warning", "Warning"], ["info", "Info"], ["unknown", "Unknown"]]);
 const MARKS = new Map([["critical", "✖"], ["warning", "▲"], ["info", "●"], ["unknown", "?"]]);
 
@@ -123,10 +98,7 @@ function rulesSection() {
 
 /** The columns of a Top table; parts that nothing here knows are left out and named. */
 function topColumns(rows, first) {
-  const column = (part, index) => {
-    const [title, note] = PART_LABELS.get(part) ?? [part, ""];
-    return { label: title, title: note, kind: part === "refaults" ? "count" : "bytes", part, value: (row) => row[first + index] };
-  };
+  const column = ([part, label, title, shown, kind], index) => ({ label, title, kind, part, optional: !shown, value: (row) => row[first + index] });
   const all = fleet.parts.map(column);
   const known = all.filter((one) => rows.some((row) => one.value(row) !== null));
   return [known, all.filter((one) => !known.includes(one) && !["limit", "request"].includes(one.part)).map((one) => one.label)];
@@ -136,9 +108,13 @@ function cgroupCell(name, path) {
   return el("span", { class: "cgroup", title: visible(path) }, name);
 }
 
-function topTable(caption, rows, lead, first, parts) {
+function topTable(caption, rows, lead, parts, details) {
   const columns = [...lead, ...parts];
-  return new SortableTable({ caption, columns, rows, sort: Math.max(0, columns.findIndex((column) => column.part === "working_set")), wide: true });
+  return new SortableTable({ caption, columns, rows, details, sort: Math.max(0, columns.findIndex((column) => column.part === "working_set")), wide: true });
+}
+
+function topControls(table) {
+  return el("div", { class: "toolbar" }, sortControls(table, "Sort by"), columnChooser(table));
 }
 
 function fleetTop() {
@@ -150,8 +126,8 @@ function fleetTop() {
     { label: "Kind", kind: "text", value: (row) => row[3] },
     { label: "QoS", kind: "text", value: (row) => row[4] },
   ];
-  const table = topTable("Top cgroups of the fleet", fleet.top, lead, 5, parts);
-  return section("Top across all hosts", "The largest cgroups of the fleet by any part of memory.", sortControls(table, "Sort by"), table.node);
+  const table = topTable("Top cgroups of the fleet", fleet.top, lead, parts);
+  return section("Top across all hosts", "The largest cgroups of the fleet by any part of memory.", topControls(table), table.node);
 }
 
 function picker(index) {
@@ -187,6 +163,7 @@ function hostView(index) {
     topSection(host),
     oomSection(host),
     pushersSection(host),
+    tablesSection(host),
     unknownSection(host),
     settingsSection(host),
   ].filter(Boolean);
@@ -220,7 +197,7 @@ function findingsSection(host) {
   const unknown = host.findings.filter((one) => one.status !== "fail");
   const groups = ["critical", "warning", "info"].map((severity) => [severity, failed.filter((one) => one.severity === severity)]).filter(([, list]) => list.length);
   const left = host.left_out.length ? el("p", { class: "note" }, "Only the largest are listed; left out: ", host.left_out.map(([rule, number]) => `${rule} ${count(number)} more`).join(", ")) : null;
-  return section("Findings", failed.length ? "" : "No rule failed on this host.", groups.map(([severity, list]) => findingGroup(severity, list)), left,
+  return section("Findings", failed.length ? "" : "No rule failed on this host.", groups.map(([severity, list]) => findingGroup(severity, list)), left, tally(host),
     unknown.length ? el("details", { class: "group" }, el("summary", {}, badge("unknown"), `${count(unknown.length)} could not be decided`), unknownFindings(unknown)) : null);
 }
 
@@ -274,9 +251,22 @@ function topSection(host) {
     { label: "Kind", kind: "text", value: (row) => row[2] },
     { label: "QoS", kind: "text", value: (row) => row[3] },
   ];
-  const table = topTable("Top cgroups", host.top, lead, 4, parts);
-  const note = `The first ${count(host.limit)} by each part of memory. Parents hold their children's memory too.`;
-  return section("Top cgroups", note, sortControls(table, "Sort by"), table.node, absent.length ? el("p", { class: "note" }, `Not told by this kernel: ${absent.join(", ")}.`) : null);
+  const details = new Map(host.top.map((row, index) => [row, host.top_details[index]]));
+  const table = topTable("Top cgroups", host.top, lead, parts, (row) => rowDetails(details.get(row)));
+  const note = `The first ${count(host.limit)} by each part of memory. Parents hold their children's memory too. A click on a name opens its settings and events.`;
+  return section("Top cgroups", note, topControls(table), table.node, absent.length ? el("p", { class: "note" }, `Not told by this kernel: ${absent.join(", ")}.`) : null);
+}
+
+/** All that the node told of a cgroup, in groups of names and texts. */
+function rowDetails(groups) {
+  return el("div", { class: "row-details" }, groups.map(([title, pairs]) => el("section", {}, el("h4", {}, title), pairList(pairs))));
+}
+
+/** A definition list whose values are texts or lists of the same kind. */
+function pairList(pairs) {
+  return el("dl", { class: "nested" }, pairs.map(([name, value]) => (Array.isArray(value)
+    ? el("div", { class: "inner" }, el("dt", {}, name), el("dd", {}, pairList(value)))
+    : el("div", {}, el("dt", {}, name), el("dd", {}, value)))));
 }
 
 /** The columns of each OOM table. The log counts microseconds since boot; people want to know how long ago. */
@@ -306,13 +296,35 @@ function oomSection(host) {
     return name === "reports" ? el("details", { class: "group" }, el("summary", {}, `${titles.get(name)} (${count(rows.length)})`), table) : [el("h3", {}, titles.get(name)), table];
   });
   const killed = host.oom.some(([name, rows]) => name !== "next_victims" && rows.length);
-  return section("Out of memory", killed ? "What the kernel log says of OOM kills, and whom the kernel would kill next." : "The kernel log has no OOM kill.", parts);
+  const found = killed ? "What the kernel log says of OOM kills, and whom the kernel would kill next." : host.oom_readable ? "The kernel log has no OOM kill." : "";
+  return section("Out of memory", [found, host.oom_coverage].filter(Boolean).join(" "), parts);
 }
 
 function pushersSection(host) {
-  if (!host.pushers.length) return null;
-  const table = anyTable("Who pushed", host.pushers, ["name", "kind", "growth", "refaults", "usage"], ["path"]);
-  return section("Who pushed", "Cgroups that grew, or whose evicted pages came back, while the audit watched.", table.node);
+  const table = (title, rows, key, kind) => {
+    const name = { label: "Name", kind: "text", value: (row) => row.name, cell: (row) => cgroupCell(row.name, anyText("", row.path)) };
+    const columns = [name, { label: "Kind", kind: "text", value: (row) => anyText("", row.kind ?? "") }, ...[[title, key, kind], ["Usage", "usage", "bytes"]]
+      .map(([label, figure, format]) => ({ label, kind: format, value: (row) => (typeof row[figure] === "number" ? row[figure] : null) }))];
+    return rows.length ? [el("h3", {}, title), new SortableTable({ caption: `Who pushed: ${title}`, columns, rows, sort: 2, page: 10, wide: true }).node] : [];
+  };
+  const tables = [table("Growth", host.pushers.grew, "growth", "bytes"), table("Refaults", host.pushers.refaulted, "refaults", "count")].flat();
+  return tables.length ? section("Who pushed", "Cgroups whose usage grew while the audit watched, and those whose evicted pages came back.", tables) : null;
+}
+
+/** NUMA nodes, swap areas, slab caches, tmpfs mounts. */
+function tablesSection(host) {
+  const tables = host.tables.map(({ title, columns, rows }) => {
+    const made = columns.map(([label, kind], index) => ({ label, kind, value: (row) => row[index] }));
+    const sort = made.findIndex((column) => column.kind === "bytes");
+    return el("div", {}, el("h3", {}, title), new SortableTable({ caption: title, columns: made, rows, sort: title === "NUMA nodes" ? 0 : Math.max(0, sort), descending: title !== "NUMA nodes", page: 15, wide: true }).node);
+  });
+  return tables.length ? section("Nodes, swap, slabs, tmpfs", "", el("div", { class: "small-tables" }, tables)) : null;
+}
+
+/** How the rules went, each counted once. */
+function tally(host) {
+  const told = host.rules.filter(([, number]) => number).map(([status, number]) => `${count(number)} ${words(status)}`);
+  return told.length ? el("p", { class: "note tally" }, `${count(host.rules.reduce((sum, [, number]) => sum + number, 0))} rules: ${told.join(", ")}.`) : null;
 }
 
 function unknownSection(host) {
@@ -323,8 +335,10 @@ function unknownSection(host) {
 function settingsSection(host) {
   const list = (title, pairs) => (pairs.length ? el("details", { class: "group" }, el("summary", {}, `${title} (${count(pairs.length)})`),
     el("dl", { class: "pairs" }, pairs.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, anyText(name, value)))))) : null);
+  const tree = host.subsystems.length ? el("details", { class: "group" }, el("summary", {}, `Subsystems (${count(host.subsystems.length)})`),
+    el("div", { class: "row-details" }, host.subsystems.map(([name, value]) => el("section", {}, el("h4", {}, name), pairList(Array.isArray(value) ? value : [[name, value]]))))) : null;
   const units = host.units.flatMap(([unit, properties]) => properties.map(([name, value]) => [`${unit} ${name}`, value === null ? "no limit" : value]));
-  return section("Settings and facts", "", list("Kernel settings", host.knobs), list("systemd memory properties", units), list("/proc/meminfo", host.meminfo.map(([name, value]) => [name, typeof value === "number" && !name.startsWith("HugePages_") ? size(value) : value])), list("Facts", host.facts));
+  return section("Settings and facts", "", list("Kernel settings", host.knobs), list("systemd memory properties", units), list("/proc/meminfo", host.meminfo.map(([name, value]) => [name, typeof value === "number" && !name.startsWith("HugePages_") ? size(value) : value])), list("Facts", host.facts), tree);
 }
 
 function toggleTheme() {

@@ -3,6 +3,7 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // Sortable tables. A column: {label, title, kind: "text" | "bytes" | "count" | "id" | "percent", value: (row) => value, cell: (row) => node, optional}.
+// An optional column is shown when it is chosen or sorted by. With details: (row) => node, the first cell opens a row below.
 "use strict";
 
 const FORMATS = { bytes: size, count, id: (value) => String(value ?? "–"), percent: (value) => (value === null || value === undefined ? "–" : `${count(value)} %`) };
@@ -19,8 +20,8 @@ function compareBy(column, descending) {
 }
 
 class SortableTable {
-  constructor({ caption, columns, rows, sort, descending = true, page = 25, wide = false }) {
-    Object.assign(this, { columns, rows, sort, descending, page, limit: page });
+  constructor({ caption, columns, rows, sort, descending = true, page = 25, wide = false, details = null }) {
+    Object.assign(this, { columns, rows, sort, descending, page, details, limit: page, chosen: new Set(columns.filter((column) => !column.optional)), opened: new Set() });
     this.listeners = [];
     this.heads = columns.map((column, index) =>
       el("th", { scope: "col", class: column.kind === "text" ? "text" : "figure", title: column.title },
@@ -49,6 +50,16 @@ class SortableTable {
     if (this.sort > 0 && hidden) this.scroll.scrollLeft = head.offsetLeft - first;
   }
 
+  isShown(column) {
+    return this.chosen.has(column) || column === this.columns[this.sort];
+  }
+
+  choose(column, wanted) {
+    if (wanted) this.chosen.add(column);
+    else this.chosen.delete(column);
+    this.draw();
+  }
+
   grow() {
     this.limit += Math.max(this.page, 100);
     this.draw();
@@ -58,18 +69,42 @@ class SortableTable {
     const column = this.columns[this.sort];
     const sorted = [...this.rows].sort(compareBy(column, this.descending));
     this.heads.forEach((head, index) => {
+      head.hidden = !this.isShown(this.columns[index]);
       head.setAttribute("aria-sort", index !== this.sort ? "none" : this.descending ? "descending" : "ascending");
     });
     const largest = column.kind === "text" ? 0 : Math.max(0, ...this.rows.map((row) => Math.abs(column.value(row) ?? 0)));
-    this.body.replaceChildren(...sorted.slice(0, this.limit).map((row) => this.row(row, largest)));
+    this.body.replaceChildren(...sorted.slice(0, this.limit).flatMap((row) => this.rowsOf(row, largest)));
     const left = this.rows.length - this.limit;
     this.more.hidden = left <= 0;
     this.more.textContent = left > 0 ? `Show more (${count(left)} left)` : "";
     requestAnimationFrame(() => this.reveal());
   }
 
+  /** The row, and what is opened below it. */
+  rowsOf(row, largest) {
+    const line = this.row(row, largest);
+    if (!this.details) return [line];
+    const first = line.firstElementChild;
+    const opener = el("button", { type: "button", class: "opener" }, [...first.childNodes]);
+    let below = null;
+    const show = () => {
+      opener.setAttribute("aria-expanded", String(this.opened.has(row)));
+      below?.remove();
+      below = this.opened.has(row) ? el("tr", { class: "opened" }, el("td", { colspan: line.children.length }, this.details(row))) : null;
+      if (below && line.parentNode) line.after(below);
+    };
+    opener.addEventListener("click", () => {
+      if (!this.opened.delete(row)) this.opened.add(row);
+      show();
+    });
+    first.replaceChildren(opener);
+    show();
+    return below ? [line, below] : [line];
+  }
+
   row(row, largest) {
     return el("tr", {}, this.columns.map((column, index) => {
+      if (!this.isShown(column)) return null;
       const value = column.value(row);
       const shown = column.cell ? column.cell(row) : column.kind === "text" ? el("span", { class: "any" }, value ?? "") : FORMATS[column.kind](value);
       const share = index === this.sort && largest > 0 ? Math.abs(value ?? 0) / largest : 0;
@@ -94,15 +129,12 @@ function sortControls(table, label) {
   return el("div", { class: "controls" }, el("label", {}, label, choice), direction);
 }
 
-/** Rows whose keys are not known beforehand, as a plain table; the preferred keys come first. */
-function anyTable(caption, rows, preferred, hidden = []) {
-  const keys = new Set();
-  for (const row of rows) for (const key of Object.keys(row)) if (!hidden.includes(key)) keys.add(key);
-  const ordered = [...preferred.filter((key) => keys.has(key)), ...[...keys].filter((key) => !preferred.includes(key))];
-  const columns = ordered.map((key) => {
-    const figure = rows.some((row) => typeof row[key] === "number");
-    const label = words(key).replace(/ bytes$/, "");
-    return { label: label.charAt(0).toUpperCase() + label.slice(1), kind: figure ? "count" : "text", value: (row) => row[key], cell: (row) => el("span", { class: "any" }, anyText(key, row[key])) };
+/** Which of the optional columns are shown; the one that the table is sorted by always is. */
+function columnChooser(table) {
+  const figures = table.columns.filter((column) => column.kind !== "text");
+  const boxes = figures.map((column) => {
+    const box = el("input", { type: "checkbox", checked: !column.optional, onchange: () => table.choose(column, box.checked) });
+    return el("label", { title: column.title }, box, column.label);
   });
-  return new SortableTable({ caption, columns, rows, sort: Math.max(0, columns.findIndex((column) => column.kind === "count")), page: 10, wide: true });
+  return el("details", { class: "chooser" }, el("summary", { class: "quiet" }, "Columns"), el("div", {}, boxes));
 }

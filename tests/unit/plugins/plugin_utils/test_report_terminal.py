@@ -81,6 +81,58 @@ def test_a_host_without_findings_says_so() -> None:
     assert "No findings." in text(lines_of("edge-1"))
 
 
+def changed(host: str, **keys: t.Any) -> str:
+    result = {**_results.read_result(SAMPLES, host), **keys}
+    lines = terminal.render_host(result, RULES, Fleet(RULES, top=1).add(result), width=80)
+    assert max(terminal.cells(line.text) for line in lines) <= 80
+    return text(lines)
+
+
+PATH = "/process_api/" + "d744937f59b5a064b0bc8c3301bfbc72/" * 3 + "leaf"
+
+
+def test_oom_kills_and_who_pushed_follow_the_findings() -> None:
+    shown = text(lines_of("web-1"))
+    order = [shown.index(mark) for mark in ("could not be decided", "OOM kills", "Who pushed", "Largest working sets")]
+    assert order == sorted(order)
+    kills = shown.partition("OOM kills")[2].partition("Who pushed")[0].strip().splitlines()
+    assert re.fullmatch(r"shop/checkout/app +3 killed", kills[0])
+    assert kills[1] == "    the container ran into its limit of 16.0 GiB"
+    rows = shown.partition("while the audit watched")[2].partition("Largest")[0].strip().splitlines()
+    assert len(rows) == 3
+    assert re.fullmatch(r"kubepods.slice +\+271 MiB +28\u202f330 refaults", rows[0])
+
+
+def test_only_the_first_groups_are_listed_and_paths_keep_their_end() -> None:
+    groups = [{"name": PATH, "killed": 1000 - number, "cause": f"the cgroup {PATH}, above, ran into its limit; more"} for number in range(5)]
+    shown = changed("web-1", oom={"groups": groups})
+    assert re.search(r"  ….*c72/leaf +1\u202f000 killed\n    the cgroup …[0-9a-f]{25}/leaf, above, ran into its limit\n", shown)
+    assert "… and 2 more workloads" in shown
+    assert "998 killed" in shown
+    assert "997 killed" not in shown
+
+
+def test_a_kernel_log_that_was_not_seen_whole_is_said() -> None:
+    assert "OOM kills" not in changed("edge-1")
+    unread = changed("edge-1", unknown={"oom": "/dev/kmsg: needs root (Operation not permitted)"})
+    assert "  The kernel log could not be read: /dev/kmsg: needs root (Operation not\n  permitted)" in unread
+    assert "older kills may not be in it" in changed("edge-1", oom={"lost": True})
+
+
+def test_what_shrank_has_not_pushed() -> None:
+    row = {"path": "/a/7c2f", "kind": "cgroup", "name": "7c2f", "growth": -86917120, "refaults": 193}
+    shown = changed("edge-1", pushers=[row]).partition("Who pushed")[2]
+    assert re.search(r"/a/7c2f +193 refaults\n", shown)
+    assert "MiB" not in shown.partition("Largest")[0]
+    assert "Who pushed" not in changed("edge-1", pushers=[{**row, "refaults": 0}])
+
+
+def test_plain_cgroups_go_by_their_path() -> None:
+    row = {"path": PATH, "kind": "cgroup", "name": "leaf", "working_set": 1 << 30, "limit": None}
+    shown = changed("edge-1", top={"limit": 1, "parts": [], "rows": [row]}).partition("Largest working sets")[2]
+    assert re.fullmatch(r"…[0-9a-f/]+/leaf +1\.00 GiB +no limit", shown.strip())
+
+
 def test_a_command_is_wrapped_but_never_shortened() -> None:
     command = "echo " + "x" * 200 + " " + "y" * 30
     lines = terminal._wrapped(command, 60, indent=4)
