@@ -18,7 +18,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_history, _results, _rule_compiler
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_history, _results, _rule_compiler, _unit_drop_ins
 
 BUILT_IN_RULES = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "audit", "vars", "rules")
 _ARGUMENTS = {
@@ -104,6 +104,7 @@ def _understand(text: str, rules: _rule_compiler.RuleSet) -> tuple[dict[str, t.A
         raise ValueError(f"{len(text)} bytes")
     audit = json.loads(text)
     audit["oom"] = _oom_history.from_node(audit["oom"])
+    audit["units"] = _unit_drop_ins.from_node(audit["units"])
     found = {"critical": 0, "warning": 0, "info": 0, "unknown": 0}
     for finding in audit["findings"]:
         found["unknown" if finding["status"] == "unknown" else rules.metadata[finding["rule"]]["severity"]] += 1

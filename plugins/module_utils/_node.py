@@ -77,7 +77,7 @@ def read(
         node["cgroups"], unknown = _cgroupfs.walk(tree, hierarchy, vendor_files=wanted.vendor_files)
         reader.unknown.update(unknown)
     if "workloads" in sections and hierarchy is not None:
-        _workloads.identify(node["cgroups"], _workloads.read_pod_names(tree))
+        _workloads.identify(node["cgroups"], _workloads.read_pod_names(tree, cgroups=node["cgroups"]))
         if "MemTotal" in node["meminfo"]:
             _workloads.read_requests(tree, hierarchy, node["cgroups"], capacity=node["meminfo"]["MemTotal"])
     if "details" in sections:

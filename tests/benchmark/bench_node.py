@@ -21,6 +21,7 @@ import time
 import typing as t
 
 import bench_cgroupfs
+
 from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _node
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs

@@ -56,19 +56,12 @@ def parse_version(text: str) -> int | None:
     return int(match.group(1)) if match else None
 
 
-def read_units(tree: Tree) -> dict[str, dict[str, t.Any]]:
-    """{unit: {property: value}} of slices, services and scopes with memory properties or C(drop_ins): the last decides. Raises Unreadable."""
-    units = parse_show(tree.output("systemctl-show", _SHOW))
-    drop_ins = read_drop_ins(tree)
-    used: set[str] = set()
-    for unit, properties in units.items():
-        applied = drop_ins_of(unit, drop_ins)
-        if applied:
-            properties["drop_ins"] = applied
-            used.update(drop_in["unit"] for drop_in in applied)
-    for name in sorted({drop_in["unit"] for drop_in in drop_ins} - used):
-        units.setdefault(name, {})["drop_ins"] = [drop_in for drop_in in drop_ins if drop_in["unit"] == name]
-    return units
+def read_units(tree: Tree) -> dict[str, t.Any]:
+    """C({shown: {unit: {property: value}}, drop_ins: [DropIn]}) of what has memory properties; the controller joins them (_unit_drop_ins).
+
+    Raises Unreadable if systemctl does not answer.
+    """
+    return {"shown": parse_show(tree.output("systemctl-show", _SHOW)), "drop_ins": read_drop_ins(tree)}
 
 
 def parse_show(text: str) -> dict[str, dict[str, t.Any]]:
@@ -121,33 +114,3 @@ def parse_drop_in(data: bytes) -> dict[str, str]:
     text = display(data).replace("\\\n", " ")
     matches = (_DIRECTIVE.fullmatch(line) for line in text.split("\n"))
     return {match.group(1): match.group(2) for match in matches if match}
-
-
-def drop_ins_of(unit: str, drop_ins: t.Sequence[DropIn]) -> list[DropIn]:
-    """Those that apply to one unit: its own, its template's, those of its name cut at each dash, those of its type.
-
-    The same file name in two of these directories: the one whose path comes first in the search path, then the more special one.
-    """
-    names = _drop_in_names(unit)
-    rivals: dict[str, list[tuple[int, int, DropIn]]] = {}
-    for drop_in in drop_ins:
-        if drop_in["unit"] in names:
-            place, _directory, name = drop_in["path"].rsplit("/", 2)
-            rivals.setdefault(name, []).append((SEARCH_PATH.index(place), names.index(drop_in["unit"]), drop_in))
-    return [min(rows, key=lambda row: row[:2])[2] for rows in rivals.values()]
-
-
-def _drop_in_names(unit: str) -> list[str]:
-    """C(app@a-b.service) → itself, app@.service, service; C(a-b.slice) → itself, a-.slice, slice."""
-    stem, unused, kind = unit.rpartition(".")
-    prefix, at, instance = stem.partition("@")
-    names = [unit]
-    if instance:
-        names.append(f"{prefix}{at}.{kind}")
-    cut = prefix.rstrip("-")
-    while "-" in cut:
-        cut = cut[: cut.rindex("-")]
-        names.append(f"{cut}-.{kind}")
-        if instance:
-            names.append(f"{cut}-{at}.{kind}")
-    return [*names, kind]

@@ -142,67 +142,12 @@ def test_parse_drop_in_never_raises(data: bytes) -> None:
     json.dumps(_systemd.parse_drop_in(data))
 
 
-@pytest.mark.parametrize(
-    ("unit", "names"),
-    [
-        ("ssh.service", ["ssh.service", "service"]),
-        ("user-1000.slice", ["user-1000.slice", "user-.slice", "slice"]),
-        ("user@1000.service", ["user@1000.service", "user@.service", "service"]),
-        ("a-b-c.slice", ["a-b-c.slice", "a-b-.slice", "a-.slice", "slice"]),
-        ("a-b@c-d.service", ["a-b@c-d.service", "a-b@.service", "a-.service", "a-@.service", "service"]),
-        ("-.slice", ["-.slice", "slice"]),
-    ],
-)
-def test_names_of_drop_in_directories(unit: str, names: list[str]) -> None:
-    assert _systemd._drop_in_names(unit) == names
-
-
-@pytest.mark.parametrize(
-    ("files", "applied"),
-    [
-        # the file name decides the order, not the directory
-        (
-            ["/etc/systemd/system.control/a-b.slice.d/50-x.conf", "/usr/lib/systemd/system/a-b.slice.d/90-y.conf", "/etc/systemd/system/a-.slice.d/10-z.conf"],
-            [2, 0, 1],
-        ),
-        # one name: the first of the search path has it alone
-        (["/etc/systemd/system/a-b.slice.d/m.conf", "/run/systemd/system/a-b.slice.d/m.conf", "/run/systemd/system.control/a-b.slice.d/m.conf"], [2]),
-        # the search path comes before the more special name
-        (["/etc/systemd/system/slice.d/m.conf", "/usr/lib/systemd/system/a-b.slice.d/m.conf"], [0]),
-        (["/etc/systemd/system/slice.d/m.conf", "/etc/systemd/system/a-b.slice.d/m.conf"], [1]),
-        # not for this unit, not a drop-in
-        (
-            [
-                "/etc/systemd/system/b.slice.d/m.conf",
-                "/etc/systemd/system/a-b.slice.d/m.txt",
-                "/etc/systemd/system/a-b.slice.wants/m.conf",
-                "/etc/systemd/system/a-b.service.d/m.conf",
-            ],
-            [],
-        ),
-    ],
-)
-def test_drop_ins_of_a_unit(tmp_path: Path, files: list[str], applied: list[int]) -> None:
-    found = _systemd.read_drop_ins(tree(tmp_path, {path: f"[Slice]\nMemoryMax={place}\n" for place, path in enumerate(files)}))
-    assert [drop_in["lines"]["MemoryMax"] for drop_in in _systemd.drop_ins_of("a-b.slice", found)] == [str(place) for place in applied]
-
-
-def test_a_units_own_drop_in_comes_before_its_types(tmp_path: Path) -> None:
-    """Whatever the alphabet says."""
-    paths = ["/etc/systemd/system/service.d/m.conf", "/etc/systemd/system/ssh.service.d/m.conf"]
-    found = _systemd.read_drop_ins(tree(tmp_path, dict.fromkeys(paths, "[Service]\nMemoryMax=1G\n")))
-    assert [drop_in["path"] for drop_in in _systemd.drop_ins_of("ssh.service", found)] == paths[1:]
-
-
 def test_an_empty_drop_in_hides_the_one_below(tmp_path: Path) -> None:
     files = {"/etc/systemd/system/a.slice.d/m.conf": "", "/usr/lib/systemd/system/a.slice.d/m.conf": "[Slice]\nMemoryMax=1G\n"}
     assert _systemd.read_drop_ins(tree(tmp_path, files)) == []
 
 
-def test_read_units_joins_what_systemd_says_with_the_files(tmp_path: Path) -> None:
-    own, other = "/etc/systemd/system/redis-server.service.d/memory.conf", "/etc/systemd/system/user-.slice.d/limit.conf"
-    units = _systemd.read_units(tree(tmp_path, {".memqos/output/systemctl-show": SHOW, own: "[Service]\nMemoryMin=320M\n", other: "[Slice]\nMemoryHigh=4G\n"}))
-    assert units == {
-        "redis-server.service": {**REDIS, "drop_ins": [{"path": own, "unit": "redis-server.service", "lines": {"MemoryMin": "320M"}}]},
-        "user-.slice": {"drop_ins": [{"path": other, "unit": "user-.slice", "lines": {"MemoryHigh": "4G"}}]},
-    }
+def test_read_units_tells_what_systemd_says_and_what_stands_in_files(tmp_path: Path) -> None:
+    own = "/etc/systemd/system/redis-server.service.d/memory.conf"
+    units = _systemd.read_units(tree(tmp_path, {".memqos/output/systemctl-show": SHOW, own: "[Service]\nMemoryMin=320M\n"}))
+    assert units == {"shown": {"redis-server.service": REDIS}, "drop_ins": [{"path": own, "unit": "redis-server.service", "lines": {"MemoryMin": "320M"}}]}
