@@ -161,7 +161,7 @@ def _kills(result: Json, width: int) -> list[Line]:
         room = width - 16
         lines.append(Line(f"  {pad(clip_start(visible(str(group.get('name') or '?')), room), room)}  {count:>12}".rstrip(), "red"))
         # The first clause says why; the figures behind it, and paths in full, are in the report.
-        cause = " ".join(clip_start(word, 32) for word in visible(str(group.get("cause") or "").partition(";")[0]).split(" "))
+        cause = " ".join(clip_start(word, 28) for word in visible(str(group.get("cause") or "").partition(";")[0]).split(" "))
         if cause:
             lines.append(Line(clip(f"    {cause}", width)))
     if len(groups) > _KILLS:

@@ -106,7 +106,7 @@ def test_oom_kills_and_who_pushed_follow_the_findings() -> None:
 def test_only_the_first_groups_are_listed_and_paths_keep_their_end() -> None:
     groups = [{"name": PATH, "killed": 1000 - number, "cause": f"the cgroup {PATH}, above, ran into its limit; more"} for number in range(5)]
     shown = changed("web-1", oom={"groups": groups})
-    assert re.search(r"  ….*c72/leaf +1\u202f000 killed\n    the cgroup …[0-9a-f]{25}/leaf, above, ran into its limit\n", shown)
+    assert re.search(r"  ….*c72/leaf +1\u202f000 killed\n    the cgroup …[0-9a-f]{21}/leaf, above, ran into its limit\n", shown)
     assert "… and 2 more workloads" in shown
     assert "998 killed" in shown
     assert "997 killed" not in shown
