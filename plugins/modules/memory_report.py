@@ -110,7 +110,7 @@ findings:
   type: dict
   sample: {critical: 1, warning: 4, info: 2, unknown: 3}
 unreachable_hosts:
-  description: Hosts that have no result of this run: they were unreachable or skipped.
+  description: Hosts that have no result of this run, because they were unreachable or skipped.
   returned: success
   type: list
   elements: str
