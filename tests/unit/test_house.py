@@ -27,10 +27,13 @@ SHAPES = PACKAGE + "plugin_utils._shapes."
 NODE_FLOORS = [
     {"modules"},
     {"_module"},
+    {"_transaction"},
+    {"_journal"},
+    {"_writer"},
     {"_diagnosis", "_facts"},
     {"_node"},
     {"_wanted"},
-    {"_rules", "_breakdown", "_workloads"},
+    {"_rules", "_breakdown", "_workloads", "_steps"},
     {"_read"},
     {"_knobs"},
     {"_shares"},
@@ -45,7 +48,8 @@ CONTROLLER_MAY_IMPORT: dict[str, set[str]] = {
 }
 # Between snapshot and result: values in, values out.
 PURE = tuple(
-    f"module_utils/{name}" for name in ("_diagnosis.py", "_facts.py", "_wanted.py", "_rules.py", "_breakdown.py", "_units.py", "_shares.py", "_knobs/")
+    f"module_utils/{name}"
+    for name in ("_diagnosis.py", "_facts.py", "_wanted.py", "_steps.py", "_rules.py", "_breakdown.py", "_units.py", "_shares.py", "_knobs/")
 )
 IMPURE_MODULES = {"datetime", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "subprocess", "tempfile", "threading", "time"}
 

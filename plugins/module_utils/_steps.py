@@ -1,0 +1,151 @@
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The steps of a plan as values: to JSON and back, joined over generations, turned round. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+
+class Moved(t.NamedTuple):
+    """Another host knob that a write moves (dirty_bytes: dirty_ratio), and what it held before."""
+
+    knob: str
+    path: str
+    before: str
+
+
+class WriteStep(t.NamedTuple):
+    """A kernel file. C(before) and C(after) as the kernel takes them, without newline; in a cgroup C(inode) is its directory's.
+
+    C(boot_id) and C(moves) are filled in by the transaction.
+    """
+
+    knob: str
+    scope: str
+    subject: str
+    path: str
+    before: str
+    after: str
+    inode: int = 0
+    boot_id: str = ""
+    moves: t.Tuple[Moved, ...] = ()
+
+
+class FileStep(t.NamedTuple):
+    """A text file; None is absent. Bytes that are not UTF-8 travel as surrogate escapes, so that every file comes back as it was.
+
+    C(mode) is the new file's. The old one's mode and owner, and the directories to be made, are filled in by the transaction.
+    """
+
+    path: str
+    before: t.Optional[str]
+    after: t.Optional[str]
+    mode: int = 0o644
+    mode_before: int = 0o644
+    uid_before: int = 0
+    gid_before: int = 0
+    creates: t.Tuple[str, ...] = ()
+
+
+class PropertyStep(t.NamedTuple):
+    """C(systemctl set-property --runtime). Pairs of property and value; C(files) are the kernel files that they become: read back, never written first.
+
+    C(drop_ins), the run-time drop-ins as they were (C(before)), are filled in by the transaction.
+    """
+
+    unit: str
+    properties: t.Tuple[t.Tuple[str, str], ...]
+    before: t.Tuple[t.Tuple[str, str], ...]
+    files: t.Tuple[WriteStep, ...] = ()
+    drop_ins: t.Tuple[FileStep, ...] = ()
+
+
+class ReloadStep(t.NamedTuple):
+    """One daemon-reload."""
+
+
+Step = t.Union[WriteStep, FileStep, PropertyStep, ReloadStep]
+
+_KINDS: t.Dict[str, t.Any] = {"write": WriteStep, "file": FileStep, "property": PropertyStep, "reload": ReloadStep}
+_PARTS: t.Dict[str, t.Any] = {"moves": Moved, "files": WriteStep, "drop_ins": FileStep}
+_NUMBERS = ("inode", "mode", "mode_before", "uid_before", "gid_before")
+
+
+def to_json(step: Step) -> t.Dict[str, t.Any]:
+    return {"kind": _kind(step), **_plain(step)}
+
+
+def from_json(value: t.Any) -> Step:
+    """Raises ValueError on what C(to_json) never wrote."""
+    try:
+        fields = dict(value)
+        return t.cast("Step", _built(_KINDS[fields.pop("kind")], fields))
+    except (AttributeError, KeyError, TypeError) as exc:
+        raise ValueError(f"no step: {exc}") from exc
+
+
+def name(step: Step) -> str:
+    """What a step changes, for people: a path, a unit."""
+    if isinstance(step, ReloadStep):
+        return "systemctl daemon-reload"
+    return step.unit if isinstance(step, PropertyStep) else step.path
+
+
+def merge(earlier: t.Iterable[Step], later: t.Iterable[Step]) -> t.List[Step]:
+    """What both come to: each thing once, from its first C(before) to its last C(after); without what came back to where it was."""
+    merged: t.Dict[t.Tuple[str, str], Step] = {}
+    for step in (*earlier, *later):
+        key = (_kind(step), name(step))
+        merged[key] = _joined(merged[key], step) if key in merged else step
+    left = [step for step in merged.values() if not _is_nothing(step)]
+    return left if any(not isinstance(step, ReloadStep) for step in left) else []
+
+
+def _kind(step: Step) -> str:
+    return next(kind for kind, cls in _KINDS.items() if isinstance(step, cls))
+
+
+def _plain(part: t.Any) -> t.Dict[str, t.Any]:
+    return {key: [_plain(item) if hasattr(item, "_asdict") else item for item in value] if key in _PARTS else value for key, value in part._asdict().items()}
+
+
+def _built(cls: t.Any, fields: t.Dict[str, t.Any]) -> t.Any:
+    for key, value in fields.items():
+        if key in _PARTS:
+            fields[key] = tuple(_built(_PARTS[key], dict(item)) for item in value)
+        elif key == "creates":
+            fields[key] = tuple(str(item) for item in value)
+        elif cls is PropertyStep and key in ("properties", "before"):
+            fields[key] = tuple((str(one), str(other)) for one, other in value)
+        elif not isinstance(value, int if key in _NUMBERS else str) and not (cls is FileStep and value is None and key in ("before", "after")):
+            raise TypeError(f"{key}: {value!r}")
+    return cls(**fields)
+
+
+def _joined(old: Step, new: Step) -> Step:
+    if isinstance(old, WriteStep) and isinstance(new, WriteStep):
+        if (old.inode, old.inode and old.boot_id) != (new.inode, new.inode and new.boot_id):
+            return new  # another cgroup of the same name
+        known = {moved.path for moved in old.moves}
+        return new._replace(before=old.before, moves=(*old.moves, *(moved for moved in new.moves if moved.path not in known)))
+    if isinstance(old, FileStep) and isinstance(new, FileStep):
+        creates = (*old.creates, *(path for path in new.creates if path not in old.creates))
+        return new._replace(before=old.before, mode_before=old.mode_before, uid_before=old.uid_before, gid_before=old.gid_before, creates=creates)
+    if isinstance(old, PropertyStep) and isinstance(new, PropertyStep):
+        before, after = {**dict(new.before), **dict(old.before)}, {**dict(old.properties), **dict(new.properties)}
+        changed = [key for key in after if before.get(key) != after[key]]
+        drop_ins = {drop_in.path: drop_in for drop_in in (*new.drop_ins, *old.drop_ins)}
+        files = t.cast("t.Tuple[WriteStep, ...]", tuple(merge(old.files, new.files)))
+        properties = tuple((key, after[key]) for key in changed)
+        return PropertyStep(new.unit, properties, tuple((key, before[key]) for key in changed if key in before), files, tuple(drop_ins.values()))
+    return new
+
+
+def _is_nothing(step: Step) -> bool:
+    if isinstance(step, PropertyStep):
+        return not step.properties
+    if isinstance(step, FileStep):
+        return step.before == step.after and (step.before is None or step.mode == step.mode_before)
+    return isinstance(step, WriteStep) and step.before == step.after

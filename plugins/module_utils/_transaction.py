@@ -1,0 +1,575 @@
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Runs the steps of a plan: all of them or none. Writes, reads back, undoes; finishes what an interrupted run left; turns generations round.
+
+Undoing is judged by its end: after all steps were put back in reverse, every value is read again, what others moved on the way (THP moves min_free_kbytes, a
+daemon-reload resets direct writes) is written once more, and only a value that then differs from before is an error.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _steps
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, WriteStep
+from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Refused, Replaced, Writer, property_words, words
+
+if t.TYPE_CHECKING:
+    Status = t.Literal["changed", "failed", "undone", "undo_failed", "left", "not_run"]
+
+# What can be read back.
+Part = t.Union[WriteStep, FileStep]
+
+_SCALE = (1 << 32) - 1
+
+
+class Kept(Exception):
+    """What was read back is not what was written."""
+
+    def __init__(self, path: str, wanted: str, found: str) -> None:
+        super().__init__(f"after writing {wanted[:200]!r} it reads {found[:200]!r}")
+        self.path = path
+        self.found = found
+
+
+class Result(t.NamedTuple):
+    """What became of a step. C(left): somebody changed it since, it is as they want it. C(found): what a kernel file reads at the end."""
+
+    step: Step
+    status: Status
+    found: str = ""
+    reason: str = ""
+
+
+class Outcome(t.NamedTuple):
+    """C(ok): all is done (of a recovery: all is undone, or it was done). C(clean): nothing is half done. C(generation) is 0 if none was made."""
+
+    ok: bool
+    clean: bool
+    generation: int
+    results: t.Tuple[Result, ...]
+    problem: str = ""
+    warning: str = ""
+
+
+class Left(t.NamedTuple):
+    """What a rollback does not touch, and why: C(found) is neither C(ours) nor C(target), or the cgroup is another one."""
+
+    name: str
+    target: str
+    ours: str
+    found: str
+    reason: str
+
+
+class Rollback(t.NamedTuple):
+    steps: t.Tuple[Step, ...]
+    left: t.Tuple[Left, ...]
+
+
+_FAILURES = (OSError, Refused, Kept, Unreadable, _registry.UnknownKnob, _journal.JournalError)
+
+
+def run(steps: t.Iterable[Step], journal: _journal.Journal, *, boot_id: str, page_size: int, meta: t.Mapping[str, t.Any]) -> Outcome:
+    """All steps, or none. The journal is locked by the caller; C(meta) has C(host), C(started), and what else a generation should tell.
+
+    Without steps nothing is touched. Raises JournalError if the journal cannot be written: then nothing was changed.
+    """
+    work = _Work(journal.writer, boot_id, page_size)
+    results = work.prepare(steps)
+    surprises = [f"{_steps.name(result.step)} {result.reason}" for result in results if result.status == "failed"]
+    if surprises:
+        return Outcome(False, True, 0, results, f"nothing was written: {'; '.join(surprises)}")
+    prepared = [result.step for result in results]
+    if not prepared:
+        return Outcome(True, True, 0, ())
+    entry = journal.begin(prepared, boot_id=boot_id, meta=meta)
+    begun: t.List[int] = []
+    found: t.Dict[int, str] = {}
+    try:
+        for number, step in enumerate(prepared):
+            begun.append(number)
+            journal.step_begins(number)
+            found[number] = work.do(step)
+            journal.step_done(number, found[number])
+        work.check_all(prepared)
+        results = tuple(Result(step, "changed", found[number]) for number, step in enumerate(prepared))
+        told = [{"found": result.found, "status": result.status} for result in results]
+        moved = work.moved(prepared)
+        told += [{"found": "", "status": "moved"} for unused in moved]
+        warning = journal.commit(entry._replace(steps=(*prepared, *moved), results=tuple(told)))
+        return Outcome(True, True, entry.generation, results, warning=warning)
+    except _FAILURES as exc:
+        return _undone(work, journal, prepared, begun, exc)
+    except BaseException:
+        _undone(work, journal, prepared, begun, RuntimeError("interrupted"))
+        raise
+
+
+def recover(journal: _journal.Journal, *, boot_id: str, page_size: int) -> t.Optional[Outcome]:
+    """Ends an interrupted transaction: undoes it, or finishes its commit. None if there is none. The journal is locked by the caller.
+
+    After a reboot files are put back; live values only of host knobs that boot took from these files. May itself be interrupted.
+    """
+    pending = journal.pending()
+    if pending is None:
+        return None
+    entry = pending.entry
+    if journal.is_committed(entry):
+        journal.settle(journal.generation(entry.generation))
+        return Outcome(True, True, entry.generation, (), "an interrupted run had done all its steps; its generation stands")
+    work = _Work(journal.writer, boot_id, page_size)
+    steps = entry.steps
+    _check_paths(journal, steps)
+    if entry.boot_id == boot_id:
+        begun, found, ours = pending.begun, pending.found, set(pending.begun) - set(pending.found)
+    else:
+        begun, found, ours = work.after_reboot(steps), {}, set()
+    left = work.changed_by_others(steps, begun, found, ours)
+    results = work.undo(steps, [number for number in begun if number not in left], left)
+    clean = all(result.status != "undo_failed" for result in results)
+    if clean:
+        journal.forget()
+        return Outcome(True, True, 0, results, "an interrupted run was undone")
+    return Outcome(False, False, 0, results, _stuck(journal, results))
+
+
+def undo(journal: _journal.Journal, *, to: t.Union[int, str], boot_id: str, page_size: int, force: bool = False) -> Rollback:
+    """The steps back to what stood after generation C(to) (0: before all that are kept) or, with C(origin), before our first. Writes nothing.
+
+    Values that others changed since are left, unless C(force). Raises JournalError.
+    """
+    if to == "origin":
+        steps = list(journal.origin())
+    else:
+        known = journal.generations()
+        if to and to not in known:
+            journal.generation(int(to))
+        steps = []
+        for number in known:
+            if number > int(to):
+                steps = _steps.merge(steps, journal.generation(number).steps)
+    back = _Back(_Work(journal.writer, boot_id, page_size), force)
+    for step in reversed(steps):
+        back.add(step)
+    units = any(isinstance(step, PropertyStep) or (isinstance(step, FileStep) and "/systemd/" in step.path) for step in back.steps.values())
+    reload = [ReloadStep()] if units and any(isinstance(step, ReloadStep) for step in steps) else []
+    return Rollback((*back.steps.values(), *reload), tuple(back.left))
+
+
+def _undone(work: _Work, journal: _journal.Journal, steps: t.Sequence[Step], begun: t.Sequence[int], cause: Exception) -> Outcome:
+    """Undoes what was begun, after C(cause) came at the last of these (or, with all done, at the check or the commit)."""
+    results = list(work.undo(steps, begun, {}))
+    problem = words(cause)
+    if not isinstance(cause, _journal.JournalError):
+        at = begun[-1]
+        if isinstance(cause, Kept):
+            at = next((number for number, step in enumerate(steps) if any(value.path == cause.path for value in _checked(step))), at)
+            problem = f"{cause.path}: {problem}"
+        else:
+            problem = f"{_steps.name(steps[at])}: {problem}"
+        if results[at].status == "undone":
+            results[at] = Result(steps[at], "failed", cause.found if isinstance(cause, Kept) else "", words(cause))
+    if any(result.status == "undo_failed" for result in results):
+        return Outcome(False, False, 0, tuple(results), f"{problem}. {_stuck(journal, results)}")
+    try:
+        journal.forget()
+    except _FAILURES as exc:
+        return Outcome(False, True, 0, tuple(results), f"{problem}. All was undone", f"{journal.pending_path}: {words(exc)}; the next run removes it")
+    return Outcome(False, True, 0, tuple(results), f"{problem}. All was undone")
+
+
+def _stuck(journal: _journal.Journal, results: t.Iterable[Result]) -> str:
+    names = ", ".join(f"{_steps.name(result.step)} ({result.reason})" for result in results if result.status == "undo_failed")
+    return f"Not undone: {names}. The next run tries again; {journal.pending_path} holds the values from before, to set by hand before removing it"
+
+
+class _Work:
+    """Steps on one node."""
+
+    def __init__(self, writer: Writer, boot_id: str, page_size: int) -> None:
+        self.writer = writer
+        self.boot_id = boot_id
+        self.page_size = page_size
+
+    def prepare(self, steps: t.Iterable[Step]) -> t.Tuple[Result, ...]:
+        """Steps with what only the node tells, not_run; failed where the node is not as the plan took it to be, or a path is not its knob's. Writes nothing."""
+        results = []
+        seen: t.Set[str] = set()
+        for step in steps:
+            try:
+                full = self._filled(step)
+                for value in _checked(full):
+                    found = self.read(value)
+                    if value.path not in seen and not self.holds(value, value.before, found):
+                        raise Refused(value.path, f"is {found!r}, and was {value.before!r} when the plan was made: run again")
+                    seen.add(value.path)
+                results.append(Result(full, "not_run"))
+            except _FAILURES as exc:
+                results.append(Result(step, "failed", "", exc.reason if isinstance(exc, Refused) else words(exc)))
+        return tuple(results)
+
+    def _filled(self, step: Step) -> Step:
+        if isinstance(step, WriteStep):
+            _check_path(step)
+            return step._replace(boot_id=self.boot_id if step.inode else "", moves=self._moves(step.knob))
+        if isinstance(step, FileStep):
+            old = self.writer.read(step.path)
+            filled = step if step.after is None else step._replace(creates=tuple(self.writer.missing_directories(step.path)))
+            return filled._replace(mode_before=old.mode, uid_before=old.uid, gid_before=old.gid) if old else filled
+        if isinstance(step, PropertyStep):
+            property_words(step.unit, step.properties)
+            drop_ins = []
+            for key, unused in step.properties:
+                # As unit_write_setting() of systemd names them.
+                path = f"/run/systemd/system.control/{step.unit}.d/50-{key}.conf"
+                old = self.writer.read(path)
+                creates = tuple(self.writer.missing_directories(path))
+                drop_ins.append(t.cast("FileStep", self._filled(FileStep(path, old.text if old else None, None, creates=creates))))
+            files = tuple(t.cast("WriteStep", self._filled(file)) for file in step.files)
+            return step._replace(files=files, drop_ins=tuple(drop_ins))
+        return step
+
+    def _moves(self, name: str) -> t.Tuple[Moved, ...]:
+        found = []
+        for partner in _registry.find(name).partners:
+            path = "" if "{" in partner else _registry.find(partner).path
+            if path:
+                try:
+                    found.append(Moved(partner, path, _word(self.writer.kernel_read(path))))
+                except FileNotFoundError:
+                    pass  # not on this kernel
+        return tuple(found)
+
+    def do(self, step: Step) -> str:
+        """What a kernel file reads afterwards."""
+        if isinstance(step, WriteStep):
+            # A partner may have brought it there already: dirty_bytes takes no 0, it becomes 0 by a write of dirty_ratio.
+            if _is_action(step.knob) or not self.holds(step, step.after, self.read(step)):
+                self.writer.kernel_write(step.path, step.after, step.inode)
+            return self._read_back(step)
+        if isinstance(step, FileStep):
+            self._place(step, None if step.after is None else File(step.after, step.mode, os.geteuid(), os.getegid()))
+            self._read_back(step)
+        elif isinstance(step, PropertyStep):
+            self.writer.set_properties(step.unit, step.properties)
+            for file in step.files:
+                self._read_back(file)
+            self._check_shown(step, step.properties)
+        else:
+            self.writer.reload()
+        return ""
+
+    def check_all(self, steps: t.Sequence[Step]) -> None:
+        """Whether the last value of every file still stands when all steps are done. Raises Kept."""
+        last: t.Dict[str, Part] = {}
+        for step in steps:
+            for value in _checked(step):
+                last[value.path] = value
+        for value in last.values():
+            self._read_back(value)
+
+    def moved(self, steps: t.Sequence[Step]) -> t.List[Part]:
+        """What writes moved besides, and no step set, and run-time drop-ins: as steps, so that a rollback knows of them."""
+        own = {part.path for step in steps for part in _checked(step)}
+        parts = {part.path: part for step in reversed(steps) for part in _besides(step) if part.path not in own}
+        now = [(part, self.read(part)) for part in parts.values() if self._differs(part)]
+        return [part._replace(after=_word(text or "")) if isinstance(part, WriteStep) else part._replace(after=text) for part, text in now]
+
+    def undo(self, steps: t.Sequence[Step], begun: t.Sequence[int], left: t.Mapping[int, str]) -> t.Tuple[Result, ...]:
+        """One result a step. Raises nothing."""
+        errors: t.Dict[int, str] = {}
+        chosen = [(number, steps[number]) for number in begun]
+        for number, step in reversed(chosen):
+            self._try(errors, number, self._back, step)
+        # What acts on other values comes when these are back.
+        for number, step in chosen:
+            if isinstance(step, ReloadStep):
+                self._try(errors, number, self.writer.reload)
+            elif isinstance(step, WriteStep) and _is_action(step.knob):
+                self._try(errors, number, self.writer.kernel_write, step.path, step.after, step.inode)
+        for number, step in chosen:
+            for value in _values(step):
+                self._try(errors, number, self._restore, value)
+        return tuple(self._judged(number, step, number in begun, left.get(number), errors.get(number, "")) for number, step in enumerate(steps))
+
+    def _judged(self, number: int, step: Step, chosen: bool, left: t.Optional[str], error: str) -> Result:
+        if left is not None:
+            return Result(step, "left", left, "changed by others since")
+        if not chosen:
+            return Result(step, "not_run")
+        if isinstance(step, ReloadStep) or (isinstance(step, WriteStep) and _is_action(step.knob)):
+            return Result(step, "undo_failed" if error else "undone", "", error)
+        try:
+            for value in _parts(step):
+                try:
+                    self._read_back(value, value.before)
+                except (OSError, Refused) as exc:
+                    if not _is_gone(exc, value):
+                        raise
+            if isinstance(step, PropertyStep):
+                self._check_shown(step, step.before)
+        except _FAILURES as exc:
+            return Result(step, "undo_failed", exc.found if isinstance(exc, Kept) else "", error or f"{getattr(exc, 'path', '')}: {words(exc)}")
+        return Result(step, "undone")
+
+    def _try(self, errors: t.Dict[int, str], number: int, action: t.Callable[..., t.Any], *arguments: t.Any) -> None:
+        try:
+            action(*arguments)
+        except _FAILURES as exc:
+            errors[number] = words(exc)
+
+    def _back(self, step: Step) -> None:
+        if isinstance(step, FileStep):
+            self._restore_file(step)
+        elif isinstance(step, PropertyStep):
+            try:
+                if not step.files or any(map(self._differs, _parts(step))):
+                    self.writer.set_properties(step.unit, step.before)
+            finally:
+                for drop_in in step.drop_ins:
+                    self._restore_file(drop_in)
+        else:
+            # Moved ones first, as in do().
+            values = _values(step)
+            for value in values[1:] + values[:1]:
+                self._restore(value)
+
+    def _restore(self, value: WriteStep) -> None:
+        if self._differs(value):
+            self.writer.kernel_write(value.path, value.before, value.inode)
+
+    def _differs(self, value: Part) -> bool:
+        """From before; not if it is gone."""
+        try:
+            return not self.holds(value, value.before, self.read(value))
+        except (OSError, Refused) as exc:
+            if _is_gone(exc, value):
+                return False
+            raise
+
+    def _restore_file(self, step: FileStep) -> None:
+        self.writer.clean(step.path)
+        old = None if step.before is None else File(step.before, step.mode_before, step.uid_before, step.gid_before)
+        if self.writer.read(step.path) != old or step.creates:
+            self._place(step, old)
+
+    def _place(self, step: FileStep, new: t.Optional[File]) -> None:
+        if new is None:
+            self.writer.remove(step.path)
+            for path in reversed(step.creates):
+                self.writer.remove_directory(path)
+            return
+        for path in step.creates:
+            self.writer.make_directory(path)
+        self.writer.replace(step.path, new)
+
+    def after_reboot(self, steps: t.Sequence[Step]) -> t.Tuple[int, ...]:
+        """Files, and, if one of them is in place, what boot took from there: host knobs and units that hold what we wanted, and the reload."""
+        files = [number for number, step in enumerate(steps) if isinstance(step, FileStep) and not step.path.startswith("/run/")]
+        if not any(self._holds_after(step) for number in files for step in _checked(steps[number])):
+            return tuple(files)
+        taken = [number for number, step in enumerate(steps) if number not in files and all(self._holds_after(value) for value in _checked(step))]
+        return tuple(sorted(files + taken))
+
+    def _holds_after(self, value: Part) -> bool:
+        try:
+            return value.before != value.after and self.holds(value, value.after, self.read(value))
+        except _FAILURES:
+            return False
+
+    def changed_by_others(self, steps: t.Sequence[Step], begun: t.Iterable[int], found: t.Mapping[int, str], ours: t.Container[int]) -> t.Dict[int, str]:
+        """{step: what it holds now} where that is neither from before nor ours. C(ours) was under way when the process ended; not of what a step moves."""
+        chosen = [(number, steps[number]) for number in begun]
+        moved = {move.path for unused, step in chosen if isinstance(step, WriteStep) for move in step.moves}
+        left = {}
+        for number, step in chosen:
+            if isinstance(step, (ReloadStep, PropertyStep)) or number in ours or step.path in moved:
+                continue
+            try:
+                now = self.read(step)
+            except _FAILURES:
+                continue
+            known = [step.before, step.after, *([found[number]] if isinstance(step, WriteStep) and number in found else [])]
+            if not any(self.holds(step, text, now) for text in known):
+                left[number] = now or "absent"
+        return left
+
+    def read(self, value: Part) -> t.Optional[str]:
+        if isinstance(value, FileStep):
+            file = self.writer.read(value.path)
+            return None if file is None else file.text
+        if value.inode and value.boot_id not in ("", self.boot_id):
+            raise Replaced(value.path, "this cgroup was there before a reboot")
+        return self.writer.kernel_read(value.path, value.inode)
+
+    def _read_back(self, value: Part, *wanted: t.Optional[str]) -> str:
+        """What it reads, which is C(wanted), else C(after). Raises Kept."""
+        text = wanted[0] if wanted else value.after
+        found = self.read(value)
+        if not self.holds(value, text, found) and not _is_loose(value):
+            raise Kept(value.path, "nothing" if text is None else text, "nothing" if found is None else found)
+        return found or ""
+
+    def holds(self, value: Part, text: t.Optional[str], found: t.Optional[str]) -> bool:
+        if isinstance(value, FileStep) or text is None or found is None:
+            return text == found
+        return self._same(value.knob, text, found)
+
+    def _same(self, knob: str, one: str, other: str) -> bool:
+        try:
+            return _registry.same(_registry.find(knob), one, other, self.page_size)
+        except KnobValueError:
+            return one.split() == other.split()
+
+    def _check_shown(self, step: PropertyStep, wanted: t.Iterable[t.Tuple[str, str]]) -> None:
+        """Of the properties without a kernel file, what systemd says; an empty one is its default, whatever that is. Raises Kept."""
+        covered = {_registry.find(file.knob).unit_property for file in step.files}
+        asked = {key: value for key, value in wanted if value and key not in covered}
+        shown = self.writer.properties(step.unit, asked) if asked else {}
+        for key, value in asked.items():
+            found = shown.get(key, "")
+            if key.endswith("PressureLimit") and found.isdigit():
+                found = str(round(int(found) * 100 / _SCALE))
+            if not self._same(key, value, found):
+                raise Kept(step.unit, f"{key}={value}", found)
+
+
+class _Back:
+    """Collects the steps of a rollback."""
+
+    def __init__(self, work: _Work, force: bool) -> None:
+        self.work = work
+        self.force = force
+        self.steps: t.Dict[str, Step] = {}
+        self.left: t.List[Left] = []
+
+    def add(self, step: Step) -> None:
+        try:
+            if isinstance(step, WriteStep):
+                self._write(step)
+            elif isinstance(step, FileStep):
+                self._file(step)
+            elif isinstance(step, PropertyStep):
+                self._property(step)
+        except _FAILURES as exc:
+            target = step.before or "absent" if isinstance(step, (WriteStep, FileStep)) else ""
+            self.left.append(Left(_steps.name(step), target, "", "", words(exc)))
+
+    def _write(self, step: WriteStep) -> None:
+        found = self.work.read(step) or ""
+        if not self._is_ours(step, found):
+            return
+        own = step._replace(before=_word(found), after=step.before)
+        moves = [move for move in step.moves if not any(left.name == move.path for left in self.left)]
+        rivals = [move for move in moves if step.knob in _registry.find(move.knob).partners]
+        # What is moved comes after what moves it, even if it reads right by now: do() writes it only if need be.
+        for move in rivals:
+            self._move(move)
+        if rivals or not self.work.holds(step, step.before, found):
+            self._put(own)
+        for move in moves:
+            if move not in rivals:
+                self._move(move)
+
+    def _move(self, move: Moved) -> None:
+        self._put(_moved_step(move)._replace(before=_word(self.work.writer.kernel_read(move.path))))
+
+    def _file(self, step: FileStep) -> None:
+        found = self.work.read(step)
+        if self._is_ours(step, found) and found != step.before:
+            self._put(FileStep(step.path, found, step.before, step.mode_before, creates=step.creates))
+
+    def _property(self, step: PropertyStep) -> None:
+        files = []
+        for file in step.files:
+            found = self.work.read(file) or ""
+            if not self._is_ours(file, found):
+                return
+            files.append(file._replace(before=found, after=file.before))
+        self._put(PropertyStep(step.unit, step.before, step.properties, tuple(files)))
+        for drop_in in step.drop_ins:
+            # set-property writes it before this step comes, so it is put even if it reads right by now.
+            self._put(FileStep(drop_in.path, self.work.read(drop_in), drop_in.before, drop_in.mode_before, creates=drop_in.creates))
+
+    def _is_ours(self, step: Part, found: t.Optional[str]) -> bool:
+        if self.force or _is_loose(step) or self.work.holds(step, step.after, found) or self.work.holds(step, step.before, found):
+            return True
+        target, ours, now = ("absent" if text is None else text for text in (step.before, step.after, found))
+        self.left.append(Left(step.path, target, ours, now, "changed by others since"))
+        return False
+
+    def _put(self, step: Step) -> None:
+        self.steps.pop(_steps.name(step), None)
+        self.steps[_steps.name(step)] = step
+
+
+def _values(step: Step) -> t.List[WriteStep]:
+    """The kernel values that undoing a step has to bring back: its own first, then those it moves."""
+    if isinstance(step, PropertyStep):
+        return list(step.files)
+    if not isinstance(step, WriteStep) or _is_action(step.knob):
+        return []
+    return [step, *map(_moved_step, step.moves)]
+
+
+def _parts(step: Step) -> t.List[Part]:
+    """All that must be as before when a step was undone."""
+    files = (step,) if isinstance(step, FileStep) else step.drop_ins if isinstance(step, PropertyStep) else ()
+    return [*_values(step), *files]
+
+
+def _besides(step: Step) -> t.Sequence[Part]:
+    """What changes with a step, and is not what it says."""
+    return [_moved_step(move) for move in step.moves] if isinstance(step, WriteStep) else step.drop_ins if isinstance(step, PropertyStep) else ()
+
+
+def _moved_step(move: Moved) -> WriteStep:
+    return WriteStep(move.knob, "host", "", move.path, move.before, move.before)
+
+
+def _checked(step: Step) -> t.Sequence[Part]:
+    """What is read back after a step."""
+    return () if isinstance(step, ReloadStep) else step.files if isinstance(step, PropertyStep) else (step,)
+
+
+def _check_paths(journal: _journal.Journal, steps: t.Iterable[Step]) -> None:
+    try:
+        for step in steps:
+            for value in _checked(step):
+                if isinstance(value, WriteStep):
+                    _check_path(value)
+    except (Refused, _registry.UnknownKnob) as exc:
+        raise _journal.JournalError(journal.pending_path, f"{exc}. Run the version that wrote it, or put its values back by hand and remove it.") from exc
+
+
+def _check_path(step: WriteStep) -> None:
+    knob = _registry.find(step.knob)
+    if step.path != knob.path if knob.path else step.path.rpartition("/")[2] not in {knob.v1, knob.v2} - {""}:
+        raise Refused(step.path, f"is not the file of {step.knob}")
+
+
+def _is_loose(value: Part) -> bool:
+    """The kernel may show another value than the one it took."""
+    return isinstance(value, WriteStep) and (_registry.find(value.knob).comparison == "effective_value" or _is_action(value.knob))
+
+
+def _is_action(name: str) -> bool:
+    """A write starts something and leaves no value (commit_inputs)."""
+    return _registry.find(name).one_shot
+
+
+def _is_gone(exc: Exception, value: Part) -> bool:
+    """A cgroup that ended, or a module that was unloaded, has no value to bring back."""
+    return isinstance(value, WriteStep) and (isinstance(exc, Replaced) or getattr(exc, "errno", 0) in (errno.ENOENT, errno.ENODEV))
+
+
+def _word(text: str) -> str:
+    """What a file shows as it takes it: of C([always] madvise never) the word in brackets."""
+    return text.partition("[")[2].partition("]")[0] or text

@@ -1,0 +1,382 @@
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The only place that changes a node: kernel files, files of ours, systemctl.
+
+Every directory is opened relative to its parent's descriptor, and no symbolic link is followed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import stat
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
+
+STATE = "/var/lib/memqos"
+_KERNEL = ("/proc/sys/", "/sys/")
+_OURS = ("/etc/sysctl.d/", "/etc/tmpfiles.d/", "/etc/systemd/system/", "/etc/systemd/system.control/", "/run/sysctl.d/", "/run/tmpfiles.d/",
+         "/run/systemd/system/", "/run/systemd/system.control/")  # fmt: skip
+_FILES = ("/etc/sysctl.conf",)
+_DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
+# O_NONBLOCK: a FIFO must not stop us.
+_SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_MAX_FILE = 16 * 1024 * 1024
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,250}\.(?:slice|service|scope)")
+_PROPERTY = re.compile("[A-Z][A-Za-z]{1,60}")
+
+
+class Refused(Exception):
+    """A path or name that is never written: C(path), C(reason)."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+class Replaced(Refused):
+    """The cgroup is gone, and another one has its path."""
+
+
+class File(t.NamedTuple):
+    """A text file as it lies there; bytes that are not UTF-8 are surrogate escapes."""
+
+    text: str
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+
+class Writer:
+    """Changes what lies below C(root) (C(/): the live node). C(cgroups) are cgroup mounts outside C(/sys), C(command) runs an argv and returns its output.
+
+    All methods raise OSError and Refused; those that run systemctl also Unreadable.
+    """
+
+    def __init__(
+        self, root: str = "/", *, state: str = STATE, cgroups: t.Sequence[str] = (), command: t.Optional[t.Callable[[t.List[str]], str]] = None
+    ) -> None:
+        self.root = os.path.realpath(root)
+        self.state = state
+        self.operations = 0
+        self._kernel = _KERNEL + tuple(mount.rstrip("/") + "/" for mount in cgroups)
+        self._command = command
+
+    def operation(self, what: str, path: str) -> None:
+        """Comes before every single change: where tests fail or kill. C(what) is a word, C(path) what it changes."""
+        self.operations += 1
+
+    # Kernel files
+
+    def kernel_read(self, path: str, inode: int = 0) -> str:
+        """The text without white space at its ends. C(inode), unless 0, is the cgroup's directory's: raises Replaced if it is another one."""
+        with self._kernel_parent(path, inode) as (fd, name):
+            return _read(_opened(name, os.O_RDONLY, fd, path)).decode("utf-8", "surrogateescape").strip()
+
+    def kernel_write(self, path: str, text: str, inode: int = 0) -> None:
+        """One write, as the kernel parses each for itself. Never makes a file."""
+        with self._kernel_parent(path, inode) as (fd, name):
+            self.operation("kernel", path)
+            self.kernel_bytes(_opened(name, os.O_WRONLY | os.O_TRUNC, fd, path), path, f"{text}\n".encode("utf-8", "surrogateescape"))
+
+    def kernel_bytes(self, fd: int, path: str, data: bytes) -> None:
+        """The write itself, to an open file, which is closed."""
+        try:
+            if os.write(fd, data) != len(data):
+                raise OSError(errno.EIO, "the kernel took only a part", path)
+        finally:
+            os.close(fd)
+
+    # Files of ours
+
+    def read(self, path: str) -> t.Optional[File]:
+        """None if absent."""
+        try:
+            with self._own_parent(path) as (fd, name):
+                file = _opened(name, os.O_RDONLY, fd, path)
+                found = os.fstat(file)
+                return File(_read(file).decode("utf-8", "surrogateescape"), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
+        except FileNotFoundError:
+            return None
+
+    def replace(self, path: str, new: File) -> None:
+        """Atomic: a temporary file beside it, fsync, rename, fsync of the directory. The old file stays until the rename."""
+        with self._own_parent(path) as (fd, name):
+            _is_no_link(fd, name, path)
+            temporary = f".{name}.memqos"
+            try:
+                self.operation("create", path)
+                _unlink(temporary, fd)
+                self._fill(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600, dir_fd=fd), path, new)
+                self.operation("rename", path)
+                os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    _unlink(temporary, fd)
+                raise
+            self._sync(fd, path)
+
+    def remove(self, path: str) -> None:
+        """The file, and what an interrupted C(replace) left of it. No error if absent."""
+        try:
+            with self._own_parent(path) as (fd, name):
+                _is_no_link(fd, name, path)
+                if {name, f".{name}.memqos"} & set(os.listdir(fd)):
+                    self.operation("remove", path)
+                    _unlink(f".{name}.memqos", fd)
+                    _unlink(name, fd)
+                    self._sync(fd, path)
+        except FileNotFoundError:
+            pass
+
+    def clean(self, path: str) -> None:
+        """Removes what an interrupted C(replace) left beside C(path)."""
+        try:
+            with self._own_parent(path) as (fd, name):
+                if f".{name}.memqos" in os.listdir(fd):
+                    self.operation("remove", path)
+                    _unlink(f".{name}.memqos", fd)
+        except FileNotFoundError:
+            pass
+
+    def append(self, path: str, text: str) -> None:
+        """Without fsync: this survives the end of the process, not of the machine."""
+        with self._own_parent(path) as (fd, name):
+            self.operation("append", path)
+            file = _opened(name, os.O_WRONLY | os.O_APPEND, fd, path)
+            try:
+                _write_all(file, text.encode())
+            finally:
+                os.close(file)
+
+    def missing_directories(self, path: str) -> t.List[str]:
+        """Directories to be made for a file of this path, parents first."""
+        self._own(path)
+        parts = path.split("/")[1:-1]
+        for depth in range(len(parts) + 1):
+            try:
+                os.close(self._directory("/" + "/".join(parts[:depth])))
+            except FileNotFoundError:
+                return ["/" + "/".join(parts[:end]) for end in range(depth, len(parts) + 1)]
+        return []
+
+    def make_directory(self, path: str, mode: int = 0o755) -> None:
+        """No error if it is there."""
+        with self._own_parent(f"{path}/x", 1) as (fd, name):
+            self.operation("mkdir", path)
+            try:
+                os.mkdir(name, mode, dir_fd=fd)
+            except FileExistsError:
+                return
+            os.chmod(name, mode, dir_fd=fd)  # whatever the umask
+            self._sync(fd, path)
+
+    def remove_directory(self, path: str) -> None:
+        """Only if it is empty; no error otherwise."""
+        try:
+            with self._own_parent(f"{path}/x", 1) as (fd, name):
+                self.operation("rmdir", path)
+                os.rmdir(name, dir_fd=fd)
+                self._sync(fd, path)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST):
+                raise
+
+    def directory(self, path: str) -> t.Optional[t.Tuple[os.stat_result, t.List[str]]]:
+        """(its stat, sorted names); None if absent."""
+        self._own(f"{path}/x")
+        try:
+            fd = self._directory(path)
+        except FileNotFoundError:
+            return None
+        try:
+            return os.fstat(fd), sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
+
+    def lock(self, path: str) -> int:
+        """A descriptor that holds the lock on this file, made if absent. BlockingIOError if another process holds it."""
+        with self._own_parent(path) as (fd, name):
+            file = _opened(name, os.O_RDWR | os.O_CREAT, fd, path)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            raise
+        return file
+
+    # systemd
+
+    def set_properties(self, unit: str, pairs: t.Iterable[t.Tuple[str, str]]) -> None:
+        argv = property_words(unit, pairs)
+        self.operation("command", unit)
+        self._systemctl("set-property", "--runtime", "--", *argv)
+
+    def properties(self, unit: str, names: t.Iterable[str]) -> t.Dict[str, str]:
+        """As C(systemctl show) prints them."""
+        wanted = ",".join(_checked(name, _PROPERTY) for name in names)
+        shown = self._systemctl("show", "--no-pager", f"--property={wanted}", "--", _checked(unit, _UNIT))
+        return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+
+    def reload(self) -> None:
+        self.operation("command", "daemon-reload")
+        self._systemctl("daemon-reload")
+
+    def _systemctl(self, *arguments: str) -> str:
+        argv = ["systemctl", *arguments]
+        if self._command:
+            return self._command(argv)
+        if self.root != "/":
+            raise Refused("systemctl", f"{self.root} is not the live node")
+        return Tree("/").output("", argv)
+
+    # Ways to a file
+
+    def _own(self, path: str) -> None:
+        if not path.startswith((*_OURS, self.state + "/")) and path not in _FILES:
+            raise Refused(path, "is not below a directory that this collection writes")
+
+    @contextlib.contextmanager
+    def _own_parent(self, path: str, up: int = 0) -> t.Iterator[t.Tuple[int, str]]:
+        self._own(path)
+        with self._parent(path.rsplit("/", up)[0] if up else path) as found:
+            yield found
+
+    @contextlib.contextmanager
+    def _kernel_parent(self, path: str, inode: int) -> t.Iterator[t.Tuple[int, str]]:
+        if not path.startswith(self._kernel):
+            raise Refused(path, "is not below /proc/sys, /sys or a cgroup mount")
+        if path.startswith("/sys/block/") and os.path.islink(self.root + path.rpartition("/")[0]):
+            path = path.replace("/sys/block/", "/sys/devices/virtual/block/", 1)  # where the kernel's own links lead for zram
+        with self._parent(path) as (fd, name):
+            if inode and os.fstat(fd).st_ino != inode:
+                raise Replaced(path, "another cgroup has this path now")
+            yield fd, name
+
+    @contextlib.contextmanager
+    def _parent(self, path: str) -> t.Iterator[t.Tuple[int, str]]:
+        """(descriptor of the directory, name in it)"""
+        directory, unused, name = path.rpartition("/")
+        fd = self._directory(directory)
+        try:
+            yield fd, _component(name, path)
+        finally:
+            os.close(fd)
+
+    def _directory(self, path: str) -> int:
+        fd = os.open(self.root, _DIRECTORY)
+        try:
+            for name in path.split("/")[1:] if path != "/" else ():
+                child = os.open(_component(name, path), _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+                os.close(fd)
+                fd = child
+        except OSError as exc:
+            os.close(fd)
+            _refuse_link(exc, path, "one of its directories is a symbolic link, or no directory")
+            raise
+        except Refused:
+            os.close(fd)
+            raise
+        return fd
+
+    def _fill(self, fd: int, path: str, new: File) -> None:
+        try:
+            self.operation("write", path)
+            _write_all(fd, new.text.encode("utf-8", "surrogateescape"))
+            if (new.uid, new.gid) != (os.geteuid(), os.getegid()):
+                os.fchown(fd, new.uid, new.gid)
+            os.fchmod(fd, new.mode)
+            self.operation("sync", path)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def _sync(self, fd: int, path: str) -> None:
+        self.operation("sync directory", path)
+        os.fsync(fd)
+
+
+def property_words(unit: str, pairs: t.Iterable[t.Tuple[str, str]]) -> t.List[str]:
+    """What systemctl set-property takes. Raises Refused."""
+    pieces = [f"{_checked(key, _PROPERTY)}={value}" for key, value in pairs]
+    if not all(piece.isprintable() for piece in pieces):
+        raise Refused(unit, "a value holds a control character")
+    return [_checked(unit, _UNIT), *pieces]
+
+
+def words(exc: Exception) -> str:
+    """An error for people."""
+    if isinstance(exc, OSError) and exc.errno:
+        return f"{os.strerror(exc.errno)} ({errno.errorcode.get(exc.errno, exc.errno)})"
+    return str(exc)
+
+
+def _component(name: str, path: str) -> str:
+    if name in ("", ".", "..") or "\0" in name:
+        raise Refused(path, "is not a plain path")
+    return name
+
+
+def _opened(name: str, flags: int, directory: int, path: str) -> int:
+    try:
+        fd = os.open(name, flags | _SAFE, 0o600, dir_fd=directory)
+    except OSError as exc:
+        _refuse_link(exc, path, "is a symbolic link")
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise Refused(path, "is not a regular file")
+    return fd
+
+
+def _refuse_link(exc: OSError, path: str, reason: str) -> None:
+    # With O_DIRECTORY and O_NOFOLLOW a link is ENOTDIR.
+    if exc.errno in (errno.ELOOP, errno.ENOTDIR):
+        raise Refused(path, reason) from exc
+
+
+def _is_no_link(directory: int, name: str, path: str) -> None:
+    try:
+        mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise Refused(path, "is a symbolic link, or no regular file")
+
+
+def _checked(text: str, pattern: t.Pattern[str]) -> str:
+    if not pattern.fullmatch(text):
+        raise Refused(text, "is not a name that systemd gives")
+    return text
+
+
+def _unlink(name: str, directory: int) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except FileNotFoundError:
+        pass
+
+
+def _read(fd: int) -> bytes:
+    try:
+        data = b""
+        while len(data) <= _MAX_FILE:
+            part = os.read(fd, 65536)
+            if not part:
+                return data
+            data += part
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,169 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A node to be tuned: files in a directory, a kernel and a systemd that answer as the real ones do (measured on 6.1, 6.12 and 6.18), and a plan for it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import typing as t
+from pathlib import Path
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _steps
+from ansible_collections.memqos.fleet.plugins.module_utils._journal import Journal
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
+from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
+
+BOOT = "2b8c1ad5-7f4e-4a55-9a0e-6f6cbd6c9c11"
+NEXT_BOOT = "c0a80001-0000-4000-8000-000000000002"
+PAGE = 4096
+META = {"host": "controller", "started": "2026-11-23T09:00:00Z", "profiles": ["colocated"]}
+POD = "/sys/fs/cgroup/kubepods.slice/pod1"
+SLICE = "/sys/fs/cgroup/batch.slice/memory.high"
+SYSCTL_D = "/etc/sysctl.d/zz-memqos.conf"
+DROP_IN = "/etc/systemd/system/batch.slice.d/50-memqos.conf"
+THP = "/sys/kernel/mm/transparent_hugepage/enabled"
+# Not UTF-8, and no newline at its end.
+OLD_SYSCTL_D = b"# before us: caf\xe9\nvm.swappiness = 40"
+
+KERNEL = {
+    "/proc/sys/vm/swappiness": "60",
+    "/proc/sys/vm/dirty_ratio": "20",
+    "/proc/sys/vm/dirty_bytes": "0",
+    "/proc/sys/vm/dirty_background_ratio": "10",
+    "/proc/sys/vm/dirty_background_bytes": "0",
+    "/proc/sys/vm/min_free_kbytes": "67584",
+    "/proc/sys/vm/watermark_scale_factor": "10",
+    "/proc/sys/vm/nr_hugepages": "0",
+    THP: "[always] madvise never",
+    f"{POD}/memory.wmark_ratio": "0",
+    SLICE: "max",
+}
+RIVALS = {"dirty_ratio": "dirty_bytes", "dirty_background_ratio": "dirty_background_bytes"}
+RIVALS.update({value: key for key, value in RIVALS.items()})
+
+
+class Node(Writer):
+    """The kernel: one of dirty_bytes and dirty_ratio is 0, and bytes take none; THP moves min_free_kbytes; half the huge pages are found."""
+
+    def __init__(self, root: t.Union[str, Path], **more: t.Any) -> None:
+        super().__init__(str(root), command=self.systemctl, **more)
+        self.done: t.List[str] = []
+        self.shown: t.Dict[str, str] = {}
+
+    def operation(self, what: str, path: str) -> None:
+        super().operation(what, path)
+        self.done.append(f"{what} {path}")
+
+    def kernel_bytes(self, fd: int, path: str, data: bytes) -> None:
+        text, name = data.decode().strip(), path.rpartition("/")[2]
+        if name in RIVALS and text == "0" and name.endswith("bytes"):
+            os.close(fd)
+            self.set(path, self.shows[path])
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        if path == THP:
+            self.set("/proc/sys/vm/min_free_kbytes", "45056")
+            data = (" ".join(f"[{word}]" if word == text else word for word in ("always", "madvise", "never")) + "\n").encode()
+        elif name in RIVALS:
+            self.set(f"/proc/sys/vm/{RIVALS[name]}", "0")
+        elif name == "nr_hugepages":
+            data = f"{int(text) // 2}\n".encode()
+        super().kernel_bytes(fd, path, data)
+
+    def kernel_write(self, path: str, text: str, inode: int = 0) -> None:
+        # A file of a tree is emptied when it is opened; a kernel's is not.
+        self.shows = {path: self.kernel_read(path, inode)}
+        super().kernel_write(path, text, inode)
+
+    def set(self, path: str, text: str) -> None:
+        Path(self.root + path).write_text(text + "\n", encoding="utf-8")
+
+    def systemctl(self, argv: t.List[str]) -> str:
+        self.done.append(" ".join(argv[:3]))
+        if argv[1] == "show":
+            return "".join(f"{key}={value}\n" for key, value in self.shown.items())
+        if argv[1] == "set-property":
+            directory = Path(f"{self.root}/run/systemd/system.control/{argv[4]}.d")
+            directory.mkdir(parents=True, exist_ok=True)
+            for word in argv[5:]:
+                key, value = word.split("=", 1)
+                (directory / f"50-{key}.conf").write_text(f"[Slice]\n{word}\n", encoding="utf-8")
+                if key == "MemoryHigh":
+                    self.set(SLICE, "max" if value in ("", "infinity") else value)
+                self.shown[key] = value
+        return ""
+
+
+def make(root: Path) -> Path:
+    """The node's files below C(root)."""
+    for path, text in KERNEL.items():
+        Path(f"{root}{path}").parent.mkdir(parents=True, exist_ok=True)
+        Path(f"{root}{path}").write_text(text + "\n", encoding="utf-8")
+    for directory in ("/etc/sysctl.d", "/etc/systemd/system", "/run/systemd", "/var/lib"):
+        Path(f"{root}{directory}").mkdir(parents=True)
+    sysctl_d = Path(f"{root}{SYSCTL_D}")
+    sysctl_d.write_bytes(OLD_SYSCTL_D)
+    sysctl_d.chmod(0o640)
+    return root
+
+
+def inode(root: t.Union[str, Path], path: str = POD) -> int:
+    return os.stat(f"{root}{path}").st_ino
+
+
+def sysctl(name: str, before: str, after: str) -> WriteStep:
+    return WriteStep(name, "host", "", "/proc/sys/" + name.replace(".", "/"), before, after)
+
+
+def plan(root: t.Union[str, Path]) -> t.List[Step]:
+    """Twelve steps of every kind."""
+    high = WriteStep("memory.high", "memcg", "batch.slice", SLICE, "max", "4294967296")
+    return [
+        WriteStep("transparent_hugepage/enabled", "host", "", THP, "always", "madvise"),
+        sysctl("vm.min_free_kbytes", "67584", "131072"),
+        sysctl("vm.swappiness", "60", "10"),
+        sysctl("vm.dirty_bytes", "0", "536870912"),
+        sysctl("vm.dirty_background_bytes", "0", "268435456"),
+        sysctl("vm.watermark_scale_factor", "10", "150"),
+        WriteStep("memory.wmark_ratio", "memcg", "kubepods.slice/pod1", f"{POD}/memory.wmark_ratio", "0", "95", inode(root)),
+        FileStep(SYSCTL_D, OLD_SYSCTL_D.decode("utf-8", "surrogateescape"), "vm.swappiness = 10\n"),
+        FileStep("/etc/tmpfiles.d/zz-memqos.conf", None, f"w {THP} - - - - madvise\n"),
+        FileStep(DROP_IN, None, "[Slice]\nMemoryHigh=4294967296\n"),
+        ReloadStep(),
+        PropertyStep("batch.slice", (("MemoryHigh", "4294967296"),), (("MemoryHigh", "infinity"),), (high,)),
+    ]
+
+
+def snapshot(root: t.Union[str, Path], *, times: bool = False) -> t.Dict[str, t.Any]:
+    """Content and mode of all but the journal; with C(times) also mtimes, and the journal."""
+    found: t.Dict[str, t.Any] = {}
+    for directory, unused, files in os.walk(root):
+        for path in [directory, *(f"{directory}/{name}" for name in files)]:
+            below = path[len(str(root)) :]
+            if times or not below.startswith("/var/lib/memqos"):
+                status = os.lstat(path)
+                content = None if path == directory else Path(path).read_bytes()
+                found[below] = (content, status.st_mode, status.st_mtime_ns if times else 0)
+    return found
+
+
+def journal(root: t.Union[str, Path]) -> Journal:
+    return Journal(Node(root))
+
+
+def names(steps: t.Iterable[Step]) -> t.List[str]:
+    return [_steps.name(step) for step in steps]
+
+
+def in_child(action: t.Callable[[], t.Any]) -> int:
+    """The wait status of a process that does this."""
+    child = os.fork()
+    if not child:
+        try:
+            action()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitpid(child, 0)[1]
