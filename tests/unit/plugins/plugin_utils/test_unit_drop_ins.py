@@ -79,7 +79,7 @@ def test_a_units_own_drop_in_comes_before_its_types(tmp_path: Path) -> None:
 def test_units_and_drop_ins_are_joined() -> None:
     own = {"path": "/etc/systemd/system/redis-server.service.d/memory.conf", "unit": "redis-server.service", "lines": {"MemoryMin": "320M"}}
     other = {"path": "/etc/systemd/system/user-.slice.d/limit.conf", "unit": "user-.slice", "lines": {"MemoryHigh": "4G"}}
-    sent = {"shown": {"redis-server.service": {"MemoryMin": 335544320}}, "drop_ins": [own, other]}
+    sent: dict[str, t.Any] = {"shown": {"redis-server.service": {"MemoryMin": 335544320}}, "drop_ins": [own, other]}
     assert _unit_drop_ins.from_node(sent) == {
         "redis-server.service": {"MemoryMin": 335544320, "drop_ins": [own]},
         "user-.slice": {"drop_ins": [other]},

@@ -433,7 +433,7 @@ KSM = ["run", "pages_to_scan", "sleep_millisecs"]
 
 def a_tree(seed: int, kind: str, line: t.Callable[[random.Random], str]) -> Files:
     rng = random.Random(seed)
-    files = {name.format(kind): "".join(line(rng) for _ in range(rng.randrange(5))) for name in rng.sample(NAMES, rng.randrange(1, len(NAMES)))}
+    files = {name.format(kind): "".join(line(rng) for _row in range(rng.randrange(5))) for name in rng.sample(NAMES, rng.randrange(1, len(NAMES)))}
     if rng.random() < 0.3:
         files[rng.choice(list(files))] = "->/dev/null"
     return files
