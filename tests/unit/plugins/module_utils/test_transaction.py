@@ -413,6 +413,52 @@ def test_recovery_leaves_what_somebody_set_since(tmp_path: Path) -> None:
     assert text(node, "/etc/tmpfiles.d/zz-memqos.conf") == "theirs"
 
 
+def kill_at(root: Path, steps: t.Sequence[Step], line: str, *, times: int = 1) -> None:
+    """The process of this run is killed before this operation, when it comes for the nth time."""
+    seen: t.List[str] = []
+
+    class Stopped(Node):
+        def operation(self, what: str, path: str) -> None:
+            super().operation(what, path)
+            if f"{what} {path}" == line:
+                seen.append(path)
+                if len(seen) == times:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+    assert in_child(lambda: run(Stopped(root), steps)) == signal.SIGKILL
+
+
+def test_a_value_that_was_written_and_not_yet_noted_is_put_back(tmp_path: Path) -> None:
+    root = make(tmp_path / "node")
+    # It reads 256, which is neither from before nor what was wanted.
+    kill_at(root, [sysctl("vm.nr_hugepages", "0", "512")], "append /var/lib/memqos/pending.jsonl", times=2)
+    assert text(Node(root), "/proc/sys/vm/nr_hugepages") == "256"
+    outcome = recover(Node(root))
+    assert outcome is not None and outcome.ok
+    assert text(Node(root), "/proc/sys/vm/nr_hugepages") == "0"
+
+
+def test_a_commit_that_is_finished_twice_counts_once(tmp_path: Path) -> None:
+    root = make(tmp_path / "node")
+    assert run(Node(root), [sysctl("vm.swappiness", "60", "10")]).ok
+    kill_at(root, [sysctl("vm.swappiness", "10", "60")], "remove /var/lib/memqos/pending.jsonl")
+    assert Journal(Node(root)).origin() == ()
+    outcome = recover(Node(root))
+    assert outcome is not None and (outcome.ok, outcome.generation) == (True, 2)
+    assert Journal(Node(root)).origin() == ()
+
+
+def test_after_a_reboot_nobody_asks_for_files_in_run(tmp_path: Path) -> None:
+    root = make(tmp_path / "node")
+    (root / "run/sysctl.d").mkdir()
+    (root / "run/sysctl.d/a.conf").write_text("a", encoding="utf-8")
+    steps = [FileStep("/run/sysctl.d/a.conf", "a", "b"), FileStep("/etc/sysctl.d/b.conf", None, "b")]
+    kill_at(root, steps, "create /etc/sysctl.d/b.conf")
+    (root / "run/sysctl.d/a.conf").unlink()
+    outcome = recover(Node(root), boot=NEXT_BOOT)
+    assert outcome is not None and [result.status for result in outcome.results] == ["not_run", "undone"]
+
+
 def test_a_cgroup_that_ended_is_not_missed(tmp_path: Path) -> None:
     root = make(tmp_path / "node")
     in_child(lambda: run(Killed(root, node_operation(f"rename {SYSCTL_D}")), plan(root)))
