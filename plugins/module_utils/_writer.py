@@ -106,9 +106,8 @@ class Writer:
             return None
 
     def replace(self, path: str, new: File) -> None:
-        """Atomic: a temporary file beside it, fsync, rename, fsync of the directory. The old file stays until the rename."""
+        """Atomic: a temporary file beside it, fsync, rename (which follows no link), fsync of the directory. The old file stays until the rename."""
         with self._own_parent(path) as (fd, name):
-            _is_no_link(fd, name, path)
             temporary = f".{name}.memqos"
             try:
                 self.operation("create", path)
@@ -126,7 +125,6 @@ class Writer:
         """The file, and what an interrupted C(replace) left of it. No error if absent."""
         try:
             with self._own_parent(path) as (fd, name):
-                _is_no_link(fd, name, path)
                 if {name, f".{name}.memqos"} & set(os.listdir(fd)):
                     self.operation("remove", path)
                     _unlink(f".{name}.memqos", fd)
@@ -339,15 +337,6 @@ def _refuse_link(exc: OSError, path: str, reason: str) -> None:
     # With O_DIRECTORY and O_NOFOLLOW a link is ENOTDIR.
     if exc.errno in (errno.ELOOP, errno.ENOTDIR):
         raise Refused(path, reason) from exc
-
-
-def _is_no_link(directory: int, name: str, path: str) -> None:
-    try:
-        mode = os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISREG(mode):
-        raise Refused(path, "is a symbolic link, or no regular file")
 
 
 def _checked(text: str, pattern: t.Pattern[str]) -> str:

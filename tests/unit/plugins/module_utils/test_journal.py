@@ -187,7 +187,7 @@ def test_a_planted_link_is_refused(root: Path, tmp_path: Path, name: str, dangli
         target.write_text("theirs", encoding="utf-8")
     place.symlink_to(tmp_path / "nowhere" if dangling else target)
     before, theirs = snapshot(root), snapshot(outside)
-    with pytest.raises(JournalError, match="is a symbolic link, or no|is a symbolic link. Nothing was changed"):
+    with pytest.raises(JournalError, match="symbolic link"):
         run(root)
     assert snapshot(root) == before
     assert snapshot(outside) == theirs
