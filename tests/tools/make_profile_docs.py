@@ -29,6 +29,8 @@ SPDX-License-Identifier: GPL-3.0-or-later
 
 # Profiles
 
+Written and checked, not yet applied: the module that sets them is not in 0.1.0.
+
 | Profile | For | Extends |
 | --- | --- | --- |
 {rows}
