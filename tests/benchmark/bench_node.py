@@ -20,12 +20,11 @@ import sys
 import time
 import typing as t
 
-import bench_cgroupfs
-
 from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _node
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
+from ansible_collections.memqos.fleet.tests.benchmark import bench_cgroupfs
 
 ROOT = pathlib.Path(__file__).parents[2]
 CAPTURED = ROOT / "tests" / "unit" / "fixtures" / "trees" / "debian13-6.12-v2"

@@ -50,7 +50,8 @@ def audit(tmp_path: Path, checkout_collections: Path) -> Audit:
         settings = {"ANSIBLE_COLLECTIONS_PATH": str(checkout_collections), "ANSIBLE_LOCALHOST_WARNING": "False", "ANSIBLE_NOCOLOR": "1", "COLUMNS": "80"}
         where = ["-i", "localhost,", "-c", "local"] if inventory is None else ["-i", inventory]
         extra = {"ansible_python_interpreter": sys.executable, "memqos_report_dir": str(tmp_path / "report"), "memqos_window": 0, **variables}
-        argv = [str(SCRIPTS / "ansible-playbook"), f"memqos.fleet.{playbook}", *where, "-e", json.dumps(extra), *arguments]
+        named = playbook if playbook.endswith(".yml") else f"memqos.fleet.{playbook}"
+        argv = [str(SCRIPTS / "ansible-playbook"), named, *where, "-e", json.dumps(extra), *arguments]
         done = subprocess.run(argv, cwd=tmp_path, env={**inherited, **settings}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         return Run(done.returncode, done.stdout, Path(extra["memqos_report_dir"]))
 
@@ -79,6 +80,11 @@ def test_check_mode_reads_and_reports_as_usual(audit: Audit) -> None:
     run = audit("--check", "--diff")
     assert run.status == 0, run.output
     assert run.result()["breakdown"]["memtotal_bytes"] == meminfo()["MemTotal"]
+
+
+def test_the_playbook_runs_by_its_path_too(audit: Audit) -> None:
+    run = audit(playbook=str(ROOT / "playbooks" / "audit.yml"))
+    assert run.status == 0 and list(run.report()["hosts"]) == ["localhost"]
 
 
 @pytest.mark.parametrize("tree", CAPTURED, ids=lambda path: path.name)
