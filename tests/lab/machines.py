@@ -48,6 +48,8 @@ MACHINES: tuple[Machine, ...] = (
     Machine(name="debian13_v2", suite="trixie", swap_mib=256),
     Machine(name="debian12_v2", suite="bookworm", swap_mib=256),
     Machine(name="debian12_v1", suite="bookworm", swap_mib=256, cmdline=CGROUP_V1),
+    # Another program that writes kernel settings, at work.
+    Machine(name="debian12_tuned", suite="bookworm", swap_mib=256, packages=("tuned",)),
 )
 
 

@@ -52,13 +52,17 @@ class RunFiles:
         return self.directory / "machine.json"
 
 
-def command_line(machine: Machine, *, name: str, image: ImageFiles, run: RunFiles, ssh_port: int, accelerator: Accelerator) -> list[str]:
-    """The whole command. The guest reaches nothing but its SSH port's callers (C(restrict=on))."""
+def command_line(
+    machine: Machine, *, name: str, image: ImageFiles, run: RunFiles, ssh_port: int, accelerator: Accelerator, monitor: int
+) -> list[str]:
+    """The whole command; C(monitor) is the file descriptor of QEMU's end. The guest reaches nothing but its SSH port's callers (C(restrict=on))."""
     arguments = " ".join(part for part in (KERNEL_ARGUMENTS, f"systemd.hostname={name}", machine.cmdline) if part)
     return [
         "qemu-system-x86_64", "-name", name, "-machine", "q35", *ACCELERATION[accelerator],
         "-smp", str(machine.cpus), "-m", f"{machine.memory_mib}M", *_numa(machine),
-        "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none",
+        # A first boot that panics ends; once it is up, a guest may reboot (see vms.py).
+        "-nodefaults", "-no-user-config", "-action", "reboot=shutdown", "-display", "none",
+        "-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control",
         "-serial", f"file:{_escaped(run.console)}", "-pidfile", str(run.pid),
         "-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", arguments,
         *_drive("root", run.disk, image_format="qcow2"),

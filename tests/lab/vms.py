@@ -22,6 +22,7 @@ from . import accel
 from .common import SEARCH_PATH, Cache, progress, tail
 from .images import ensure_image
 from .machines import LabError, Machine
+from .monitor import Monitor
 from .qemu import RunFiles, command_line
 
 # Emulated guests on a busy machine: slow is not broken.
@@ -120,19 +121,24 @@ class Vm:
         accelerator = accel.detect(image.kernel, self.cache)
         state = State(name=self.name, machine=machine.name, address="127.0.0.1", port=_free_port(), accelerator=accelerator, starter=os.getpid())
         self._prepare(machine, base=image.disk, state=state)
-        argv = command_line(machine, name=self.name, image=image, run=self.files, ssh_port=state.port, accelerator=accelerator)
         progress(self.name, f"booting ({machine.suite}, {accelerator}, port {state.port})")
-        with self.files.errors.open("wb") as errors:
+        ours, theirs = socket.socketpair()
+        argv = command_line(machine, name=self.name, image=image, run=self.files, ssh_port=state.port, accelerator=accelerator, monitor=theirs.fileno())
+        with ours, theirs, self.files.errors.open("wb") as errors:
             # A session of its own: a Ctrl-C here is answered below, in order, and a machine that is up survives us.
             env = {**os.environ, "PATH": SEARCH_PATH}
-            process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True, env=env)
-        try:
-            self._wait_for_ssh(process, port=state.port, cancel=cancel)
-        except BaseException:
-            process.kill()
-            process.wait()
-            shutil.rmtree(self.files.directory, ignore_errors=True)
-            raise
+            process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors, start_new_session=True, env=env, pass_fds=[theirs.fileno()]
+            )
+            theirs.close()
+            try:
+                self._wait_for_ssh(process, port=state.port, cancel=cancel)
+                Monitor(ours).execute("set-action", reboot="reset")
+            except BaseException:
+                process.kill()
+                process.wait()
+                shutil.rmtree(self.files.directory, ignore_errors=True)
+                raise
         state = dataclasses.replace(state, starter=None)
         self._record(state)
         progress(self.name, "up")

@@ -37,6 +37,8 @@ printf '[Journal]\nStorage=volatile\n' >"$root/etc/systemd/journald.conf.d/lab.c
 
 ln -sf /lib/systemd/system/multi-user.target "$units/default.target"
 ln -sf /lib/systemd/system/ssh.service "$units/multi-user.target.wants/ssh.service"
+# No login asks for logind; D-Bus starts it when `shutdown -r` does, which is how Ansible reboots.
+rm -f "$root"/usr/lib/systemd/system/multi-user.target.wants/systemd-logind.service
 
 # What wakes by itself would move memory under a measurement; what waits for hardware or a network costs seconds of emulated boot.
 while read -r unit; do
@@ -62,7 +64,6 @@ systemd-networkd-wait-online.service
 systemd-networkd-persistent-storage.service
 systemd-resolved.service
 networking.service
-systemd-logind.service
 systemd-udev-trigger.service
 systemd-udev-settle.service
 systemd-hwdb-update.service

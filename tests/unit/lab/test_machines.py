@@ -19,7 +19,7 @@ IMAGE = images.ImageFiles(Path("/cache/images/trixie"))
 
 
 def command(machine: Machine, accelerator: qemu.Accelerator = "tcg", run: qemu.RunFiles = RUN) -> str:
-    return " ".join(qemu.command_line(machine, name="vm", image=IMAGE, run=run, ssh_port=2222, accelerator=accelerator))
+    return " ".join(qemu.command_line(machine, name="vm", image=IMAGE, run=run, ssh_port=2222, accelerator=accelerator, monitor=3))
 
 
 def test_names_are_unique() -> None:
@@ -36,7 +36,7 @@ def test_one_image_for_both_hierarchies() -> None:
 
 
 def test_unknown_machine_names_the_known() -> None:
-    with pytest.raises(LabError, match="no machine named 'debian11'; the lab has: debian13_v2, debian12_v2, debian12_v1"):
+    with pytest.raises(LabError, match="no machine named 'debian11'; the lab has: debian13_v2, debian12_v2, debian12_v1, "):
         machine_named("debian11")
 
 
@@ -50,6 +50,8 @@ def test_unknown_machine_names_the_known() -> None:
         (Machine(name="m", suite="trixie"), "id=root,file=/cache/run/vm/disk.qcow2,format=qcow2", "swap"),
         (Machine(name="m", suite="trixie"), "hostfwd=tcp:127.0.0.1:2222-:22", "restrict=off"),
         (Machine(name="m", suite="trixie"), "restrict=on", "kvm"),
+        (Machine(name="m", suite="trixie"), "-action reboot=shutdown", "-no-reboot"),
+        (Machine(name="m", suite="trixie"), "socket,id=monitor,fd=3 -mon chardev=monitor,mode=control", "server"),
     ],
 )
 def test_command_line(machine: Machine, present: str, absent: str) -> None:
