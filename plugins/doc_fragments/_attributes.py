@@ -81,3 +81,24 @@ attributes:
     details:
       - As an ordinary user these files are reported as unknown, with the reason.
 """
+
+    # Modules that change a node.
+    CHANGING = r"""
+options: {}
+attributes:
+  check_mode:
+    support: full
+    details:
+      - Makes the whole plan, with refusals and conflicts, and writes nothing.
+  diff_mode:
+    support: full
+    details:
+      - One line for each value, and files as unified diffs.
+  idempotent:
+    support: full
+    details:
+      - A second run writes nothing, not one time stamp.
+  become:
+    description: Needs root rights.
+    support: full
+"""

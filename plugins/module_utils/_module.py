@@ -31,18 +31,25 @@ class BadOption(Exception):
     """An option whose value cannot be used; the message says what would be right."""
 
 
-def run(argument_spec: dict[str, t.Any], body: t.Callable[[dict[str, t.Any]], dict[str, t.Any]]) -> t.NoReturn:
-    """Runs C(body) with the checked options and exits with what it returns, or fails with what it raises."""
+def run(argument_spec: dict[str, t.Any], body: t.Callable[[dict[str, t.Any]], dict[str, t.Any]], *, expected: tuple[type[Exception], ...] = ()) -> t.NoReturn:
+    """Runs C(body) with the checked options and exits with what it returns, or fails with what it raises.
+
+    The options have C(check_mode) too. A result with C(problem) fails, and is returned all the same. C(expected): errors whose message is complete.
+    """
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
+    told_in_full: tuple[type[Exception], ...] = (BadOption, _rules.RuleFormatError, *expected)
     try:
-        result = body(module.params)
+        result = body({**module.params, "check_mode": module.check_mode})
     except Unreadable as exc:
         module.fail_json(msg=f"Cannot read {exc.path}: {exc.reason}.", path=exc.path, reason=exc.reason)
     except _breakdown.NoTotal as exc:
         module.fail_json(msg=f"{exc}. Is {module.params.get('root', '/')} a node or a captured tree with /proc in it?")
-    except (BadOption, _rules.RuleFormatError) as exc:
+    except told_in_full as exc:
         module.fail_json(msg=str(exc))
-    module.exit_json(changed=False, **result)
+    problem = result.pop("problem", "")
+    if problem:
+        module.fail_json(msg=problem, **result)
+    module.exit_json(**{"changed": False, **result})
 
 
 def read_node(params: t.Mapping[str, t.Any], *, wanted: _values.Wanted = _values.Wanted(), sections: t.Collection[str] = _node.SECTIONS) -> Node:
@@ -65,6 +72,11 @@ def unpack(text: str) -> dict[str, t.Any]:
         return t.cast("dict[str, t.Any]", json.loads(zlib.decompressobj().decompress(base64.b64decode(text, validate=True), _MAX_REQUEST)))
     except (ValueError, zlib.error) as exc:
         raise BadOption(f"request: set by the action plugin only ({exc}).") from exc
+
+
+def told(result: dict[str, t.Any]) -> dict[str, t.Any]:
+    """What a tune or a rollback says, for run(): one string, and what Ansible itself has to know."""
+    return {"tune": to_json(result), "changed": result["changed"], "problem": result["problem"]}
 
 
 def to_json(value: t.Any) -> str:

@@ -26,8 +26,6 @@ if t.TYPE_CHECKING:
 # What can be read back.
 Part = t.Union[WriteStep, FileStep]
 
-_SCALE = (1 << 32) - 1
-
 
 class Kept(Exception):
     """What was read back is not what was written."""
@@ -155,12 +153,17 @@ def undo(journal: _journal.Journal, *, to: t.Union[int, str], boot_id: str, page
         for number in known:
             if number > int(to):
                 steps = _steps.merge(steps, journal.generation(number).steps)
-    back = _Back(_Work(journal.writer, boot_id, page_size), force)
+    return back(steps, journal.writer, boot_id=boot_id, page_size=page_size, force=force)
+
+
+def back(steps: t.Sequence[Step], writer: Writer, *, boot_id: str, page_size: int, force: bool = False) -> Rollback:
+    """The steps that turn C(steps), merged and done, round. Writes nothing."""
+    collected = _Back(_Work(writer, boot_id, page_size), force)
     for step in reversed(steps):
-        back.add(step)
-    units = any(isinstance(step, PropertyStep) or (isinstance(step, FileStep) and "/systemd/" in step.path) for step in back.steps.values())
+        collected.add(step)
+    units = any(isinstance(step, PropertyStep) or (isinstance(step, FileStep) and "/systemd/" in step.path) for step in collected.steps.values())
     reload = [ReloadStep()] if units and any(isinstance(step, ReloadStep) for step in steps) else []
-    return Rollback((*back.steps.values(), *reload), tuple(back.left))
+    return Rollback((*collected.steps.values(), *reload), tuple(collected.left))
 
 
 def _undone(work: _Work, journal: _journal.Journal, steps: t.Sequence[Step], begun: t.Sequence[int], cause: Exception) -> Outcome:
@@ -435,8 +438,6 @@ class _Work:
         shown = self.writer.properties(step.unit, asked) if asked else {}
         for key, value in asked.items():
             found = shown.get(key, "")
-            if key.endswith("PressureLimit") and found.isdigit():
-                found = str(round(int(found) * 100 / _SCALE))
             if not self._same(key, value, found):
                 raise Kept(step.unit, f"{key}={value}", found)
 
@@ -459,10 +460,21 @@ class _Back:
             elif isinstance(step, PropertyStep):
                 self._property(step)
         except _FAILURES as exc:
+            if isinstance(step, (WriteStep, PropertyStep)) and _is_gone(exc, WriteStep("", "", "", "", "", "")):
+                return  # with the cgroup its values have gone
             target = step.before or "absent" if isinstance(step, (WriteStep, FileStep)) else ""
             self.left.append(Left(_steps.name(step), target, "", "", words(exc)))
 
+    def _again(self, step: WriteStep) -> WriteStep:
+        """A cgroup that was made anew (a reboot) has what boot gave it: ours, if it holds our value."""
+        try:
+            self.work.read(step)
+        except Replaced:
+            return step._replace(inode=0, boot_id="")
+        return step
+
     def _write(self, step: WriteStep) -> None:
+        step = self._again(step)
         found = self.work.read(step) or ""
         if not self._is_ours(step, found):
             return
@@ -488,7 +500,7 @@ class _Back:
 
     def _property(self, step: PropertyStep) -> None:
         files = []
-        for file in step.files:
+        for file in map(self._again, step.files):
             found = self.work.read(file) or ""
             if not self._is_ours(file, found):
                 return

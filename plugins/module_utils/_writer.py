@@ -17,6 +17,7 @@ import stat
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
+from ansible_collections.memqos.fleet.plugins.module_utils._read._unit_state import show_value, shown_name
 
 STATE = "/var/lib/memqos"
 _KERNEL = ("/proc/sys/", "/sys/")
@@ -217,10 +218,11 @@ class Writer:
         self._systemctl("set-property", "--runtime", "--", *argv)
 
     def properties(self, unit: str, names: t.Iterable[str]) -> t.Dict[str, str]:
-        """As C(systemctl show) prints them."""
-        wanted = ",".join(_checked(name, _PROPERTY) for name in names)
-        shown = self._systemctl("show", "--no-pager", f"--property={wanted}", "--", _checked(unit, _UNIT))
-        return dict(line.split("=", 1) for line in shown.splitlines() if "=" in line)
+        """As C(systemctl show) prints them, in the words of set-property."""
+        wanted = {shown_name(_checked(name, _PROPERTY)): name for name in names}
+        shown = self._systemctl("show", "--no-pager", f"--property={','.join(wanted)}", "--", _checked(unit, _UNIT))
+        pairs = (line.split("=", 1) for line in shown.splitlines() if "=" in line)
+        return {wanted[key]: show_value(wanted[key], value) for key, value in pairs if key in wanted}
 
     def reload(self) -> None:
         self.operation("command", "daemon-reload")

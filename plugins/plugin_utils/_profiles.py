@@ -44,7 +44,8 @@ PROFILE_VARIABLE = "memqos_profile"
 RESERVED = ("auto",)
 
 _MAX_SHOWN = 50
-_KEYS = ("name", "summary", "extends", "when", "host", "slices")
+_KEYS = ("name", "summary", "suits", "extends", "when", "host", "slices")
+_SUITS_KEYS = ("names", "facts")
 _INSTRUCTIONS = ("value", "of_memory", "raise_to", "lower_to", "absent")
 _ENTRY_KEYS = (*_INSTRUCTIONS, "min", "max", "reason", "source")
 _SHARE_KEYS = ("of_memory", "min", "max")
@@ -81,11 +82,15 @@ class Stated:
 
 @dataclass
 class Profile:
-    """One profile that could be read. C(values): C({(unit or "", knob): Stated}); C(when): the compiled C(condition), None without one."""
+    """One profile that could be read. C(values): C({(unit or "", knob): Stated}); C(when): the compiled C(condition), None without one.
+
+    C(suits): C({names: globs of units, containers and images, facts: names of facts}) by which an audit proposes it.
+    """
 
     name: str
     file: str
     summary: str = ""
+    suits: dict[str, list[str]] = field(default_factory=dict)
     extends: list[tuple[str, yaml.Node]] = field(default_factory=list)
     condition: str = ""
     when: t.Any = None
@@ -166,6 +171,15 @@ def explain(profiles: Sequence[Profile]) -> list[Explained]:
     return [_explained(key, said[key]) for key in sorted(said)]
 
 
+def suits(search_paths: Sequence[str]) -> list[tuple[str, dict[str, list[str]]]]:
+    """(name, suits) of every profile that says what it suits, by name. Raises ProfileError."""
+    library = _Library([*search_paths, BUILT_IN])
+    found = [(name, library.load(name, Place(PROFILE_VARIABLE, library.problems), None)) for name in sorted(library.names())]
+    if library.problems:
+        raise ProfileError(library.problems)
+    return [(name, profile.suits) for name, profile in found if profile and profile.suits]
+
+
 def _explained(key: tuple[str, str], profiles: Sequence[Profile]) -> Explained:
     last = profiles[-1]
     stated = last.values[key]
@@ -197,7 +211,7 @@ class _Library:
             place.problem(node, f"extends goes in a circle: {' → '.join((*path[path.index(name) :], name))}")
         elif name not in self._done:
             self._done.add(name)
-            profile = self._load(name, place, node)
+            profile = self.load(name, place, node)
             if profile is not None:
                 self.add(profile, path)
 
@@ -206,7 +220,7 @@ class _Library:
             self.ask(name, Place(profile.file, self.problems, "extends"), node, (*path, profile.name))
         self.order.append(profile)
 
-    def _load(self, name: str, place: Place, node: yaml.Node | None) -> Profile | None:
+    def load(self, name: str, place: Place, node: yaml.Node | None) -> Profile | None:
         if not _NAME.fullmatch(name):
             place.problem(node, f"{name!r:.80} is no name of a profile: letters, digits, _ and -")
             return None
@@ -221,13 +235,15 @@ class _Library:
                     own.problem(None, "is empty")
                     return None
                 return None if root is None else _profile(root, own, name)
-        place.problem(node, f"there is no profile '{name}'" + nearest(name, sorted(self._names())))
+        place.problem(node, f"there is no profile '{name}'" + nearest(name, sorted(self.names())))
         return None
 
-    def _names(self) -> Iterator[str]:
+    def names(self) -> set[str]:
+        found: set[str] = set()
         for directory in self.search_paths:
             if os.path.isdir(directory):
-                yield from (os.path.splitext(file)[0] for file in os.listdir(directory) if file.endswith((".yml", ".yaml")))
+                found.update(os.path.splitext(file)[0] for file in os.listdir(directory) if file.endswith((".yml", ".yaml")))
+        return found
 
 
 # One profile
@@ -242,6 +258,9 @@ def _profile(root: yaml.Node, place: Place, name: str) -> Profile:
     if own and (own in RESERVED or not _NAME.fullmatch(own)):
         place.under("name").problem(nodes["name"], f"'{own}' is no name for a profile: letters, digits, _ and -, and none of {', '.join(RESERVED)}")
     profile = Profile(name or own or "inline", place.file, text(nodes, "summary", place))
+    if "suits" in nodes:
+        suits = mapping(nodes["suits"], place.under("suits"), _SUITS_KEYS)
+        profile.suits = {key: [name for name, unused in _texts_of(node, place.under("suits").under(key))] for key, node in suits.items()}
     profile.extends = _extends(nodes.get("extends"), place.under("extends"))
     profile.condition = text(nodes, "when", place, longest=4000)
     if profile.condition:
@@ -275,8 +294,11 @@ def _host_variables(overrides: Mapping[str, object], problems: list[Problem]) ->
 
 
 def _extends(node: yaml.Node | None, place: Place) -> list[tuple[str, yaml.Node]]:
-    if node is None:
-        return []
+    return [] if node is None else _texts_of(node, place)
+
+
+def _texts_of(node: yaml.Node, place: Place) -> list[tuple[str, yaml.Node]]:
+    """The items of a list with their places."""
     if not isinstance(node, yaml.SequenceNode) or not all(isinstance(item, yaml.ScalarNode) for item in node.value):
         place.problem(node, "a list of names ('[balanced]') is expected here")
         return []
@@ -366,10 +388,13 @@ def _host_knob(name: str, node: yaml.Node) -> Knob:
 
 
 def _property(name: str, node: yaml.Node) -> Knob:
-    knob = next((row for row in _registry.unit_knobs() if row.name == name), None)
+    """A property, or the name of a memcg file that no property of systemd owns."""
+    knob = next((row for row in (*_registry.unit_knobs(), *_registry.memcg_knobs()) if row.name == name), None)
     if knob is None:
-        known = [row.name for row in _registry.unit_knobs()]
+        known = [row.name for row in (*_registry.unit_knobs(), *_registry.memcg_knobs()) if not row.unit_property]
         raise Mistake(node, f"there is no memory property '{name:.80}' of units" + nearest(name, known))
+    if knob.unit_property:
+        raise Mistake(node, f"systemd writes this file: set {knob.unit_property}")
     return _state(knob, node)
 
 

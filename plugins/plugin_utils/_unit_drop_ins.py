@@ -4,13 +4,13 @@
 
 # This file is private to the collection: its names can change at any release.
 
-"""Which drop-ins apply to which unit, of what a node sends. Pure."""
+"""Units with their drop-ins, of what a node sends. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._systemd import SEARCH_PATH
+from ansible_collections.memqos.fleet.plugins.module_utils._read._drop_ins import drop_ins_of
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import DropIn
@@ -32,33 +32,3 @@ def from_node(units: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     for name in sorted({drop_in["unit"] for drop_in in drop_ins} - used):
         joined.setdefault(name, {})["drop_ins"] = [drop_in for drop_in in drop_ins if drop_in["unit"] == name]
     return joined
-
-
-def drop_ins_of(unit: str, drop_ins: t.Sequence[DropIn]) -> list[DropIn]:
-    """Those that apply to one unit: its own, its template's, those of its name cut at each dash, those of its type.
-
-    The same file name in two of these directories: the one whose path comes first in the search path, then the more special one.
-    """
-    names = _drop_in_names(unit)
-    rivals: dict[str, list[tuple[int, int, DropIn]]] = {}
-    for drop_in in drop_ins:
-        if drop_in["unit"] in names:
-            place, _directory, name = drop_in["path"].rsplit("/", 2)
-            rivals.setdefault(name, []).append((SEARCH_PATH.index(place), names.index(drop_in["unit"]), drop_in))
-    return [min(rows, key=lambda row: row[:2])[2] for rows in rivals.values()]
-
-
-def _drop_in_names(unit: str) -> list[str]:
-    """C(app@a-b.service) → itself, app@.service, service; C(a-b.slice) → itself, a-.slice, slice."""
-    stem, unused, kind = unit.rpartition(".")
-    prefix, at, instance = stem.partition("@")
-    names = [unit]
-    if instance:
-        names.append(f"{prefix}{at}.{kind}")
-    cut = prefix.rstrip("-")
-    while "-" in cut:
-        cut = cut[: cut.rindex("-")]
-        names.append(f"{cut}-.{kind}")
-        if instance:
-            names.append(f"{cut}-{at}.{kind}")
-    return [*names, kind]

@@ -27,13 +27,18 @@ SHAPES = PACKAGE + "plugin_utils._shapes."
 NODE_FLOORS = [
     {"modules"},
     {"_module"},
+    {"_tune"},
     {"_transaction"},
     {"_journal"},
     {"_writer"},
-    {"_diagnosis", "_facts"},
+    {"_plan"},
+    {"_plan_host", "_plan_units"},
+    {"_plan_rows"},
+    {"_present"},
+    {"_diagnosis", "_facts", "_guards"},
     {"_node"},
     {"_wanted"},
-    {"_rules", "_breakdown", "_workloads", "_steps"},
+    {"_rules", "_breakdown", "_workloads", "_steps", "_persist"},
     {"_read"},
     {"_knobs"},
     {"_shares"},
@@ -49,7 +54,23 @@ CONTROLLER_MAY_IMPORT: dict[str, set[str]] = {
 # Between snapshot and result: values in, values out.
 PURE = tuple(
     f"module_utils/{name}"
-    for name in ("_diagnosis.py", "_facts.py", "_wanted.py", "_steps.py", "_rules.py", "_breakdown.py", "_units.py", "_shares.py", "_knobs/")
+    for name in (
+        "_plan.py",
+        "_plan_host.py",
+        "_plan_units.py",
+        "_plan_rows.py",
+        "_guards.py",
+        "_persist.py",
+        "_diagnosis.py",
+        "_facts.py",
+        "_wanted.py",
+        "_steps.py",
+        "_rules.py",
+        "_breakdown.py",
+        "_units.py",
+        "_shares.py",
+        "_knobs/",
+    )
 )
 IMPURE_MODULES = {"datetime", "io", "os", "pathlib", "random", "secrets", "shutil", "socket", "subprocess", "tempfile", "threading", "time"}
 

@@ -70,6 +70,16 @@ def find(name: str) -> Knob:
     raise UnknownKnob(name, difflib.get_close_matches(name, list(_BY_NAME), n=3))
 
 
+def of_path(path: str) -> Knob | None:
+    """The knob that this kernel file is, of the host or of a cgroup."""
+    for row in _host.ROWS:
+        places = placeholders(row.path, path) if "{" in row.path else None
+        if row.path == path or places is not None:
+            return row.at(places or {})
+    named = _BY_NAME.get(path.rpartition("/")[2])
+    return named if named and named.scope == "memcg" else None
+
+
 def kernel_version(release: str) -> tuple[int, ...]:
     """C(5.10.134-16.al8.x86_64) → (5, 10, 134); what is none → (), older than every kernel. Debian's third number is always 0."""
     match = _RELEASE.match(release)

@@ -12,6 +12,8 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Kn
 _BOOL: Range = ("", 0, 1)
 _ANY: Range = ("", 0, None)
 _AUTO_KILL = ("auto", "kill")
+# Of processes: systemd hands them over when it starts one.
+_AT_START: dict[str, t.Any] = {"run_time": False, "unit_types": ("service",)}
 
 
 def _unit(name: str, systemd: int, unit: Unit, *ranges: Range, **more: t.Any) -> Knob:
@@ -50,10 +52,11 @@ ROWS = (
     _unit("ManagedOOMMemoryPressureLimit", 247, "percent", ("", 0, 100), risk="M"),  # 0: oomd.conf decides
     _unit("ManagedOOMMemoryPressureDurationSec", 257, "timespan", risk="M"),
     _unit("ManagedOOMPreference", 248, "choice", choices=("none", "avoid", "omit"), risk="M"),
-    _unit("MemoryPressureWatch", 254, "choice", choices=("auto", "on", "off", "skip")),
-    _unit("MemoryPressureThresholdSec", 254, "timespan"),
-    _unit("MemoryKSM", 254, "bool", _BOOL, risk="M", source="systemd.exec(5)"),
+    # No set-property takes these two (measured on 257).
+    _unit("MemoryPressureWatch", 254, "choice", choices=("auto", "on", "off", "skip"), run_time=False),
+    _unit("MemoryPressureThresholdSec", 254, "timespan", run_time=False),
+    _unit("MemoryKSM", 254, "bool", _BOOL, risk="M", source="systemd.exec(5)", **_AT_START),
     # The value of processes that start from now on; those that run keep theirs.
-    _unit("OOMScoreAdjust", 208, "count", ("", -1000, 1000), risk="M", source="systemd.exec(5)"),
-    _unit("OOMPolicy", 243, "choice", choices=("continue", "stop", "kill"), v2="memory.oom.group", risk="M", source="systemd.service(5)"),  # scopes: 253
+    _unit("OOMScoreAdjust", 208, "count", ("", -1000, 1000), risk="M", source="systemd.exec(5)", **_AT_START),
+    _unit("OOMPolicy", 243, "choice", choices=("continue", "stop", "kill"), v2="memory.oom.group", risk="M", source="systemd.service(5)", **_AT_START),
 )

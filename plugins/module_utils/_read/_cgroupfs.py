@@ -14,6 +14,7 @@ import operator
 import os
 import re
 import typing as t
+from itertools import accumulate
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _procfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display, whole_lines
@@ -263,14 +264,16 @@ def _part(top: str, whole: bool) -> str:
     return "" if whole else f"{top} shows only a part of the node's cgroups (a container, or a cgroup namespace)"
 
 
-def walk(tree: Tree, hierarchy: Hierarchy, *, vendor_files: t.Iterable[str] = ()) -> tuple[list[Cgroup], dict[str, str]]:
-    """All memory cgroups, parents before children, siblings by name; and C({what: why it is unknown}).
+def walk(
+    tree: Tree, hierarchy: Hierarchy, *, vendor_files: t.Iterable[str] = (), towards: t.Collection[str] | None = None
+) -> tuple[list[Cgroup], dict[str, str]]:
+    """All memory cgroups, parents before children, siblings by name; and C({what: why it is unknown}). With C(towards) only these, what is above and beside.
 
     Left out are cgroups that vanish meanwhile and, on v2, those without the memory controller: their memory counts in the nearest listed ancestor.
     """
     if hierarchy.memory is None:
         return [], {"cgroups": hierarchy.reason}
-    walker = _Walk(tree, hierarchy, vendor_files)
+    walker = _Walk(tree, hierarchy, vendor_files, towards)
     try:
         walker.run(_open_root(tree, hierarchy.memory), _open_other(tree, hierarchy.pressure))
     except Unreadable as exc:
@@ -288,8 +291,9 @@ class _Directory(t.NamedTuple):
 
 
 class _Walk:
-    def __init__(self, tree: Tree, hierarchy: Hierarchy, vendor_files: t.Iterable[str]) -> None:
+    def __init__(self, tree: Tree, hierarchy: Hierarchy, vendor_files: t.Iterable[str], towards: t.Collection[str] | None) -> None:
         self.found: list[Cgroup] = []
+        self._above = None if towards is None else {above for path in towards for above in accumulate(path.split("/")[1:-1], "{}/{}".format, initial="")}
         self._vendor_files = vendor_files
         self._tree = tree
         self._hierarchy = hierarchy
@@ -366,7 +370,8 @@ class _Walk:
         below = None
         try:
             status = os.fstat(fd)
-            if self._add(fd, other, path, above.path or "/", status.st_ino) and not (self._counts_links and status.st_nlink == 2):
+            leads_on = (self._above is None or path in self._above) and not (self._counts_links and status.st_nlink == 2)
+            if self._add(fd, other, path, above.path or "/", status.st_ino) and leads_on:
                 children = _directories(fd)
                 if children:
                     below = _Directory(fd, other, path, iter(children))

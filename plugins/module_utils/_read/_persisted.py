@@ -23,7 +23,6 @@ from ansible_collections.memqos.fleet.plugins.module_utils._read import _knob_va
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
 
 OUR_SYSCTL_FILE = "/etc/sysctl.d/zz-memqos.conf"
-OUR_TMPFILES_FILE = "/etc/tmpfiles.d/zz-memqos.conf"
 
 Source = t.Literal["kernel command line", "sysctl.d", "sysctl.conf", "tmpfiles.d", "TuneD", "kubelet"]
 
@@ -119,6 +118,7 @@ class Persisted(t.NamedTuple):
     kubelet: Kubelet | None
     tuned_profile: str  # that is applied at boot
     problems: list[str]  # files that could not be read
+    real_paths: dict[str, str]  # behind the links among the files of sysctl.d and tmpfiles.d
     sources: Sources
 
 
@@ -155,7 +155,9 @@ def read_persisted(tree: Tree, *, page_size: int) -> Persisted:
     boot = {key: value or "" for key, value in words if key in _BOOT_OTHERS}
     rows = {**{row.name: row for row in index.by_path.values()}, **{name: _registry.find(name) for name, _setting in fixed}}
     settings = {knob.name: found for knob in rows.values() for found in [_settings_of(knob, sources)] if found}
-    return Persisted(settings, boot, sorted(running), kubelet, profile, problems, sources)
+    real_paths = {path: files.target(path) for path in {line.path for line in (*sources.sysctl, *sources.tmpfiles)}}
+    links = {path: real for path, real in real_paths.items() if real != path}
+    return Persisted(settings, boot, sorted(running), kubelet, profile, problems, links, sources)
 
 
 def winner(persisted: Persisted, knob: str) -> Setting | None:

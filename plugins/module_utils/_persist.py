@@ -1,0 +1,80 @@
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The files of ours that make values last: what stands in them. Pure. The same wishes make the same text, whenever they are made."""
+
+from __future__ import annotations
+
+import typing as t
+
+HEADER = "# Made by memqos.fleet, which writes it anew at each run: change the profile instead. The playbook memqos.fleet.rollback takes it back."
+TMPFILES = "/etc/tmpfiles.d/00-memqos.conf"
+LATE_TMPFILES = "/etc/tmpfiles.d/00-memqos-late.conf"
+LATE_UNIT = "/etc/systemd/system/memqos-late.service"
+LATE_WANTS = "/etc/systemd/system/multi-user.target.d/zz-memqos.conf"
+DROP_IN = "zz-memqos.conf"
+
+
+def sysctl_path(name: str) -> str:
+    return f"/etc/sysctl.d/{name}"
+
+
+def drop_in_path(subject: str) -> str:
+    return f"/etc/systemd/system/{subject}.d/{DROP_IN}"
+
+
+def is_drop_in(path: str) -> bool:
+    """Of a unit that a profile names."""
+    return path.startswith("/etc/systemd/system/") and path.endswith(f".d/{DROP_IN}") and path != LATE_WANTS
+
+
+def is_ours(text: str | None) -> bool:
+    """Absent, or made by us."""
+    return text is None or text.startswith(HEADER)
+
+
+def sysctl_text(values: t.Mapping[str, str]) -> str | None:
+    """systemd-sysctl writes them in this order, procps too. None: no such file."""
+    return _text([f"{name} = {value}" for name, value in sorted(values.items())])
+
+
+def tmpfiles_text(lines: t.Iterable[tuple[str, str]]) -> str | None:
+    """Pairs of path and value, written in this order."""
+    return _text([f"w {path} - - - - {value.replace(chr(92), chr(92) * 2).replace('%', '%%')}" for path, value in lines])
+
+
+def drop_in_text(subject: str, properties: t.Mapping[str, str]) -> str | None:
+    section = subject.rpartition(".")[2].capitalize()
+    return _text([f"[{section}]", *(f"{name}={value}" for name, value in sorted(properties.items()))] if properties else [])
+
+
+def late_files(lines: t.Sequence[tuple[str, str]], units: t.Iterable[str], program: str) -> dict[str, str | None]:
+    """A unit that writes what is not there when systemd-tmpfiles runs: devices that a service makes (zram), files in the cgroups of C(units).
+
+    C(program): the node's systemd-tmpfiles. Enabled by a drop-in and not by a link, which could not be written and restored as a file.
+    """
+    if not lines:
+        return dict.fromkeys((LATE_TMPFILES, LATE_UNIT, LATE_WANTS))
+    slices = [unit for unit in units if unit.endswith(".slice")]
+    after = ["local-fs.target", "swap.target", "systemd-tmpfiles-setup.service", "zramswap.service", "systemd-zram-setup@zram0.service", *units]
+    unit = ["[Unit]", "Description=Memory settings whose files appear late (memqos.fleet)", f"After={' '.join(after)}"]
+    if slices:
+        # A slice without units has no cgroup.
+        unit.append(f"Wants={' '.join(slices)}")
+    unit += ["", "[Service]", "Type=oneshot", "RemainAfterExit=yes", f"ExecStart={program} --create {LATE_TMPFILES}"]
+    return {
+        LATE_TMPFILES: tmpfiles_text(lines),
+        LATE_UNIT: _text(unit),
+        LATE_WANTS: _text(["[Unit]", "Wants=memqos-late.service"]),
+    }
+
+
+def disabled_line(text: str, number: int) -> str:
+    """A file of somebody else with line C(number) (from 1) made a comment."""
+    lines = text.split("\n")
+    lines[number - 1] = f"# set aside by memqos.fleet: {lines[number - 1]}"
+    return "\n".join(lines)
+
+
+def _text(lines: t.Sequence[str]) -> str | None:
+    return "\n".join([HEADER, *lines, ""]) if lines else None

@@ -1,0 +1,178 @@
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The host's part of a plan: sysctls, sysfs files, huge pages. Pure."""
+
+from __future__ import annotations
+
+import fnmatch
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _persist, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
+from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Row, Said, is_same, lacking, new_row, place, said
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import WriteStep
+
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
+    from ansible_collections.memqos.fleet.plugins.module_utils._present import Present
+    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Wanted
+
+_MOVABLE = ("sysctl.d", "sysctl.conf", "tmpfiles.d")
+Line = t.Tuple[str, str]
+
+
+class HostPart(t.NamedTuple):
+    """C(sysctl): {knob: text}; C(tmpfiles), C(late): (path, text) in order; C(aside): (path, line) of others that C(take) moves aside."""
+
+    rows: t.Tuple[Row, ...]
+    steps: t.Tuple[WriteStep, ...]
+    sysctl: t.Dict[str, str]
+    tmpfiles: t.Tuple[Line, ...]
+    late: t.Tuple[Line, ...]
+    aside: t.Tuple[t.Tuple[str, int], ...]
+
+
+class _Item(t.NamedTuple):
+    """A knob that this node has. C(file): of ours, that makes it last; empty for none."""
+
+    knob: Knob
+    row: Row
+    text: str
+    held: str
+    differs: bool
+    file: str
+
+
+def plan_host(wishes: t.Iterable[Wanted], present: Present, history: History, options: Options) -> HostPart:
+    rows: t.List[Row] = []
+    items: t.List[_Item] = []
+    aside: t.List[t.Tuple[str, int]] = []
+    wanted = {wish.knob: _registry.find(wish.knob) for wish in wishes}
+    for wish in wishes:
+        item = _item(wish, wanted, present, history, options)
+        if isinstance(item, Row):
+            rows.append(item)
+            continue
+        item, moved = _resolve(item, present, options)
+        aside += moved
+        rows.append(item.row)
+        if item.row.status not in ("deferred", "conflict"):
+            items.append(item)
+    ordered = in_order(items, present.page_size)
+    lines = [item for item in ordered if item.file]
+    return HostPart(
+        tuple(rows),
+        tuple(_step(item) for item in ordered if item.differs or _is_moved(item, ordered)),
+        {item.knob.name: item.text for item in lines if item.knob.persist == "sysctl.d"},
+        tuple((item.knob.path, item.text) for item in lines if item.file == _persist.TMPFILES),
+        tuple((item.knob.path, item.text) for item in lines if item.file == _persist.LATE_TMPFILES),
+        tuple(aside),
+    )
+
+
+def in_order(items: t.Iterable[_Item], page_size: int) -> t.List[_Item]:
+    """As the registry says: C(after) (THP before min_free_kbytes), and C(at_most): of a bound and what it bounds, the growing bound first."""
+    left = {item.knob.name: item for item in sorted(items, key=lambda item: item.knob.name)}
+    ordered: t.List[_Item] = []
+    while left:
+        # A circle cannot be in the registry, which a test checks.
+        name = next(name for name, item in left.items() if not any(_comes_first(other, item) for other in left.values() if other is not item))
+        ordered.append(left.pop(name))
+    return ordered
+
+
+def _comes_first(other: _Item, item: _Item) -> bool:
+    if any(fnmatch.fnmatchcase(other.knob.name, glob) for glob in item.knob.after) and item.knob.name not in other.knob.after:
+        return True
+    if item.knob.at_most == other.knob.name:
+        return _grows(other)
+    return other.knob.at_most == item.knob.name and not _grows(item)
+
+
+def _grows(item: _Item) -> bool:
+    one, other = (_registry.normalize(item.knob, text) for text in (item.held, item.text))
+    return isinstance(one, int) and isinstance(other, int) and other > one
+
+
+def _is_moved(item: _Item, items: t.Iterable[_Item]) -> bool:
+    """Whether a write of another knob can move it: then it is written again, if need be."""
+    return any(item.knob.name in other.knob.partners and other.differs for other in items)
+
+
+def _step(item: _Item) -> WriteStep:
+    return WriteStep(item.knob.name, item.knob.scope, "", item.knob.path, item.held, item.text)
+
+
+def _item(wish: Wanted, wanted: t.Mapping[str, Knob], present: Present, history: History, options: Options) -> t.Union[_Item, Row]:
+    """A row alone where the node has no such knob."""
+    knob, row = wanted[wish.knob], new_row(wish, "")
+    held = present.host.get(knob.name)
+    if held is None:
+        trouble = present.troubles.get(knob.name)
+        return row._replace(equivalence="none").because(f"cannot be read: {trouble}" if trouble else lacking(knob), "unsupported")
+    text = _texts.kernel_text(wish.value)
+    differs = not is_same(knob, held.text, text, present.page_size)
+    if differs and history.found.get((knob.path, text)) == held.text:
+        # As many huge pages as the kernel found when we asked.
+        differs = False
+        row = row._replace(reboot_required=True).because(f"the kernel gives {held.text} of {text}; a reboot finds memory that is less fragmented")
+    row = row._replace(live_before=held.text, live_after=held.text, effective=text if differs else held.text, status="would_change" if differs else "ok")
+    file, problem = _file(knob, wanted, present, options)
+    return _Item(knob, row.because(problem), text, held.text, differs, file)
+
+
+def _file(knob: Knob, wanted: t.Mapping[str, Knob], present: Present, options: Options) -> t.Tuple[str, str]:
+    """(our file that decides it at boot, why there is none)"""
+    if knob.persist == "sysctl.d":
+        # tmpfiles.d comes later, and what it writes moves this one: the value has to stand there again.
+        again = any(knob.name in other.partners and other.persist == "tmpfiles.d" for other in wanted.values()) and "systemd" in present.facts
+        return (_persist.TMPFILES if again else _persist.sysctl_path(options.sysctl_file)), ""
+    if "systemd" not in present.facts:
+        return "", "nothing applies it at boot: tmpfiles.d needs systemd"
+    if knob.persist == "tmpfiles.d":
+        return _persist.TMPFILES, ""
+    return (_persist.LATE_TMPFILES, "") if knob.persist in ("boot unit", "reapply") else ("", "holds until the next boot: there is no place to write it down")
+
+
+def _resolve(item: _Item, present: Present, options: Options) -> t.Tuple[_Item, t.List[t.Tuple[str, int]]]:
+    """Who decides at the next boot, before and after us, and what the policy makes of it."""
+    knob = item.knob
+    before = _persisted.winner(present.persisted, knob.name)
+    row = item.row._replace(persisted_before=None if before is None or before.problem else said(before).value)
+    if not item.file:
+        return item._replace(row=row._replace(persisted_after=row.persisted_before, winner=said(before) if before else None)), []
+    acting = _persisted.conflicts(present.persisted, knob.name, item.file)
+    movable = [setting for setting in acting if setting.source in _MOVABLE and setting.line and not _agrees(knob, setting, item.text, present.page_size)]
+    aside = movable if options.on_conflict == "take" else []
+    acting = [setting for setting in acting if setting not in aside]
+    other = next((setting for setting in reversed(acting) if setting.rank), None)
+    if other is None or _agrees(knob, other, item.text, present.page_size):
+        source = "sysctl.d" if "/sysctl.d/" in item.file else "tmpfiles.d"
+        row = row._replace(persisted_after=item.text, winner=Said(source, item.file, 0, item.text))
+    else:
+        row = _lost(row, other, options)
+    # A kubelet that refuses to start has no place in the order.
+    row = row.because("; ".join(setting.problem for setting in acting if not setting.rank and not _agrees(knob, setting, item.text, present.page_size)))
+    if aside:
+        row = row.because(f"sets aside {', '.join(place(said(setting)) for setting in aside)}")
+    return item._replace(row=row), [(setting.path, setting.line) for setting in aside]
+
+
+def _lost(row: Row, other: _persisted.Setting, options: Options) -> Row:
+    """C(other) decides at the next boot."""
+    where = said(other)
+    why = f"at the next boot {place(where)} decides: " + (other.problem or str(where.value))
+    if options.on_conflict == "take":
+        why += " (it cannot be set aside)"
+    if options.on_conflict == "refuse":
+        return row._replace(persisted_after=row.persisted_before, winner=where).because(why, "conflict")
+    if options.on_conflict == "defer":
+        return row._replace(persisted_after=row.persisted_before, winner=where).because(f"left alone, as {why}", "deferred")
+    return row._replace(persisted_after=None if other.problem else where.value, winner=where).because(why)
+
+
+def _agrees(knob: Knob, setting: _persisted.Setting, text: str, page_size: int) -> bool:
+    wants_it = _wanted.rivals(knob) and setting.problem  # sets the rival
+    return not wants_it and setting.value is not None and is_same(knob, _texts.kernel_text(setting.value), text, page_size)

@@ -1,0 +1,144 @@
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What goes into a plan and what comes out of it: values only."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _present
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Step, WriteStep
+
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
+    from ansible_collections.memqos.fleet.plugins.module_utils._read._persisted import Setting
+    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Key, Skipped, Wanted
+
+    Status = t.Literal["ok", "changed", "would_change", "unsupported", "conflict", "refused", "deferred", "failed", "undone"]
+    Policy = t.Literal["report", "defer", "refuse", "take"]
+
+POLICIES = ("report", "defer", "refuse", "take")
+
+
+class Options(t.NamedTuple):
+    """As the operator says. C(only): areas, empty for all; C(allow): risks by name; C(sysctl_file): a name in /etc/sysctl.d."""
+
+    on_conflict: Policy
+    fail_on_unsupported: bool
+    only: t.Tuple[str, ...]
+    allow: t.Tuple[str, ...]
+    sysctl_file: str
+
+    def covers(self, area: str) -> bool:
+        return not self.only or area in self.only
+
+
+class Said(t.NamedTuple):
+    """One place that decides a value at boot; C(line) 0 where there is none."""
+
+    source: str
+    path: str
+    line: int
+    value: t.Optional[str]
+
+
+class Row(t.NamedTuple):
+    """What becomes of one knob: docs/architecture.md §3.7. Values are the words that the kernel or systemd takes; None is not there."""
+
+    name: str
+    scope: str
+    subject: str
+    wanted: t.Optional[str]
+    live_before: t.Optional[str] = None
+    live_after: t.Optional[str] = None
+    effective: t.Optional[str] = None
+    persisted_before: t.Optional[str] = None
+    persisted_after: t.Optional[str] = None
+    status: Status = "ok"
+    equivalence: str = "native"
+    reboot_required: bool = False
+    reason: str = ""
+    winner: t.Optional[Said] = None
+    profile: str = ""
+    expression: str = ""
+
+    @property
+    def key(self) -> t.Tuple[str, str]:
+        return self.name, self.subject
+
+    def because(self, reason: str, status: t.Optional[Status] = None) -> Row:
+        """With one more reason, and another status."""
+        return self._replace(reason="; ".join(filter(None, (self.reason, reason))), status=status or self.status)
+
+
+class Left(t.NamedTuple):
+    """A value that no profile wants any more, and that stays: C(reason)."""
+
+    key: Key
+    found: str
+    reason: str
+
+
+class History(t.NamedTuple):
+    """What earlier runs did. C(wanted): by the last one; C(returning): steps back to before our first, of what is no longer wanted.
+
+    C(found): of kernel files that show another value than the one written (huge pages), {(path, written): found}.
+    """
+
+    wanted: t.FrozenSet[Key] = frozenset()
+    returning: t.Tuple[Step, ...] = ()
+    left: t.Tuple[Left, ...] = ()
+    found: t.Mapping[t.Tuple[str, str], str] = {}
+
+
+class Plan(t.NamedTuple):
+    """C(steps) is empty if C(blocked) says why nothing may be written; C(files) are those of the steps in any case. C(wanted) is for the next History."""
+
+    steps: t.Tuple[Step, ...]
+    rows: t.Tuple[Row, ...]
+    files: t.Tuple[FileStep, ...]
+    skipped: t.Tuple[Skipped, ...]
+    wanted: t.FrozenSet[Key]
+    blocked: str
+
+
+def new_row(wanted: Wanted, subject: str) -> Row:
+    knob = _registry.find(wanted.knob)
+    return Row(wanted.knob, wanted.scope, subject, _texts.show(knob, wanted.value), profile=wanted.profile, expression=wanted.expression)
+
+
+def said(setting: Setting) -> Said:
+    value = None if setting.value is None else _texts.kernel_text(setting.value)
+    return Said(setting.source, setting.path, setting.line, value)
+
+
+def place(where: Said) -> str:
+    """For people: C(TuneD: /etc/tuned/x/tuned.conf:3)."""
+    path = f": {where.path}{f':{where.line}' if where.line else ''}" if where.path else ""
+    return f"{where.source}{path}"
+
+
+def lacking(knob: Knob) -> str:
+    """Why a node can lack a knob."""
+    age = [f"mainline has it since {knob.first}"] if knob.first else []
+    age += [f"until {knob.last}"] if knob.last else []
+    if knob.vendor != "mainline":
+        age = [f"a kernel of {knob.vendor} has it"]
+    return f"this kernel has no {knob.name}" + (f" ({', '.join(age)})" if age else "")
+
+
+def is_same(knob: Knob, one: t.Optional[str], other: t.Optional[str], page_size: int) -> bool:
+    if one is None or other is None:
+        return one == other
+    try:
+        return _registry.same(knob, one, other, page_size)
+    except _registry.KnobValueError:
+        return one.split() == other.split()
+
+
+def cgroup_write(unit: _present.Unit, knob: Knob, after: str, present: _present.Present) -> WriteStep:
+    """The write of a file in a unit's cgroup."""
+    path = f"{present.mount}{unit.state.cgroup}/{_present.file_name(knob, present.version)}"
+    return WriteStep(knob.name, "memcg", unit.state.name, path, unit.files[knob.name].text, after, unit.inode)

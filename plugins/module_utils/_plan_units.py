@@ -1,0 +1,250 @@
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The units' part of a plan: slices, services and scopes, templates and prefixes. Pure.
+
+Static values: a drop-in makes them last, C(set-property --runtime) makes them live. Files that systemd does not own are written directly.
+Any set-property on a unit writes all of its memory files anew (measured on 252 and 257), so what somebody else wrote there by hand is named and, if all is
+undone, restored.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _persist, _present
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
+from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import Options, Row, Said, cgroup_write, is_same, lacking, new_row, place
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _drop_ins, _unit_state
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import PropertyStep, WriteStep
+
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
+    from ansible_collections.memqos.fleet.plugins.module_utils._present import Present, Unit
+    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Wanted
+
+    Pairs = t.Dict[str, str]
+
+_EACH_START = "processes that run keep theirs; it holds from the next start on"
+_WRITERS_OF_PODS = ("koordlet", "katalyst-agent")
+
+
+class UnitPart(t.NamedTuple):
+    """C(properties): in their order; C(drop_ins): {path: text}; C(late): (path, text) of cgroup files, C(late_units) those they belong to."""
+
+    rows: t.Tuple[Row, ...]
+    properties: t.Tuple[PropertyStep, ...]
+    writes: t.Tuple[WriteStep, ...]
+    drop_ins: t.Dict[str, t.Optional[str]]
+    late: t.Tuple[t.Tuple[str, str], ...]
+    late_units: t.Tuple[str, ...]
+
+
+class _Item(t.NamedTuple):
+    """One knob of one unit. C(owner): the memcg file behind it, if any; C(unit) None: nothing of it is there yet."""
+
+    row: Row
+    knob: Knob
+    owner: t.Optional[Knob]
+    unit: t.Optional[Unit]
+    text: str
+    direct: bool
+    differs: bool
+
+
+def plan_units(wishes: t.Iterable[Wanted], present: Present, options: Options) -> UnitPart:
+    by_subject: t.Dict[str, t.Dict[str, Wanted]] = {}
+    for wish in wishes:
+        by_subject.setdefault(wish.subject, {})[wish.knob] = wish
+    items: t.List[_Item] = []
+    rows: t.List[Row] = []
+    drop_ins: t.Dict[str, t.Optional[str]] = {}
+    for subject in sorted(by_subject):
+        own = _inherited(subject, by_subject)
+        found = [_decided(item, present, options) if isinstance(item, _Item) else item for item in _items(subject, own, by_subject, present)]
+        rows += [item.row if isinstance(item, _Item) else item for item in found]
+        usable = [item for item in found if isinstance(item, _Item) and item.row.status not in ("deferred", "conflict")]
+        items += usable
+        lasting = {item.row.name: _texts.property_text(item.knob, own[item.row.name].value) for item in usable if not item.direct}
+        drop_ins[_persist.drop_in_path(subject)] = _persist.drop_in_text(subject, lasting)
+    direct = [item for item in items if item.direct and item.unit and item.owner and item.owner.name in item.unit.files]
+    late = tuple((_step(item, present).path, item.text) for item in direct)
+    writes = sorted((item for item in direct if item.differs), key=lambda item: _rank(item))
+    units = tuple(dict.fromkeys(item.unit.state.name for item in direct if item.unit))
+    return UnitPart(tuple(rows), _property_steps(items, present), tuple(_step(item, present) for item in writes), drop_ins, late, units)
+
+
+def _inherited(subject: str, by_subject: t.Mapping[str, t.Dict[str, Wanted]]) -> t.Dict[str, Wanted]:
+    """With what its prefixes and its template want: a drop-in of the same name hides theirs."""
+    own: t.Dict[str, Wanted] = {}
+    for name in reversed(_drop_ins.drop_in_names(subject)):
+        own.update(by_subject.get(name, {}))
+    return own
+
+
+def _items(subject: str, wishes: t.Mapping[str, Wanted], by_subject: t.Container[str], present: Present) -> t.Iterator[t.Union[_Item, Row]]:
+    """Items, and rows alone for what cannot be set here."""
+    units = [unit for unit in present.units.get(subject, ()) if unit.state.name == subject or unit.state.name not in by_subject]
+    for wish in wishes.values():
+        knob = _registry.find(wish.knob)
+        why = _unsupported(subject, knob, units, present)
+        for unit in units or (None,):
+            row = new_row(wish, unit.state.name if unit else subject)
+            yield row._replace(equivalence="none").because(why, "unsupported") if why else _item(row, knob, unit, wish, present)
+
+
+def _unsupported(subject: str, knob: Knob, units: t.Sequence[Unit], present: Present) -> str:
+    """Why this node cannot, or nothing."""
+    kind = subject.rpartition(".")[2]
+    systemd = present.facts.get("systemd", 0)
+    if present.no_units:
+        return present.no_units
+    if kind not in knob.unit_types:
+        return f"a {kind} has no {knob.name}: it belongs to {' and '.join(knob.unit_types)}"
+    if knob.systemd > systemd:
+        return f"systemd {systemd} has no {knob.name}: {knob.systemd} is the first"
+    if kind != "slice" and not _unit_state.instances_of(subject) and not any(unit.state.loaded for unit in units):
+        return f"this node has no unit {subject}"
+    owner = _owner(knob)
+    if owner is None or not knob.run_time:
+        return ""
+    if not _present.file_name(owner, present.version):
+        return f"cgroup v{present.version} has no {owner.name}"
+    live = [unit for unit in units if unit.files]
+    return lacking(owner) if live and not any(owner.name in unit.files for unit in live) else ""
+
+
+def _owner(knob: Knob) -> t.Optional[Knob]:
+    """The memcg file that a property becomes, or that the knob is itself."""
+    if knob.scope == "memcg":
+        return knob
+    return next((row for row in _registry.memcg_knobs() if row.unit_property == knob.name), None)
+
+
+def _item(row: Row, knob: Knob, unit: t.Optional[Unit], wish: Wanted, present: Present) -> _Item:
+    owner = _owner(knob)
+    held = unit.files.get(owner.name) if unit and owner else None
+    direct = knob.scope == "memcg" or bool(owner and held and present.version == 1 and owner.v1_vendor)
+    version = 2 if owner and owner.v1_vendor else present.version
+    text = _texts.kernel_text(wish.value, version=version) if direct or held else _texts.property_text(knob, wish.value)
+    runs = bool(unit and (unit.state.active or unit.state.cgroup))
+    shown = unit.state.shown.get(knob.name) if unit and (runs or not knob.run_time) else None
+    live = held.text if held and knob.run_time else shown
+    differs = live is not None and not is_same(knob, live, text, present.page_size)
+    if held and not direct and shown and not is_same(knob, shown, text, present.page_size):
+        differs = True
+    row = row._replace(live_before=live, live_after=live)
+    if not runs:
+        row = row.because(f"{row.subject} does not run: it holds when it starts")
+    elif not knob.run_time and differs:
+        row = row.because(_EACH_START)
+    if direct and not (held and unit):
+        row = row.because("its cgroup is not there yet: the next run sets it")
+    return _Item(row._replace(status="would_change" if differs else "ok"), knob, owner, unit, text, direct, differs)
+
+
+def _decided(item: _Item, present: Present, options: Options) -> _Item:
+    """Who decides at the next boot, who else writes there, and what the policy makes of it."""
+    if item.direct:
+        return item._replace(row=item.row._replace(persisted_after=item.text, winner=Said("tmpfiles.d", _persist.LATE_TMPFILES, 0, item.text)))
+    said = _said(item, present)
+    ours = posixpath.basename(_persist.DROP_IN)
+    before = next((one for one in reversed(said)), None)
+    later = next((one for one in reversed(said) if posixpath.basename(one.path) > ours and one.source == "drop-in"), None)
+    row = item.row._replace(persisted_before=before.value if before else None, persisted_after=item.text)
+    if item.row.live_before is None and not is_same(item.knob, row.persisted_before, item.text, present.page_size):
+        row = row._replace(status="would_change")
+    others = [later] if later and not is_same(item.knob, later.value, item.text, present.page_size) else []
+    others += _other_writers(item, present)
+    if not others:
+        return item._replace(row=row._replace(winner=Said("drop-in", _persist.drop_in_path(item.row.subject), 0, item.text)))
+    why = "; ".join(f"{place(one)} has {one.value}" if one.value else f"{place(one)} writes it too" for one in others)
+    row = row._replace(winner=others[0], persisted_after=others[0].value or item.text)
+    status = {"refuse": "conflict", "defer": "deferred"}.get(options.on_conflict)
+    return item._replace(row=row.because(why, t.cast("t.Any", status)))
+
+
+def _said(item: _Item, present: Present) -> t.List[Said]:
+    """What unit file and drop-ins say, the deciding one last."""
+    unit = item.unit.state.name if item.unit else item.row.subject
+    found = []
+    if item.unit and item.knob.name in item.unit.fragment_lines:
+        found.append(Said("unit file", item.unit.state.fragment, 0, item.unit.fragment_lines[item.knob.name]))
+    for drop_in in _drop_ins.drop_ins_of(unit, present.drop_ins):
+        # What set-property made for this boot is gone after it.
+        if item.knob.name in drop_in["lines"] and not drop_in["path"].startswith("/run/"):
+            found.append(Said("drop-in", drop_in["path"], 0, drop_in["lines"][item.knob.name]))
+    return found
+
+
+def _other_writers(item: _Item, present: Present) -> t.List[Said]:
+    """Who writes this unit's files besides systemd."""
+    found: t.List[Said] = []
+    persisted = present.persisted
+    if "kubepods" in item.row.subject and item.knob.run_time:
+        kubelet = persisted.kubelet
+        if kubelet and kubelet.memory_qos is not False:
+            found.append(Said("kubelet", kubelet.config, 0, None))
+        found += [Said(name, "", 0, None) for name in _WRITERS_OF_PODS if name in persisted.writers]
+    if item.unit and item.differs and item.knob.run_time:
+        path = f"{present.mount}{item.unit.state.cgroup}/"
+        for knob, held in _by_hand(item.unit, present):
+            if knob is not item.owner:
+                found.append(Said("a direct write", path + _present.file_name(knob, present.version), 0, held.text))
+    return found
+
+
+def _by_hand(unit: Unit, present: Present) -> t.Iterator[t.Tuple[Knob, _present.Held]]:
+    """Files of this unit that do not hold what systemd thinks."""
+    for name, held in unit.files.items():
+        knob = _registry.find(name)
+        prop = knob.unit_property and _registry.find(knob.unit_property)
+        if prop and prop.run_time and not (present.version == 1 and knob.v1_vendor):
+            shown = unit.state.shown.get(prop.name, "")
+            if shown and not is_same(prop, shown, held.text, present.page_size):
+                yield knob, held
+
+
+# Steps
+
+
+def _property_steps(items: t.Iterable[_Item], present: Present) -> t.Tuple[PropertyStep, ...]:
+    """For each unit one step of what grows, from the root down, then one of what shrinks, from the leaves up."""
+    chosen = [item for item in items if item.differs and not item.direct and item.knob.run_time and item.unit]
+    groups: t.Dict[t.Tuple[t.Tuple[bool, int], str], t.List[_Item]] = {}
+    for item in chosen:
+        groups.setdefault((_rank(item), item.row.subject), []).append(item)
+    return tuple(_property_step(groups[key], present) for key in sorted(groups))
+
+
+def _rank(item: _Item) -> t.Tuple[bool, int]:
+    """Growing first; its depth turned round for what shrinks."""
+    depth = item.unit.state.cgroup.count("/") if item.unit else 0
+    shrinks = _shrinks(item)
+    return shrinks, -depth if shrinks else depth
+
+
+def _shrinks(item: _Item) -> bool:
+    try:
+        before, after = (_registry.normalize(item.knob, text) for text in (item.row.live_before or "", item.text))
+    except _registry.KnobValueError:
+        return False
+    if before is None or after is None:
+        return before is None and after is not None
+    return isinstance(before, int) and isinstance(after, int) and after < before
+
+
+def _property_step(group: t.Sequence[_Item], present: Present) -> PropertyStep:
+    unit = t.cast("Unit", group[0].unit)
+    shown = unit.state.shown
+    files = {item.owner.name: _step(item, present) for item in group if item.owner and item.owner.name in unit.files}
+    for knob, unused in _by_hand(unit, present):
+        text = _texts.kernel_text(_registry.normalize(knob, shown[knob.unit_property]), version=present.version)
+        files.setdefault(knob.name, cgroup_write(unit, knob, text, present))
+    properties = tuple((item.knob.name, _texts.property_text(item.knob, _registry.normalize(item.knob, item.text))) for item in group)
+    return PropertyStep(unit.state.name, properties, tuple((name, shown.get(name, "")) for name, unused in properties), tuple(files.values()))
+
+
+def _step(item: _Item, present: Present) -> WriteStep:
+    return cgroup_write(t.cast("Unit", item.unit), t.cast("Knob", item.owner), item.text, present)

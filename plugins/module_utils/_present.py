@@ -1,0 +1,174 @@
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What stands on a node before a tune: live values, units and their cgroups, our own files, and all that decides at the next boot. Read once."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _node
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Readable, Value, Wanted, normalize
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _persisted, _procfs, _systemd, _unit_state
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
+    from ansible_collections.memqos.fleet.plugins.module_utils._read._unit_state import UnitState
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, DropIn
+
+_MAX_UNIT_FILE = 256 * 1024
+
+
+class Held(t.NamedTuple):
+    """What a kernel file holds: C(text) as the kernel takes it."""
+
+    text: str
+    value: Value
+
+
+class Unit(t.NamedTuple):
+    """C(files): of its cgroup, by knob (C(memory.high)); C(inode): its directory's; C(fragment_lines): the memory directives of its unit file."""
+
+    state: UnitState
+    inode: int
+    files: t.Mapping[str, Held]
+    fragment_lines: t.Mapping[str, str]
+
+
+class Present(t.NamedTuple):
+    """C(host): by knob; C(troubles): why one that is there cannot be read. C(units): {subject: its units}; C(no_units): why none can be set.
+
+    C(version): of the hierarchy that has the memory controller, 0 for none; C(mount): where. C(cgroups): those of the units, above and beside, by path.
+    """
+
+    facts: t.Mapping[str, t.Any]
+    meminfo: t.Mapping[str, int]
+    host: t.Mapping[str, Held]
+    troubles: t.Mapping[str, str]
+    units: t.Mapping[str, t.Sequence[Unit]]
+    no_units: str
+    version: int
+    mount: str
+    recursive_protection: bool
+    cgroups: t.Mapping[str, Cgroup]
+    drop_ins: t.Sequence[DropIn]
+    persisted: _persisted.Persisted
+
+    @property
+    def page_size(self) -> int:
+        return t.cast(int, self.facts["page_size"])
+
+
+def read(
+    tree: Tree, *, knobs: t.Iterable[str], subjects: t.Sequence[str], properties: t.Iterable[str], persisted: _persisted.Persisted | None = None
+) -> Present:
+    """C(knobs): host knobs; C(subjects): units, templates and prefixes; C(properties): their properties and memcg files; C(persisted): as read before.
+
+    Raises Unreadable without meminfo.
+    """
+    rows = [knob for knob in map(_registry.find, sorted(set(knobs))) if knob.access != "wo"]
+    node = _node.read(tree, window_seconds=0, monotonic=float, sleep=_never, wanted=_wanted(rows), sections=())
+    host, troubles = _held(tree, rows)
+    hierarchy = _cgroupfs.detect(tree, _mounts(tree))
+    asked = sorted(set(properties))
+    states, no_units = _states(tree, subjects, asked) if subjects else ({}, "")
+    paths = [state.cgroup for found in states.values() for state in found if state.cgroup]
+    cgroups = {cgroup["path"]: cgroup for cgroup in _cgroupfs.walk(tree, hierarchy, towards=paths)[0]} if paths else {}
+    files = _memcg_files(asked, hierarchy.version)
+    units = {subject: [_unit(tree, state, hierarchy, files, cgroups) for state in found] for subject, found in states.items()}
+    return Present(
+        facts=node["facts"], meminfo=node["meminfo"], host=host, troubles=troubles, units=units, no_units=no_units, version=hierarchy.version,
+        mount=hierarchy.memory or "", recursive_protection=hierarchy.recursiveprot, cgroups=cgroups, drop_ins=_systemd.read_drop_ins(tree) if subjects else [],
+        persisted=persisted or _persisted.read_persisted(tree, page_size=node["facts"]["page_size"]),
+    )  # fmt: skip
+
+
+def values(present: Present) -> tuple[dict[str, Value], dict[str, dict[str, Value]]]:
+    """(host knobs, {subject: {property: value}}) in normal form, as _wanted.Basis takes them; of several units the first."""
+    host = {name: held.value for name, held in present.host.items()}
+    units = {subject: unit_values(found[0]) for subject, found in present.units.items() if found}
+    return host, units
+
+
+def file_name(knob: Knob, version: int) -> str:
+    """In a cgroup of this hierarchy; empty if it has none."""
+    return knob.v2 if version == 2 else knob.v1
+
+
+def unit_values(unit: Unit) -> dict[str, Value]:
+    """The kernel's value where there is a file, else systemd's."""
+    found: dict[str, Value] = {}
+    for name, text in unit.state.shown.items():
+        try:
+            found[name] = normalize(_registry.find(name), text)
+        except KnobValueError:
+            continue  # not set
+    for name, held in unit.files.items():
+        found[_registry.find(name).unit_property or name] = held.value
+    return found
+
+
+def _never(_seconds: float) -> None:
+    """Without a window nobody waits."""
+
+
+def _wanted(rows: t.Iterable[Knob]) -> Wanted:
+    return Wanted([Readable(row.name, row.path, row.unit) for row in rows])
+
+
+def _mounts(tree: Tree) -> t.Any:
+    try:
+        return _procfs.read_mountinfo(tree)
+    except Unreadable:
+        return []
+
+
+def _held(tree: Tree, rows: t.Iterable[Knob]) -> tuple[dict[str, Held], dict[str, str]]:
+    held: dict[str, Held] = {}
+    troubles: dict[str, str] = {}
+    for knob in rows:
+        try:
+            found = _hold(knob, tree.read_text(knob.path))
+        except Unreadable as exc:
+            if exc.kind != "absent":
+                troubles[knob.name] = exc.reason
+        except KnobValueError as exc:
+            troubles[knob.name] = f"cannot be understood: {exc.reason}"
+        else:
+            held[knob.name] = found
+    return held, troubles
+
+
+def _hold(knob: Knob, text: str) -> Held:
+    value = normalize(knob, text)
+    # Of "[always] madvise never" the kernel takes the word.
+    return Held(_texts.kernel_text(value) if knob.unit == "choice" or knob.key else text, value)
+
+
+def _states(tree: Tree, subjects: t.Sequence[str], asked: t.Iterable[str]) -> tuple[dict[str, list[UnitState]], str]:
+    properties = [name for name in asked if _registry.find(name).scope == "unit"]
+    owners = [knob.unit_property for knob in _registry.memcg_knobs() if knob.unit_property]
+    try:
+        return _unit_state.read_unit_states(tree, subjects, dict.fromkeys((*properties, *owners))), ""
+    except Unreadable as exc:
+        return {}, f"systemd does not answer ({exc.path}: {exc.reason})"
+
+
+def _memcg_files(asked: t.Iterable[str], version: int) -> list[Knob]:
+    """What set-property rewrites, and memcg files that are asked for."""
+    direct = set(asked)
+    rows = [knob for knob in _registry.memcg_knobs() if knob.unit_property or knob.name in direct]
+    return [knob for knob in rows if file_name(knob, version)]
+
+
+def _unit(tree: Tree, state: UnitState, hierarchy: _cgroupfs.Hierarchy, files: t.Iterable[Knob], cgroups: t.Mapping[str, Cgroup]) -> Unit:
+    found: dict[str, Held] = {}
+    for knob in files if state.cgroup and hierarchy.memory else ():
+        try:
+            found[knob.name] = _hold(knob, tree.read_text(f"{hierarchy.memory}{state.cgroup}/{file_name(knob, hierarchy.version)}"))
+        except (Unreadable, KnobValueError):
+            continue  # not in this kernel, or the cgroup has gone
+    lines = _systemd.parse_drop_in(tree.read_or_empty(state.fragment, limit=_MAX_UNIT_FILE)) if state.fragment else {}
+    return Unit(state, cgroups.get(state.cgroup, {}).get("inode", 0), found, lines)

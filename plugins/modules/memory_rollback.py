@@ -1,0 +1,114 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: memory_rollback
+short_description: Bring back what stood on a node before memory_tune
+version_added: 0.1.0
+description:
+  - Restores files byte for byte and knobs value for value, in one transaction, which is a generation of its own.
+  - A value that somebody else has changed since is named and left as it is, unless O(force=true).
+  - What cannot come back is that the kernel takes C(vm.min_free_kbytes) as set by the user from the first write on, until the next boot.
+  - The history in C(/var/lib/memqos) stays.
+author:
+  - memqos.fleet contributors (@memqos)
+extends_documentation_fragment:
+  - memqos.fleet._attributes
+  - memqos.fleet._attributes.changing
+options:
+  to:
+    description:
+      - V(previous) is what stood before the last tune that still holds; V(origin) what stood before the first one; a number what stood after that generation.
+    type: str
+    default: previous
+  force:
+    description: Take back values too that somebody else has changed since.
+    type: bool
+    default: false
+  allow_risks:
+    description: As of M(memqos.fleet.memory_tune). Bringing back a limit that lies below what is used by now would kill.
+    type: list
+    elements: str
+    choices:
+      - limit_below_usage
+      - high_below_working_set
+      - protection_above_80_percent
+      - min_free_above_5_percent
+      - overcommit_below_committed
+      - hugepages_above_available
+      - oom_kill_disable
+    default: []
+  lock_wait:
+    description: Seconds to wait for another run on the same node.
+    type: int
+    default: 60
+  directory:
+    description: Directory on the controller for the full result, C(tune/HOST.json). Relative to the current directory of the controller.
+    type: path
+    default: build/report
+  request:
+    description: What the controller hands to the node. Set by the action plugin.
+    type: str
+seealso:
+  - module: memqos.fleet.memory_tune
+"""
+
+EXAMPLES = r"""
+- name: Undo the last tune
+  memqos.fleet.memory_rollback:
+
+- name: Remove our work altogether
+  memqos.fleet.memory_rollback:
+    to: origin
+"""
+
+RETURN = r"""
+generation:
+  description: The generation that this rollback made, V(0) if nothing was changed.
+  returned: always
+  type: int
+  sample: 4
+counts:
+  description: How many knobs have each status; C(deferred) are those that somebody else has changed since.
+  returned: always
+  type: dict
+  sample: {changed: 12, deferred: 1}
+path:
+  description: The full result on the controller, with one entry for each knob.
+  returned: always
+  type: str
+  sample: build/report/tune/node17.json
+"""
+
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _journal, _module, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
+from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refused, Writer
+
+
+def rollback(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    work = _tune.Work(Tree("/"), Writer("/"), check=params["check_mode"])
+    return _module.told(_tune.rollback(_module.unpack(params["request"] or ""), work))
+
+
+def main() -> None:
+    spec: dict[str, t.Any] = {
+        "to": {"type": "str", "default": "previous"},
+        "force": {"type": "bool", "default": False},
+        "allow_risks": {"type": "list", "elements": "str", "choices": list(_guards.RISKS), "default": []},
+        "lock_wait": {"type": "int", "default": 60},
+        "directory": {"type": "path", "default": "build/report"},
+        # no_log: it is no secret, but each run would put it into the node's syslog
+        "request": {"type": "str", "no_log": True},
+    }
+    _module.run(spec, rollback, expected=(_tune.TuneError, _journal.JournalError, Refused))
+
+
+if __name__ == "__main__":
+    main()

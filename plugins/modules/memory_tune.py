@@ -1,0 +1,187 @@
+#!/usr/bin/python
+
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: memory_tune
+short_description: Set the memory knobs of a node as profiles want them, in one transaction
+version_added: 0.1.0
+description:
+  - Reads the node, makes a plan from what is to what is wanted, and runs it as one transaction. Every write is read back, and either all of the plan
+    stands at the end or nothing of it.
+  - Values are set live and made to last by C(/etc/sysctl.d), C(/etc/tmpfiles.d) and drop-ins of units. A knob that has left the profiles goes back to the value
+    that it had before the first run, and its line goes too.
+  - Each run that changes something is a generation in C(/var/lib/memqos), which M(memqos.fleet.memory_rollback) can return to.
+  - One remote call for each host. The node needs Python 3.8 or newer and root rights.
+  - Says for every knob who decides it at the next boot, see U(https://github.com/memqos/fleet/blob/main/docs/persistence.md).
+author:
+  - memqos.fleet contributors (@memqos)
+extends_documentation_fragment:
+  - memqos.fleet._attributes
+  - memqos.fleet._attributes.changing
+options:
+  profile:
+    description:
+      - A name, an inline profile (a mapping), or a list of both, which count from left to right. See U(https://github.com/memqos/fleet/blob/main/docs/profiles.md).
+      - V(auto) proposes profiles by what the last audit in O(directory) found, and says why. It applies them only with O(auto_apply=true).
+    type: raw
+    required: true
+  profiles_paths:
+    description: Directories of more profiles on the controller, searched before the built-in ones.
+    type: list
+    elements: path
+    default: []
+  host:
+    description: Values of host knobs for this host, which come after all profiles.
+    type: dict
+    default: {}
+  slices:
+    description: Values of slices, services and scopes for this host, which come after all profiles.
+    type: dict
+    default: {}
+  only:
+    description: Touch only these areas; what stands in the others stays as it is. V(host) is every host knob that is in no other area.
+    type: list
+    elements: str
+    choices: [watermarks, swap, thp, writeback, memcg_qos, slices, host]
+    default: []
+  on_conflict:
+    description:
+      - What to do when something else decides a knob at the next boot (a later file, TuneD, kubelet, the kernel command line) or writes it too.
+      - V(report) sets it live and in our file, and says who wins. V(defer) leaves that knob alone. V(refuse) writes nothing of the whole plan.
+        V(take) makes the other's line a comment, which a rollback takes back; where that cannot be (TuneD, kubelet, the command line) it reports.
+    type: str
+    choices: [report, defer, refuse, take]
+    default: report
+  on_unsupported:
+    description: Whether a knob that this node lacks fails the run before anything is written, or is reported while the rest goes on.
+    type: str
+    choices: [report, fail]
+    default: report
+  allow_risks:
+    description:
+      - Risks to take. A value that would kill, hang or starve is refused with the figures, and then nothing of the plan is written.
+    type: list
+    elements: str
+    choices:
+      - limit_below_usage
+      - high_below_working_set
+      - protection_above_80_percent
+      - min_free_above_5_percent
+      - overcommit_below_committed
+      - hugepages_above_available
+      - oom_kill_disable
+    default: []
+  sysctl_file:
+    description: Name of our file in C(/etc/sysctl.d). It should come late in the alphabet, as the last line for a key counts.
+    type: str
+    default: zz-memqos.conf
+  lock_wait:
+    description: Seconds to wait for another run on the same node.
+    type: int
+    default: 60
+  auto_apply:
+    description: Apply what O(profile=auto) proposes.
+    type: bool
+    default: false
+  directory:
+    description: Directory on the controller for the full result, C(tune/HOST.json). Relative to the current directory of the controller.
+    type: path
+    default: build/report
+  root:
+    description: In check mode, the path B(on the node) of a captured tree to plan for; V(/) is the live node.
+    type: path
+    default: /
+  request:
+    description: What the controller hands to the node. Set by the action plugin.
+    type: str
+seealso:
+  - module: memqos.fleet.memory_rollback
+  - module: memqos.fleet.memory_audit
+"""
+
+EXAMPLES = r"""
+- name: See what a profile would do, and why (with --check --diff)
+  memqos.fleet.memory_tune:
+    profile: colocated
+
+- name: A built-in profile, and what is special about this pool
+  memqos.fleet.memory_tune:
+    profile: [database, kubernetes_node]
+    host:
+      vm.swappiness: {lower_to: 5}
+    slices:
+      backup.slice:
+        MemoryHigh: {of_memory: 10%}
+
+- name: Only watermarks, and nothing if somebody else decides at boot
+  memqos.fleet.memory_tune:
+    profile: latency_sensitive
+    only: [watermarks]
+    on_conflict: refuse
+"""
+
+RETURN = r"""
+generation:
+  description: The generation that this run made, V(0) if nothing was changed.
+  returned: always
+  type: int
+  sample: 3
+counts:
+  description: How many knobs have each status.
+  returned: always
+  type: dict
+  sample: {changed: 12, ok: 3, unsupported: 1}
+path:
+  description: The full result on the controller, with one entry for each knob.
+  returned: always
+  type: str
+  sample: build/report/tune/node17.json
+proposal:
+  description: What O(profile=auto) proposes, each profile with its evidence.
+  returned: with O(profile=auto)
+  type: list
+  elements: dict
+  sample: [{"profile": "redis", "evidence": ["redis-server.service uses 3.1 GiB"]}]
+"""
+
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _journal, _module, _plan_rows, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _texts
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
+from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refused, Writer
+
+
+def tune(params: dict[str, t.Any]) -> dict[str, t.Any]:
+    work = _tune.Work(Tree(params["root"]), Writer(params["root"]), check=params["check_mode"])
+    return _module.told(_tune.tune(_module.unpack(params["request"] or ""), work))
+
+
+def main() -> None:
+    spec: dict[str, t.Any] = {
+        "profile": {"type": "raw", "required": True},
+        "profiles_paths": {"type": "list", "elements": "path", "default": []},
+        "host": {"type": "dict", "default": {}},
+        "slices": {"type": "dict", "default": {}},
+        "only": {"type": "list", "elements": "str", "choices": list(_texts.AREAS), "default": []},
+        "on_conflict": {"type": "str", "choices": list(_plan_rows.POLICIES), "default": "report"},
+        "on_unsupported": {"type": "str", "choices": ["report", "fail"], "default": "report"},
+        "allow_risks": {"type": "list", "elements": "str", "choices": list(_guards.RISKS), "default": []},
+        "sysctl_file": {"type": "str", "default": "zz-memqos.conf"},
+        "lock_wait": {"type": "int", "default": 60},
+        "auto_apply": {"type": "bool", "default": False},
+        "directory": {"type": "path", "default": "build/report"},
+        "root": _module.ROOT,
+        # no_log: it is no secret, but each run would put it into the node's syslog
+        "request": {"type": "str", "no_log": True},
+    }
+    _module.run(spec, tune, expected=(_tune.TuneError, _journal.JournalError, Refused))
+
+
+if __name__ == "__main__":
+    main()
