@@ -50,6 +50,9 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)$(if $(ANSIBLE_COLLEC
 
 REPORT ?= build/report
 FORKS ?= 20
+BUNDLE := roles/audit/files/memqos_bundle.py
+is_bundle = $(filter %.tar.gz,$(if $(INVENTORY),,$(ROOT)))
+tree = $(if $(is_bundle),build/bundles/$(notdir $(is_bundle:.tar.gz=)),$(ROOT))
 on_fleet = -i '$(INVENTORY)'
 on_this_machine = -i localhost, -c local -e '{"ansible_python_interpreter": "$(CURDIR)/$(PYTHON)"}'
 
@@ -62,12 +65,21 @@ audit: export ANSIBLE_INVENTORY_UNPARSED_WARNING = False
 audit: export ANSIBLE_DEPRECATION_WARNINGS = False
 
 .PHONY: audit
-audit: .venv/.audit | $(COLLECTION) ## Audit this machine. INVENTORY=hosts.yml LIMIT=pool_a: a fleet. ROOT=captured/tree: a captured tree. FORKS, ARGS, REPORT.
-	@inventory='$(INVENTORY)' root='$(ROOT)'; \
+audit: .venv/.audit | $(COLLECTION) ## Audit this machine. INVENTORY=hosts.yml LIMIT=pool_a: a fleet. ROOT=node.tar.gz: a bundle, or a captured tree. FORKS, ARGS, REPORT.
+	@$(if $(is_bundle),mkdir -p build/bundles && rm -rf '$(tree)' && $(PYTHON) $(BUNDLE) --unpack '$(ROOT)' '$(tree)')
+	@inventory='$(INVENTORY)' root='$(tree)'; \
 	if [ -n "$$inventory" ] && [[ "$$inventory" != *,* ]] && [ ! -e "$$inventory" ]; then echo "There is no inventory $$inventory" >&2; exit 1; fi; \
 	if [ -n "$$root" ] && [ -z "$$inventory" ] && [ ! -d "$$root/proc" ]; then echo "$$root is no captured tree: it has no directory proc" >&2; exit 1; fi
 	@ansible-playbook memqos.fleet.audit $(if $(INVENTORY),$(on_fleet),$(on_this_machine)) $(if $(LIMIT),--limit '$(LIMIT)') \
-	  -e '{"memqos_report_dir": "$(abspath $(REPORT))"}' $(if $(ROOT),-e '{"memqos_root": "$(abspath $(ROOT))"}') $(ARGS)
+	  -e '{"memqos_report_dir": "$(abspath $(REPORT))"}' $(if $(ROOT),-e '{"memqos_root": "$(abspath $(tree))"}') $(ARGS)
+
+NODE ?=
+OUT ?= node.tar.gz
+
+.PHONY: bundle
+bundle: ## Capture this machine, or NODE=root@host, for `make audit ROOT=node.tar.gz`, without personal data. OUT=node.tar.gz, ARGS=--hash-names.
+	@$(if $(NODE),ssh '$(NODE)') python3 - $(ARGS) <$(BUNDLE) >'$(OUT).partial' || { rm -f '$(OUT).partial'; exit 1; }
+	@mv '$(OUT).partial' '$(OUT)'
 
 # ---- The tests -------------------------------------------------------------------------------------------------------
 # Each leaves JUnit files in build/junit/TARGET; tests/tools/run_steps.py runs them one after the other and counts.
