@@ -24,8 +24,10 @@ LIMIT_SECONDS = 10.0
 _INIT = f"#!/bin/busybox sh\n/bin/busybox echo '{MARKER.decode()}'\n/bin/busybox poweroff -f\n"
 
 
-def detect(kernel: Path, cache: Cache) -> Accelerator:
-    """C(kvm) if this kernel boots under it, else C(tcg). Remembered for this boot of the machine and this kernel."""
+def detect(kernel: Path | None, cache: Cache) -> Accelerator:
+    """C(kvm) if this kernel boots under it, else C(tcg). Remembered for this boot of the machine and this kernel. Without a kernel to try: C(tcg)."""
+    if kernel is None:
+        return "tcg"
     boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     answer = cache.root / "accel" / f"{boot_id}-{hashlib.sha256(kernel.read_bytes()).hexdigest()[:12]}"
     with cache.locked("accel"):

@@ -17,14 +17,15 @@ import sys
 import threading
 import typing as t
 
-from . import accel, vms
-from .common import BOOT_PROGRAMS, Cache, progress, require_programs
-from .images import ensure_image, image_id, public_key
-from .machines import MACHINES, LabError, Machine, machine_named
+from . import prune, snapshots, vms
+from .common import BOOT_PROGRAMS, IN_USE, PROGRAMS, Cache, progress, require_programs
+from .inventory import Row, all_machines, machine_named
+from .machines import MACHINES, LabError, Machine, RealMachine
 
 _EPILOG = """\
 A VM is named after its machine, or MACHINE:NAME gives it another name.
-The cache (images, SSH key, running machines) is ~/.cache/memqos-lab; MEMQOS_LAB_CACHE sets another directory.
+Machines of your own: MEMQOS_LAB_MACHINES names a JSON or YAML file of rows, see docs/testing.md.
+The cache (images, snapshots, SSH key, running machines) is ~/.cache/memqos-lab; MEMQOS_LAB_CACHE sets another directory.
 """
 
 
@@ -46,28 +47,35 @@ def main(argv: list[str] | None = None) -> int:
     return status
 
 
-def wanted(text: str) -> tuple[Machine, str]:
+def wanted(text: str) -> tuple[Row, str]:
     """C(MACHINE[:NAME]) → the machine's row and the VM's name. Raises LabError for an unknown machine."""
     machine, _separator, name = text.partition(":")
     return machine_named(machine), name or machine
 
 
 def build(arguments: argparse.Namespace, cache: Cache) -> int:
+    require_programs(PROGRAMS)
     rows = [machine_named(name) for name in arguments.machines] or list(MACHINES)
-    for image in dict.fromkeys(row.image for row in rows):
-        print(ensure_image(image, cache).directory)
+    with cache.locked(IN_USE, shared=True):
+        for row in rows:
+            if isinstance(row, Machine):
+                snapshots.ensure_snapshot(snapshots.origin_of(row, cache), cache, cancel=threading.Event())
+    prune.bound(cache)
     return 0
 
 
 def up(arguments: argparse.Namespace, cache: Cache) -> int:
     require_programs(BOOT_PROGRAMS)
     rows = [wanted(text) for text in arguments.machines]
-    if len({name for _machine, name in rows}) < len(rows):
+    if len({name for _row, name in rows}) < len(rows):
         raise LabError("two machines with one name; give another with MACHINE:NAME")
-    # One after another: two builds at once only wait for the same disk.
-    for machine, _name in rows:
-        accel.detect(ensure_image(machine.image, cache).kernel, cache)
-    states = [{**dataclasses.asdict(state), "identity_file": str(cache.key)} for state in _start_all(rows, cache)]
+    with cache.locked(IN_USE, shared=True):
+        # One after another: two builds at once only wait for the same disk.
+        for row, _name in rows:
+            if isinstance(row, Machine):
+                snapshots.origin_of(row, cache)
+        states = [dataclasses.asdict(state) for state in _start_all(rows, cache, cold=arguments.cold)]
+    prune.bound(cache)
     print(json.dumps(states, indent=2))
     return 0
 
@@ -86,35 +94,44 @@ def ssh(arguments: argparse.Namespace, cache: Cache) -> int:
 
 
 def show(_arguments: argparse.Namespace, cache: Cache) -> int:
-    key = public_key(cache)
-    print(f"{'MACHINE':14} {'SUITE':10} {'KERNEL':6} {'MEMORY':>8} CPUS NODES {'SWAP':>7}  IMAGE")
-    for machine in MACHINES:
-        name = image_id(machine.image, key)
-        image = name if cache.image(name).exists() else "not built"
-        memory, swap = f"{machine.memory_mib} MiB", f"{machine.swap_mib} MiB"
-        print(f"{machine.name:14} {machine.suite:10} {machine.flavour:6} {memory:>8} {machine.cpus:4} {machine.numa_nodes:5} {swap:>7}  {image}")
+    print(f"{'MACHINE':16} {'FROM':10} {'KERNEL':6} {'MEMORY':>8} CPUS NODES {'SWAP':>7}  IN THE CACHE")
+    for row in all_machines():
+        if isinstance(row, RealMachine):
+            print(f"{row.name:16} {row.user}@{row.address}, port {row.port}")
+            continue
+        memory, swap, flavour = f"{row.memory_mib} MiB", f"{row.swap_mib} MiB", "own" if row.disk else row.flavour
+        cached = " and ".join(prune.present(row, cache)) or "nothing"
+        print(f"{row.name:16} {row.origin:10} {flavour:6} {memory:>8} {row.cpus:4} {row.numa_nodes:5} {swap:>7}  {cached}")
     for vm in vms.all_vms(cache):
-        state, pid = vm.state(), vm.pid()
-        print(f"{vm.name}: {f'up as {state.machine}, port {state.port}, {state.accelerator}, pid {pid}' if state and pid else 'not running'}")
+        state = vm.up_as()
+        how = f"{state.accelerator}, pid {vm.pid()}" if state and state.accelerator else "a real machine"
+        print(f"{vm.name}: {f'up as {state.machine}, port {state.port}, {how}' if state else 'not running'}")
+    return 0
+
+
+def clean(_arguments: argparse.Namespace, cache: Cache) -> int:
+    prune.prune(cache)
     return 0
 
 
 def accelerator(arguments: argparse.Namespace, cache: Cache) -> int:
     require_programs(BOOT_PROGRAMS)
     machine = machine_named(arguments.machine)
-    print(accel.detect(ensure_image(machine.image, cache).kernel, cache))
+    if isinstance(machine, RealMachine):
+        raise LabError(f"{machine.name} is a real machine")
+    print(snapshots.origin_of(machine, cache).accelerator)
     return 0
 
 
-def _start_all(rows: list[tuple[Machine, str]], cache: Cache) -> list[vms.State]:
-    """Boot them at once. If one fails or the run is interrupted, none that this call started is left."""
+def _start_all(rows: list[tuple[Row, str]], cache: Cache, *, cold: bool) -> list[vms.State]:
+    """Start them at once. If one fails or the run is interrupted, none that this call started is left."""
     cancel = threading.Event()
     futures: list[concurrent.futures.Future[vms.State]] = []
-    already = {name for _machine, name in rows if vms.Vm(name, cache).pid() is not None}
+    already = {name for _machine, name in rows if vms.Vm(name, cache).up_as()}
     with concurrent.futures.ThreadPoolExecutor(max_workers=len(rows)) as pool:
         try:
             for machine, name in rows:
-                futures.append(pool.submit(vms.Vm(name, cache).start, machine, cancel=cancel))
+                futures.append(pool.submit(snapshots.start, vms.Vm(name, cache), machine, cold=cold, cancel=cancel))
             for future in concurrent.futures.as_completed(futures):
                 future.result()
             return [future.result() for future in futures]
@@ -136,8 +153,12 @@ def _parser() -> argparse.ArgumentParser:
         sub.set_defaults(verb=function)
         return sub
 
-    verb("build", build, "Build the disk images of machines (default: all).").add_argument("machines", nargs="*", metavar="MACHINE")
-    verb("up", up, "Start machines and print how to reach them, as JSON.").add_argument("machines", nargs="+", metavar="MACHINE[:NAME]")
+    verb("build", build, "Build the disk images of machines and make their snapshots (default: all of the lab's own).").add_argument(
+        "machines", nargs="*", metavar="MACHINE"
+    )
+    begin = verb("up", up, "Start machines and print how to reach them, as JSON.")
+    begin.add_argument("machines", nargs="+", metavar="MACHINE[:NAME]")
+    begin.add_argument("--cold", action="store_true", help="boot, do not restore a snapshot")
     stop = verb("down", down, "Stop virtual machines by name, or all of this cache.")
     stop.add_argument("names", nargs="*", metavar="NAME")
     stop.add_argument("--all", action="store_true")
@@ -145,5 +166,6 @@ def _parser() -> argparse.ArgumentParser:
     login.add_argument("name", metavar="NAME")
     login.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
     verb("list", show, "The machines of the lab and the virtual machines that run.")
+    verb("prune", clean, "Remove images and snapshots that no machine of this checkout is made from.")
     verb("accel", accelerator, "Whether KVM works here: prints kvm or tcg.").add_argument("machine", nargs="?", default=MACHINES[0].name, metavar="MACHINE")
     return parser

@@ -14,7 +14,9 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
+import typing as t
 from pathlib import Path
 
 from .machines import LabError
@@ -37,6 +39,11 @@ PROGRAMS = {
 BOOT_PROGRAMS = ("qemu-system-x86_64", "qemu-img", "busybox", "cpio", "mkswap", "ssh")
 # Root's own directories: an ordinary user's PATH lacks them.
 SEARCH_PATH = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+# Held shared by whoever starts or builds machines: what they use is not pruned meanwhile.
+IN_USE = "cache"
+GIVEN_UP = "given up, for another machine failed or the run was interrupted"
+_LOCK_POLL_SECONDS = 0.1
+_NEVER = threading.Event()
 _STARTED = time.monotonic()
 
 
@@ -66,18 +73,45 @@ class Cache:
     def log(self, name: str) -> Path:
         return self.root / "log" / f"{name}.log"
 
+    def snapshot(self, snapshot_id: str) -> Path:
+        return self.root / "snapshots" / snapshot_id
+
     @contextlib.contextmanager
-    def locked(self, name: str) -> collections.abc.Iterator[None]:
-        """One run at a time; the lock goes with the process that holds it."""
+    def locked(self, name: str, *, shared: bool = False, cancel: threading.Event | None = None) -> collections.abc.Iterator[None]:
+        """One run at a time, or all those that share it; the lock goes with the process that holds it. Raises LabError when cancelled."""
         path = self.root / "lock" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                progress(name, "another run works on it, waiting")
-                fcntl.flock(handle, fcntl.LOCK_EX)
+            waiting = False
+            while not _try_lock(handle, shared=shared):
+                if not waiting:
+                    progress(name, "another run works on it, waiting")
+                waiting = True
+                if (cancel or _NEVER).wait(_LOCK_POLL_SECONDS):
+                    raise LabError(f"{name}: {GIVEN_UP}")
             yield
+
+    @contextlib.contextmanager
+    def locked_if_free(self, name: str) -> collections.abc.Iterator[bool]:
+        """Whether nobody else held the lock, and so we do."""
+        path = self.root / "lock" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as handle:
+            yield _try_lock(handle, shared=False)
+
+
+def _try_lock(handle: t.IO[str], *, shared: bool) -> bool:
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def mark_used(directory: Path) -> None:
+    """Its time of change is when it was last of use (see prune)."""
+    with contextlib.suppress(OSError):
+        os.utime(directory)
 
 
 def progress(subject: str, words: str) -> None:

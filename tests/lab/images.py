@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import os
 import platform
+import secrets
 import shutil
 import subprocess
 from pathlib import Path
 
-from .common import GUEST_SCRIPTS, PROGRAMS, Cache, progress, require_programs, run_logged
-from .machines import Image, LabError
+from .common import GUEST_SCRIPTS, PROGRAMS, Cache, mark_used, progress, require_programs, run_logged
+from .machines import Disk, Image, LabError, Machine
 
 # Enough for systemd, SSH and Ansible's Python; nothing that runs by itself.
 BASE_PACKAGES = ("systemd", "systemd-sysv", "udev", "dbus", "openssh-server", "python3", "procps", "kmod", "iproute2", "util-linux", "e2fsprogs")
@@ -30,23 +32,26 @@ UNUSED_MODULES = ("sound", "drivers/gpu", "drivers/media", "drivers/infiniband",
 _RECIPE = ("customize.sh", "fetch-kernel.sh", "init.sh", "make-initrd.sh")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageFiles:
-    """A finished image: kernel, initrd and root file system in one directory."""
+    """What a machine boots from. C(identity) changes with the content: an image built again from the same recipe is another one."""
 
-    directory: Path
+    identity: str
+    disk: Path
+    disk_format: str
+    kernel: Path | None
+    initrd: Path | None
 
-    @property
-    def kernel(self) -> Path:
-        return self.directory / "vmlinuz"
-
-    @property
-    def initrd(self) -> Path:
-        return self.directory / "initrd.img"
-
-    @property
-    def disk(self) -> Path:
-        return self.directory / "root.raw"
+    @classmethod
+    def built(cls, directory: Path) -> ImageFiles:
+        """A finished image of ours, all in one directory."""
+        return cls(
+            identity=(directory / "identity").read_text(),
+            disk=directory / "root.raw",
+            disk_format="raw",
+            kernel=directory / "vmlinuz",
+            initrd=directory / "initrd.img",
+        )
 
 
 def image_id(image: Image, public_key: str) -> str:
@@ -68,17 +73,43 @@ def public_key(cache: Cache) -> str:
     return cache.key.with_suffix(".pub").read_text().strip()
 
 
+def files_of(machine: Machine, cache: Cache) -> ImageFiles:
+    """What this machine boots from: the operator's own disk, or an image from the cache, built if it is not there. Raises LabError."""
+    return _own_files(machine.disk) if machine.disk else ensure_image(machine.image, cache)
+
+
+def present_files(machine: Machine, cache: Cache) -> ImageFiles | None:
+    """What this machine boots from if that is there already."""
+    if machine.disk:
+        return _own_files(machine.disk)
+    directory = cache.image(image_id(machine.image, public_key(cache)))
+    return ImageFiles.built(directory) if directory.exists() else None
+
+
 def ensure_image(image: Image, cache: Cache) -> ImageFiles:
     """The image from the cache, built if it is not there. Raises LabError."""
     key = public_key(cache)
     name = image_id(image, key)
-    files = ImageFiles(cache.image(name))
-    if files.directory.exists():
-        return files
-    with cache.locked(f"image-{name}"):
-        if not files.directory.exists():
-            _build(image, cache, name=name, key=key)
-    return files
+    directory = cache.image(name)
+    if not directory.exists():
+        with cache.locked(f"image-{name}"):
+            if not directory.exists():
+                _build(image, cache, name=name, key=key)
+    mark_used(directory)
+    return ImageFiles.built(directory)
+
+
+def _own_files(disk: Disk) -> ImageFiles:
+    paths = [path for path in (disk.path, disk.kernel, disk.initrd) if path]
+    stamps = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths]
+    info = json.loads(_output(["qemu-img", "info", "--output=json", str(disk.path)]) or "{}")
+    return ImageFiles(
+        identity=hashlib.sha256(repr(stamps).encode()).hexdigest()[:12],
+        disk=disk.path,
+        disk_format=info.get("format", "raw"),
+        kernel=disk.kernel,
+        initrd=disk.initrd,
+    )
 
 
 def mmdebstrap_argv(image: Image, *, root: Path, mirror: str | None, proxies: dict[str, str]) -> list[str]:
@@ -121,10 +152,10 @@ def _build(image: Image, cache: Cache, *, name: str, key: str) -> None:
     if platform.machine() != "x86_64":
         raise LabError(f"the lab builds x86_64 guests on x86_64 machines; this one is {platform.machine()}")
     work = cache.image(f".building-{name}")
-    _remove(work)
+    remove(work)
     log = cache.log(f"build-{name}")
     log.unlink(missing_ok=True)
-    progress(name, f"building (about two minutes; log: {log})")
+    progress(name, f"building (about a minute; log: {log})")
     try:
         work.mkdir(parents=True)
         _make_tree(image, work, key=key, log=log)
@@ -132,10 +163,11 @@ def _build(image: Image, cache: Cache, *, name: str, key: str) -> None:
         _make_boot_files(work, log=log)
         _make_disk(work, log=log)
         for leftover in ("root", "kernel"):
-            _remove(work / leftover)
+            remove(work / leftover)
+        (work / "identity").write_text(f"{name}-{secrets.token_hex(8)}")
         work.rename(cache.image(name))
     finally:
-        _remove(work)
+        remove(work)
     progress(name, "built")
 
 
@@ -168,7 +200,7 @@ def _make_disk(work: Path, *, log: Path) -> None:
     root = work / "root"
     for pattern in ("var/lib/apt/lists/*", "var/cache/apt/*.bin"):
         for path in root.glob(pattern):
-            _remove(path)
+            remove(path)
     used_mib = int(_output(["du", "-sm", str(root)]).split()[0])
     size = f"{used_mib + FREE_SPACE_MIB}M"
     # -d fills the file system without mounting it.
@@ -181,6 +213,7 @@ def _output(argv: list[str]) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Remove a directory of the cache."""
     # --one-file-system: an mmdebstrap that was killed may have left this machine's /proc or /dev mounted in the tree.
     subprocess.run(["rm", "-rf", "--one-file-system", "--", str(path)], check=True)

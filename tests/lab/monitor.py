@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import socket
 import threading
@@ -53,6 +54,13 @@ class Monitor:
         if "error" in answer:
             raise MonitorError(f"QEMU refused {command}: {answer['error']['desc']}")
         return answer["return"]
+
+    def forwarded_port(self) -> int:
+        """The port of this machine that QEMU's user network forwards to the guest's SSH: QEMU chose a free one."""
+        table = self.execute("human-monitor-command", **{"command-line": "info usernet"})
+        if not (found := re.search(r"HOST_FORWARD\]\s+\d+\s+127\.0\.0\.1\s+(\d+)", table)):
+            raise MonitorError(f"QEMU forwards no port:\n{table}")
+        return int(found[1])
 
     def save(self, state: Path, *, cancel: threading.Event) -> None:
         """Stop the machine and write its state, all but its memory, which lies in a shared file."""

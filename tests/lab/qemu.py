@@ -21,6 +21,10 @@ ACCELERATION: dict[Accelerator, list[str]] = {"kvm": ["-accel", "kvm", "-cpu", "
 KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 rootfstype=ext4 net.ifnames=0 mitigations=off random.trust_cpu=on systemd.show_status=0"
 
 
+# What a disk of its own boots by, with a kernel beside it; its root= is the row's to say.
+OWN_KERNEL_ARGUMENTS = "console=ttyS0 panic=-1"
+
+
 @dataclasses.dataclass(frozen=True)
 class RunFiles:
     """The files of one running machine, in a directory of its own."""
@@ -52,24 +56,45 @@ class RunFiles:
         return self.directory / "machine.json"
 
 
-def command_line(
-    machine: Machine, *, name: str, image: ImageFiles, run: RunFiles, ssh_port: int, accelerator: Accelerator, monitor: int
-) -> list[str]:
-    """The whole command; C(monitor) is the file descriptor of QEMU's end. The guest reaches nothing but its SSH port's callers (C(restrict=on))."""
-    arguments = " ".join(part for part in (KERNEL_ARGUMENTS, f"systemd.hostname={name}", machine.cmdline) if part)
+@dataclasses.dataclass(frozen=True)
+class Ram:
+    """Guest memory in files C(ram0…) of a directory: written by the machine that a snapshot is made of, only read by those C(restored) from it."""
+
+    directory: Path
+    restored: bool
+
+
+def command_line(machine: Machine, *, name: str, image: ImageFiles, run: RunFiles, accelerator: Accelerator, monitor: int, ram: Ram | None = None) -> list[str]:
+    """The whole command; C(monitor) is the file descriptor of QEMU's end.
+
+    The guest reaches nothing but the callers of its SSH (C(restrict=on)), which is on a port that QEMU chooses.
+    """
     return [
-        "qemu-system-x86_64", "-name", name, "-machine", "q35", *ACCELERATION[accelerator],
-        "-smp", str(machine.cpus), "-m", f"{machine.memory_mib}M", *_numa(machine),
-        # A first boot that panics ends; once it is up, a guest may reboot (see vms.py).
-        "-nodefaults", "-no-user-config", "-action", "reboot=shutdown", "-display", "none",
+        "qemu-system-x86_64", "-name", name, *ACCELERATION[accelerator], "-smp", str(machine.cpus), *_memory(machine, ram),
+        "-nodefaults", "-no-user-config", "-display", "none", *_beginning(ram),
         "-chardev", f"socket,id=monitor,fd={monitor}", "-mon", "chardev=monitor,mode=control",
         "-serial", f"file:{_escaped(run.console)}", "-pidfile", str(run.pid),
-        "-kernel", str(image.kernel), "-initrd", str(image.initrd), "-append", arguments,
+        *_kernel(machine, image),
         *_drive("root", run.disk, image_format="qcow2"),
         *(_drive("swap", run.swap, image_format="raw") if machine.swap_mib else []),
-        "-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{ssh_port}-:22", "-device", "virtio-net-pci,netdev=net,romfile=",
+        "-netdev", "user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:0-:22", "-device", "virtio-net-pci,netdev=net,romfile=",
         "-device", "virtio-rng-pci",
     ]  # fmt: skip
+
+
+def _beginning(ram: Ram | None) -> list[str]:
+    if ram and ram.restored:
+        return ["-incoming", "defer"]
+    # A first boot that panics ends; once it is up, a guest may reboot (see vms.py).
+    return ["-action", "reboot=shutdown"]
+
+
+def _kernel(machine: Machine, image: ImageFiles) -> list[str]:
+    if not image.kernel:
+        return []
+    ours = OWN_KERNEL_ARGUMENTS if machine.disk else KERNEL_ARGUMENTS
+    initrd = ["-initrd", str(image.initrd)] if image.initrd else []
+    return ["-kernel", str(image.kernel), *initrd, "-append", f"{ours} {machine.cmdline}".strip()]
 
 
 def _drive(drive: str, path: Path, *, image_format: str) -> list[str]:
@@ -77,14 +102,29 @@ def _drive(drive: str, path: Path, *, image_format: str) -> list[str]:
     return ["-drive", f"if=none,id={drive},file={_escaped(path)},format={image_format},cache=unsafe,discard=unmap", "-device", f"virtio-blk-pci,drive={drive}"]
 
 
-def _numa(machine: Machine) -> list[str]:
-    if machine.numa_nodes == 1:
-        return []
+def _memory(machine: Machine, ram: Ram | None) -> list[str]:
     size = machine.memory_mib // machine.numa_nodes
+    argv = ["-m", f"{machine.memory_mib}M"]
+    for node in range(machine.numa_nodes):
+        argv += ["-object", _backend(f"ram{node}", size, ram)]
+    # One node without -numa: the guest's firmware then has no table of nodes, as on most machines.
+    if machine.numa_nodes == 1:
+        return ["-machine", "q35,memory-backend=ram0", *argv]
+    return ["-machine", "q35", *argv, *_numa(machine)]
+
+
+def _backend(name: str, size_mib: int, ram: Ram | None) -> str:
+    if not ram:
+        return f"memory-backend-ram,id={name},size={size_mib}M"
+    share = "off" if ram.restored else "on"
+    return f"memory-backend-file,id={name},size={size_mib}M,mem-path={_escaped(ram.directory / name)},share={share}"
+
+
+def _numa(machine: Machine) -> list[str]:
     argv = []
     for node in range(machine.numa_nodes):
         cpus = ",".join(f"cpus={cpu}" for cpu in range(machine.cpus) if cpu % machine.numa_nodes == node)
-        argv += ["-object", f"memory-backend-ram,id=ram{node},size={size}M", "-numa", ",".join(filter(None, (f"node,nodeid={node},memdev=ram{node}", cpus)))]
+        argv += ["-numa", ",".join(filter(None, (f"node,nodeid={node},memdev=ram{node}", cpus)))]
     for source in range(machine.numa_nodes):
         for target in range(source + 1, machine.numa_nodes):
             argv += ["-numa", f"dist,src={source},dst={target},val=20"]

@@ -12,14 +12,30 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.memqos.fleet.tests.lab import images, machines, qemu
-from ansible_collections.memqos.fleet.tests.lab.machines import LabError, Machine, machine_named
+from ansible_collections.memqos.fleet.tests.lab.inventory import machine_named
+from ansible_collections.memqos.fleet.tests.lab.machines import Disk, LabError, Machine
 
 RUN = qemu.RunFiles(Path("/cache/run/vm"))
-IMAGE = images.ImageFiles(Path("/cache/images/trixie"))
+IMAGE = images.ImageFiles(
+    identity="trixie", disk=Path("/i/root.raw"), disk_format="raw", kernel=Path("/i/vmlinuz"), initrd=Path("/i/initrd.img")
+)  # fmt: skip
+OWN = Machine(name="own", disk=Disk(path=Path("/d/disk.qcow2")), cmdline="root=/dev/vda1")
 
 
-def command(machine: Machine, accelerator: qemu.Accelerator = "tcg", run: qemu.RunFiles = RUN) -> str:
-    return " ".join(qemu.command_line(machine, name="vm", image=IMAGE, run=run, ssh_port=2222, accelerator=accelerator, monitor=3))
+def built(name: str) -> Machine:
+    machine = machine_named(name)
+    assert isinstance(machine, Machine)
+    return machine
+
+
+def command(
+    machine: Machine,
+    accelerator: qemu.Accelerator = "tcg",
+    run: qemu.RunFiles = RUN,
+    image: images.ImageFiles = IMAGE,
+    ram: qemu.Ram | None = None,
+) -> str:
+    return " ".join(qemu.command_line(machine, name="vm", image=image, run=run, accelerator=accelerator, monitor=3, ram=ram))
 
 
 def test_names_are_unique() -> None:
@@ -32,25 +48,27 @@ def test_memory_divides_among_the_nodes() -> None:
 
 
 def test_one_image_for_both_hierarchies() -> None:
-    assert machine_named("debian12_v1").image == machine_named("debian12_v2").image != machine_named("debian13_v2").image
+    assert built("debian12_hybrid").image == built("debian12_v1").image == built("debian12_v2").image != built("debian13_v2").image
+    assert built("numa").image == built("debian13_v2").image
 
 
 def test_unknown_machine_names_the_known() -> None:
-    with pytest.raises(LabError, match="no machine named 'debian11'; the lab has: debian13_v2, debian12_v2, debian12_v1, "):
-        machine_named("debian11")
+    with pytest.raises(LabError, match="no machine named 'debian10'; the lab has: debian13_v2, debian12_v2, debian12_v1, "):
+        machine_named("debian10")
 
 
 @pytest.mark.parametrize(
     ("machine", "present", "absent"),
     [
-        (machine_named("debian12_v1"), "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1", "-numa"),
-        (machine_named("debian13_v2"), "systemd.hostname=vm", "unified_cgroup_hierarchy"),
-        (machine_named("debian13_v2"), "-smp 1 -m 1024M", "-numa"),
-        (machine_named("debian13_v2"), "id=swap,file=/cache/run/vm/swap.raw", "memory-backend"),
+        (built("debian12_v1"), "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1", "-numa"),
+        (built("debian12_hybrid"), "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0", "-numa"),
+        (built("debian13_v2"), "-append console=ttyS0", "unified_cgroup_hierarchy"),
+        (built("debian13_v2"), "-smp 1 -machine q35,memory-backend=ram0 -m 1024M -object memory-backend-ram,id=ram0,size=1024M", "-numa"),
+        (built("debian13_v2"), "id=swap,file=/cache/run/vm/swap.raw", "memory-backend-file"),
         (Machine(name="m", suite="trixie"), "id=root,file=/cache/run/vm/disk.qcow2,format=qcow2", "swap"),
-        (Machine(name="m", suite="trixie"), "hostfwd=tcp:127.0.0.1:2222-:22", "restrict=off"),
+        (Machine(name="m", suite="trixie"), "hostfwd=tcp:127.0.0.1:0-:22", "restrict=off"),
         (Machine(name="m", suite="trixie"), "restrict=on", "kvm"),
-        (Machine(name="m", suite="trixie"), "-action reboot=shutdown", "-no-reboot"),
+        (Machine(name="m", suite="trixie"), "-action reboot=shutdown", "-incoming"),
         (Machine(name="m", suite="trixie"), "socket,id=monitor,fd=3 -mon chardev=monitor,mode=control", "server"),
     ],
 )
@@ -67,13 +85,34 @@ def test_acceleration(accelerator: qemu.Accelerator, wanted: str) -> None:
 
 def test_two_numa_nodes() -> None:
     line = command(Machine(name="m", suite="trixie", memory_mib=1024, cpus=4, numa_nodes=2))
-    assert "memory-backend-ram,id=ram0,size=512M -numa node,nodeid=0,memdev=ram0,cpus=0,cpus=2" in line
-    assert "memory-backend-ram,id=ram1,size=512M -numa node,nodeid=1,memdev=ram1,cpus=1,cpus=3" in line
-    assert "-numa dist,src=0,dst=1,val=20" in line
+    assert "-machine q35 -m 1024M -object memory-backend-ram,id=ram0,size=512M -object memory-backend-ram,id=ram1,size=512M" in line
+    assert "-numa node,nodeid=0,memdev=ram0,cpus=0,cpus=2 -numa node,nodeid=1,memdev=ram1,cpus=1,cpus=3 -numa dist,src=0,dst=1,val=20" in line
 
 
 def test_node_without_processors() -> None:
     assert "-numa node,nodeid=1,memdev=ram1 " in command(Machine(name="m", suite="trixie", cpus=1, numa_nodes=2))
+
+
+def test_memory_of_a_snapshot_is_shared_and_of_a_clone_is_not() -> None:
+    line = command(built("numa"), ram=qemu.Ram(Path("/s,nap"), restored=False))
+    assert "memory-backend-file,id=ram0,size=512M,mem-path=/s,,nap/ram0,share=on" in line
+    assert "memory-backend-file,id=ram1,size=512M,mem-path=/s,,nap/ram1,share=on" in line
+    assert "-incoming" not in line
+    clone = command(built("numa"), ram=qemu.Ram(Path("/snap"), restored=True))
+    assert "mem-path=/snap/ram1,share=off" in clone
+    assert "-incoming defer" in clone
+    # It has booted: what reboots it is its user.
+    assert "-action" not in clone
+
+
+def test_an_own_disk_boots_by_itself_or_by_its_kernel() -> None:
+    alone = images.ImageFiles(identity="", disk=Path("/d/disk.qcow2"), disk_format="qcow2", kernel=None, initrd=None)
+    assert "-kernel" not in command(OWN, image=alone)
+    with_kernel = dataclasses.replace(alone, kernel=Path("/d/vmlinuz"))
+    line = command(OWN, image=with_kernel)
+    assert "-kernel /d/vmlinuz -append console=ttyS0 panic=-1 root=/dev/vda1" in line
+    assert "-initrd" not in line
+    assert "-initrd /d/initrd" in command(OWN, image=dataclasses.replace(with_kernel, initrd=Path("/d/initrd")))
 
 
 def test_comma_in_a_path() -> None:
@@ -81,7 +120,7 @@ def test_comma_in_a_path() -> None:
 
 
 def test_image_id_follows_what_the_image_is_made_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    image = machine_named("debian13_v2").image
+    image = built("debian13_v2").image
     first = images.image_id(image, "key")
     assert first.startswith("trixie-full-")
     assert first == images.image_id(image, "key")
