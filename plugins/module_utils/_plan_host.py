@@ -64,7 +64,7 @@ def plan_host(wishes: t.Iterable[Wanted], present: Present, history: History, op
     lines = [item for item in ordered if item.file]
     return HostPart(
         tuple(rows),
-        tuple(_step(item) for item in ordered if item.differs or _is_moved(item, ordered)),
+        (*(_step(item) for item in ordered if item.differs or _is_moved(item, ordered)), *_commits(ordered, present)),
         {item.knob.name: item.text for item in lines if item.knob.persist == "sysctl.d"},
         tuple((item.knob.path, item.text) for item in lines if item.file == _persist.TMPFILES),
         tuple((item.knob.path, item.text) for item in lines if item.file == _persist.LATE_TMPFILES),
@@ -99,6 +99,30 @@ def _grows(item: _Item) -> bool:
 def _is_moved(item: _Item, items: t.Iterable[_Item]) -> bool:
     """Whether a write of another knob can move it: then it is written again, if need be."""
     return any(item.knob.name in other.knob.partners and other.differs for other in items)
+
+
+def companions(knobs: t.Collection[str]) -> t.Set[str]:
+    """What else has to be read of a node where these are wanted: whether a module runs that takes new inputs only by a commit (DAMON), and partners."""
+    rows = map(_registry.find, knobs)
+    commits = [row for row in _registry.host_knobs() if _is_commit(row) and any(name in knobs for name in row.after)]
+    return {name for row in rows for name in row.partners if "{" not in name} | {name for row in commits for name in (row.name, _switch(row))}
+
+
+def _is_commit(row: Knob) -> bool:
+    return row.one_shot and row.access == "rw" and bool(row.after)
+
+
+def _switch(commit: Knob) -> str:
+    return next(name for name in commit.after if name.endswith("/enabled"))
+
+
+def _commits(items: t.Sequence[_Item], present: Present) -> t.Iterator[WriteStep]:
+    """For each module that ran before and runs on with other inputs."""
+    changed = {item.knob.name: item.text for item in items if item.differs}
+    for row in filter(_is_commit, _registry.host_knobs()):
+        held, switch = present.host.get(row.name), present.host.get(_switch(row))
+        if held and switch and switch.value == 1 and _switch(row) not in changed and any(name in changed for name in row.after):
+            yield WriteStep(row.name, "host", "", row.path, held.text, "1")
 
 
 def _step(item: _Item) -> WriteStep:

@@ -10,7 +10,7 @@ import os
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _journal, _plan, _present, _steps, _transaction, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _journal, _plan, _plan_host, _present, _steps, _transaction, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Left, Options, Plan, Row, is_same
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
@@ -154,10 +154,9 @@ def _read(layers: t.Sequence[Json], wanted_before: t.Iterable[Key], origin: Orig
     keys = {*wanted_before, *origin.parts}
     knobs = {name for layer in layers for name in layer["host"]} | {name for layer in layers for name in _asked(layer.get("when"))}
     knobs |= {key[2] for key in keys if not key[1]}
-    partners = {name for knob in knobs for name in _registry.find(knob).partners if "{" not in name}
     subjects = {unit for layer in layers for unit in layer["slices"]} | {key[1] for key in keys if key[1]}
     properties = {name for layer in layers for unit in layer["slices"].values() for name in unit} | {key[2] for key in keys if key[1]}
-    return _present.read(tree, knobs=knobs | partners | set(_OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_OVERCOMMIT), subjects=sorted(subjects), properties=properties)
 
 
 def _asked(condition: t.Any) -> t.Iterator[str]:
@@ -336,6 +335,7 @@ def _told(made: Plan, outcome: Outcome, present: Present, after: Present, work: 
         "results": [{**row._asdict(), "winner": row.winner._asdict() if row.winner else None} for row in rows],
         "files": [{"path": step.path, "before": step.before, "after": step.after} for step in made.files],
         "skipped": [one._asdict() for one in made.skipped],
+        "kernel_command_line": present.persisted.boot,
         "daemon_reload": any(isinstance(step, ReloadStep) for step in made.steps),
         "notes": [*work.notes, *filter(None, [outcome.warning])],
         "problem": problem,

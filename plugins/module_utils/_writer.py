@@ -28,6 +28,8 @@ _DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 # O_NONBLOCK: a FIFO must not stop us.
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _MAX_FILE = 16 * 1024 * 1024
+# A daemon-reload of a busy node takes its time (more than 30 s seen), and giving up means undoing everything.
+_SYSTEMCTL_SECONDS = 300.0
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,250}\.(?:slice|service|scope)")
 _PROPERTY = re.compile("[A-Z][A-Za-z]{1,60}")
 
@@ -234,7 +236,7 @@ class Writer:
             return self._command(argv)
         if self.root != "/":
             raise Refused("systemctl", f"{self.root} is not the live node")
-        return Tree("/").output("", argv)
+        return Tree("/").output("", argv, timeout=_SYSTEMCTL_SECONDS)
 
     # Ways to a file
 

@@ -52,6 +52,8 @@ knob /sys/kernel/mm/transparent_hugepage/shrink_underused 0
 is /sys/kernel/mm/ksm/pages_to_scan 200
 is /sys/module/zswap/parameters/max_pool_percent 15
 knob /sys/kernel/mm/lru_gen/min_ttl_ms 100
+knob /sys/module/damon_reclaim/parameters/quota_ms 20
+knob /sys/module/damon_reclaim/parameters/enabled Y
 
 batch=$cgroups/batch.slice low=$cgroups/batch.slice/batch-low.slice
 if [ $version = 2 ]; then
