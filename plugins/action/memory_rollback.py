@@ -11,15 +11,8 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.memqos.fleet.plugins.module_utils import _tune_options
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _request, _tune_result, _tuning
-
-_ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "to": {"type": "str", "default": "previous"},
-    "force": {"type": "bool", "default": False},
-    "allow_risks": {"type": "list", "elements": "str", "default": []},
-    "lock_wait": {"type": "int", "default": 60},
-    "directory": {"type": "path", "default": "build/report"},
-}
 
 
 class ActionModule(ActionBase):
@@ -29,7 +22,7 @@ class ActionModule(ActionBase):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        unused, arguments = self.validate_argument_spec(argument_spec=_ARGUMENTS)
+        unused, arguments = self.validate_argument_spec(argument_spec=_tune_options.ROLLBACK)
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
         to = arguments["to"]
         if to not in ("previous", "origin") and not to.isdecimal():
@@ -37,6 +30,5 @@ class ActionModule(ActionBase):
         request = {"to": to, "force": arguments["force"], "allow": arguments["allow_risks"], "wait": arguments["lock_wait"]}
         request["meta"] = _tuning.meta(profiles=[])
         answer = self._execute_module("memqos.fleet.memory_rollback", module_args={"request": _request.pack(request)}, task_vars=task_vars)
-        verb = "would be rolled back" if self._task.check_mode else "rolled back"
         why = _tune_result.reasons([]) if self._task.diff else None
-        return {**result, **_tuning.finish(answer, host=host, directory=arguments["directory"], verb=verb, why=why)}
+        return {**result, **_tuning.finish(answer, host=host, directory=arguments["directory"], verb="rolled back", why=why)}

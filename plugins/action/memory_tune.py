@@ -6,66 +6,56 @@
 
 from __future__ import annotations
 
+import posixpath
+import shlex
 import typing as t
 
-from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _texts
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _propose, _request, _results, _tune_result, _tuning
+from ansible_collections.memqos.fleet.plugins.module_utils import _tune_options
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _propose, _request, _tune_result, _tuning
 
-_ARGUMENTS: dict[str, dict[str, t.Any]] = {
-    "profile": {"type": "raw", "required": True},
-    "profiles_paths": {"type": "list", "elements": "path", "default": []},
-    "host": {"type": "dict", "default": {}},
-    "slices": {"type": "dict", "default": {}},
-    "only": {"type": "list", "elements": "str", "choices": list(_texts.AREAS), "default": []},
-    "on_conflict": {"type": "str", "choices": ["report", "defer", "refuse", "take"], "default": "report"},
-    "on_unsupported": {"type": "str", "choices": ["report", "fail"], "default": "report"},
-    "allow_risks": {"type": "list", "elements": "str", "default": []},
-    "sysctl_file": {"type": "str", "default": "zz-memqos.conf"},
-    "lock_wait": {"type": "int", "default": 60},
-    "auto_apply": {"type": "bool", "default": False},
-    "directory": {"type": "path", "default": "build/report"},
-    "root": {"type": "path", "default": "/"},
-}
+_BOOT_ID = "proc/sys/kernel/random/boot_id"
 
 
 class ActionModule(ActionBase):
-    """memqos.fleet.memory_tune: one remote call a host."""
+    """memqos.fleet.memory_tune: one remote call a host, and one command more where the profile is C(auto)."""
 
     TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, t.Any] | None = None) -> dict[str, t.Any]:
         result: dict[str, t.Any] = super().run(tmp, task_vars)
-        unused, arguments = self.validate_argument_spec(argument_spec=_ARGUMENTS)
+        unused, arguments = self.validate_argument_spec(argument_spec=_tune_options.TUNE)
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
         _tuning.check_file_name(arguments["sysctl_file"])
         profile = arguments["profile"]
         if profile == "auto":
-            proposal = _tuning.failing(lambda: _propose.propose(_results.read_result(arguments["directory"], host), arguments["profiles_paths"]))
-            result["proposal"] = [{"profile": one.profile, "evidence": list(one.evidence)} for one in proposal]
-            _tuning.show(_propose.lines(host, proposal, applied=arguments["auto_apply"]))
+            proposals = self._proposals(arguments, host)
+            result["proposal"] = [{"profile": one.profile, "evidence": list(one.evidence)} for one in proposals]
             if not arguments["auto_apply"]:
                 return {**result, "changed": False}
-            profile = [one.profile for one in proposal]
-        declared = _declared(profile, arguments)
+            profile = [one.profile for one in proposals]
+        declared = _tuning.failing(lambda: _declared(profile, arguments))
         request = {"layers": declared.layers, "options": _options(arguments), "wait": arguments["lock_wait"]}
         request["meta"] = _tuning.meta(profiles=list(declared.names))
         sent = {"profile": ", ".join(declared.names), "root": arguments["root"], "request": _request.pack(request)}
         answer = self._execute_module("memqos.fleet.memory_tune", module_args=sent, task_vars=task_vars)
-        verb = "would be tuned" if self._task.check_mode else "tuned"
-        why = _tune_result.reasons(declared.profiles)
-        return {**result, **_tuning.finish(answer, host=host, directory=arguments["directory"], verb=verb, why=why if self._task.diff else None)}
+        why = _tune_result.reasons(declared.profiles) if self._task.diff else None
+        return {**result, **_tuning.finish(answer, host=host, directory=arguments["directory"], verb="tuned", why=why)}
+
+    def _proposals(self, arguments: dict[str, t.Any], host: str) -> list[_propose.Proposal]:
+        """By the last audit, which says how old it is."""
+        audit = _tuning.failing(lambda: _propose.last_audit(arguments["directory"], host))
+        proposals = _tuning.failing(lambda: _propose.propose(audit, arguments["profiles_paths"]))
+        answer = self._low_level_execute_command(f"cat {shlex.quote(posixpath.join(arguments['root'], _BOOT_ID))}")
+        age = _propose.age(audit, boot_id=str(answer.get("stdout", "")).strip() if not answer.get("rc") else "", now=_tuning.now())
+        _tuning.show(_propose.lines(host, proposals, age=age, applied=arguments["auto_apply"]))
+        return proposals
 
 
 def _declared(profile: t.Any, arguments: dict[str, t.Any]) -> _profiles.Declaration:
     overrides = {"host": arguments["host"], "slices": arguments["slices"]}
-    try:
-        return _profiles.load_profiles(profile, search_paths=arguments["profiles_paths"], overrides=overrides)
-    except _profiles.ProfileError as exc:
-        # The message is complete: chained, Ansible would print it three times.
-        raise AnsibleActionFail(str(exc)) from None
+    return _profiles.load_profiles(profile, search_paths=arguments["profiles_paths"], overrides=overrides)
 
 
 def _options(arguments: dict[str, t.Any]) -> dict[str, t.Any]:

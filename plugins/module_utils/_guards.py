@@ -3,7 +3,7 @@
 
 """Settings that kill, hang or starve a node: why a value is refused, with the figures. Pure.
 
-The bounds are this project's own judgement (docs/tuning.md); each has a name with which an operator allows it.
+The bounds are this project's own judgement (docs/tuning.md); each has a name (_tune_options.RISKS) with which an operator allows it.
 """
 
 from __future__ import annotations
@@ -18,15 +18,6 @@ from ansible_collections.memqos.fleet.plugins.module_utils._steps import Propert
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup
 
-RISKS = (
-    "limit_below_usage",
-    "high_below_working_set",
-    "protection_above_80_percent",
-    "min_free_above_5_percent",
-    "overcommit_below_committed",
-    "hugepages_above_available",
-    "oom_kill_disable",
-)
 _size = _shares.format_size
 
 
@@ -40,7 +31,7 @@ class Figures(t.NamedTuple):
 
 
 class Danger(t.NamedTuple):
-    """C(risk) is its name; C(reason) has the figures."""
+    """C(risk) is one of _tune_options.RISKS; C(reason) has the figures."""
 
     risk: str
     reason: str

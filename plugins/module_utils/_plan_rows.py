@@ -19,8 +19,6 @@ if t.TYPE_CHECKING:
     Status = t.Literal["ok", "changed", "would_change", "unsupported", "conflict", "refused", "deferred", "failed", "undone"]
     Policy = t.Literal["report", "defer", "refuse", "take"]
 
-POLICIES = ("report", "defer", "refuse", "take")
-
 
 class Options(t.NamedTuple):
     """As the operator says. C(only): areas, empty for all; C(allow): risks by name; C(sysctl_file): a name in /etc/sysctl.d."""

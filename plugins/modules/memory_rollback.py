@@ -87,7 +87,7 @@ path:
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _journal, _module, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _module, _tune, _tune_options
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refused, Writer
 
@@ -98,15 +98,7 @@ def rollback(params: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    spec: dict[str, t.Any] = {
-        "to": {"type": "str", "default": "previous"},
-        "force": {"type": "bool", "default": False},
-        "allow_risks": {"type": "list", "elements": "str", "choices": list(_guards.RISKS), "default": []},
-        "lock_wait": {"type": "int", "default": 60},
-        "directory": {"type": "path", "default": "build/report"},
-        # no_log: it is no secret, but each run would put it into the node's syslog
-        "request": {"type": "str", "no_log": True},
-    }
+    spec = {**_tune_options.ROLLBACK, **_tune_options.REQUEST}
     _module.run(spec, rollback, expected=(_tune.TuneError, _journal.JournalError, Refused))
 
 

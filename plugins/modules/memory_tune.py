@@ -151,8 +151,7 @@ proposal:
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _journal, _module, _plan_rows, _tune
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _texts
+from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _module, _tune, _tune_options
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refused, Writer
 
@@ -163,23 +162,7 @@ def tune(params: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    spec: dict[str, t.Any] = {
-        "profile": {"type": "raw", "required": True},
-        "profiles_paths": {"type": "list", "elements": "path", "default": []},
-        "host": {"type": "dict", "default": {}},
-        "slices": {"type": "dict", "default": {}},
-        "only": {"type": "list", "elements": "str", "choices": list(_texts.AREAS), "default": []},
-        "on_conflict": {"type": "str", "choices": list(_plan_rows.POLICIES), "default": "report"},
-        "on_unsupported": {"type": "str", "choices": ["report", "fail"], "default": "report"},
-        "allow_risks": {"type": "list", "elements": "str", "choices": list(_guards.RISKS), "default": []},
-        "sysctl_file": {"type": "str", "default": "zz-memqos.conf"},
-        "lock_wait": {"type": "int", "default": 60},
-        "auto_apply": {"type": "bool", "default": False},
-        "directory": {"type": "path", "default": "build/report"},
-        "root": _module.ROOT,
-        # no_log: it is no secret, but each run would put it into the node's syslog
-        "request": {"type": "str", "no_log": True},
-    }
+    spec = {**_tune_options.TUNE, **_tune_options.REQUEST}
     _module.run(spec, tune, expected=(_tune.TuneError, _journal.JournalError, Refused))
 
 

@@ -18,7 +18,7 @@ import yaml
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _units, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError
-from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import ExpressionError, Scope, compile_expression, nearest
+from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import CLOSED, ExpressionError, Scope, compile_expression, nearest
 from ansible_collections.memqos.fleet.plugins.plugin_utils._yaml_source import (
     Mistake,
     Place,
@@ -259,8 +259,7 @@ def _profile(root: yaml.Node, place: Place, name: str) -> Profile:
         place.under("name").problem(nodes["name"], f"'{own}' is no name for a profile: letters, digits, _ and -, and none of {', '.join(RESERVED)}")
     profile = Profile(name or own or "inline", place.file, text(nodes, "summary", place))
     if "suits" in nodes:
-        suits = mapping(nodes["suits"], place.under("suits"), _SUITS_KEYS)
-        profile.suits = {key: [name for name, unused in _texts_of(node, place.under("suits").under(key))] for key, node in suits.items()}
+        profile.suits = _suits(nodes["suits"], place.under("suits"))
     profile.extends = _extends(nodes.get("extends"), place.under("extends"))
     profile.condition = text(nodes, "when", place, longest=4000)
     if profile.condition:
@@ -291,6 +290,14 @@ def _host_variables(overrides: Mapping[str, object], problems: list[Problem]) ->
         except Mistake as exc:
             place.problem(exc.node, str(exc))
     return profile
+
+
+def _suits(node: yaml.Node, place: Place) -> dict[str, list[str]]:
+    found = {key: _texts_of(value, place.under(key)) for key, value in mapping(node, place, _SUITS_KEYS).items()}
+    for name, own in found.get("facts", []):
+        if name not in CLOSED["facts"]:
+            place.under("facts").problem(own, f"there is no fact '{name:.80}'" + nearest(name, sorted(CLOSED["facts"])))
+    return {key: [name for name, unused in names] for key, names in found.items()}
 
 
 def _extends(node: yaml.Node | None, place: Place) -> list[tuple[str, yaml.Node]]:

@@ -8,11 +8,12 @@
 
 from __future__ import annotations
 
+import datetime
 import fnmatch
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _results
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import visible
 
@@ -21,15 +22,26 @@ if t.TYPE_CHECKING:
 
     Json = dict[str, t.Any]
 
-# A workload below this share of memory does not decide how the node is set.
-_LEAST_SHARE = 0.05
+# A workload below a twentieth of memory does not decide how the node is set.
+_LEAST = 20
 _MAX_EVIDENCE = 5
+_OLD = datetime.timedelta(days=1)
 FALLBACK = "balanced"
 
 
 class Proposal(t.NamedTuple):
+    """C(evidence): lines for people, what comes from the node made harmless."""
+
     profile: str
     evidence: tuple[str, ...]
+
+
+def last_audit(directory: str, host: str) -> Json:
+    """Raises ResultError, which says what to do."""
+    try:
+        return _results.read_result(directory, host)
+    except _results.ResultError as exc:
+        raise _results.ResultError(f"the profile 'auto' proposes by what the last audit of this host found, and there is none to read: {exc}") from exc
 
 
 def propose(result: Json, profiles_paths: Sequence[str]) -> list[Proposal]:
@@ -42,18 +54,40 @@ def propose(result: Json, profiles_paths: Sequence[str]) -> list[Proposal]:
     return found or [Proposal(FALLBACK, ("no workload with a profile of its own takes 5 % of memory",))]
 
 
-def lines(host: str, proposals: Sequence[Proposal], *, applied: bool) -> Iterator[Line]:
+def age(result: Json, *, boot_id: str, now: datetime.datetime) -> str:
+    """What is to be said of an audit that is older than a day or of another boot of the node (C(boot_id): of this one, empty if not known); else empty."""
+    said = []
+    try:
+        old = now - datetime.datetime.fromisoformat(result["collected_at"])
+    except (ValueError, TypeError):
+        said.append("has no date that can be read")
+    else:
+        said += [f"is {_words(old)} old"] if old > _OLD else []
+    audited = result["node"].get("boot_id")
+    if boot_id and audited and audited != boot_id:
+        said.append("is from before the node was last booted" + (f", {_words(old)} ago" if said == [] else ""))
+    return f"the audit that this rests on {' and '.join(said)}: run it again" if said else ""
+
+
+def lines(host: str, proposals: Sequence[Proposal], *, age: str, applied: bool) -> Iterator[Line]:
     """For the terminal."""
-    ending = "" if applied else "; -e memqos_auto_apply=true applies it"
+    ending = "" if applied else "; -e memqos_auto_apply=true applies it, with --check --diff shows what it would change"
     yield Line(f"{visible(host)}: proposes {', '.join(one.profile for one in proposals)}{ending}")
     for one in proposals:
-        yield from (Line(f"  {one.profile}: {visible(why)}") for why in one.evidence)
+        yield from (Line(f"{visible(host)}:   {one.profile}: {why}") for why in one.evidence)
+    if age:
+        yield Line(f"{visible(host)}:   {age}", "yellow")
+
+
+def _words(old: datetime.timedelta) -> str:
+    count, unit = (old.days, "day") if old.days else (old.seconds // 3600, "hour") if old.seconds >= 3600 else (old.seconds // 60, "minute")
+    return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
 def _facts(result: Json, suits: Mapping[str, t.Any]) -> Iterator[str]:
     for fact in suits.get("facts", []):
         if result["node"].get(fact):
-            yield f"the audit found facts.{fact}"
+            yield f"the audit found {fact}"
 
 
 def _cgroups(result: Json, globs: Sequence[str]) -> Iterator[str]:
@@ -61,8 +95,8 @@ def _cgroups(result: Json, globs: Sequence[str]) -> Iterator[str]:
     for row in sorted(result["top"]["rows"], key=lambda row: -_usage(row)):
         names = [str(row.get(key, "")) for key in ("name", "container", "image")]
         name = next((name for name in names for glob in globs if fnmatch.fnmatchcase(name, glob)), "")
-        if name and _usage(row) >= total * _LEAST_SHARE:
-            yield f"{name} uses {format_size(_usage(row))} of {format_size(total)}"
+        if name and _usage(row) * _LEAST >= total:
+            yield f"{visible(name)} uses {format_size(_usage(row))} of {format_size(int(total))}"
 
 
 def _usage(row: Mapping[str, t.Any]) -> int:

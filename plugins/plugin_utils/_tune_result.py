@@ -13,6 +13,8 @@ import json
 import os
 import typing as t
 
+from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import visible
@@ -26,16 +28,41 @@ if t.TYPE_CHECKING:
     # (subject, knob, profile) → why the profile wants it
     Why = Callable[[str, str, str], str]
 
-_MAX_BYTES = 16 * 1024 * 1024
-_MAX_LINES = 12
-_TEXTS = ("name", "scope", "subject", "status", "equivalence", "reason", "profile", "expression")
-_TEXTS_OR_NONE = ("wanted", "live_before", "live_after", "effective", "persisted_before", "persisted_after")
+SCHEMA_VERSION = 1
 STATUSES = ("failed", "refused", "conflict", "unsupported", "deferred", "undone", "would_change", "changed", "ok")
-_COLORS = {"failed": "red", "refused": "red", "conflict": "red", "unsupported": "yellow", "deferred": "yellow", "undone": "yellow"}
+_STOPPING = ("failed", "refused", "conflict")
+_CHANGING = ("would_change", "changed")
+_COLORS = {**dict.fromkeys(_STOPPING, "red"), **dict.fromkeys(("unsupported", "deferred", "undone"), "yellow")}
+_MAX_BYTES = 16 * 1024 * 1024
+# More than that on one terminal helps nobody: the result file has it all.
+_MAX_LINES = 12
+_MAX_VALUES = 500
+_MAX_FILES = 100
+# difflib takes longer than linear; as Ansible's own max_file_size_for_diff.
+_MAX_FILE = 104448
+_WIDEST = 48
+
+# The shapes of docs/schemas/tune.json: the types of every key; there are no others.
+_TEXT, _TEXT_OR_NONE, _SWITCH, _COUNT = (str,), (str, type(None)), (bool,), (int,)
+_ANSWER = {
+    **dict.fromkeys(("schema_version", "generation"), _COUNT),
+    **dict.fromkeys(("changed", "check", "daemon_reload", "clean"), _SWITCH),
+    "problem": _TEXT,
+    **dict.fromkeys(("results", "files", "skipped", "notes"), (list,)),
+}
+_ROW = {
+    **dict.fromkeys(("name", "scope", "subject", "status", "equivalence", "reason", "profile", "expression"), _TEXT),
+    **dict.fromkeys(("wanted", "live_before", "live_after", "effective", "persisted_before", "persisted_after"), _TEXT_OR_NONE),
+    "reboot_required": _SWITCH,
+    "winner": (dict, type(None)),
+}
+_WINNER = {"source": _TEXT, "path": _TEXT, "line": _COUNT, "value": _TEXT_OR_NONE}
+_FILE = {"path": _TEXT, "before": _TEXT_OR_NONE, "after": _TEXT_OR_NONE}
+_SKIPPED = dict.fromkeys(("profile", "scope", "subject", "knob", "reason"), _TEXT)
 
 
 class BadAnswer(ValueError):
-    """The node's answer is no result of a tune."""
+    """The node's answer is no result of a tune; the message is of one line."""
 
 
 def parse(text: str) -> Json:
@@ -44,22 +71,32 @@ def parse(text: str) -> Json:
         raise BadAnswer(f"{len(text)} bytes")
     try:
         answer = json.loads(text)
-        _check(answer)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
-        raise BadAnswer(f"{type(exc).__name__}: {str(exc):.100}") from exc
+    # RecursionError: nested thousands deep.
+    except (ValueError, RecursionError) as exc:
+        raise BadAnswer(f"not JSON: {str(exc):.100}") from exc
+    _require(answer, _ANSWER, "the answer")
+    if answer["schema_version"] != SCHEMA_VERSION or not 0 <= answer["generation"] < 1 << 53:
+        raise BadAnswer("another schema_version, or no number of a generation")
+    for key, shape in (("results", _ROW), ("files", _FILE), ("skipped", _SKIPPED)):
+        for number, item in enumerate(answer[key]):
+            _require(item, shape, f"{key}[{number}]")
+    for number, row in enumerate(answer["results"]):
+        if row["winner"] is not None:
+            _require(row["winner"], _WINNER, f"results[{number}].winner")
+        if row["status"] not in STATUSES:
+            raise BadAnswer(f"results[{number}].status is none of {', '.join(STATUSES)}")
+    if not all(isinstance(note, str) for note in answer["notes"]):
+        raise BadAnswer("notes are not text")
     return t.cast("Json", answer)
 
 
-def _check(answer: Json) -> None:
-    for row in answer["results"]:
-        winner = row["winner"]
-        texts = [row[key] for key in _TEXTS] + [row[key] for key in _TEXTS_OR_NONE if row[key] is not None]
-        texts += [winner["source"], winner["path"]] if winner is not None else []
-        if not all(isinstance(text, str) for text in texts) or row["status"] not in STATUSES:
-            raise ValueError("a result of another shape")
-    texts = [text for file in answer["files"] for text in (file["path"], file["before"] or "", file["after"] or "")]
-    if not all(isinstance(text, str) for text in (*texts, *answer["notes"], answer["problem"])) or not isinstance(answer["generation"], int):
-        raise ValueError("files, notes or problem of another shape")
+def _require(value: object, shape: Mapping[str, tuple[type, ...]], where: str) -> None:
+    if not isinstance(value, dict) or value.keys() != shape.keys():
+        raise BadAnswer(f"{where} has not the keys {', '.join(shape)}")
+    # The exact type: True is an int to isinstance.
+    wrong = next((key for key, types in shape.items() if type(value[key]) not in types), None)
+    if wrong:
+        raise BadAnswer(f"{where}.{wrong} is of another type")
 
 
 def result_path(directory: str, host: str) -> str:
@@ -81,6 +118,11 @@ def counts(answer: Json) -> dict[str, int]:
     return {status: found[status] for status in STATUSES if found[status]}
 
 
+def shown(text: str) -> str:
+    """Text of a node for a message that may have several lines."""
+    return "\n".join(map(visible, text.split("\n")))
+
+
 def reasons(profiles: Iterable[Profile]) -> Why:
     """Why a profile wants a value, by what it says itself; the unit may be one that a template or prefix stands for."""
     said: dict[tuple[str, str, str], str] = {}
@@ -94,60 +136,115 @@ def reasons(profiles: Iterable[Profile]) -> Why:
     return why
 
 
+# The diff
+
+
 def diff(answer: Json, why: Why) -> list[dict[str, str]]:
     """For --diff: one line a value, then each file as a unified diff."""
-    lines = [_value_line(row, why) for row in answer["results"] if row["status"] in ("would_change", "changed", "refused", "conflict", "failed", "undone")]
-    shown: list[dict[str, str]] = [{"prepared": "\n".join(lines) + "\n"}] if lines else []
-    for file in answer["files"]:
-        before, after = (_printable(file[key] or "") for key in ("before", "after"))
-        absent = [key for key in ("before", "after") if file[key] is None]
-        headers = {f"{key}_header": f"{visible(file['path'])}{' (absent)' if key in absent else ''}" for key in ("before", "after")}
-        shown.append({"before": before, "after": after, **headers})
-    return shown
+    lines = values(answer, why)
+    parts: list[dict[str, str]] = [{"prepared": "\n".join([*lines, ""])}] if lines else []
+    parts += map(_file_diff, answer["files"][:_MAX_FILES])
+    if len(answer["files"]) > _MAX_FILES:
+        parts.append({"prepared": f"… and {len(answer['files']) - _MAX_FILES} more files: see the result file\n"})
+    return parts
+
+
+def values(answer: Json, why: Why) -> list[str]:
+    """One line for each value that changes: what, from → to, who wants it and why; then what else happens, and what profiles say that does not count here."""
+    rows = [row for row in answer["results"] if row["status"] in _CHANGING]
+    cells = [(visible(_what(row)), visible(_move(row)), visible(_because(row, why))) for row in rows[:_MAX_VALUES]]
+    widths = [min(_WIDEST, max((len(cell[column]) for cell in cells), default=0)) for column in (0, 1)]
+    lines = [f"{what:<{widths[0]}}  {move:<{widths[1]}}  {because}".rstrip() for what, move, because in cells]
+    if len(rows) > _MAX_VALUES:
+        lines.append(f"… and {len(rows) - _MAX_VALUES} more: see the result file")
+    if answer["daemon_reload"]:
+        lines.append("one daemon-reload, for the drop-ins")
+    return lines + [visible(_left_out(one)) for one in answer["skipped"][:_MAX_LINES]]
+
+
+def _what(row: Mapping[str, t.Any]) -> str:
+    return f"{row['subject']} {row['name']}".strip()
+
+
+def _move(row: Mapping[str, t.Any]) -> str:
+    now = row["live_before"] if row["live_before"] is not None else row["persisted_before"]
+    return f"{_word(row, now)} → {_word(row, row['wanted'])}"
+
+
+def _word(row: Mapping[str, t.Any], value: str | None) -> str:
+    """A value as the kernel spells it; a large size in words too."""
+    if not value:
+        return "not set" if value is None else "default"
+    try:
+        size = int(value) * _wanted.unit_bytes(_registry.find(row["name"])) if value.isdecimal() and len(value) < 20 else 0
+    except _registry.UnknownKnob:
+        size = 0
+    return f"{value} ({_shares.format_size(size)})" if size >= 1 << 20 else value
+
+
+def _because(row: Mapping[str, t.Any], why: Why) -> str:
+    """C(colocated, raise to 150: Batch work allocates in bursts), and what the node says besides."""
+    who = row["profile"] if row["expression"] in ("", row["wanted"]) else f"{row['profile']}, {row['expression']}"
+    reason = why(row["subject"], row["name"], row["profile"]).partition(". ")[0].rstrip(".")
+    text = ": ".join(filter(None, (who, reason)))
+    rest = "; ".join(filter(None, (row["reason"], _remains(row))))
+    return f"{text} ({rest})" if text and rest else text or rest
+
+
+def _remains(row: Mapping[str, t.Any]) -> str:
+    """What the cgroups above leave of it, if not all."""
+    words = {"infinity": "max"}
+    wanted, effective = (words.get(row[key], row[key]) for key in ("wanted", "effective"))
+    return f"effective is {_word(row, effective)}: the cgroups above leave no more" if row["scope"] == "unit" and effective not in (None, wanted) else ""
+
+
+def _left_out(one: Mapping[str, str]) -> str:
+    what = f"{one['subject']} {one['knob']} of {one['profile']}".strip() if one["knob"] else one["profile"]
+    return f"left out: {what}: {one['reason']}"
+
+
+def _file_diff(file: Mapping[str, t.Any]) -> dict[str, str]:
+    if max(len(file[key] or "") for key in ("before", "after")) > _MAX_FILE:
+        return {"prepared": f"{visible(file['path'])}: larger than {_MAX_FILE >> 10} KiB, see the result file\n"}
+    before, after = (_printable(file[key] or "") for key in ("before", "after"))
+    headers = {f"{key}_header": visible(file["path"]) + (" (absent)" if file[key] is None else "") for key in ("before", "after")}
+    return {"before": before, "after": after, **headers}
 
 
 def _printable(text: str) -> str:
     return "".join(f"{visible(line)}\n" for line in text.splitlines())
 
 
-def _value_line(row: Json, why: Why) -> str:
-    subject = f"{row['subject']} " if row["subject"] else ""
-    now = row["live_before"] if row["live_before"] is not None else row["persisted_before"]
-    text = f"{subject}{row['name']}: {_word(now)} → {_word(row['wanted'])}"
-    if row["status"] not in ("would_change", "changed"):
-        text += f"  {row['status'].upper()}: {row['reason']}"
-    elif row["profile"]:
-        asked = "" if row["expression"] == row["wanted"] else f": {row['expression']}"
-        reason = why(row["subject"], row["name"], row["profile"])
-        text += f"  [{row['profile']}{asked}] {reason.partition('. ')[0].rstrip('.')}" if reason else f"  [{row['profile']}{asked}]"
-        text += f" ({row['reason']})" if row["reason"] else ""
-    elif row["reason"]:
-        text += f"  {row['reason']}"
-    return visible(text)
+# The summary
 
 
-def _word(value: str | None) -> str:
-    return "nothing" if value is None else value if value else "default"
+def summary(answer: Json, host: str, *, verb: str, with_diff: bool = False) -> list[Line]:
+    """One line a host, and one for each thing that somebody should look at, except what the diff or (of a failed task) the message tells.
 
-
-def summary(answer: Json, host: str, *, verb: str) -> list[Line]:
-    """One line a host, and one for each thing that somebody should look at."""
+    C(verb): what was done (C(tuned)). Every line has the host's name: those of several hosts mix.
+    """
     found = counts(answer)
-    words = ", ".join(f"{count} {status.replace('_', ' ')}" for status, count in found.items()) or "nothing to do"
-    generation = f" (generation {answer['generation']})" if answer["generation"] else ""
-    lines = [Line(f"{visible(host)}: {verb}: {words}{generation}", "red" if answer["problem"] else None)]
-    told = [Line(f"  {visible(_attention(row))}", _COLORS.get(row["status"])) for row in answer["results"] if _needs_attention(row)]
+    words = ", ".join(f"{count} {_status(status)}" for status, count in found.items()) or "nothing to do"
+    outcome = "check" if answer["check"] else f"not {verb}" if answer["problem"] else verb
+    outcome += f" (generation {answer['generation']})" if answer["generation"] else ""
+    lines = [Line(f"{outcome}: {words}", "red" if answer["problem"] else None)]
+    told = [Line(f"  {_attention(row)}", _COLORS.get(row["status"])) for row in answer["results"] if _needs_attention(row, answer, with_diff)]
     lines += told[:_MAX_LINES]
     if len(told) > _MAX_LINES:
         lines.append(Line(f"  … and {len(told) - _MAX_LINES} more: see the result file"))
-    lines += [Line(f"  {visible(note)}") for note in answer["notes"]]
-    return lines
+    lines += [Line(f"  {note}", "yellow") for note in answer["notes"][:_MAX_LINES]]
+    return [Line(visible(f"{host}: {line.text}"), line.color) for line in lines]
 
 
-def _needs_attention(row: Mapping[str, t.Any]) -> bool:
-    return bool(row["reason"]) and row["status"] not in ("undone",)
+def _status(status: str) -> str:
+    return status.replace("_", " ")
+
+
+def _needs_attention(row: Mapping[str, t.Any], answer: Json, with_diff: bool) -> bool:
+    if row["status"] in _STOPPING and answer["problem"] or row["status"] in _CHANGING and with_diff:
+        return False
+    return bool(row["reason"] or _remains(row)) and row["status"] != "undone"
 
 
 def _attention(row: Mapping[str, t.Any]) -> str:
-    subject = f"{row['subject']} " if row["subject"] else ""
-    return f"{row['status'].replace('_', ' ')}: {subject}{row['name']}: {row['reason']}"
+    return f"{_status(row['status'])}: {_what(row)}: {'; '.join(filter(None, (row['reason'], _remains(row))))}"

@@ -8,20 +8,19 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import socket
-import time
 import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _results, _tune_result
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _results, _tune_result
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
 
 T = t.TypeVar("T")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.conf")
@@ -35,14 +34,18 @@ def check_file_name(name: str) -> None:
 
 def meta(*, profiles: list[str]) -> dict[str, t.Any]:
     """Who made a generation, and when by this machine's clock."""
-    return {"host": socket.gethostname(), "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "profiles": profiles, "run_id": _results.RUN_ID}
+    return {"host": socket.gethostname(), "started": now().strftime("%Y-%m-%dT%H:%M:%SZ"), "profiles": profiles, "run_id": _results.RUN_ID}
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.timezone.utc)
 
 
 def failing(read: Callable[[], T]) -> T:
-    """A result file that cannot be read or written fails the task, with a message that is complete."""
+    """A file that cannot be read or written, and a profile that is none, fail the task with a message that is complete: chained, Ansible prints it thrice."""
     try:
         return read()
-    except _results.ResultError as exc:
+    except (_results.ResultError, _profiles.ProfileError) as exc:
         raise AnsibleActionFail(str(exc)) from None
 
 
@@ -53,21 +56,28 @@ def show(lines: Iterable[Line]) -> None:
 
 
 def finish(answer: dict[str, t.Any], *, host: str, directory: str, verb: str, why: _tune_result.Why | None) -> dict[str, t.Any]:
-    """The task's result: counts, path, generation; the diff if C(why) is given. The whole answer goes into a file, what matters of it to the terminal."""
-    answer.pop("invocation", None)
+    """The task's result: counts, path, generation; the diff if C(why) is given. The whole answer goes into a file, what matters of it to the terminal.
+
+    What the node says of itself (C(msg), C(diff)) is not shown, but what its answer comes to.
+    """
     text = answer.pop("tune", None)
-    answer.pop("problem", None)
+    for key in ("invocation", "problem", "diff"):
+        answer.pop(key, None)
     if text is None:
-        return answer
+        return {**answer, "msg": _tune_result.shown(str(answer["msg"]))} if "msg" in answer else answer
     try:
         told = _tune_result.parse(str(text))
     except _tune_result.BadAnswer as exc:
-        raise AnsibleActionFail(
-            f"{host}: the node's answer is not the result of a tune ({exc}). Look at the node's Python; what it changed is in its journal."
-        ) from None
+        message = f"the node's answer is not the result of a tune ({exc}). Look at the node's Python; what it changed is in its journal."
+        raise AnsibleActionFail(f"{host}: {message}") from None
+    answer.update(changed=told["changed"], generation=told["generation"], counts=_tune_result.counts(told))
     answer["path"] = failing(lambda: _tune_result.write(directory, host, told))
-    answer.update(generation=told["generation"], counts=_tune_result.counts(told))
-    show(_tune_result.summary(told, host, verb=verb))
-    if why is not None:
+    if told["problem"]:
+        answer.update(failed=True, msg=_tune_result.shown(told["problem"]))
+    show(_tune_result.summary(told, host, verb=verb, with_diff=why is not None))
+    if why is not None and told["problem"]:
+        # Ansible shows the diff of a task that changed something, and not of one that failed.
+        show(Line(f"  {line}") for line in _tune_result.values(told, why))
+    elif why is not None:
         answer["diff"] = _tune_result.diff(told, why)
     return answer

@@ -40,13 +40,14 @@ NODE_FLOORS = [
     {"_wanted"},
     {"_rules", "_breakdown", "_workloads", "_steps", "_persist"},
     {"_read"},
+    {"_tune_options"},
     {"_knobs"},
     {"_shares"},
     {"_units"},
 ]
-# Controller code knows sizes, the registry, the bounds of the rule language, the words of profiles, what a path says, and how text of a node is decoded.
+# Controller code knows the options of its modules, sizes, the registry, the bounds of the rule language, the words of profiles, what a path says, and how text of a node is decoded.
 CONTROLLER_MAY_IMPORT: dict[str, set[str]] = {
-    "action": {"plugin_utils", "_knobs"},
+    "action": {"plugin_utils", "_knobs", "_tune_options"},
     "plugin_utils": {"plugin_utils", "_units", "_shares", "_knobs", "_rules", "_wanted", "_workloads", "_read"},
     "filter": {"plugin_utils"},
     "doc_fragments": set(),

@@ -1,0 +1,48 @@
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""The options of memory_tune and memory_rollback: the modules take them, and so do the action plugins before them. Data only."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _texts
+
+POLICIES = ("report", "defer", "refuse", "take")
+# What an operator can allow; why each is refused, with the figures, is for _guards to say.
+RISKS = (
+    "limit_below_usage",
+    "high_below_working_set",
+    "protection_above_80_percent",
+    "min_free_above_5_percent",
+    "overcommit_below_committed",
+    "hugepages_above_available",
+    "oom_kill_disable",
+)
+
+_SHARED: dict[str, dict[str, t.Any]] = {
+    "allow_risks": {"type": "list", "elements": "str", "choices": list(RISKS), "default": []},
+    "lock_wait": {"type": "int", "default": 60},
+    "directory": {"type": "path", "default": "build/report"},
+}
+TUNE: dict[str, dict[str, t.Any]] = {
+    "profile": {"type": "raw", "required": True},
+    "profiles_paths": {"type": "list", "elements": "path", "default": []},
+    "host": {"type": "dict", "default": {}},
+    "slices": {"type": "dict", "default": {}},
+    "only": {"type": "list", "elements": "str", "choices": list(_texts.AREAS), "default": []},
+    "on_conflict": {"type": "str", "choices": list(POLICIES), "default": "report"},
+    "on_unsupported": {"type": "str", "choices": ["report", "fail"], "default": "report"},
+    "sysctl_file": {"type": "str", "default": "zz-memqos.conf"},
+    "auto_apply": {"type": "bool", "default": False},
+    "root": {"type": "path", "default": "/"},
+    **_SHARED,
+}
+ROLLBACK: dict[str, dict[str, t.Any]] = {
+    "to": {"type": "str", "default": "previous"},
+    "force": {"type": "bool", "default": False},
+    **_SHARED,
+}
+# From action plugin to module. no_log: it is no secret, but each run would put it into the node's syslog.
+REQUEST: dict[str, dict[str, t.Any]] = {"request": {"type": "str", "no_log": True}}
