@@ -114,6 +114,7 @@ docs: .venv/.test | $(COLLECTION) ## Make the generated pages anew.
 	@for tool in tests/tools/make_*.py; do PYTHONPATH=$(COLLECTIONS) $(PYTHON) $$tool; done
 
 ANSIBLE_TEST := tests/tools/ansible_test.py --junit
+OWN_PYTHON = $$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 CORE_PYTHONS_2.18 := 3.13 3.12 3.11
 CORE_PYTHONS_2.19 := 3.13 3.12 3.11
 CORE_PYTHONS_2.20 := 3.13 3.12
@@ -135,7 +136,7 @@ sanity-all: ## ansible-test sanity on ansible-core 2.18 to 2.21.
 
 .PHONY: units
 units: .venv/.test ## All unit tests, by ansible-test, on the controller's Python.
-	@$(PYTHON) $(ANSIBLE_TEST) $(JUNIT)/units units --venv --color no --python $$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+	@$(PYTHON) $(ANSIBLE_TEST) $(JUNIT)/units units --venv --color no --python $(OWN_PYTHON)
 
 .PHONY: node-units
 node-units: | $(COLLECTION) ## Unit tests of node code on Python 3.8 to 3.13, as far as they are here.
@@ -145,6 +146,19 @@ node-units: | $(COLLECTION) ## Unit tests of node code on Python 3.8 to 3.13, as
 integration: .venv/.test ## Whole audits on this machine: the built archive, the example fleet.
 	@$(PYTHON) -m pytest -q -p no:cacheprovider --junit-xml=$(JUNIT)/integration/integration.xml tests/integration
 
+.PHONY: integration-targets
+integration-targets: .venv/.test ## The modules as tasks of plays, by ansible-test.
+	@$(PYTHON) $(ANSIBLE_TEST) $(JUNIT)/integration-targets integration --venv --color no --python $(OWN_PYTHON)
+
+# What the lab needs.
+LAB_PACKAGES := qemu-system-x86 qemu-utils mmdebstrap busybox-static cpio kmod e2fsprogs zstd openssh-client
+MACHINES ?=
+
+.PHONY: fixtures
+fixtures: .venv/.test | $(COLLECTION) ## Make the unit tests' captured nodes anew, in VMs. MACHINES="debian13_v2": only these.
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) tests/tools/refresh_fixtures.py $(MACHINES)
+
 .PHONY: browser
 browser: .venv/.test | $(COLLECTION) ## Drive report.html in headless Chromium.
 	@tests/tools/debian-packages.sh chromium
@@ -152,7 +166,7 @@ browser: .venv/.test | $(COLLECTION) ## Drive report.html in headless Chromium.
 
 .PHONY: molecule
 molecule: .venv/.test | $(COLLECTION) ## One scenario in VMs: SCENARIO=default.
-	@tests/tools/debian-packages.sh qemu-system-x86 qemu-utils mmdebstrap busybox-static cpio kmod e2fsprogs zstd openssh-client
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
 	@$(PYTHON) tests/lab build $$(sed -n 's/^ *machine: *//p' molecule/$(SCENARIO)/molecule.yml)
 	@molecule test --scenario-name $(SCENARIO)
 

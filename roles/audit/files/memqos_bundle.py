@@ -675,7 +675,9 @@ class Capture:
             self.file(path, keep)
             return
         self.bundle.link(self.scrub.path(path), self.scrub.path(target))
-        if target != "/dev/null" and links < _MAX_LINKS:
+        if target == "/dev/null":
+            self.bundle.file(target, b"")  # so that no link leads nowhere
+        elif links < _MAX_LINKS:
             self.written(target, keep, links + 1)
 
     def cgroups(self) -> None:
@@ -741,7 +743,7 @@ class Capture:
                 self.bundle.directory(clean) if is_directory else self.bundle.file(clean, b"")
         for path in self.source.match(MASKED_UNITS):
             if self.source.link(path) == "/dev/null":
-                self.bundle.link(self.scrub.path(path), "/dev/null")
+                self.written(path, whole)
 
     def pod_logs(self) -> None:
         """What the kubelet calls them: NAMESPACE_POD_UID, and POD_NAMESPACE_CONTAINER-ID.log."""
