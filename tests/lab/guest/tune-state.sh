@@ -22,8 +22,8 @@ systemctl show --no-pager -p Id,MemoryMin,MemoryLow,MemoryHigh,MemoryMax,OOMScor
     job@1.service idle.slice | sort
 find /etc -type f -printf '%m %u %g ' -exec md5sum {} \; | sort -k 5
 find /etc \( -type d -o -type l \) -printf '%y %m %p %l\n' | sort
-# Made and left behind by set-property.
-find /run/systemd/system.control /run/systemd/system 2>/dev/null | sort
+# Made and left behind by set-property; pods are gone after a reboot.
+find /run/systemd/system.control /run/systemd/system 2>/dev/null | grep -v kubepods | sort
 if [ $# -gt 0 ]; then
     find /etc/sysctl.d /etc/tmpfiles.d /etc/systemd /var/lib/memqos -printf 'written %p %T@\n' | sort
 fi
