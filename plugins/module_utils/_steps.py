@@ -52,6 +52,7 @@ class FileStep(t.NamedTuple):
 class PropertyStep(t.NamedTuple):
     """C(systemctl set-property --runtime). Pairs of property and value; C(files) are the kernel files that they become: read back, never written first.
 
+    C(besides): files of this unit that somebody wrote by hand, which systemd brings back to what it thinks (C(after)).
     C(drop_ins), the run-time drop-ins as they were (C(before)), are filled in by the transaction.
     """
 
@@ -60,6 +61,7 @@ class PropertyStep(t.NamedTuple):
     before: t.Tuple[t.Tuple[str, str], ...]
     files: t.Tuple[WriteStep, ...] = ()
     drop_ins: t.Tuple[FileStep, ...] = ()
+    besides: t.Tuple[WriteStep, ...] = ()
 
 
 class ReloadStep(t.NamedTuple):
@@ -69,7 +71,7 @@ class ReloadStep(t.NamedTuple):
 Step = t.Union[WriteStep, FileStep, PropertyStep, ReloadStep]
 
 _KINDS: t.Dict[str, t.Any] = {"write": WriteStep, "file": FileStep, "property": PropertyStep, "reload": ReloadStep}
-_PARTS: t.Dict[str, t.Any] = {"moves": Moved, "files": WriteStep, "drop_ins": FileStep}
+_PARTS: t.Dict[str, t.Any] = {"moves": Moved, "files": WriteStep, "besides": WriteStep, "drop_ins": FileStep}
 _NUMBERS = ("inode", "mode", "mode_before", "uid_before", "gid_before")
 
 
@@ -126,8 +128,8 @@ def _built(cls: t.Any, fields: t.Dict[str, t.Any]) -> t.Any:
 
 def _joined(old: Step, new: Step) -> Step:
     if isinstance(old, WriteStep) and isinstance(new, WriteStep):
-        if (old.inode, old.inode and old.boot_id) != (new.inode, new.inode and new.boot_id):
-            return new  # another cgroup of the same name
+        if (old.inode, old.inode and old.boot_id) != (new.inode, new.inode and new.boot_id) and new.before != old.after:
+            return new  # another cgroup of the same name, to which boot did not give our value
         known = {moved.path for moved in old.moves}
         return new._replace(before=old.before, moves=(*old.moves, *(moved for moved in new.moves if moved.path not in known)))
     if isinstance(old, FileStep) and isinstance(new, FileStep):
@@ -137,9 +139,10 @@ def _joined(old: Step, new: Step) -> Step:
         before, after = {**dict(new.before), **dict(old.before)}, {**dict(old.properties), **dict(new.properties)}
         changed = [key for key in after if before.get(key) != after[key]]
         drop_ins = {drop_in.path: drop_in for drop_in in (*new.drop_ins, *old.drop_ins)}
-        files = t.cast("t.Tuple[WriteStep, ...]", tuple(merge(old.files, new.files)))
+        files, besides = (t.cast("t.Tuple[WriteStep, ...]", tuple(merge(*both))) for both in ((old.files, new.files), (old.besides, new.besides)))
         properties = tuple((key, after[key]) for key in changed)
-        return PropertyStep(new.unit, properties, tuple((key, before[key]) for key in changed if key in before), files, tuple(drop_ins.values()))
+        pairs = tuple((key, before[key]) for key in changed if key in before)
+        return PropertyStep(new.unit, properties, pairs, files, tuple(drop_ins.values()), besides)
     return new
 
 

@@ -57,16 +57,20 @@ class Outcome(t.NamedTuple):
 
 
 class Left(t.NamedTuple):
-    """What a rollback does not touch, and why: C(found) is neither C(ours) nor C(target), or the cgroup is another one."""
+    """What a rollback does not touch, and why: C(found) is neither C(ours) nor C(target). C(knob) is empty where it is no knob's, but a file."""
 
     name: str
     target: str
     ours: str
     found: str
     reason: str
+    knob: str = ""
+    subject: str = ""
 
 
 class Rollback(t.NamedTuple):
+    """C(steps): also those of what is back already, which write nothing: by them the journal's origin forgets it."""
+
     steps: t.Tuple[Step, ...]
     left: t.Tuple[Left, ...]
 
@@ -158,7 +162,7 @@ def undo(journal: _journal.Journal, *, to: t.Union[int, str], boot_id: str, page
 
 def back(steps: t.Sequence[Step], writer: Writer, *, boot_id: str, page_size: int, force: bool = False) -> Rollback:
     """The steps that turn C(steps), merged and done, round. Writes nothing."""
-    collected = _Back(_Work(writer, boot_id, page_size), force)
+    collected = _Back(_Work(writer, boot_id, page_size), steps, force)
     for step in reversed(steps):
         collected.add(step)
     units = any(isinstance(step, PropertyStep) or (isinstance(step, FileStep) and "/systemd/" in step.path) for step in collected.steps.values())
@@ -230,13 +234,12 @@ class _Work:
             property_words(step.unit, step.properties)
             drop_ins = []
             for key, unused in step.properties:
-                # As unit_write_setting() of systemd names them.
-                path = f"/run/systemd/system.control/{step.unit}.d/50-{key}.conf"
+                path = _drop_in_path(step.unit, key)
                 old = self.writer.read(path)
                 creates = tuple(self.writer.missing_directories(path))
                 drop_ins.append(t.cast("FileStep", self._filled(FileStep(path, old.text if old else None, None, creates=creates))))
-            files = tuple(t.cast("WriteStep", self._filled(file)) for file in step.files)
-            return step._replace(files=files, drop_ins=tuple(drop_ins))
+            files, besides = (tuple(t.cast("WriteStep", self._filled(file)) for file in writes) for writes in (step.files, step.besides))
+            return step._replace(files=files, drop_ins=tuple(drop_ins), besides=besides)
         return step
 
     def _moves(self, name: str) -> t.Tuple[Moved, ...]:
@@ -258,10 +261,12 @@ class _Work:
                 self.writer.kernel_write(step.path, step.after, step.inode)
             return self._read_back(step)
         if isinstance(step, FileStep):
-            self._place(step, None if step.after is None else File(step.after, step.mode, os.geteuid(), os.getegid()))
+            owner = (os.geteuid(), os.getegid()) if step.before is None else (step.uid_before, step.gid_before)
+            self._place(step, None if step.after is None else File(step.after, step.mode, *owner))
             self._read_back(step)
         elif isinstance(step, PropertyStep):
-            self.writer.set_properties(step.unit, step.properties)
+            if step.properties != step.before or not all(self.holds(file, file.after, self.read(file)) for file in step.files):
+                self.writer.set_properties(step.unit, step.properties)
             for file in step.files:
                 self._read_back(file)
             self._check_shown(step, step.properties)
@@ -359,19 +364,17 @@ class _Work:
 
     def _restore_file(self, step: FileStep) -> None:
         self.writer.clean(step.path)
-        old = None if step.before is None else File(step.before, step.mode_before, step.uid_before, step.gid_before)
-        if self.writer.read(step.path) != old or step.creates:
-            self._place(step, old)
+        self._place(step, None if step.before is None else File(step.before, step.mode_before, step.uid_before, step.gid_before))
 
     def _place(self, step: FileStep, new: t.Optional[File]) -> None:
         if new is None:
             self.writer.remove(step.path)
             for path in reversed(step.creates):
                 self.writer.remove_directory(path)
-            return
-        for path in step.creates:
-            self.writer.make_directory(path)
-        self.writer.replace(step.path, new)
+        elif self.writer.read(step.path) != new:
+            for path in step.creates:
+                self.writer.make_directory(path)
+            self.writer.replace(step.path, new)
 
     def after_reboot(self, steps: t.Sequence[Step]) -> t.Tuple[int, ...]:
         """Files, and, if one of them is in place, what boot took from there: host knobs and units that hold what we wanted, and the reload."""
@@ -423,9 +426,9 @@ class _Work:
     def holds(self, value: Part, text: t.Optional[str], found: t.Optional[str]) -> bool:
         if isinstance(value, FileStep) or text is None or found is None:
             return text == found
-        return self._same(value.knob, text, found)
+        return self.same(value.knob, text, found)
 
-    def _same(self, knob: str, one: str, other: str) -> bool:
+    def same(self, knob: str, one: str, other: str) -> bool:
         try:
             return _registry.same(_registry.find(knob), one, other, self.page_size)
         except KnobValueError:
@@ -438,16 +441,17 @@ class _Work:
         shown = self.writer.properties(step.unit, asked) if asked else {}
         for key, value in asked.items():
             found = shown.get(key, "")
-            if not self._same(key, value, found):
+            if not self.same(key, value, found):
                 raise Kept(step.unit, f"{key}={value}", found)
 
 
 class _Back:
     """Collects the steps of a rollback."""
 
-    def __init__(self, work: _Work, force: bool) -> None:
+    def __init__(self, work: _Work, steps: t.Iterable[Step], force: bool) -> None:
         self.work = work
         self.force = force
+        self.origins = {step.path: step.before for step in steps if isinstance(step, WriteStep)}
         self.steps: t.Dict[str, Step] = {}
         self.left: t.List[Left] = []
 
@@ -463,7 +467,8 @@ class _Back:
             if isinstance(step, (WriteStep, PropertyStep)) and _is_gone(exc, WriteStep("", "", "", "", "", "")):
                 return  # with the cgroup its values have gone
             target = step.before or "absent" if isinstance(step, (WriteStep, FileStep)) else ""
-            self.left.append(Left(_steps.name(step), target, "", "", words(exc)))
+            knob, subject = (step.knob, step.subject) if isinstance(step, WriteStep) else ("", "")
+            self.left.append(Left(_steps.name(step), target, "", "", words(exc), knob, subject))
 
     def _again(self, step: WriteStep) -> WriteStep:
         """A cgroup that was made anew (a reboot) has what boot gave it: ours, if it holds our value."""
@@ -478,43 +483,62 @@ class _Back:
         found = self.work.read(step) or ""
         if not self._is_ours(step, found):
             return
-        own = step._replace(before=_word(found), after=step.before)
-        moves = [move for move in step.moves if not any(left.name == move.path for left in self.left)]
-        rivals = [move for move in moves if step.knob in _registry.find(move.knob).partners]
+        rivals = [move for move in step.moves if step.knob in _registry.find(move.knob).partners]
         # What is moved comes after what moves it, even if it reads right by now: do() writes it only if need be.
         for move in rivals:
-            self._move(move)
-        if rivals or not self.work.holds(step, step.before, found):
-            self._put(own)
-        for move in moves:
+            self._keep(_moved_step(move))
+        self._put(step._replace(before=_word(found), after=step.before))
+        for move in step.moves:
             if move not in rivals:
-                self._move(move)
+                self._keep(_moved_step(move))
 
-    def _move(self, move: Moved) -> None:
-        self._put(_moved_step(move)._replace(before=_word(self.work.writer.kernel_read(move.path))))
+    def _keep(self, step: WriteStep) -> None:
+        """What another step moves: back where it was, if it is rolled back too, else as it is now."""
+        found = _word(self.work.read(step) or "")
+        left = any(one.name == step.path for one in self.left)
+        self._put(step._replace(before=found, after=found if left else self.origins.get(step.path, found)))
 
     def _file(self, step: FileStep) -> None:
         found = self.work.read(step)
-        if self._is_ours(step, found) and found != step.before:
+        if self._is_ours(step, found):
             self._put(FileStep(step.path, found, step.before, step.mode_before, creates=step.creates))
 
     def _property(self, step: PropertyStep) -> None:
-        files = []
-        for file in map(self._again, step.files):
-            found = self.work.read(file) or ""
-            if not self._is_ours(file, found):
-                return
-            files.append(file._replace(before=found, after=file.before))
-        self._put(PropertyStep(step.unit, step.before, step.properties, tuple(files)))
+        """Property by property: what somebody else changed since stays, in the kernel too, whatever set-property does to the rest."""
+        shown = self.work.writer.properties(step.unit, [name for name, unused in step.properties])
+        files = {_registry.find(file.knob).unit_property: self._again(file) for file in step.files}
+        target = dict(step.before)
+        going = []
+        for name, ours in step.properties:
+            file = files.get(name)
+            found = shown.get(name, ours) if file is None else self.work.read(file)
+            part = WriteStep(name, "unit", step.unit, f"{step.unit} {name}", target.get(name, ""), ours)
+            if self._is_ours(file._replace(knob=name, subject=step.unit) if file else part, found):
+                going.append(name)
+        if not going:
+            return
+        changes = tuple(file._replace(before=self.work.read(file) or "", after=file.before) for name, file in files.items() if name in going)
+        before = tuple((name, self._now(name, shown, target)) for name in going)
+        self._put(PropertyStep(step.unit, tuple((name, target.get(name, "")) for name in going), before, changes))
+        for file in (*step.besides, *(file for name, file in files.items() if name not in going)):
+            self._keep(self._again(file))
+        ours_only = {_drop_in_path(step.unit, name) for name in going} - {left.name for left in self.left}
         for drop_in in step.drop_ins:
             # set-property writes it before this step comes, so it is put even if it reads right by now.
-            self._put(FileStep(drop_in.path, self.work.read(drop_in), drop_in.before, drop_in.mode_before, creates=drop_in.creates))
+            if drop_in.path in ours_only:
+                self._put(FileStep(drop_in.path, self.work.read(drop_in), drop_in.before, drop_in.mode_before, creates=drop_in.creates))
+
+    def _now(self, name: str, shown: t.Mapping[str, str], target: t.Mapping[str, str]) -> str:
+        """What systemd says, in the words of the target if it is the same."""
+        found, wanted = shown.get(name, ""), target.get(name, "")
+        return wanted if self.work.same(name, found, wanted) else found
 
     def _is_ours(self, step: Part, found: t.Optional[str]) -> bool:
         if self.force or _is_loose(step) or self.work.holds(step, step.after, found) or self.work.holds(step, step.before, found):
             return True
         target, ours, now = ("absent" if text is None else text for text in (step.before, step.after, found))
-        self.left.append(Left(step.path, target, ours, now, "changed by others since"))
+        knob, subject = (step.knob, step.subject) if isinstance(step, WriteStep) else ("", "")
+        self.left.append(Left(step.path, target, ours, now, "changed by others since", knob, subject))
         return False
 
     def _put(self, step: Step) -> None:
@@ -525,7 +549,7 @@ class _Back:
 def _values(step: Step) -> t.List[WriteStep]:
     """The kernel values that undoing a step has to bring back: its own first, then those it moves."""
     if isinstance(step, PropertyStep):
-        return list(step.files)
+        return [*step.files, *step.besides]
     if not isinstance(step, WriteStep) or _is_action(step.knob):
         return []
     return [step, *map(_moved_step, step.moves)]
@@ -539,7 +563,14 @@ def _parts(step: Step) -> t.List[Part]:
 
 def _besides(step: Step) -> t.Sequence[Part]:
     """What changes with a step, and is not what it says."""
-    return [_moved_step(move) for move in step.moves] if isinstance(step, WriteStep) else step.drop_ins if isinstance(step, PropertyStep) else ()
+    if isinstance(step, WriteStep):
+        return [_moved_step(move) for move in step.moves]
+    return (*step.besides, *step.drop_ins) if isinstance(step, PropertyStep) else ()
+
+
+def _drop_in_path(unit: str, name: str) -> str:
+    """As unit_write_setting() of systemd names it."""
+    return f"/run/systemd/system.control/{unit}.d/50-{name}.conf"
 
 
 def _moved_step(move: Moved) -> WriteStep:
@@ -554,7 +585,7 @@ def _checked(step: Step) -> t.Sequence[Part]:
 def _check_paths(journal: _journal.Journal, steps: t.Iterable[Step]) -> None:
     try:
         for step in steps:
-            for value in _checked(step):
+            for value in (*_checked(step), *_values(step)):
                 if isinstance(value, WriteStep):
                     _check_path(value)
     except (Refused, _registry.UnknownKnob) as exc:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import typing as t
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _steps
 from ansible_collections.memqos.fleet.plugins.module_utils._journal import Journal
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.fake_systemd import Systemd
 
 BOOT = "2b8c1ad5-7f4e-4a55-9a0e-6f6cbd6c9c11"
 NEXT_BOOT = "c0a80001-0000-4000-8000-000000000002"
@@ -46,54 +48,69 @@ RIVALS.update({value: key for key, value in RIVALS.items()})
 
 
 class Node(Writer):
-    """The kernel: one of dirty_bytes and dirty_ratio is 0, and bytes take none; THP moves min_free_kbytes; half the huge pages are found."""
+    """The kernel: one of dirty_bytes and dirty_ratio is 0, and bytes take none; THP moves min_free_kbytes; half the huge pages are found; memory is in pages.
 
-    def __init__(self, root: t.Union[str, Path], **more: t.Any) -> None:
+    C(systemd): its version; C(hierarchy): where the memory controller is.
+    """
+
+    def __init__(self, root: t.Union[str, Path], *, systemd: int = 257, hierarchy: int = 2, **more: t.Any) -> None:
         super().__init__(str(root), command=self.systemctl, **more)
         self.done: t.List[str] = []
-        self.shown: t.Dict[str, str] = {}
+        self.systemd = Systemd(self.root, self.take, version=systemd, hierarchy=hierarchy)
+        if os.path.isdir(os.path.dirname(self.root + SLICE)):
+            self.systemd.adopt("batch.slice", "/batch.slice")
 
     def operation(self, what: str, path: str) -> None:
         super().operation(what, path)
         self.done.append(f"{what} {path}")
 
     def kernel_bytes(self, fd: int, path: str, data: bytes) -> None:
-        text, name = data.decode().strip(), path.rpartition("/")[2]
-        if name in RIVALS and text == "0" and name.endswith("bytes"):
+        try:
+            shown = self.answer(path, data.decode().strip(), self.shows[path])
+        except OSError:
             os.close(fd)
             self.set(path, self.shows[path])
-            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        if path == THP:
-            self.set("/proc/sys/vm/min_free_kbytes", "45056")
-            data = (" ".join(f"[{word}]" if word == text else word for word in ("always", "madvise", "never")) + "\n").encode()
-        elif name in RIVALS:
-            self.set(f"/proc/sys/vm/{RIVALS[name]}", "0")
-        elif name == "nr_hugepages":
-            data = f"{int(text) // 2}\n".encode()
-        super().kernel_bytes(fd, path, data)
+            raise
+        super().kernel_bytes(fd, path, f"{shown}\n".encode())
 
     def kernel_write(self, path: str, text: str, inode: int = 0) -> None:
         # A file of a tree is emptied when it is opened; a kernel's is not.
         self.shows = {path: self.kernel_read(path, inode)}
         super().kernel_write(path, text, inode)
 
+    def answer(self, path: str, text: str, before: str) -> str:
+        """What the file shows after this write. Raises OSError."""
+        name = path.rpartition("/")[2]
+        if name in RIVALS:
+            if text == "0" and name.endswith("bytes"):
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+            self.set(f"/proc/sys/vm/{RIVALS[name]}", "0")
+        elif path == THP:
+            self.set("/proc/sys/vm/min_free_kbytes", "45056")
+            return " ".join(f"[{word}]" if word == text else word for word in ("always", "madvise", "never"))
+        elif name == "nr_hugepages":
+            return str(int(text) // 2)
+        elif name == "memory.limit_in_bytes":
+            usage = int(self.kernel_read(path.replace("limit_in_bytes", "usage_in_bytes")))
+            if text != "-1" and int(text) < usage:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            return str((1 << 63) - PAGE if text == "-1" else int(text) // PAGE * PAGE)
+        elif re.fullmatch(r"memory\.(min|low|high|max|swap\.max|zswap\.max)", name) and text != "max":
+            return str(int(text) // PAGE * PAGE)
+        elif before in ("Y", "N"):
+            return {"1": "Y", "0": "N"}.get(text, text)
+        return text
+
+    def take(self, path: str, text: str) -> None:
+        """A write of somebody else."""
+        self.set(path, self.answer(path, text, self.kernel_read(path)))
+
     def set(self, path: str, text: str) -> None:
         Path(self.root + path).write_text(text + "\n", encoding="utf-8")
 
     def systemctl(self, argv: t.List[str]) -> str:
         self.done.append(" ".join(argv[:3]))
-        if argv[1] == "show":
-            return "".join(f"{key}={value}\n" for key, value in self.shown.items())
-        if argv[1] == "set-property":
-            directory = Path(f"{self.root}/run/systemd/system.control/{argv[4]}.d")
-            directory.mkdir(parents=True, exist_ok=True)
-            for word in argv[5:]:
-                key, value = word.split("=", 1)
-                (directory / f"50-{key}.conf").write_text(f"[Slice]\n{word}\n", encoding="utf-8")
-                if key == "MemoryHigh":
-                    self.set(SLICE, "max" if value in ("", "infinity") else value)
-                self.shown[key] = value
-        return ""
+        return self.systemd.answer(argv)
 
 
 def make(root: Path) -> Path:
