@@ -85,18 +85,18 @@ bundle: ## Capture this machine, or NODE=root@host, for `make audit ROOT=node.ta
 # Each leaves JUnit files in build/junit/TARGET; tests/tools/run_steps.py runs them one after the other and counts.
 
 CORE ?=
-SCENARIO ?= default
+SCENARIO ?=
 JUNIT := build/junit
 NOX := nox --no-error-on-missing-interpreters --reuse-existing-virtualenvs --no-install
 NODE_PYTHONS := 3.8 3.9 3.10 3.11 3.12 3.13
 
 .PHONY: test
-test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole audits, browser, one VM.
-	@$(PYTHON) tests/tools/run_steps.py lint sanity units node-units integration browser molecule
+test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole audits, browser, two kinds of VM.
+	@$(PYTHON) tests/tools/run_steps.py lint sanity units node-units integration browser molecule-default molecule-debian12_v1
 
 .PHONY: nightly
-nightly: .venv/.test ## `make test`, and sanity on every supported ansible-core.
-	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration browser molecule
+nightly: .venv/.test ## `make test`, sanity on every supported ansible-core, all scenarios.
+	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration browser $(addprefix molecule-,$(SCENARIOS))
 
 .nox/.stamp: requirements/constraints.txt requirements/audit.txt antsibull-nox.toml noxfile.py
 	@rm -rf .nox && mkdir .nox && touch $@
@@ -164,11 +164,16 @@ browser: .venv/.test | $(COLLECTION) ## Drive report.html in headless Chromium.
 	@tests/tools/debian-packages.sh chromium
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m pytest -q -p no:cacheprovider --junit-xml=$(JUNIT)/browser/browser.xml tests/browser
 
+SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
+
 .PHONY: molecule
-molecule: .venv/.test | $(COLLECTION) ## One scenario in VMs: SCENARIO=default.
-	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
-	@$(PYTHON) tests/lab build $$(sed -n 's/^ *machine: *//p' molecule/$(SCENARIO)/molecule.yml)
-	@molecule test --scenario-name $(SCENARIO)
+molecule: $(addprefix molecule-,$(or $(SCENARIO),$(SCENARIOS))) ## All scenarios in VMs, one after the other; SCENARIO=default: one of them.
+
+.PHONY: $(addprefix molecule-,$(SCENARIOS))
+$(addprefix molecule-,$(SCENARIOS)): molecule-%: .venv/.test | $(COLLECTION)
+	@tests/tools/debian-packages.sh qemu-system-x86 qemu-utils mmdebstrap busybox-static cpio kmod e2fsprogs zstd openssh-client
+	@$(PYTHON) tests/lab build $$(sed -n 's/^ *machine: *//p' molecule/$*/molecule.yml)
+	@molecule test --scenario-name $*
 
 .PHONY: benchmark
 benchmark: .venv/.test | $(COLLECTION) ## Speed: pairs in one run, ratios printed.
