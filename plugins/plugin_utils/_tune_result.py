@@ -48,6 +48,7 @@ _ANSWER = {
     **dict.fromkeys(("schema_version", "generation"), _COUNT),
     **dict.fromkeys(("changed", "check", "daemon_reload", "clean"), _SWITCH),
     "problem": _TEXT,
+    "kernel_command_line": (dict,),
     **dict.fromkeys(("results", "files", "skipped", "notes"), (list,)),
 }
 _ROW = {
@@ -85,8 +86,8 @@ def parse(text: str) -> Json:
             _require(row["winner"], _WINNER, f"results[{number}].winner")
         if row["status"] not in STATUSES:
             raise BadAnswer(f"results[{number}].status is none of {', '.join(STATUSES)}")
-    if not all(isinstance(note, str) for note in answer["notes"]):
-        raise BadAnswer("notes are not text")
+    if not all(isinstance(text, str) for text in (*answer["notes"], *answer["kernel_command_line"].values())):
+        raise BadAnswer("notes or words of the kernel command line are not text")
     return t.cast("Json", answer)
 
 
