@@ -15,7 +15,7 @@ Kept:
   - names of cgroups (units, containers), programs (comm), pods, namespaces, containers, images and TuneD profiles; ids of containers and pods; uids, pids.
     --hash-names hashes the names of pods, namespaces, containers, images, LXC containers, machines and instances of templates, with a key that nobody keeps;
   - lines that set memory in sysctl.d, sysctl.conf, tmpfiles.d, drop-ins of units, TuneD's profiles and the kubelet's configuration; what systemctl shows of
-    memory; which units start at boot;
+    memory; whether TuneD and the kubelet start at boot;
   - the memory options of the kernel command line, of the kubelet's, and of the kernel's build; name and version of the distribution;
   - OOM reports of the kernel log, and when the log begins.
 Replaced, in names too:
@@ -418,13 +418,14 @@ _STORAGE = "/var/lib/containers/storage/overlay-containers"
 _CONFIGURED = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _UNIT_PATH = ("/etc/systemd/system.control", "/run/systemd/system.control", "/etc/systemd/system", "/run/systemd/system",
               "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")  # fmt: skip
+UNITS = ("tuned.service", "kubelet.service")
 _WANTED_FROM = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
 # Files of the kernel by pattern: * is any name, ** any depth; the first that fits counts. Directories are taken whole, so that a new knob is in them.
 KERNEL_FILES: tuple[tuple[str, Keep], ...] = (
     ("/proc/slabinfo", slabs), ("/proc/swaps", swaps), ("/sys/block/zram*/backing_dev", zram_device),
     ("/proc/stat", only("cpu")), ("/proc/iomem", only(r"[0-9a-f]+-[0-9a-f]+ : System RAM$")), ("/proc/cmdline", command_line),
-    ("/proc/self/mountinfo", cgroup_mounts), ("/proc/1/mountinfo", cgroup_mounts),
+    ("/proc/self/mountinfo", cgroup_mounts), ("/proc/1/mountinfo", cgroup_mounts), ("/proc/self/cgroup", cgroup_paths),
     ("/proc/sys/kernel/hostname", host_name), ("/proc/sys/kernel/random/boot_id", boot_id),
     *((path, whole) for path in (
         "/proc/meminfo", "/proc/vmstat", "/proc/zoneinfo", "/proc/buddyinfo", "/proc/pressure/*", "/proc/uptime", "/proc/cgroups",
@@ -456,10 +457,10 @@ WRITTEN_FILES: tuple[tuple[str, Keep], ...] = (
 # Of these only the names.
 NAMES = (
     "/run/systemd/system", "/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl",
-    *(f"{place}/*.{kind}/*.service" for place in _WANTED_FROM for kind in ("wants", "requires")),
+    *(f"{place}/*.{kind}/{unit}" for place in _WANTED_FROM for kind in ("wants", "requires") for unit in UNITS),
 )  # fmt: skip
 POD_LOGS, CONTAINER_LOGS = "/var/log/pods", "/var/log/containers"
-MASKED_UNITS = "/etc/systemd/system/*"
+MASKED_UNITS = "/etc/systemd/system"
 # Names in paths that are the same on every node, whatever its host or people are called.
 _DIRECTORIES = frozenset("bin boot dev etc home lib lib64 mnt opt proc root run sbin srv sys tmp usr var share local".split())
 FIXED_NAMES = _DIRECTORIES.union(*(pattern.split("/") for pattern in (*dict(KERNEL_FILES), *dict(WRITTEN_FILES), *NAMES)))
@@ -741,9 +742,9 @@ class Capture:
                 is_directory = os.path.isdir(self.source.place(path))
                 clean = self.scrub.path(path)
                 self.bundle.directory(clean) if is_directory else self.bundle.file(clean, b"")
-        for path in self.source.match(MASKED_UNITS):
-            if self.source.link(path) == "/dev/null":
-                self.written(path, whole)
+        for unit in UNITS:
+            if self.source.link(f"{MASKED_UNITS}/{unit}") == "/dev/null":
+                self.written(f"{MASKED_UNITS}/{unit}", whole)
 
     def pod_logs(self) -> None:
         """What the kubelet calls them: NAMESPACE_POD_UID, and POD_NAMESPACE_CONTAINER-ID.log."""
@@ -939,27 +940,31 @@ def _capture(options: argparse.Namespace) -> int:
     scrub = Scrub(words, node=options.name, hash_names=options.hash_names, hidden=hidden_names(source))
     if source.live and os.geteuid():
         print("memqos_bundle: not root: what only root may read is left out", file=sys.stderr)
-    if options.output is None:
-        _write(source, scrub, sys.stdout.buffer, options.cgroups)
-        return 0
-    partial = f"{options.output}.partial"
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-        _write(source, scrub, stream, options.cgroups)
-    os.replace(partial, options.output)
-    return 0
-
-
-def _write(source: Source, scrub: Scrub, stream: t.IO[bytes], max_cgroups: int) -> None:
-    bundle = Bundle(stream)
-    capture = Capture(source, scrub, bundle, max_cgroups=max_cgroups)
+    # Whole in memory, where it is small: who reads it never gets a half.
+    archive = io.BytesIO()
+    bundle = Bundle(archive)
+    capture = Capture(source, scrub, bundle, max_cgroups=options.cgroups)
     capture.run()
     if bundle.refused:
         source.cut["files beyond the limit of size"] = bundle.refused
     capture.manifest()
     count = bundle.close()
-    stream.flush()
+    _write(archive.getvalue(), options.output)
     cut = "".join(f"; left out: {number} {what}" for what, number in source.cut.items())
     print(f"memqos_bundle: {count} files, {bundle.size >> 10} KiB unpacked, {len(source.unread)} unreadable{cut}", file=sys.stderr)
+    return 0
+
+
+def _write(archive: bytes, output: str | None) -> None:
+    if output is None:
+        with open(os.dup(sys.stdout.fileno()), "wb", buffering=0) as stream:
+            while archive:
+                archive = archive[stream.write(archive) :]
+        return
+    partial = f"{output}.partial"
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(archive)
+    os.replace(partial, output)
 
 
 def _parser() -> argparse.ArgumentParser:

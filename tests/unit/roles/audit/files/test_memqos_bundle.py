@@ -31,6 +31,7 @@ from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils._read impo
 
 FIXTURES = pathlib.Path(__file__).parents[3] / "fixtures"
 TREES = sorted((FIXTURES / "trees").iterdir())
+READERS = sorted(pathlib.Path(_files.__file__).parent.glob("*.py"))
 SCRIPT = pathlib.Path(memqos_bundle.__file__)
 UID = "16fd2706-8baf-433b-82eb-8c7fada847da"
 ID = "ab" * 32
@@ -124,6 +125,11 @@ def test_every_sysctl_of_the_registry_and_its_line_in_tmpfiles_is_kept(tmp_path:
     write(root, {path: "\n".join(text) for path, text in lines.items()})
     tree = bundled(root, tmp_path / "tree")
     assert {path: (tree / path[1:]).read_text().split("\n") for path in lines} == lines
+
+
+def test_every_unit_that_a_reader_asks_for_is_kept() -> None:
+    asked = {unit for path in READERS for unit in re.findall(r'enabled\("([^"]+)"\)', path.read_text(encoding="utf-8"))}
+    assert asked == set(memqos_bundle.UNITS)
 
 
 def test_every_key_that_names_a_workload_is_kept() -> None:
