@@ -29,6 +29,13 @@ FILE_SYSTEM = ("-m", "0", "-J", "size=16", "-E", "lazy_itable_init=0")
 UNUSED_MODULES = ("sound", "drivers/gpu", "drivers/media", "drivers/infiniband", "drivers/net/ethernet", "drivers/net/wireless", "drivers/staging",
                   "drivers/usb", "drivers/iio", "drivers/hwmon", "drivers/scsi", "drivers/bluetooth", "drivers/isdn", "net/wireless", "net/mac80211",
                   "net/bluetooth", "fs/btrfs", "fs/xfs", "fs/ocfs2", "fs/gfs2", "fs/ceph", "fs/f2fs", "fs/nfs", "fs/nfsd", "fs/smb")  # fmt: skip
+_MERGED_USR = 'cd "$1" && mkdir -p usr/bin usr/sbin usr/lib usr/lib64 && ln -s usr/bin usr/sbin usr/lib usr/lib64 .'
+SUITE_OPTIONS = {
+    # From bookworm on a package does it.
+    "bullseye": (f"--setup-hook={_MERGED_USR}",),
+    # A testing suite's index is valid for a week, and mirrors may lag; its signature is checked all the same.
+    "forky": ('--aptopt=Acquire::Check-Valid-Until "false"',),
+}
 _RECIPE = ("customize.sh", "fetch-kernel.sh", "init.sh", "make-initrd.sh")
 
 
@@ -59,6 +66,7 @@ def image_id(image: Image, public_key: str) -> str:
     digest = hashlib.sha256()
     parts = [*dataclasses.astuple(image), BASE_PACKAGES, UNUSED_MODULES, FREE_SPACE_MIB, FILE_SYSTEM, public_key]
     digest.update(repr(parts).encode())
+    digest.update("".join(SUITE_OPTIONS.get(image.suite, ())).encode())
     for name in _RECIPE:
         digest.update((GUEST_SCRIPTS / name).read_bytes())
     return f"{image.suite}-{image.flavour}-{digest.hexdigest()[:12]}"
@@ -120,6 +128,7 @@ def mmdebstrap_argv(image: Image, *, root: Path, mirror: str | None, proxies: di
     argv += [f'--aptopt={name} "{value}"' for name, value in sorted(proxies.items())]
     argv += [f"--dpkgopt=path-exclude=/usr/share/{name}/*" for name in ("doc", "man", "locale", "info")]
     argv += [f"--customize-hook={GUEST_SCRIPTS}/{name}" for name in ("fetch-kernel.sh", "customize.sh")]
+    argv += SUITE_OPTIONS.get(image.suite, ())
     return [*argv, image.suite, str(root), *([mirror] if mirror else [])]
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 CGROUP_V1 = "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1"
 CGROUP_HYBRID = "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0"
-CGROUP_V2 = "systemd.unified_cgroup_hierarchy=1"
 
 
 class LabError(Exception):
@@ -85,8 +84,9 @@ MACHINES: tuple[Machine, ...] = (
     Machine(name="debian12_hybrid", suite="bookworm", swap_mib=256, cmdline=CGROUP_HYBRID),
     # Another program that writes kernel settings, at work.
     Machine(name="debian12_tuned", suite="bookworm", swap_mib=256, packages=("tuned",)),
-    Machine(name="debian11", suite="bullseye", swap_mib=256, cmdline=CGROUP_V2),
-    Machine(name="forky", suite="forky", swap_mib=256),
+    Machine(name="debian11", suite="bullseye", swap_mib=256),
+    # There mount(8) is no longer essential.
+    Machine(name="forky", suite="forky", swap_mib=256, packages=("mount",)),
     Machine(name="numa", suite="trixie", swap_mib=256, cpus=2, numa_nodes=2),
     Machine(name="containers", suite="trixie", swap_mib=256, packages=("podman", "crun", "busybox-static")),
 )
