@@ -18,6 +18,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._steps import Propert
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup
 
+_OVERCOMMIT = ("vm.overcommit_memory", "vm.overcommit_ratio", "vm.overcommit_kbytes")
 _size = _shares.format_size
 
 
@@ -44,7 +45,7 @@ def host_danger(knob: str, before: Value, after: Value, *, meminfo: t.Mapping[st
     if knob == "vm.min_free_kbytes" and isinstance(before, int) and isinstance(after, int) and after > before and after * 1024 * 20 > total > 0:
         text = f"{_size(after * 1024)} is more than 5 % of memory ({_size(total)}): too much of it kept free ends in OOM kills"
         return Danger("min_free_above_5_percent", text)
-    if knob == "vm.overcommit_memory" and after == 2:
+    if knob in _OVERCOMMIT and live.get("vm.overcommit_memory") == 2:
         return _overcommit(meminfo, live)
     if knob.endswith("nr_hugepages") and isinstance(before, int) and isinstance(after, int) and after > before:
         return _hugepages(knob, after - before, meminfo)
@@ -87,39 +88,64 @@ def cgroup_danger(file: str, after: Value, cgroup: Cgroup) -> Danger | None:
     return None
 
 
-def protection_danger(cgroups: t.Iterable[Cgroup], total: int) -> Danger | None:
-    """Σ memory.min of the top-level cgroups: what lies below is bounded by them. C(max) counts as the usage."""
-    hard = 0
-    for cgroup in cgroups:
-        if cgroup.get("parent") == "/":
-            value = cgroup.get("min", 0)
-            hard += cgroup.get("usage", 0) if value is None else value
-    if hard * 5 <= total * 4:
+def protection_danger(before: t.Mapping[str, Cgroup], after: t.Mapping[str, Cgroup], total: int) -> Danger | None:
+    """Of cgroups by path: Σ memory.min, if it grows above 80 % of memory."""
+    hard = _protected(after)
+    if hard * 5 <= total * 4 or hard <= _protected(before):
         return None
     return Danger("protection_above_80_percent", f"Σ memory.min would be {_size(hard)}, more than 80 % of memory ({_size(total)}): the node could not reclaim")
 
 
+def _protected(cgroups: t.Mapping[str, Cgroup]) -> int:
+    """Of the top-level cgroups: what lies below is bounded by them. C(max) counts as the usage."""
+    total = 0
+    for cgroup in cgroups.values():
+        value = cgroup.get("min", 0) if cgroup.get("parent") == "/" else 0
+        total += cgroup.get("usage", 0) if value is None else value
+    return total
+
+
 def dangers(steps: t.Iterable[Step], figures: Figures) -> dict[tuple[str, str], Danger]:
     """{(knob, subject): why it is refused} of all that the steps write. A property of a unit goes by its kernel file."""
-    writes = [write for step in steps for write in ((step,) if isinstance(step, WriteStep) else step.files if isinstance(step, PropertyStep) else ())]
-    values = {write.knob: normalize(_registry.find(write.knob), write.after) for write in writes if write.scope != "memcg"}
-    live = {**figures.live, **values}
+    writes = list(_writes(steps))
+    live = _live(writes, figures.live)
     found: dict[tuple[str, str], Danger] = {}
     changed: dict[str, Cgroup] = {}
-    for write in writes:
+    protecting: list[tuple[str, str]] = []
+    for write, name, note in writes:
         knob = _registry.find(write.knob)
         before, after = (normalize(knob, text) for text in (write.before, write.after))
-        if write.scope == "memcg":
-            path = write.path[len(figures.mount) :].rpartition("/")[0]
-            cgroup = figures.cgroups.get(path, {})
-            danger = cgroup_danger(knob.name, after, cgroup) if after != before else None
-            if knob.name == "memory.min" and isinstance(after, int) and path in figures.cgroups:
-                changed[path] = {**cgroup, "min": after}
-        else:
-            danger = host_danger(knob.name, before, after, meminfo=figures.meminfo, live=live) if after != before else None
+        path = write.path[len(figures.mount) :].rpartition("/")[0]
+        cgroup = figures.cgroups.get(path, {}) if write.scope == "memcg" else {}
+        if after == before:
+            continue
+        danger = cgroup_danger(knob.name, after, cgroup) or host_danger(knob.name, before, after, meminfo=figures.meminfo, live=live)
         if danger:
-            found[write.knob, write.subject] = danger
-    hard = protection_danger({**figures.cgroups, **changed}.values(), figures.meminfo.get("MemTotal", 0)) if changed else None
-    if hard:
-        found.update({(write.knob, write.subject): hard for write in writes if write.knob == "memory.min" and write.after != write.before})
-    return found
+            found[name, write.subject] = danger._replace(reason=note + danger.reason)
+        if cgroup and knob.name == "memory.min":
+            changed[path] = {**cgroup, "min": after}  # type: ignore[typeddict-item]
+            protecting.append((name, write.subject))
+    hard = protection_danger(figures.cgroups, {**figures.cgroups, **changed}, figures.meminfo.get("MemTotal", 0))
+    return {**found, **(dict.fromkeys(protecting, hard) if hard else {})}
+
+
+def _writes(steps: t.Iterable[Step]) -> t.Iterator[tuple[WriteStep, str, str]]:
+    """(kernel file, the knob that is refused for it, what goes before the reason)"""
+    for step in steps:
+        if isinstance(step, WriteStep):
+            yield step, step.knob, ""
+        elif isinstance(step, PropertyStep):
+            yield from ((file, file.knob, "") for file in step.files)
+            name = step.files[0].knob if step.files else step.properties[0][0]
+            yield from ((file, name, f"systemd brings {file.knob} back from {file.before}, which somebody wrote by hand: ") for file in step.besides)
+
+
+def _live(writes: t.Iterable[tuple[WriteStep, str, str]], live: t.Mapping[str, Value]) -> dict[str, Value]:
+    """Host knobs as the writes leave them."""
+    after = dict(live)
+    for write, unused, unused_too in writes:
+        if write.scope != "memcg":
+            knob = _registry.find(write.knob)
+            after.update(dict.fromkeys(_wanted.rivals(knob), 0))
+            after[knob.name] = normalize(knob, write.after)
+    return after

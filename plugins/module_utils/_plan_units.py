@@ -239,11 +239,14 @@ def _property_step(group: t.Sequence[_Item], present: Present) -> PropertyStep:
     unit = t.cast("Unit", group[0].unit)
     shown = unit.state.shown
     files = {item.owner.name: _step(item, present) for item in group if item.owner and item.owner.name in unit.files}
+    besides = []
     for knob, unused in _by_hand(unit, present):
-        text = _texts.kernel_text(_registry.normalize(knob, shown[knob.unit_property]), version=present.version)
-        files.setdefault(knob.name, cgroup_write(unit, knob, text, present))
+        if knob.name not in files:
+            text = _texts.kernel_text(_registry.normalize(knob, shown[knob.unit_property]), version=present.version)
+            besides.append(cgroup_write(unit, knob, text, present))
     properties = tuple((item.knob.name, _texts.property_text(item.knob, _registry.normalize(item.knob, item.text))) for item in group)
-    return PropertyStep(unit.state.name, properties, tuple((name, shown.get(name, "")) for name, unused in properties), tuple(files.values()))
+    before = tuple((name, shown.get(name, "")) for name, unused in properties)
+    return PropertyStep(unit.state.name, properties, before, tuple(files.values()), besides=tuple(besides))
 
 
 def _step(item: _Item, present: Present) -> WriteStep:

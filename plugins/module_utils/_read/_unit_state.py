@@ -49,8 +49,9 @@ def read_unit_states(tree: Tree, subjects: t.Sequence[str], properties: t.Iterab
     asked = ",".join((*_CONTEXT, *map(shown_name, wanted)))
     names = [instances_of(subject) or subject for subject in subjects]
     text = tree.output("systemctl-show-units", ["systemctl", "show", "--no-pager", f"--property={asked}", "--", *names])
-    states = [(state, aliases) for state, aliases in (_state(block, wanted) for block in re.split(r"\n\s*\n", text)) if state.name]
-    return {subject: [state for state, aliases in states if any(covers(subject, name) for name in aliases)] for subject in subjects}
+    # A unit that two of the names stand for is printed twice.
+    states = {state.name: (state, aliases) for state, aliases in (_state(block, wanted) for block in re.split(r"\n\s*\n", text)) if state.name}
+    return {subject: [state for state, aliases in states.values() if any(covers(subject, name) for name in aliases)] for subject in subjects}
 
 
 def show_value(name: str, text: str) -> str:
