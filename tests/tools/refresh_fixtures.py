@@ -34,6 +34,10 @@ _QUIET_PERCENT = 1.0
 _QUIET_SECONDS = 600.0
 
 
+class NotQuietError(Exception):
+    """A machine that does not come to rest."""
+
+
 def lab(*arguments: str, stdin: Path | None = None) -> bytes:
     """What the lab prints. Raises CalledProcessError; its messages are on our stderr."""
     with open(stdin or os.devnull, "rb") as source:
@@ -58,13 +62,13 @@ def capture(machine: str, into: Path) -> Path:
 
 
 def wait_until_quiet(name: str) -> None:
-    deadline = time.monotonic() + _QUIET_SECONDS
+    deadline, text = time.monotonic() + _QUIET_SECONDS, ""
     while time.monotonic() < deadline:
         text = lab("ssh", name, "cat /proc/pressure/memory /proc/pressure/io").decode()
         if all(float(average) < _QUIET_PERCENT for average in re.findall("avg60=([0-9.]+)", text)):
             return
         time.sleep(5)
-    sys.exit(f"{name}: not quiet after {_QUIET_SECONDS:g} s:\n{text}")
+    raise NotQuietError(f"{name}: not quiet after {_QUIET_SECONDS:g} s:\n{text}")
 
 
 def tree_name(tree: Path) -> str:
@@ -87,13 +91,20 @@ def main() -> int:
     parser.add_argument("machines", nargs="*", default=MACHINES, metavar="MACHINE", help=f"of the lab (default: {' '.join(MACHINES)})")
     parser.add_argument("--into", type=Path, default=TREES, help="where the trees go (default: the fixtures)")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        for machine in options.machines:
-            tree = capture(machine, Path(scratch))
-            target = options.into / tree.name
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(tree, target, symlinks=True)
-            print(target)
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            for machine in options.machines:
+                tree = capture(machine, Path(scratch))
+                target = options.into / tree.name
+                shutil.rmtree(target, ignore_errors=True)
+                shutil.copytree(tree, target, symlinks=True)
+                print(target, flush=True)
+    except subprocess.CalledProcessError as exc:
+        print(f"{' '.join(map(str, exc.cmd[1:]))}: exit status {exc.returncode}", file=sys.stderr)
+        return 1
+    except NotQuietError as exc:
+        print(exc, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -391,7 +391,8 @@ _KNOB_PATHS = r"/(?:proc/+sys/+(?:vm|kernel/+(?:numa_balancing|panic))|sys/+(?:k
 _SYSCTL_LINE = rf"[ \t]*-?[ \t]*(?:[./]*{_SYSCTLS}|[^#;=\s]*[*?\[{{])"
 _TMPFILES_LINE = rf"[ \t]*[wfF]\S*[ \t]+[\"']?(?:{_KNOB_PATHS}|/[^ \t]*[*?\[{{\\]|/(?:proc|sys)/+[^/]*\.)"
 _TUNED = re.compile(
-    rf"\s*(?:\[|(?:include|type|enabled|replace|drop|priority|cpuinfo_regex|uname_regex|transparent_hugepages?(?:\.defrag)?|dirty_\w+)\s*=|{_SYSCTLS}|{_KNOB_PATHS})"
+    r"\s*(?:\[|(?:include|type|enabled|replace|drop|priority|cpuinfo_regex|uname_regex|transparent_hugepages?(?:\.defrag)?|dirty_\w+)\s*="
+    rf"|{_SYSCTLS}|{_KNOB_PATHS})"
 )
 _TUNED_MAIN = r"\s*(?:\[|(?:profile_dirs|reapply_sysctl)\s*=)"
 _DIRECTIVE = re.compile(r"\s*(?:\[|(?:Default)?(?:Startup)?(?:Memory|ManagedOOM|OOM)\w*\s*=)")
