@@ -34,6 +34,29 @@ _ARGUMENTS = {
 _NODE_ARGUMENTS = ("root", "window", "top")
 
 
+class Prepared(t.NamedTuple):
+    """What all hosts with the same rules share: the rules, and the request that their nodes get."""
+
+    rules: _rule_compiler.RuleSet
+    request: str
+
+
+def prepare(paths: t.Sequence[str], *, thresholds: t.Mapping[str, t.Any], drop: t.Collection[str]) -> Prepared:
+    """Compiles the built-in rules and those of C(paths). Raises RuleError."""
+    rules = _rule_compiler.load_rules([BUILT_IN_RULES, *map(os.path.abspath, paths)], thresholds=thresholds, drop=drop)
+    wanted = _registry.wanted()
+    return Prepared(rules, pack({"rules": rules.compiled, "knobs": _registry.by_place(wanted.knobs), "vendor_files": wanted.vendor_files}))
+
+
+def pack(content: dict[str, t.Any]) -> str:
+    """For _module.unpack on the node. Ansible sends arguments as they are: rules and knobs shrink to a quarter."""
+    return base64.b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)).decode()
+
+
+# Strategies load an action plugin before they fork a worker for each host: what most hosts are asked is compiled once, and inherited.
+_BUILT_IN = prepare([], thresholds={}, drop=[])
+
+
 class ActionModule(ActionBase):
     """memqos.fleet.memory_audit: one remote call a host."""
 
@@ -43,12 +66,12 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         unused, arguments = self.validate_argument_spec(argument_spec=_ARGUMENTS)
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
-        rules = self._rules(arguments)
-        module_arguments = {name: arguments[name] for name in _NODE_ARGUMENTS}
+        rules, request = _prepared(arguments)
         directory = arguments["directory"]
         with _failing():
             _results.start_run(directory, rules.metadata)
-        module_arguments["request"] = request(rules, previous=_results.previous_counters(directory, host))
+        module_arguments = {name: arguments[name] for name in _NODE_ARGUMENTS}
+        module_arguments["request"] = [request, pack({"previous": _results.previous_counters(directory, host)})]
         answer = self._execute_module("memqos.fleet.memory_audit", module_args=module_arguments, task_vars=task_vars)
         text = answer.pop("audit", None)
         answer.pop("invocation", None)
@@ -60,19 +83,15 @@ class ActionModule(ActionBase):
                 _results.write_failure(directory, host, str(answer.get("msg", "the module failed")))
         return result
 
-    def _rules(self, arguments: dict[str, t.Any]) -> _rule_compiler.RuleSet:
-        paths = [BUILT_IN_RULES, *map(os.path.abspath, arguments["rules_paths"])]
-        try:
-            return _rule_compiler.load_rules(paths, thresholds=arguments["thresholds"], drop=arguments["rules_drop"])
-        except _rule_compiler.RuleError as exc:
-            raise AnsibleActionFail(str(exc)) from None
 
-
-def request(rules: _rule_compiler.RuleSet, *, previous: dict[str, t.Any]) -> str:
-    """What the node gets, for _module.unpack there. Ansible sends arguments as they are: rules and knobs shrink to a quarter."""
-    wanted = _registry.wanted()
-    content = {"rules": rules.compiled, "knobs": _registry.by_place(wanted.knobs), "vendor_files": wanted.vendor_files, "previous": previous}
-    return base64.b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)).decode()
+def _prepared(arguments: dict[str, t.Any]) -> Prepared:
+    paths, thresholds, drop = arguments["rules_paths"], arguments["thresholds"], arguments["rules_drop"]
+    if not (paths or thresholds or drop):
+        return _BUILT_IN
+    try:
+        return prepare(paths, thresholds=thresholds, drop=drop)
+    except _rule_compiler.RuleError as exc:
+        raise AnsibleActionFail(str(exc)) from None
 
 
 @contextlib.contextmanager
@@ -87,6 +106,7 @@ def _failing() -> t.Iterator[None]:
 def _keep(text: str, *, host: str, directory: str, rules: _rule_compiler.RuleSet) -> dict[str, t.Any]:
     try:
         audit, found = _understand(text, rules)
+        counters = audit.pop("counters")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         # A node is not to be trusted with the controller's time: whatever it sends ends here.
         problem = f"{type(exc).__name__}: {str(exc):.100}"
@@ -95,6 +115,7 @@ def _keep(text: str, *, host: str, directory: str, rules: _rule_compiler.RuleSet
         raise AnsibleActionFail(f"{host}: {message}") from None
     audit.update(host=host, run_id=_results.RUN_ID, collected_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"))
     path = _results.write_result(directory, host, json.dumps(audit, separators=(",", ":")))
+    _results.write_counters(directory, host, counters)
     return {"path": path, "findings": found, "memtotal_bytes": audit["breakdown"]["memtotal_bytes"]}
 
 

@@ -11,13 +11,13 @@ import typing as t
 from contextlib import suppress
 from itertools import accumulate, chain, islice
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
 from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number, read_mountinfo
 
 if t.TYPE_CHECKING:
-    Cgroup = _cgroupfs.Cgroup
-    Container = _cgroupfs.Cgroup
+    from ansible_collections.memqos.fleet.plugins.module_utils._read._cgroupfs import Cgroup, Hierarchy
+
+    Container = Cgroup
 
 
 class PodNames(t.NamedTuple):
@@ -209,7 +209,7 @@ def _add_request(cgroup: Cgroup) -> None:
         cgroup["request"], cgroup["request_source"] = 0, "best effort: no request"
 
 
-def read_requests(tree: Tree, hierarchy: _cgroupfs.Hierarchy, cgroups: t.Iterable[Cgroup], *, capacity: int) -> None:
+def read_requests(tree: Tree, hierarchy: Hierarchy, cgroups: t.Iterable[Cgroup], *, capacity: int) -> None:
     """Adds C(request) to Burstable containers, from the oom_score_adj that kubelet gives their first process.
 
     C(capacity): MemTotal in bytes. None without a process or with a cut value. A pod-level request (Kubernetes 1.34) is shared out differently.

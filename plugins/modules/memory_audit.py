@@ -14,7 +14,7 @@ description:
   - Reads the kernel's files once, accounts for every byte of MemTotal, evaluates the rules on the node and writes one result file for each host
     on the controller. A report is made from these files by M(memqos.fleet.memory_report).
   - One remote call for each host. The node needs Python 3.8 or newer and nothing else.
-  - Root-only files that an ordinary user cannot read are reported as unknown, with the reason.
+  - Root-only files that an ordinary user cannot read are unknown, with the reason.
 author:
   - memqos.fleet contributors (@memqos)
 extends_documentation_fragment:
@@ -54,8 +54,9 @@ options:
     type: dict
     default: {}
   request:
-    description: What the controller hands to the node. Set by the action plugin.
-    type: str
+    description: Set by the action plugin.
+    type: list
+    elements: str
 seealso:
   - module: memqos.fleet.memory_report
   - module: memqos.fleet.memory_facts
@@ -100,7 +101,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 
 
 def audit(params: dict[str, t.Any]) -> dict[str, t.Any]:
-    request = _module.unpack(params["request"] or "")
+    request = {key: value for part in params["request"] or [""] for key, value in _module.unpack(part).items()}
     wanted = _values.Wanted(_values.unfold(request["knobs"]), request["vendor_files"])
     node = _module.read_node(params, wanted=wanted)
     return {"audit": _module.to_json(_diagnosis.diagnose(node, rules=request["rules"], previous=request["previous"], top=params["top"]))}
@@ -115,8 +116,8 @@ def main() -> None:
         "rules_paths": {"type": "list", "elements": "path", "default": []},
         "rules_drop": {"type": "list", "elements": "str", "default": []},
         "thresholds": {"type": "dict", "default": {}},
-        # no_log: it is no secret, but each run would put it into the node's syslog
-        "request": {"type": "str", "no_log": True},
+        # no_log: it is no secret, but fills the node's syslog
+        "request": {"type": "list", "elements": "str", "no_log": True},
     }
     _module.run(spec, audit)
 

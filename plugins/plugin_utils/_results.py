@@ -6,6 +6,8 @@
 
 """Result files: one C(hosts/HOST.json) a host, its result or why there is none, with C(rules.json) and C(run.json) beside C(hosts/).
 
+C(counters/HOST.json) is what the next run compares with: read before every host is contacted, and so a file of its own.
+
 What a file says comes from a node, which may be broken or hostile: it is checked for shape once, here, so that no writer needs to.
 """
 
@@ -22,6 +24,7 @@ import typing as t
 
 SCHEMA_VERSION = 1
 HOSTS_DIR = "hosts"
+COUNTERS_DIR = "counters"
 # One ansible-playbook process is one run. Strategies load an action plugin, and so this file, before they fork the workers: all have the same id.
 RUN_ID = f"{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}"
 # A node with 10,000 cgroups sends about 1 MiB: the result holds the top cgroups, not all of them.
@@ -70,7 +73,7 @@ _SHAPE: Json = {
     "unknown": {"*": "text"},
     "*": "any",
 }
-_FAILURE_SHAPE: Json = {"schema_version": "number", "host": "text", "run_id": "text", "failed": "text", "counters?": {"*": "any"}, "*": "any"}
+_FAILURE_SHAPE: Json = {"schema_version": "number", "host": "text", "run_id": "text", "failed": "text", "*": "any"}
 _RULES_SHAPE: Json = {
     "*": {
         "title": "text",
@@ -107,7 +110,12 @@ class Outcome(t.NamedTuple):
 
 
 def result_path(directory: str, host: str) -> str:
-    """Where the result of C(host) lies. Every host has a file name of its own, whatever characters and length its name has."""
+    """Where the result of C(host) lies."""
+    return os.path.join(directory, HOSTS_DIR, _file_of(host))
+
+
+def _file_of(host: str) -> str:
+    """Every host has a file name of its own, whatever characters and length its name has."""
     raw = host.encode("utf-8", "surrogatepass")
     stem = "".join(chr(byte) if byte in _SAFE else f"%{byte:02X}" for byte in raw)
     # A leading dot would hide the file or name the directory itself.
@@ -116,7 +124,7 @@ def result_path(directory: str, host: str) -> str:
     if len(stem) > _MAX_STEM:
         # "~" is in no encoded name, so a cut name never meets a whole one.
         stem = f"{stem[: _MAX_STEM - 40]}~{hashlib.sha256(raw).hexdigest()[:32]}"
-    return os.path.join(directory, HOSTS_DIR, f"{stem or '~'}.json")
+    return f"{stem or '~'}.json"
 
 
 @contextlib.contextmanager
@@ -157,16 +165,19 @@ def write_failure(directory: str, host: str, message: str) -> str:
     The counters of that result stay, so that the next run has something to compare with.
     """
     failure: Json = {"schema_version": SCHEMA_VERSION, "host": host, "run_id": RUN_ID, "failed": f"{message.strip():.{_MAX_MESSAGE}}"}
-    counters = previous_counters(directory, host)
-    if counters:
-        failure["counters"] = counters
     return write_result(directory, host, json.dumps(failure, separators=(",", ":")))
 
 
+def write_counters(directory: str, host: str, counters: t.Any) -> None:
+    """Keep what the next run compares with. Raises ResultError."""
+    with replacing(os.path.join(directory, COUNTERS_DIR, _file_of(host))) as stream:
+        stream.write(json.dumps({"schema_version": SCHEMA_VERSION, "host": host, "counters": counters}, separators=(",", ":")))
+
+
 def previous_counters(directory: str, host: str) -> Json:
-    """What the last run kept of the host's counters, in its result or in its failure; nothing if there is none or it is damaged."""
+    """The counters of the host's last result; nothing if there are none or they are damaged."""
     try:
-        last = _read_json(result_path(directory, host))
+        last = _read_json(os.path.join(directory, COUNTERS_DIR, _file_of(host)))
     except ResultError:
         return {}
     counters = last.get("counters")
@@ -178,25 +189,28 @@ def start_run(directory: str, rules: t.Mapping[str, t.Any]) -> None:
     """Put C(rules.json) and C(run.json) in place for this run, before its first host is contacted: a report needs them even if no host answers.
 
     Every host's worker comes here; the first writes, and one that has more rules by its variables adds them. Only who writes waits for others.
-    Raises ResultError.
+    C(run.json) names the rules of its run, so that those who find theirs need not read them all. Raises ResultError.
     """
-    if rules.keys() <= _rules_of_this_run(directory).keys():
+    if rules.keys() <= _rules_of_this_run(directory):
         return
     with _alone(directory):
-        shared = _rules_of_this_run(directory)
-        if rules.keys() <= shared.keys():
+        named = _rules_of_this_run(directory)
+        if rules.keys() <= named:
             return
+        shared = {**(read_rules(directory) if named else {}), **rules}
         with replacing(os.path.join(directory, "rules.json")) as stream:
-            json.dump({**shared, **rules}, stream, separators=(",", ":"))
+            json.dump(shared, stream, separators=(",", ":"))
         with replacing(os.path.join(directory, "run.json")) as stream:
-            json.dump({"run_id": RUN_ID, "started_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}, stream)
+            started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+            json.dump({"run_id": RUN_ID, "started_at": started, "rules": list(shared)}, stream)
 
 
-def _rules_of_this_run(directory: str) -> dict[str, Json]:
+def _rules_of_this_run(directory: str) -> set[str]:
     with contextlib.suppress(ResultError):
-        if _read_json(os.path.join(directory, "run.json")).get("run_id") == RUN_ID:
-            return read_rules(directory)
-    return {}
+        run = _read_json(os.path.join(directory, "run.json"))
+        if run.get("run_id") == RUN_ID:
+            return set(run["rules"])
+    return set()
 
 
 @contextlib.contextmanager

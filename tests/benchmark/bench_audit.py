@@ -8,6 +8,10 @@ Runs real playbooks over local connections. The interpreter of every module call
 call, so that the controller's share is what remains of the whole process tree's. Pairs alternate in one run; medians of
 ratios are printed.
 
+While all forks are busy Ansible's main process looks every 0.1 ms whether one is free, so a call that takes longer costs the
+controller more, whatever it does. Hence a third play: a ping with a variable in its argument, as the audit has one, whose call
+lingers until it has taken as long as the audit's.
+
     python tests/benchmark/bench_audit.py [--pairs 5] [--hosts 10] [--cgroups 200]
 """
 
@@ -27,6 +31,7 @@ import typing as t
 
 MEMORY = pathlib.Path("/sys/fs/cgroup/memory") if os.path.isdir("/sys/fs/cgroup/memory") else pathlib.Path("/sys/fs/cgroup")
 PING = "- {hosts: all, gather_facts: false, tasks: [{ansible.builtin.ping: {}}]}\n"
+LIKE = "- {hosts: all, gather_facts: false, tasks: [{ansible.builtin.ping: {data: '{{ out }}'}}]}\n"
 AUDIT = "- {hosts: all, gather_facts: false, tasks: [{memqos.fleet.memory_audit: {directory: '{{ out }}', window: 0}}]}\n"
 SLURP = """
 - hosts: all
@@ -44,6 +49,7 @@ class Cost(t.NamedTuple):
     wall: float
     total_cpu: float
     node_cpu: float
+    node_wall: float
     calls: int
 
     @property
@@ -58,16 +64,19 @@ class Bench:
         self.scratch = scratch
         self.log = scratch / "calls"
         wrapper = scratch / "python3"
-        wrapper.write_text(f"#!/bin/bash\nTIMEFORMAT='%U %S'\n{{ time '{sys.executable}' \"$@\" 2>&3; }} 3>&2 2>>'{self.log}'\n")
+        call = f'\'{sys.executable}\' "$@" 2>&3; status=$?; [ -z "$LINGER" ] || sleep "$LINGER"'
+        wrapper.write_text(f"#!/bin/bash\nTIMEFORMAT='%R %U %S'\n{{ time {{ {call}; }} }} 3>&2 2>>'{self.log}'\nexit $status\n")
         wrapper.chmod(0o755)
         rows = "".join(f"n{index} ansible_connection=local ansible_python_interpreter={wrapper}\n" for index in range(hosts))
         (scratch / "hosts").write_text(rows)
 
-    def run(self, playbook: str, **variables: str) -> Cost:
+    def run(self, playbook: str, *, linger: float = 0, **variables: str) -> Cost:
+        """C(linger): seconds that every module call waits at its end."""
         path = self.scratch / "play.yml"
         path.write_text(playbook)
         self.log.write_text("")
-        environment = {**os.environ, "ANSIBLE_PIPELINING": "True", "ANSIBLE_FORKS": "2", "ANSIBLE_DEPRECATION_WARNINGS": "False"}
+        settings = {"ANSIBLE_PIPELINING": "True", "ANSIBLE_FORKS": "2", "ANSIBLE_DEPRECATION_WARNINGS": "False"}
+        environment = {**os.environ, **settings, "LINGER": f"{linger:.3f}" if linger > 0 else ""}
         argv = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "-i", str(self.scratch / "hosts"), str(path), "-e", json.dumps(variables)]
         before = os.times()
         begin = time.monotonic()
@@ -77,8 +86,8 @@ class Bench:
         wall = time.monotonic() - begin
         after = os.times()
         total = after.children_user + after.children_system - before.children_user - before.children_system
-        calls = [sum(map(float, line.split())) for line in self.log.read_text().splitlines()]
-        return Cost(wall, total, sum(calls), len(calls))
+        calls = [[float(figure) for figure in line.split()] for line in self.log.read_text().splitlines()]
+        return Cost(wall, total, sum(user + system for unused, user, system in calls), sum(real for real, *unused in calls), len(calls))
 
 
 @contextlib.contextmanager
@@ -98,15 +107,19 @@ def cgroups(count: int) -> t.Iterator[pathlib.Path]:
 
 def against_ping(bench: Bench, pairs: int) -> None:
     rows = []
+    out = str(bench.scratch / "out")
     for unused in range(pairs):
         ping = bench.run(PING)
-        audit = bench.run(AUDIT, out=str(bench.scratch / "out"))
-        rows.append((audit.controller_cpu / ping.controller_cpu, audit.total_cpu / ping.total_cpu, audit.calls / ping.calls))
-        print(
-            f"   ping {ping.controller_cpu:.2f} + {ping.node_cpu:.2f} CPU-s, audit {audit.controller_cpu:.2f} + {audit.node_cpu:.2f} CPU-s (controller + node)"
-        )
-    controller, total, calls = (statistics.median(column) for column in zip(*rows))
-    print(f"audit / ping: controller CPU {controller:.2f} (goal 1.25), all CPU {total:.2f}, remote calls {calls:.2f} (goal 1)")
+        audit = bench.run(AUDIT, out=out)
+        like = bench.run(LIKE, out=out, linger=audit.node_wall / audit.calls - ping.node_wall / ping.calls)
+        controller = audit.controller_cpu
+        rows.append((controller / ping.controller_cpu, audit.total_cpu / ping.total_cpu, audit.calls / ping.calls, controller / like.controller_cpu))
+        costs = (f"{name} {cost.controller_cpu:.2f} + {cost.node_cpu:.2f}" for name, cost in (("ping", ping), ("audit", audit), ("ping that lingers", like)))
+        print(f"   {', '.join(costs)} CPU-s (controller + node)", flush=True)
+    controllers, totals, calls, alike = zip(*rows)
+    spread = f"{statistics.median(controllers):.2f} ({min(controllers):.2f} to {max(controllers):.2f})"
+    print(f"audit / ping: controller CPU {spread} (goal 1.25), all CPU {statistics.median(totals):.2f}, remote calls {statistics.median(calls):.2f} (goal 1)")
+    print(f"audit / ping that lingers: controller CPU {statistics.median(alike):.2f}")
 
 
 def against_slurp(bench: Bench, pairs: int, count: int) -> None:

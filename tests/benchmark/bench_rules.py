@@ -31,7 +31,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler
 imported = time.process_time()
 _rule_compiler.load_rules([{str(RULES)!r}], thresholds={{}}, drop=[])
 print((imported - began) * 1000, (time.process_time() - imported) * 1000)
-"""  # Ansible's main process imports the action plugin before it forks, so the import is paid once a play and the load once a host.
+"""  # Ansible's main process imports the action plugin before it forks: both are paid once a play, the load again by a host with rules of its own.
 
 
 def cgroups(count: int) -> list[Cgroup]:

@@ -46,10 +46,9 @@ def main() -> None:
         init_plugin_loader([collections])
         # Only now: the loader has to know the collection.
         from ansible_collections.memqos.fleet.plugins.action import memory_audit
-        from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler
 
-        rules = _rule_compiler.load_rules([str(ROOT / "roles" / "audit" / "vars" / "rules")], thresholds={}, drop=[])
-        arguments = {"root": "/", "window": 1.0, "top": 20, "request": memory_audit.request(rules, previous={})}
+        rules, request = memory_audit.prepare([], thresholds={}, drop=[])
+        arguments = {"root": "/", "window": 1.0, "top": 20, "request": [request, memory_audit.pack({"previous": {}})]}
         sizes = {"ansible.builtin.ping": payload("ansible.builtin.ping", {}), "memqos.fleet.memory_audit": payload("memqos.fleet.memory_audit", arguments)}
     print(json.dumps({**sizes, "rules": len(rules.compiled)}))
 

@@ -24,20 +24,48 @@ TREE = pathlib.Path(__file__).parents[2] / "fixtures" / "trees" / "debian12-6.1-
 
 @pytest.fixture(scope="module")
 def rules() -> _rule_compiler.RuleSet:
-    return _rule_compiler.load_rules([memory_audit.BUILT_IN_RULES], thresholds={}, drop=[])
+    return memory_audit.prepare([], thresholds={}, drop=[]).rules
 
 
 @pytest.fixture(scope="module")
 def answer(rules: _rule_compiler.RuleSet) -> str:
     """What the module answers on a captured node."""
-    request = memory_audit.request(rules, previous={})
+    request = [memory_audit.prepare([], thresholds={}, drop=[]).request, memory_audit.pack({"previous": {}})]
     return str(module.audit({"root": str(TREE), "window": 0.0, "top": 5, "request": request})["audit"])
 
 
 def test_the_request_reaches_the_node_whole(rules: _rule_compiler.RuleSet) -> None:
-    request = _module.unpack(memory_audit.request(rules, previous={"boot_id": "b"}))
-    assert request["rules"] == json.loads(json.dumps(rules.compiled)) and request["previous"] == {"boot_id": "b"}
+    request = _module.unpack(memory_audit.prepare([], thresholds={}, drop=[]).request)
+    assert request["rules"] == json.loads(json.dumps(rules.compiled))
     assert "vm.swappiness" in {knob.name for knob in _values.unfold(request["knobs"])} and "memory.wmark_ratio" in request["vendor_files"]
+
+
+OWN_RULE = "- {id: X01, title: t, severity: info, each: node, when: meminfo.MemTotal > 1, why: w, expected: e, cure: {text: c}}\n"
+
+
+def arguments(**changed: t.Any) -> dict[str, t.Any]:
+    return {"rules_paths": [], "thresholds": {}, "rules_drop": [], **changed}
+
+
+def test_a_host_without_rules_of_its_own_finds_them_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rule_compiler, "load_rules", lambda *unused, **unused_too: pytest.fail("compiled again"))
+    assert "N03" in memory_audit._prepared(arguments()).rules.metadata
+
+
+def test_a_host_with_rules_of_its_own_gets_these_and_leaves_the_others_as_they_were(tmp_path: pathlib.Path, rules: _rule_compiler.RuleSet) -> None:
+    (tmp_path / "own.yml").write_text(OWN_RULE, encoding="utf-8")
+    added = memory_audit._prepared(arguments(rules_paths=[str(tmp_path)]))
+    assert added.rules.metadata.keys() - rules.metadata.keys() == {"X01"}
+    changed = memory_audit._prepared(arguments(thresholds={"N03": {"allocstall_per_second": 7777}}))
+    assert "7777" in json.dumps(_module.unpack(changed.request)["rules"]) and "7777" not in json.dumps(rules.compiled)
+    fewer = memory_audit._prepared(arguments(rules_drop=["N03"]))
+    assert {rule["id"] for rule in _module.unpack(fewer.request)["rules"]} == rules.metadata.keys() - {"N03"}
+    assert memory_audit._prepared(arguments()).rules == rules
+
+
+def test_a_rule_that_does_not_exist_fails_the_task() -> None:
+    with pytest.raises(AnsibleActionFail, match="N999"):
+        memory_audit._prepared(arguments(rules_drop=["N999"]))
 
 
 def test_an_answer_becomes_the_hosts_result(tmp_path: pathlib.Path, rules: _rule_compiler.RuleSet, answer: str) -> None:
@@ -47,6 +75,17 @@ def test_an_answer_becomes_the_hosts_result(tmp_path: pathlib.Path, rules: _rule
     assert summary["memtotal_bytes"] == kept["breakdown"]["memtotal_bytes"]
     assert set(kept["oom"]) >= {"reports", "groups", "next_victims", "lost"} and "log" not in kept["oom"]
     assert sum(summary["findings"].values()) == len(kept["findings"])
+
+
+def test_the_next_run_compares_with_the_counters_of_this_one(tmp_path: pathlib.Path, rules: _rule_compiler.RuleSet, answer: str) -> None:
+    sent = json.loads(answer)["counters"]
+    assert sent["vmstat"] and sent["boot_id"]
+    memory_audit._keep(answer, host="n1", directory=str(tmp_path), rules=rules)
+    assert _results.previous_counters(str(tmp_path), "n1") == sent
+    assert "counters" not in _results.read_result(str(tmp_path), "n1")
+    with pytest.raises(AnsibleActionFail):
+        memory_audit._keep("{}", host="n1", directory=str(tmp_path), rules=rules)
+    assert _results.previous_counters(str(tmp_path), "n1") == sent
 
 
 UNKNOWN_RULE = '{"oom": {"log": "", "lost": false, "names": {}, "processes": []}, "findings": [{"status": "fail", "rule": "ZZ"}]}'

@@ -154,36 +154,45 @@ def test_a_failure_of_an_earlier_run_says_nothing_of_this_one(tmp_path: Path) ->
 
 
 def test_a_failure_keeps_the_counters_of_the_last_result(tmp_path: Path) -> None:
-    write(tmp_path, "web-1", {**WEB, "counters": COUNTERS})
-    for unused in range(2):
-        failed(tmp_path)
-        assert _results.previous_counters(str(tmp_path), "web-1") == COUNTERS
-    write(tmp_path, "web-1", {**WEB, "counters": {}})
+    _results.write_counters(str(tmp_path), "web-1", COUNTERS)
     failed(tmp_path)
+    assert _results.previous_counters(str(tmp_path), "web-1") == COUNTERS
+    _results.write_counters(str(tmp_path), "web-1", {})
     assert _results.previous_counters(str(tmp_path), "web-1") == {}
 
 
+def test_every_host_has_counters_of_its_own(tmp_path: Path) -> None:
+    for host in ("web-1", "web/1", "n" * 300):
+        _results.write_counters(str(tmp_path), host, {"boot_id": host})
+    assert [_results.previous_counters(str(tmp_path), host) for host in ("web-1", "web/1", "n" * 300)] == [
+        {"boot_id": host} for host in ("web-1", "web/1", "n" * 300)
+    ]
+    assert len(list((tmp_path / "counters").iterdir())) == 3
+
+
+KEPT = {"schema_version": 1, "host": "web-1", "counters": COUNTERS}
 WITHOUT_COUNTERS = [
     "",
     "[]",
-    json.dumps(WEB)[:-1],
-    json.dumps({**WEB, "counters": [1]}),
-    json.dumps({**WEB, "counters": COUNTERS, "schema_version": 0}),
-    json.dumps({**WEB, "counters": COUNTERS, "host": "web-2"}),
-    json.dumps({**WEB, "counters": {"vmstat": {"oom_kill": float("inf")}}}),
+    json.dumps(KEPT)[:-1],
+    json.dumps({**KEPT, "counters": [1]}),
+    json.dumps({**KEPT, "schema_version": 0}),
+    json.dumps({**KEPT, "host": "web-2"}),
+    json.dumps({**KEPT, "counters": {"vmstat": {"oom_kill": float("inf")}}}),
 ]
 
 
 @pytest.mark.parametrize("text", WITHOUT_COUNTERS)
 def test_what_is_damaged_has_no_counters_and_no_failure_stumbles_over_it(tmp_path: Path, text: str) -> None:
     assert _results.previous_counters(str(tmp_path), "web-1") == {}
-    write(tmp_path, "web-1", text)
+    _results.write_counters(str(tmp_path), "web-1", COUNTERS)
+    (tmp_path / "counters" / "web-1.json").write_text(text, encoding="utf-8")
     assert _results.previous_counters(str(tmp_path), "web-1") == {}
     failed(tmp_path)
     assert read(tmp_path, ["web-1"], run_id=_results.RUN_ID)[0].problem == "failed: No python3 on the node"
 
 
-@pytest.mark.parametrize("failure", [{"failed": 1}, {"failed": "x", "run_id": None}, {"failed": "x", "counters": []}])
+@pytest.mark.parametrize("failure", [{"failed": 1}, {"failed": "x", "run_id": None}])
 def test_a_damaged_failure_is_invalid(tmp_path: Path, failure: dict[str, t.Any]) -> None:
     write(tmp_path, "web-1", {"schema_version": 1, "host": "web-1", "run_id": "r", **failure})
     assert "Run the audit again" in read(tmp_path, ["web-1"], run_id="r")[0].problem
@@ -285,6 +294,18 @@ def test_a_run_keeps_the_rules_of_all_its_hosts_and_none_of_the_run_before(tmp_p
     _results.start_run(str(tmp_path), {"B": rule("b")})
     assert _results.read_rules(str(tmp_path)) == {"A": rule("a"), "B": rule("b")}
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["run_id"] == "next"
+
+
+def test_a_worker_that_finds_its_rules_named_waits_for_nobody_and_reads_and_writes_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rule = {"title": "a", "severity": "info"}
+    _results.start_run(str(tmp_path), {"A": rule, "B": rule})
+    (tmp_path / "rules.json").write_text("damaged", encoding="utf-8")
+    with monkeypatch.context() as others:
+        others.setattr("fcntl.flock", lambda *unused: pytest.fail("waits"))
+        _results.start_run(str(tmp_path), {"B": rule})
+    assert (tmp_path / "rules.json").read_text(encoding="utf-8") == "damaged"
+    with pytest.raises(_results.ResultError, match=r"rules\.json: not whole JSON"):
+        _results.start_run(str(tmp_path), {"C": rule})
 
 
 def add_rules(directory: str, worker: int, ready: t.Any) -> None:
