@@ -13,6 +13,7 @@ LATE_TMPFILES = "/etc/tmpfiles.d/00-memqos-late.conf"
 LATE_UNIT = "/etc/systemd/system/memqos-late.service"
 LATE_WANTS = "/etc/systemd/system/multi-user.target.d/zz-memqos.conf"
 DROP_IN = "zz-memqos.conf"
+ASIDE = "# set aside by memqos.fleet: "
 
 
 def sysctl_path(name: str) -> str:
@@ -48,13 +49,15 @@ def drop_in_text(subject: str, properties: t.Mapping[str, str]) -> str | None:
     return _text([f"[{section}]", *(f"{name}={value}" for name, value in sorted(properties.items()))] if properties else [])
 
 
-def late_files(lines: t.Sequence[tuple[str, str]], units: t.Iterable[str], program: str) -> dict[str, str | None]:
-    """A unit that writes what is not there when systemd-tmpfiles runs: devices that a service makes (zram), files in the cgroups of C(units).
+def late_files(lines: t.Sequence[tuple[str, str]], program: str) -> dict[str, str | None]:
+    """A unit that writes what is not there when systemd-tmpfiles runs: devices that a service makes (zram), files in the cgroups of units.
 
     C(program): the node's systemd-tmpfiles. Enabled by a drop-in and not by a link, which could not be written and restored as a file.
     """
     if not lines:
         return dict.fromkeys((LATE_TMPFILES, LATE_UNIT, LATE_WANTS))
+    directories = [path.rpartition("/")[0].rpartition("/")[2] for path, unused in lines]
+    units = dict.fromkeys(name for name in directories if name.endswith((".slice", ".service", ".scope")))
     slices = [unit for unit in units if unit.endswith(".slice")]
     after = ["local-fs.target", "swap.target", "systemd-tmpfiles-setup.service", "zramswap.service", "systemd-zram-setup@zram0.service", *units]
     unit = ["[Unit]", "Description=Memory settings whose files appear late (memqos.fleet)", f"After={' '.join(after)}"]
@@ -69,10 +72,24 @@ def late_files(lines: t.Sequence[tuple[str, str]], units: t.Iterable[str], progr
     }
 
 
+def aside_target(path: str, real: str) -> str:
+    """Where a file of somebody else is edited, or hidden by a copy; empty where neither can be. C(real): behind its links."""
+    directory, unused, name = path.rpartition("/")
+    if real.startswith(("/etc/sysctl.d/", "/etc/tmpfiles.d/")) or real == "/etc/sysctl.conf":
+        return real
+    return "" if directory.startswith("/etc/") else f"/etc/{directory.rpartition('/')[2]}/{name}"
+
+
 def disabled_line(text: str, number: int) -> str:
     """A file of somebody else with line C(number) (from 1) made a comment."""
     lines = text.split("\n")
-    lines[number - 1] = f"# set aside by memqos.fleet: {lines[number - 1]}"
+    lines[number - 1] = f"{ASIDE}{lines[number - 1]}"
+    return "\n".join(lines)
+
+
+def given_back(text: str, is_wanted: t.Callable[[str], bool]) -> str:
+    """With the lines as they were that nobody wants aside any more."""
+    lines = [line[len(ASIDE) :] if line.startswith(ASIDE) and not is_wanted(line[len(ASIDE) :]) else line for line in text.split("\n")]
     return "\n".join(lines)
 
 

@@ -4,22 +4,22 @@
 """What stands on a node + what is wanted → one result for every knob, and the ordered steps between the two. Pure.
 
 Steps come in this order: files (a read-only /etc shows before the kernel is touched), host knobs as the registry orders them, units that grow from the root
-down, units that shrink from the leaves up, files of cgroups, one daemon-reload.
+down, units that shrink from the leaves up, files of cgroups, what set-property left in /run of a value that went back, one daemon-reload.
 """
 
 from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _guards, _persist, _plan_host, _plan_units
+from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _guards, _persist, _plan_host, _plan_units, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
-from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Plan, Row, new_row
+from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Plan, Row, judged, new_row
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._present import Present
-    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Folded, Key, Wanted
+    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Folded, Key
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup
 
 _EFFECTIVE = {"memory.min": "effective_min", "memory.low": "effective_low"}
@@ -27,14 +27,28 @@ _LIMITS = {"memory.max": "limit", "memory.high": "high"}
 _CGROUP_KEYS = {"memory.min": "min", "memory.low": "low", **_LIMITS}
 
 
-class Files(t.NamedTuple):
-    """Text files as they stand, None = absent. C(ours): by path; C(foreign): {path as it was read: (path behind links, text)} of what is set aside.
+class Foreign(t.NamedTuple):
+    """A file of somebody else in which lines are set aside: C(text) so far. C(target) is written: the file itself, or C(is_copy) that hides it.
 
-    C(tmpfiles_program): where the node has systemd-tmpfiles.
+    C(before): what stands there, None = absent.
+    """
+
+    target: str
+    before: t.Optional[str]
+    text: str
+    mode: int
+    is_copy: bool
+
+
+class Files(t.NamedTuple):
+    """Text files as they stand, None = absent. C(ours): by path; C(made): {path: directories that we made for it}.
+
+    C(foreign): by the path that is read at boot; C(tmpfiles_program): where the node has systemd-tmpfiles.
     """
 
     ours: t.Mapping[str, t.Optional[str]]
-    foreign: t.Mapping[str, t.Tuple[str, str]] = {}
+    made: t.Mapping[str, t.Tuple[str, ...]] = {}
+    foreign: t.Mapping[str, Foreign] = {}
     tmpfiles_program: str = "/usr/bin/systemd-tmpfiles"
 
 
@@ -44,66 +58,86 @@ def our_paths(subjects: t.Iterable[str], sysctl_file: str) -> t.List[str]:
     return [*fixed, *map(_persist.drop_in_path, subjects)]
 
 
-def set_aside(folded: Folded, present: Present, options: Options) -> t.List[str]:
+def set_aside(folded: Folded, present: Present, history: History, options: Options, files: Files) -> t.List[str]:
     """Files of others that the plan will change under the policy C(take)."""
-    part = _plan_host.plan_host(_host_wishes(folded, options), present, History(), options)
-    return sorted({path for path, unused in part.aside})
+    return sorted({path for path, unused in _host_part(folded, present, history, options, files).aside})
 
 
 def plan(folded: Folded, present: Present, history: History, options: Options, files: Files) -> Plan:
     """Nothing is left out in silence: every wanted knob in the areas asked for has its row."""
-    host = _plan_host.plan_host(_host_wishes(folded, options), present, history, options)
+    host = _host_part(folded, present, history, options, files)
     wishes = [wish for wish in folded.wanted.values() if wish.subject and _covered(wish.knob, options)]
     units = _plan_units.plan_units(wishes, present, options)
-    steps = [*_returning(history, (WriteStep,)), *host.steps, *_returning(history, (PropertyStep, FileStep)), *units.properties, *units.writes]
+    steps = in_order([*history.returning, *host.steps, *units.properties, *units.writes])
+    wanted = {key for key in folded.wanted if _covered(key[2], options)} | {key for key in history.wanted if not _covered(key[2], options)}
     refused = [new_row(one.wanted, one.wanted.subject).because(one.reason, "refused") for one in folded.refused.values() if _covered(one.wanted.knob, options)]
-    rows = [*host.rows, *units.rows, *_returned_rows(history), *refused]
+    rows = [
+        *host.rows,
+        *units.rows,
+        *returned_rows(history.returning, "no profile wants it any more: back to what stood before"),
+        *_left_rows(history),
+        *refused,
+    ]
     rows = _with_dangers(rows, steps, present, options)
     rows = _with_effective(rows, steps, present)
     texts = _texts_of_files(host, units, present, options, files)
-    file_steps = [FileStep(path, files.ours.get(path), text) for path, text in texts.items() if files.ours.get(path) != text]
-    file_steps += _aside_steps(host.aside, files)
+    file_steps = _file_steps(texts, files) + _foreign_steps(host.aside, files, wanted)
     reload = [ReloadStep()] if any("/etc/systemd/system/" in step.path for step in file_steps) and "systemd" in present.facts else []
     blocked = _blocked(rows, options, files, texts)
     everything: t.Sequence[Step] = () if blocked else (*file_steps, *steps, *reload)
-    carried = {key for key in history.wanted if not _covered(key[2], options)}
-    wanted = {key for key in folded.wanted if _covered(key[2], options)} | carried
     return Plan(tuple(everything), tuple(rows), tuple(file_steps), tuple(folded.skipped), frozenset(wanted), blocked)
 
 
+def in_order(steps: t.Iterable[Step]) -> t.List[Step]:
+    """Steps of a plan or a rollback. A file that somebody wrote by hand comes after the set-property that resets it."""
+    kinds: t.Tuple[t.List[t.Any], ...] = ([], [], [], [], [])
+    for step in steps:
+        if isinstance(step, WriteStep):
+            kinds[2 if step.scope == "memcg" else 0].append(step)
+        else:
+            kinds[1 if isinstance(step, PropertyStep) else 3 if isinstance(step, FileStep) else 4].append(step)
+    host, properties, writes, files, reloads = kinds
+    return [*host, *_plan_units.in_order(properties), *_plan_units.writes_in_order(writes), *files, *reloads[:1]]
+
+
 def leaving(folded: Folded, history_wanted: t.Iterable[Key], options: Options) -> t.List[Key]:
-    """What the last run wanted and this one does not: it goes back, unless a rival takes its place (whose write switches it off)."""
+    """What the last run wanted and this one does not."""
     return [key for key in sorted(history_wanted) if key not in folded.wanted and key not in folded.refused and _covered(key[2], options)]
 
 
-def _host_wishes(folded: Folded, options: Options) -> t.List[Wanted]:
-    return [wish for wish in folded.wanted.values() if not wish.subject and _covered(wish.knob, options)]
+def _host_part(folded: Folded, present: Present, history: History, options: Options, files: Files) -> _plan_host.HostPart:
+    wishes = [wish for wish in folded.wanted.values() if not wish.subject and _covered(wish.knob, options)]
+    return _plan_host.plan_host(wishes, present, history._replace(retired=_retired(files, options)), options, _kept_lines(files, options)[0])
 
 
 def _covered(knob: str, options: Options) -> bool:
     return options.covers(_texts.area(_registry.find(knob)))
 
 
-def _returning(history: History, kinds: t.Tuple[t.Any, ...]) -> t.List[Step]:
-    return [step for step in history.returning if isinstance(step, kinds)]
-
-
-def _returned_rows(history: History) -> t.List[Row]:
+def returned_rows(steps: t.Iterable[Step], why: str = "") -> t.List[Row]:
+    """Of steps that go back: what each changes."""
     rows = []
-    back = "no profile wants it any more: back to what stood before"
-    for step in history.returning:
-        if isinstance(step, WriteStep):
-            rows.append(Row(step.knob, step.scope, step.subject, step.after, step.before, step.before, status="would_change").because(back))
+    for step in steps:
+        if isinstance(step, WriteStep) and step.before != step.after:
+            rows.append(Row(step.knob, step.scope, step.subject, step.after, step.before, step.before, status="would_change").because(why))
         elif isinstance(step, PropertyStep):
             now = dict(step.before)
+            files = {_registry.find(file.knob).unit_property: file for file in step.files}
             for name, value in step.properties:
-                rows.append(Row(name, "unit", step.unit, value or None, now.get(name), now.get(name), status="would_change").because(back))
-    for left in history.left:
-        scope, subject, name = left.key
-        rows.append(
-            Row(name, scope, subject, None, left.found, left.found, status="deferred").because(f"no profile wants it any more, but it stays: {left.reason}")
-        )
+                file = files.get(name)
+                held = file.before if file else now.get(name)
+                if now.get(name) != value or (file and file.before != file.after):
+                    rows.append(Row(name, "unit", step.unit, value, held, held, status="would_change").because(why))
     return rows
+
+
+def _left_rows(history: History) -> t.List[Row]:
+    left = "no profile wants it any more, but it stays"
+    scopes = {name: scope for scope, unused, name in history.wanted}
+    return [
+        Row(one.name, scopes.get(one.name, ""), one.subject, None, one.found, one.found, status="deferred").because(f"{left}: {one.reason}")
+        for one in history.left
+    ]
 
 
 # Dangers
@@ -112,18 +146,10 @@ def _returned_rows(history: History) -> t.List[Row]:
 def _with_dangers(rows: t.Sequence[Row], steps: t.Iterable[Step], present: Present, options: Options) -> t.List[Row]:
     live = {name: held.value for name, held in present.host.items()}
     found = _guards.dangers(steps, _guards.Figures(present.meminfo, live, present.cgroups, present.mount))
-    checked = []
-    for row in rows:
-        danger = found.get((_file_of(row), row.subject))
-        if danger and danger.risk in options.allow:
-            row = row.because(f"allowed ({danger.risk}): {danger.reason}")
-        elif danger:
-            row = row.because(f"{danger.reason}. To do it all the same: memqos_allow_risks: [{danger.risk}]", "refused")
-        checked.append(_with_warning(row, rows, present))
-    return checked
+    return [_with_warning(judged(row, found.get((file_of(row), row.subject)), options.allow), rows, present) for row in rows]
 
 
-def _file_of(row: Row) -> str:
+def file_of(row: Row) -> str:
     """The memcg file that a property becomes, else the knob itself."""
     if row.scope != "unit":
         return row.name
@@ -161,7 +187,7 @@ def after_steps(steps: t.Iterable[Step], present: Present) -> t.Dict[str, Cgroup
 
 
 def _effective(row: Row, path: str, cgroups: t.Mapping[str, t.Any]) -> t.Optional[str]:
-    file = _file_of(row)
+    file = file_of(row)
     if path not in cgroups or file not in _CGROUP_KEYS:
         return None
     if file in _EFFECTIVE:
@@ -178,48 +204,74 @@ def _effective(row: Row, path: str, cgroups: t.Mapping[str, t.Any]) -> t.Optiona
 # Files
 
 
-def _texts_of_files(host: _plan_host.HostPart, units: _plan_units.UnitPart, present: Present, options: Options, files: Files) -> t.Dict[str, t.Optional[str]]:
-    """All files of ours as they have to be; of areas that are not asked for, what stands there stays."""
-    sysctl_path = _persist.sysctl_path(options.sysctl_file)
+def _retired(files: Files, options: Options) -> t.Tuple[str, ...]:
+    """Our files in sysctl.d under names that are no longer asked for."""
+    current = _persist.sysctl_path(options.sysctl_file)
+    return tuple(path for path, text in files.ours.items() if path.startswith("/etc/sysctl.d/") and path != current and text is not None)
+
+
+def _kept_lines(files: Files, options: Options) -> t.Tuple[t.Dict[str, str], t.List[t.Tuple[str, str]]]:
+    """Of areas that are not asked for: (host knobs of our lines, lines of cgroup files)."""
     ours = {path: (text or "").encode("utf-8", "surrogateescape") for path, text in files.ours.items() if _persist.is_ours(text)}
+    sysctl = (_persist.sysctl_path(options.sysctl_file), *_retired(files, options))
+    lines = [(f"/proc/sys/{key}", value or "") for path in sysctl for unused, key, value in _persisted.parse_sysctl(ours.get(path, b""))]
+    for path in (_persist.TMPFILES, _persist.LATE_TMPFILES):
+        lines += [(key, value) for unused, unused_kind, key, value in _persisted.parse_tmpfiles(ours.get(path, b""))]
+    host: t.Dict[str, str] = {}
+    cgroups: t.List[t.Tuple[str, str]] = []
+    for path, value in lines if options.only else ():
+        knob = _registry.of_path(path)
+        if knob and knob.scope == "memcg":
+            cgroups += [] if _covered(knob.name, options) else [(path, value)]
+        elif knob and not _covered(knob.name, options):
+            host[knob.name] = value
+    return host, cgroups
 
-    def is_kept(path: str) -> bool:
-        knob = _registry.of_path(path) if options.only else None
-        return bool(knob and not _covered(knob.name, options))
 
-    sysctl = {key.replace("/", "."): value or "" for unused, key, value in _persisted.parse_sysctl(ours.get(sysctl_path, b"")) if is_kept(f"/proc/sys/{key}")}
-    tmpfiles, late = (
-        [(path, value) for unused, unused_kind, path, value in _persisted.parse_tmpfiles(ours.get(file, b"")) if is_kept(path)]
-        for file in (_persist.TMPFILES, _persist.LATE_TMPFILES)
-    )
-    texts: t.Dict[str, t.Optional[str]] = {sysctl_path: _persist.sysctl_text({**sysctl, **host.sysctl})}
+def _texts_of_files(host: _plan_host.HostPart, units: _plan_units.UnitPart, present: Present, options: Options, files: Files) -> t.Dict[str, t.Optional[str]]:
+    """All files of ours as they have to be."""
+    texts: t.Dict[str, t.Optional[str]] = dict.fromkeys(_retired(files, options))
+    texts[_persist.sysctl_path(options.sysctl_file)] = _persist.sysctl_text(host.sysctl)
     if "systemd" in present.facts:
-        texts[_persist.TMPFILES] = _persist.tmpfiles_text([*tmpfiles, *host.tmpfiles])
-        texts.update(_persist.late_files([*late, *host.late, *units.late], units.late_units, files.tmpfiles_program))
+        texts[_persist.TMPFILES] = _persist.tmpfiles_text(host.tmpfiles)
+        texts.update(_persist.late_files([*host.late, *_kept_lines(files, options)[1], *units.late], files.tmpfiles_program))
     if not present.no_units and options.covers("slices"):
         # Drop-ins of subjects that nobody wants any more are among ours.
         texts.update({path: None for path in files.ours if _persist.is_drop_in(path)})
         texts.update(units.drop_ins)
-    return texts
+    # A file of somebody else that has the name of one that is not needed is theirs.
+    return {path: text for path, text in texts.items() if text is not None or _persist.is_ours(files.ours.get(path))}
 
 
-def _aside_steps(aside: t.Iterable[t.Tuple[str, int]], files: Files) -> t.List[FileStep]:
-    """A file of /etc gets the line as a comment; one of /usr or /run is hidden by a copy in /etc that has it so."""
-    changed: t.Dict[str, t.Tuple[str, t.Optional[str], str]] = {}
+def _file_steps(texts: t.Mapping[str, t.Optional[str]], files: Files) -> t.List[FileStep]:
+    changed = [(path, files.ours.get(path), text) for path, text in texts.items() if files.ours.get(path) != text]
+    return [FileStep(path, before, text, creates=files.made.get(path, ())) for path, before, text in changed]
+
+
+def _foreign_steps(aside: t.Iterable[t.Tuple[str, int]], files: Files, wanted: t.Iterable[Key]) -> t.List[FileStep]:
+    """Files of others with these lines (path, number) set aside, and with those given back that are in nobody's way any more."""
+    knobs = [_registry.find(name) for unused, subject, name in wanted if not subject]
+    paths = {knob.path for knob in knobs} | {_registry.find(rival).path for knob in knobs for rival in _wanted.rivals(knob)}
+    texts = {foreign.target: foreign.text for foreign in files.foreign.values()}
     for path, line in sorted(set(aside)):
-        real, text = files.foreign[path]
-        directory, unused, name = real.rpartition("/")
-        target = real if real.startswith("/etc/") else f"/etc/{directory.rpartition('/')[2]}/{name}"
-        before = text if target == real else None
-        changed[path] = (target, before, _persist.disabled_line(changed[path][2] if path in changed else text, line))
-    return [FileStep(target, before, after) for target, before, after in changed.values()]
+        target = files.foreign[path].target
+        texts[target] = _persist.disabled_line(texts[target], line)
+    steps = {}
+    for foreign in files.foreign.values():
+        text: t.Optional[str] = _persist.given_back(texts[foreign.target], lambda line: _persisted.sets_any(line, paths))
+        if foreign.is_copy and _persist.ASIDE not in (text or ""):
+            text = None
+        if text != foreign.before:
+            steps[foreign.target] = FileStep(foreign.target, foreign.before, text, foreign.mode)
+    return list(steps.values())
 
 
 def _blocked(rows: t.Iterable[Row], options: Options, files: Files, texts: t.Mapping[str, t.Optional[str]]) -> str:
     """Why nothing may be written."""
     stopping = {"refused", "conflict", *(["unsupported"] if options.fail_on_unsupported else [])}
     reasons = [f"{f'{row.subject} ' if row.subject else ''}{row.name}: {row.reason}" for row in rows if row.status in stopping]
-    for path, text in files.ours.items():
-        if path in texts and not _persist.is_ours(text) and texts[path] != text:
-            reasons.append(f"{path} is there and was not made by memqos.fleet: move it away, or choose another name (memqos_sysctl_file)")
+    for path in texts:
+        if not _persist.is_ours(files.ours.get(path)):
+            other = ", or choose another name for ours (memqos_sysctl_file)" if path.startswith("/etc/sysctl.d/") else ""
+            reasons.append(f"{path} is there and was not made by memqos.fleet: move it away{other}")
     return "\n".join(reasons)

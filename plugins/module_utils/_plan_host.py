@@ -35,7 +35,7 @@ class HostPart(t.NamedTuple):
 
 
 class _Item(t.NamedTuple):
-    """A knob that this node has. C(file): of ours, that makes it last; empty for none."""
+    """A knob that this node has. C(text) is wanted, C(held) is live; C(file): of ours, that makes it last; empty for none."""
 
     knob: Knob
     row: Row
@@ -45,22 +45,23 @@ class _Item(t.NamedTuple):
     file: str
 
 
-def plan_host(wishes: t.Iterable[Wanted], present: Present, history: History, options: Options) -> HostPart:
+def plan_host(wishes: t.Sequence[Wanted], present: Present, history: History, options: Options, kept: t.Mapping[str, str]) -> HostPart:
+    """C(kept): {knob: text} of our lines in areas that are not asked for. They stand again where they have to, and what we move of theirs comes back."""
     rows: t.List[Row] = []
-    items: t.List[_Item] = []
     aside: t.List[t.Tuple[str, int]] = []
-    wanted = {wish.knob: _registry.find(wish.knob) for wish in wishes}
+    wanted = {name: _registry.find(name) for name in (*(wish.knob for wish in wishes), *kept)}
+    items = [_kept(wanted[name], text, wanted, present, options) for name, text in kept.items()]
     for wish in wishes:
         item = _item(wish, wanted, present, history, options)
         if isinstance(item, Row):
             rows.append(item)
             continue
-        item, moved = _resolve(item, present, options)
+        item, moved = _resolve(item, present, history, options)
         aside += moved
         rows.append(item.row)
         if item.row.status not in ("deferred", "conflict"):
             items.append(item)
-    ordered = in_order(items, present.page_size)
+    ordered = in_order(items)
     lines = [item for item in ordered if item.file]
     return HostPart(
         tuple(rows),
@@ -72,7 +73,7 @@ def plan_host(wishes: t.Iterable[Wanted], present: Present, history: History, op
     )
 
 
-def in_order(items: t.Iterable[_Item], page_size: int) -> t.List[_Item]:
+def in_order(items: t.Iterable[_Item]) -> t.List[_Item]:
     """As the registry says: C(after) (THP before min_free_kbytes), and C(at_most): of a bound and what it bounds, the growing bound first."""
     left = {item.knob.name: item for item in sorted(items, key=lambda item: item.knob.name)}
     ordered: t.List[_Item] = []
@@ -98,7 +99,7 @@ def _grows(item: _Item) -> bool:
 
 def _is_moved(item: _Item, items: t.Iterable[_Item]) -> bool:
     """Whether a write of another knob can move it: then it is written again, if need be."""
-    return any(item.knob.name in other.knob.partners and other.differs for other in items)
+    return bool(item.held) and any(item.knob.name in other.knob.partners and other.differs for other in items)
 
 
 def companions(knobs: t.Collection[str]) -> t.Set[str]:
@@ -126,7 +127,13 @@ def _commits(items: t.Sequence[_Item], present: Present) -> t.Iterator[WriteStep
 
 
 def _step(item: _Item) -> WriteStep:
-    return WriteStep(item.knob.name, item.knob.scope, "", item.knob.path, item.held, item.text)
+    after = item.text if item.differs else item.held
+    return WriteStep(item.knob.name, item.knob.scope, "", item.knob.path, item.held, after)
+
+
+def _kept(knob: Knob, text: str, wanted: t.Mapping[str, Knob], present: Present, options: Options) -> _Item:
+    held = present.host.get(knob.name)
+    return _Item(knob, Row(knob.name, knob.scope, "", text), text, held.text if held else "", False, _file(knob, wanted, present, options)[0])
 
 
 def _item(wish: Wanted, wanted: t.Mapping[str, Knob], present: Present, history: History, options: Options) -> t.Union[_Item, Row]:
@@ -160,15 +167,16 @@ def _file(knob: Knob, wanted: t.Mapping[str, Knob], present: Present, options: O
     return (_persist.LATE_TMPFILES, "") if knob.persist in ("boot unit", "reapply") else ("", "holds until the next boot: there is no place to write it down")
 
 
-def _resolve(item: _Item, present: Present, options: Options) -> t.Tuple[_Item, t.List[t.Tuple[str, int]]]:
+def _resolve(item: _Item, present: Present, history: History, options: Options) -> t.Tuple[_Item, t.List[t.Tuple[str, int]]]:
     """Who decides at the next boot, before and after us, and what the policy makes of it."""
     knob = item.knob
     before = _persisted.winner(present.persisted, knob.name)
     row = item.row._replace(persisted_before=None if before is None or before.problem else said(before).value)
     if not item.file:
         return item._replace(row=row._replace(persisted_after=row.persisted_before, winner=said(before) if before else None)), []
-    acting = _persisted.conflicts(present.persisted, knob.name, item.file)
-    movable = [setting for setting in acting if setting.source in _MOVABLE and setting.line and not _agrees(knob, setting, item.text, present.page_size)]
+    # What we wrote under another name goes with this run.
+    acting = [setting for setting in _persisted.conflicts(present.persisted, knob.name, item.file) if setting.path not in history.retired]
+    movable = [setting for setting in acting if _can_go(setting, present) and not _agrees(knob, setting, item.text, present.page_size)]
     aside = movable if options.on_conflict == "take" else []
     acting = [setting for setting in acting if setting not in aside]
     other = next((setting for setting in reversed(acting) if setting.rank), None)
@@ -182,6 +190,12 @@ def _resolve(item: _Item, present: Present, options: Options) -> t.Tuple[_Item, 
     if aside:
         row = row.because(f"sets aside {', '.join(place(said(setting)) for setting in aside)}")
     return item._replace(row=row), [(setting.path, setting.line) for setting in aside]
+
+
+def _can_go(setting: _persisted.Setting, present: Present) -> bool:
+    """Whether its line can be set aside."""
+    real = present.persisted.real_paths.get(setting.path, setting.path)
+    return setting.source in _MOVABLE and setting.line > 0 and bool(_persist.aside_target(setting.path, real))
 
 
 def _lost(row: Row, other: _persisted.Setting, options: Options) -> Row:

@@ -12,6 +12,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _regist
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Step, WriteStep
 
 if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._guards import Danger
     from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
     from ansible_collections.memqos.fleet.plugins.module_utils._read._persisted import Setting
     from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Key, Skipped, Wanted
@@ -72,9 +73,10 @@ class Row(t.NamedTuple):
 
 
 class Left(t.NamedTuple):
-    """A value that no profile wants any more, and that stays: C(reason)."""
+    """A value that no profile wants any more, and that stays: C(reason). C(name): of a knob, or a file's path."""
 
-    key: Key
+    subject: str
+    name: str
     found: str
     reason: str
 
@@ -82,13 +84,15 @@ class Left(t.NamedTuple):
 class History(t.NamedTuple):
     """What earlier runs did. C(wanted): by the last one; C(returning): steps back to before our first, of what is no longer wanted.
 
-    C(found): of kernel files that show another value than the one written (huge pages), {(path, written): found}.
+    C(found): of kernel files that show another value than the one written (huge pages), {(path, written): found}. C(retired): files of ours under names
+    that are no longer asked for.
     """
 
     wanted: t.FrozenSet[Key] = frozenset()
     returning: t.Tuple[Step, ...] = ()
     left: t.Tuple[Left, ...] = ()
     found: t.Mapping[t.Tuple[str, str], str] = {}
+    retired: t.Tuple[str, ...] = ()
 
 
 class Plan(t.NamedTuple):
@@ -100,6 +104,15 @@ class Plan(t.NamedTuple):
     skipped: t.Tuple[Skipped, ...]
     wanted: t.FrozenSet[Key]
     blocked: str
+
+
+def judged(row: Row, danger: t.Optional[Danger], allow: t.Collection[str]) -> Row:
+    """Refused, or allowed by name."""
+    if danger is None:
+        return row
+    if danger.risk in allow:
+        return row.because(f"allowed ({danger.risk}): {danger.reason}")
+    return row.because(f"{danger.reason}. To do it all the same: memqos_allow_risks: [{danger.risk}]", "refused")
 
 
 def new_row(wanted: Wanted, subject: str) -> Row:

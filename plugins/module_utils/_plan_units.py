@@ -10,6 +10,7 @@ undone, restored.
 
 from __future__ import annotations
 
+import fnmatch
 import posixpath
 import typing as t
 
@@ -27,23 +28,28 @@ if t.TYPE_CHECKING:
     Pairs = t.Dict[str, str]
 
 _EACH_START = "processes that run keep theirs; it holds from the next start on"
+# Every name of a slice is valid, a misspelled one too.
+_IMPLICIT = "nothing runs in it and no unit file names it: it holds when something starts there"
 _WRITERS_OF_PODS = ("koordlet", "katalyst-agent")
 
 
 class UnitPart(t.NamedTuple):
-    """C(properties): in their order; C(drop_ins): {path: text}; C(late): (path, text) of cgroup files, C(late_units) those they belong to."""
+    """C(properties), C(writes): in no order yet; C(drop_ins): {path: text}; C(late): (path, text) of cgroup files."""
 
     rows: t.Tuple[Row, ...]
     properties: t.Tuple[PropertyStep, ...]
     writes: t.Tuple[WriteStep, ...]
     drop_ins: t.Dict[str, t.Optional[str]]
     late: t.Tuple[t.Tuple[str, str], ...]
-    late_units: t.Tuple[str, ...]
 
 
 class _Item(t.NamedTuple):
-    """One knob of one unit. C(owner): the memcg file behind it, if any; C(unit) None: nothing of it is there yet."""
+    """One knob of one unit. C(subject): what the profile calls it, whose drop-in has it; C(owner): the memcg file behind it, if any.
 
+    C(unit) None: nothing of it is there yet.
+    """
+
+    subject: str
     row: Row
     knob: Knob
     owner: t.Optional[Knob]
@@ -70,9 +76,8 @@ def plan_units(wishes: t.Iterable[Wanted], present: Present, options: Options) -
         drop_ins[_persist.drop_in_path(subject)] = _persist.drop_in_text(subject, lasting)
     direct = [item for item in items if item.direct and item.unit and item.owner and item.owner.name in item.unit.files]
     late = tuple((_step(item, present).path, item.text) for item in direct)
-    writes = sorted((item for item in direct if item.differs), key=lambda item: _rank(item))
-    units = tuple(dict.fromkeys(item.unit.state.name for item in direct if item.unit))
-    return UnitPart(tuple(rows), _property_steps(items, present), tuple(_step(item, present) for item in writes), drop_ins, late, units)
+    writes = tuple(_step(item, present) for item in direct if item.differs)
+    return UnitPart(tuple(rows), _property_steps(items, present), writes, drop_ins, late)
 
 
 def _inherited(subject: str, by_subject: t.Mapping[str, t.Dict[str, Wanted]]) -> t.Dict[str, Wanted]:
@@ -91,7 +96,7 @@ def _items(subject: str, wishes: t.Mapping[str, Wanted], by_subject: t.Container
         why = _unsupported(subject, knob, units, present)
         for unit in units or (None,):
             row = new_row(wish, unit.state.name if unit else subject)
-            yield row._replace(equivalence="none").because(why, "unsupported") if why else _item(row, knob, unit, wish, present)
+            yield row._replace(equivalence="none").because(why, "unsupported") if why else _item(subject, row, unit, wish, present)
 
 
 def _unsupported(subject: str, knob: Knob, units: t.Sequence[Unit], present: Present) -> str:
@@ -109,10 +114,14 @@ def _unsupported(subject: str, knob: Knob, units: t.Sequence[Unit], present: Pre
     owner = _owner(knob)
     if owner is None or not knob.run_time:
         return ""
+    if not present.version:
+        return f"this node has no memory controller, so no {owner.name}"
     if not _present.file_name(owner, present.version):
         return f"cgroup v{present.version} has no {owner.name}"
     live = [unit for unit in units if unit.files]
-    return lacking(owner) if live and not any(owner.name in unit.files for unit in live) else ""
+    if not live or any(owner.name in unit.files for unit in live):
+        return ""
+    return f"cgroup v1 has {owner.name} on kernels of {owner.v1_vendor} only" if present.version == 1 and owner.v1_vendor else lacking(owner)
 
 
 def _owner(knob: Knob) -> t.Optional[Knob]:
@@ -122,10 +131,12 @@ def _owner(knob: Knob) -> t.Optional[Knob]:
     return next((row for row in _registry.memcg_knobs() if row.unit_property == knob.name), None)
 
 
-def _item(row: Row, knob: Knob, unit: t.Optional[Unit], wish: Wanted, present: Present) -> _Item:
+def _item(subject: str, row: Row, unit: t.Optional[Unit], wish: Wanted, present: Present) -> _Item:
+    knob = _registry.find(wish.knob)
     owner = _owner(knob)
     held = unit.files.get(owner.name) if unit and owner else None
-    direct = knob.scope == "memcg" or bool(owner and held and present.version == 1 and owner.v1_vendor)
+    # On v1 systemd knows MemoryMax only.
+    direct = knob.scope == "memcg" or bool(owner and present.version == 1 and owner.v1_vendor)
     version = 2 if owner and owner.v1_vendor else present.version
     text = _texts.kernel_text(wish.value, version=version) if direct or held else _texts.property_text(knob, wish.value)
     runs = bool(unit and (unit.state.active or unit.state.cgroup))
@@ -135,13 +146,13 @@ def _item(row: Row, knob: Knob, unit: t.Optional[Unit], wish: Wanted, present: P
     if held and not direct and shown and not is_same(knob, shown, text, present.page_size):
         differs = True
     row = row._replace(live_before=live, live_after=live)
-    if not runs:
-        row = row.because(f"{row.subject} does not run: it holds when it starts")
+    if direct and not held:
+        row = row.because("its cgroup is not there yet: the next run sets it")
+    elif not runs:
+        row = row.because(_IMPLICIT if unit and not unit.state.fragment else f"{row.subject} does not run: it holds when it starts")
     elif not knob.run_time and differs:
         row = row.because(_EACH_START)
-    if direct and not (held and unit):
-        row = row.because("its cgroup is not there yet: the next run sets it")
-    return _Item(row._replace(status="would_change" if differs else "ok"), knob, owner, unit, text, direct, differs)
+    return _Item(subject, row._replace(status="would_change" if differs else "ok"), knob, owner, unit, text, direct, differs)
 
 
 def _decided(item: _Item, present: Present, options: Options) -> _Item:
@@ -158,7 +169,7 @@ def _decided(item: _Item, present: Present, options: Options) -> _Item:
     others = [later] if later and not is_same(item.knob, later.value, item.text, present.page_size) else []
     others += _other_writers(item, present)
     if not others:
-        return item._replace(row=row._replace(winner=Said("drop-in", _persist.drop_in_path(item.row.subject), 0, item.text)))
+        return item._replace(row=row._replace(winner=Said("drop-in", _persist.drop_in_path(item.subject), 0, item.text)))
     why = "; ".join(f"{place(one)} has {one.value}" if one.value else f"{place(one)} writes it too" for one in others)
     row = row._replace(winner=others[0], persisted_after=others[0].value or item.text)
     status = {"refuse": "conflict", "defer": "deferred"}.get(options.on_conflict)
@@ -209,30 +220,63 @@ def _by_hand(unit: Unit, present: Present) -> t.Iterator[t.Tuple[Knob, _present.
 # Steps
 
 
-def _property_steps(items: t.Iterable[_Item], present: Present) -> t.Tuple[PropertyStep, ...]:
+def in_order(steps: t.Iterable[PropertyStep]) -> t.List[PropertyStep]:
     """For each unit one step of what grows, from the root down, then one of what shrinks, from the leaves up."""
-    chosen = [item for item in items if item.differs and not item.direct and item.knob.run_time and item.unit]
-    groups: t.Dict[t.Tuple[t.Tuple[bool, int], str], t.List[_Item]] = {}
-    for item in chosen:
-        groups.setdefault((_rank(item), item.row.subject), []).append(item)
-    return tuple(_property_step(groups[key], present) for key in sorted(groups))
+    return sorted((half for step in steps for half in _halves(step)), key=_rank)
 
 
-def _rank(item: _Item) -> t.Tuple[bool, int]:
+def writes_in_order(steps: t.Iterable[WriteStep]) -> t.List[WriteStep]:
+    """Likewise, but within a cgroup as the registry says."""
+    left = sorted(steps, key=_rank)
+    ordered: t.List[WriteStep] = []
+    while left:
+        free = (step for step in left if not any(_comes_first(other, step) for other in left))
+        # A circle cannot be in the registry, which a test checks.
+        ordered.append(next(free))
+        left.remove(ordered[-1])
+    return ordered
+
+
+def _comes_first(other: WriteStep, step: WriteStep) -> bool:
+    same = other.path.rpartition("/")[0] == step.path.rpartition("/")[0]
+    return same and other is not step and any(fnmatch.fnmatchcase(other.knob, glob) for glob in _registry.find(step.knob).after)
+
+
+def _halves(step: PropertyStep) -> t.List[PropertyStep]:
+    shrinking = {_registry.find(file.knob).unit_property for file in step.files if _shrinks(file)}
+    growing = {name for name, unused in step.properties} - shrinking
+    if not shrinking or not growing:
+        return [step]
+    return [_part(step, names) for names in (growing, shrinking)]
+
+
+def _part(step: PropertyStep, names: t.Container[str]) -> PropertyStep:
+    files = tuple(file for file in step.files if _registry.find(file.knob).unit_property in names)
+    pairs, before = (tuple(pair for pair in pairs if pair[0] in names) for pairs in (step.properties, step.before))
+    return step._replace(properties=pairs, before=before, files=files)
+
+
+def _rank(step: t.Union[PropertyStep, WriteStep]) -> t.Tuple[bool, int]:
     """Growing first; its depth turned round for what shrinks."""
-    depth = item.unit.state.cgroup.count("/") if item.unit else 0
-    shrinks = _shrinks(item)
+    files = step.files if isinstance(step, PropertyStep) else (step,)
+    depth = max((file.path.count("/") for file in files), default=0)
+    shrinks = any(map(_shrinks, files))
     return shrinks, -depth if shrinks else depth
 
 
-def _shrinks(item: _Item) -> bool:
-    try:
-        before, after = (_registry.normalize(item.knob, text) for text in (item.row.live_before or "", item.text))
-    except _registry.KnobValueError:
-        return False
+def _shrinks(file: WriteStep) -> bool:
+    before, after = (_registry.normalize(_registry.find(file.knob), text) for text in (file.before, file.after))
     if before is None or after is None:
         return before is None and after is not None
     return isinstance(before, int) and isinstance(after, int) and after < before
+
+
+def _property_steps(items: t.Iterable[_Item], present: Present) -> t.Tuple[PropertyStep, ...]:
+    groups: t.Dict[str, t.List[_Item]] = {}
+    for item in items:
+        if item.differs and not item.direct and item.knob.run_time and item.unit:
+            groups.setdefault(item.row.subject, []).append(item)
+    return tuple(_property_step(group, present) for group in groups.values())
 
 
 def _property_step(group: t.Sequence[_Item], present: Present) -> PropertyStep:

@@ -85,13 +85,6 @@ def read(
     )  # fmt: skip
 
 
-def values(present: Present) -> tuple[dict[str, Value], dict[str, dict[str, Value]]]:
-    """(host knobs, {subject: {property: value}}) in normal form, as _wanted.Basis takes them; of several units the first."""
-    host = {name: held.value for name, held in present.host.items()}
-    units = {subject: unit_values(found[0]) for subject, found in present.units.items() if found}
-    return host, units
-
-
 def file_name(knob: Knob, version: int) -> str:
     """In a cgroup of this hierarchy; empty if it has none."""
     return knob.v2 if version == 2 else knob.v1

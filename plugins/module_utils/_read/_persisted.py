@@ -263,6 +263,13 @@ def parse_kubelet(data: bytes) -> dict[str, str]:
     return found
 
 
+def sets_any(line: str, paths: t.Iterable[str]) -> bool:
+    """Whether a line of sysctl.d or tmpfiles.d writes one of these kernel files."""
+    data = line.encode("utf-8", "surrogateescape")
+    keys = [f"/proc/sys/{key}" for _number, key, _value in parse_sysctl(data)] + [path for _number, _kind, path, _value in parse_tmpfiles(data)]
+    return any(_matches(key, path) for key in keys for path in paths)
+
+
 def matches(pattern: str, path: str) -> bool:
     """glob(3) with GLOB_BRACE: C(*) and C(?) stay within a name. Time: the product of the lengths."""
     if len(pattern) > _MAX_GLOB:

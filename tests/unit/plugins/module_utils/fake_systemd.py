@@ -85,13 +85,16 @@ class Systemd:
             return sorted(unit for unit in self.running if fnmatch.fnmatchcase(unit, name))
         return [self.aliases.get(name, name)]
 
+    def _names(self, unit: str) -> t.List[str]:
+        return [unit, *(name for name, of in self.aliases.items() if of == unit)]
+
     def _shown(self, unit: str, asked: t.Sequence[str]) -> str:
         fragment = self._fragment(unit)
         active = unit in self.running
         there = active or bool(fragment) or unit.endswith(".slice")
         context = {
             "Id": unit,
-            "Names": " ".join([unit, *(name for name, of in self.aliases.items() if of == unit)]),
+            "Names": " ".join(self._names(unit)),
             "LoadState": "loaded" if there else "not-found",
             "ActiveState": "active" if active else "inactive",
             "ControlGroup": self.running.get(unit, ""),
@@ -125,7 +128,8 @@ class Systemd:
         for name, file in (_V2 if self.hierarchy == 2 else _V1).items():
             path = f"{self.mount}{self.running[unit]}/{file}"
             if name in self._held[unit] and os.path.exists(self.root + path):
-                self.write(path, {"infinity": "max" if self.hierarchy == 2 else "-1", "yes": "1", "no": "0"}.get(self._held[unit][name], self._held[unit][name]))
+                value = self._held[unit][name]
+                self.write(path, {"infinity": "max" if self.hierarchy == 2 else "-1", "yes": "1", "no": "0"}.get(value, value))
 
     def _known(self, unit: str) -> t.List[str]:
         kind = unit.rpartition(".")[2]
@@ -136,7 +140,7 @@ class Systemd:
         values = {name: _PROPERTIES[name][0] for name in self._known(unit)}
         chosen: t.Dict[str, str] = {}
         for root in _ROOTS:
-            for directory in _directories(unit):
+            for directory in (name for one in self._names(unit) for name in _directories(one)):
                 for path in sorted(Path(f"{self.root}{root}/{directory}.d").glob("*.conf")):
                     chosen.setdefault(path.name, str(path))
         fragment = self._fragment(unit)

@@ -282,7 +282,8 @@ def test_settings_are_in_the_order_of_their_effect(tmp_path: pathlib.Path) -> No
 
 
 OURS = _persisted.OUR_SYSCTL_FILE
-OUR_TMPFILES = _persisted.OUR_TMPFILES_FILE
+# A name that comes late, as no file of ours has by now.
+OUR_TMPFILES = "/etc/tmpfiles.d/zz-memqos.conf"
 CONFLICTS: dict[str, tuple[str, str, Files, list[t.Any]]] = {
     "nobody": ("vm.swappiness", OURS, {}, []),
     "earlier names": ("vm.swappiness", OURS, {"/etc/sysctl.d/99-a.conf": "vm.swappiness=1\n", "/proc/cmdline": "sysctl.vm.swappiness=2\n"}, []),

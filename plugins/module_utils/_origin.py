@@ -1,0 +1,103 @@
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What stood on a node before our first change, as the journal tells it: what a bound moves, and what goes back when no profile wants it any more. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _persist, _present, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
+from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import is_same
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, Step, WriteStep
+
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import Value
+    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Key
+
+    Parts = t.Dict[Key, t.Tuple[str, str]]
+    # {(kernel file, what was written): what it showed then}
+    Found = t.Mapping[t.Tuple[str, str], str]
+
+
+def parts(steps: t.Iterable[Step], found: Found) -> Parts:
+    """{knob: (its value before, ours)}. A file of a cgroup counts for the property that owns it too."""
+    said: Parts = {}
+    for step in steps:
+        if isinstance(step, WriteStep):
+            pair = (step.before, found.get((step.path, step.after), step.after))
+            said[step.scope, step.subject, step.knob] = pair
+            owner = _registry.find(step.knob).unit_property
+            if owner:
+                said.setdefault(("unit", step.subject, owner), pair)
+        elif isinstance(step, PropertyStep):
+            before = dict(step.before)
+            said.update({("unit", step.unit, name): (before.get(name, ""), value) for name, value in step.properties})
+    return said
+
+
+def before_us(origin: Parts, present: _present.Present) -> t.Tuple[t.Dict[str, Value], t.Dict[str, t.Dict[str, Value]]]:
+    """(host knobs, {subject: {property or file: value}}) as they would be without us: a value that somebody has moved since stays theirs.
+
+    Of a template or prefix, those of the first unit.
+    """
+    host = {name: _before(origin, "", name, held.value, present) for name, held in present.host.items()}
+    units = {}
+    for subject, found in present.units.items():
+        for unit in found[:1]:
+            units[subject] = {name: _before(origin, unit.state.name, name, value, present) for name, value in _present.unit_values(unit).items()}
+    return host, units
+
+
+def _before(origin: Parts, subject: str, name: str, live: Value, present: _present.Present) -> Value:
+    knob = _registry.find(name)
+    before, ours = origin.get((knob.scope, subject, name), ("", ""))
+    if not before or not is_same(knob, _texts.kernel_text(live), ours, present.page_size):
+        return live
+    return _registry.normalize(knob, before)
+
+
+def going_back(leaving: t.Iterable[Key], wanted: t.Collection[Key], steps: t.Sequence[Step], present: _present.Present) -> t.List[Step]:
+    """Of C(steps) (the origin's) what belongs to knobs that no profile wants any more, and what their writes moved besides."""
+    gone = set(leaving)
+    for scope, unused, name in leaving:
+        if scope != "unit":
+            gone |= {("host", "", partner) for partner in _registry.find(name).partners}
+    # A rival takes their place: its write switches them off.
+    rivals = {("host", "", name) for key in wanted if not key[1] for name in _wanted.rivals(_registry.find(key[2]))}
+
+    def is_going(*part: str) -> bool:
+        return part not in rivals and any(_is_for(key, part, present) for key in gone) and not any(_is_for(key, part, present) for key in wanted)
+
+    found: t.List[Step] = []
+    by_hand: t.Set[str] = set()
+    for step in steps:
+        if isinstance(step, WriteStep) and is_going(step.scope, step.subject, step.knob):
+            found.append(step)
+        elif isinstance(step, PropertyStep):
+            names = [name for name, unused in step.properties if is_going("unit", step.unit, name)]
+            found += [_only(step, names)] if names else []
+            by_hand |= {write.path for write in step.besides} if len(names) == len(step.properties) else set()
+    return [*found, *(step for step in steps if isinstance(step, WriteStep) and step.path in by_hand and step not in found)]
+
+
+def _is_for(key: Key, part: t.Tuple[str, ...], present: _present.Present) -> bool:
+    """Whether a changed part is what this key stands for: the knob, or the file of a property; the unit, another name of it, or an instance."""
+    unused, subject, name = key
+    if name not in (part[2], _registry.find(part[2]).unit_property):
+        return False
+    named = any(unit.state.name == part[1] for unit in present.units.get(subject, ()))
+    return subject == part[1] or bool(subject and (named or _unit_state.covers(subject, part[1])))
+
+
+def _only(step: PropertyStep, names: t.Container[str]) -> PropertyStep:
+    files = tuple(file for file in step.files if _registry.find(file.knob).unit_property in names)
+    pairs, before = (tuple(pair for pair in pairs if pair[0] in names) for pairs in (step.properties, step.before))
+    return step._replace(properties=pairs, before=before, files=files)
+
+
+def our_files(steps: t.Iterable[Step]) -> t.Dict[str, t.Tuple[str, ...]]:
+    """{path: directories that were made for it} of the files that we made."""
+    return {step.path: step.creates for step in steps if isinstance(step, FileStep) and step.after is not None and _persist.is_ours(step.after)}
