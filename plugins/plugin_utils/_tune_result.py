@@ -160,7 +160,9 @@ def values(answer: Json, why: Why) -> list[str]:
         lines.append(f"… and {len(rows) - _MAX_VALUES} more: see the result file")
     if answer["daemon_reload"]:
         lines.append("one daemon-reload, for the drop-ins")
-    return lines + [visible(_left_out(one)) for one in answer["skipped"][:_MAX_LINES]]
+    lines += [visible(_left_out(one)) for one in answer["skipped"][:_MAX_LINES]]
+    words = " ".join(f"{key}={value}" for key, value in answer["kernel_command_line"].items())
+    return [*lines, visible(f"the kernel command line says (reported, never written): {words}")] if words else lines
 
 
 def _what(row: Mapping[str, t.Any]) -> str:
@@ -186,7 +188,7 @@ def _word(row: Mapping[str, t.Any], value: str | None) -> str:
 def _because(row: Mapping[str, t.Any], why: Why) -> str:
     """C(colocated, raise to 150: Batch work allocates in bursts), and what the node says besides."""
     who = row["profile"] if row["expression"] in ("", row["wanted"]) else f"{row['profile']}, {row['expression']}"
-    reason = why(row["subject"], row["name"], row["profile"]).partition(". ")[0].rstrip(".")
+    reason = why(row["subject"], row["name"], row["profile"]).partition(". ")[0].rstrip(".") if who else ""
     text = ": ".join(filter(None, (who, reason)))
     rest = "; ".join(filter(None, (row["reason"], _remains(row))))
     return f"{text} ({rest})" if text and rest else text or rest

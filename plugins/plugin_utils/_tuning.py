@@ -70,7 +70,8 @@ def finish(answer: dict[str, t.Any], *, host: str, directory: str, verb: str, wh
     except _tune_result.BadAnswer as exc:
         message = f"the node's answer is not the result of a tune ({exc}). Look at the node's Python; what it changed is in its journal."
         raise AnsibleActionFail(f"{host}: {message}") from None
-    answer.update(changed=told["changed"], generation=told["generation"], counts=_tune_result.counts(told))
+    # A plan that could be undone in part only has changed the node as well.
+    answer.update(changed=told["changed"] or not told["clean"], generation=told["generation"], counts=_tune_result.counts(told))
     answer["path"] = failing(lambda: _tune_result.write(directory, host, told))
     if told["problem"]:
         answer.update(failed=True, msg=_tune_result.shown(told["problem"]))
