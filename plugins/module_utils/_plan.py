@@ -97,6 +97,8 @@ def in_order(steps: t.Iterable[Step]) -> t.List[Step]:
         else:
             kinds[1 if isinstance(step, PropertyStep) else 3 if isinstance(step, FileStep) else 4].append(step)
     host, properties, writes, files, reloads = kinds
+    # The one for which a directory was made goes last of those in it.
+    files.sort(key=lambda step: len(step.creates))
     return [*host, *_plan_units.in_order(properties), *_plan_units.writes_in_order(writes), *files, *reloads[:1]]
 
 

@@ -102,6 +102,9 @@ def merge(earlier: t.Iterable[Step], later: t.Iterable[Step]) -> t.List[Step]:
         key = (_kind(step), name(step))
         merged[key] = _joined(merged[key], step) if key in merged else step
     left = [step for step in merged.values() if not _is_nothing(step)]
+    # Of a file that has gone again, directories in which others lie by now.
+    made = sorted({path for step in merged.values() if isinstance(step, FileStep) and _is_nothing(step) for path in step.creates})
+    left = [_with_directories(step, made) for step in left] if made else left
     return left if any(not isinstance(step, ReloadStep) for step in left) else []
 
 
@@ -144,6 +147,12 @@ def _joined(old: Step, new: Step) -> Step:
         pairs = tuple((key, before[key]) for key in changed if key in before)
         return PropertyStep(new.unit, properties, pairs, files, tuple(drop_ins.values()), besides)
     return new
+
+
+def _with_directories(step: Step, made: t.Iterable[str]) -> Step:
+    if not isinstance(step, FileStep):
+        return step
+    return step._replace(creates=tuple(sorted({*step.creates, *(path for path in made if step.path.startswith(path + "/"))})))
 
 
 def _is_nothing(step: Step) -> bool:

@@ -483,13 +483,14 @@ class _Back:
         found = self.work.read(step) or ""
         if not self._is_ours(step, found):
             return
-        rivals = [move for move in step.moves if step.knob in _registry.find(move.knob).partners]
-        # What is moved comes after what moves it, even if it reads right by now: do() writes it only if need be.
-        for move in rivals:
+        # Bytes take no 0: they become 0 by a write of the ratio.
+        first = [move for move in step.moves if step.before == "0" and step.knob in _registry.find(move.knob).partners]
+        for move in first:
             self._keep(_moved_step(move))
         self._put(step._replace(before=_word(found), after=step.before))
+        # What is moved comes after what moves it, even if it reads right by now: do() writes it only if need be.
         for move in step.moves:
-            if move not in rivals:
+            if move not in first:
                 self._keep(_moved_step(move))
 
     def _keep(self, step: WriteStep) -> None:
