@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Holds an audit's result against what guest/kernel-figures.sh read on an idle guest of the lab: C(compare_audit.py RESULT.json FIGURES)."""
+"""Holds an audit's result against what guest/kernel-figures.sh read on an idle guest of the lab: C(compare_audit.py RESULT.json FIGURES [SEED…]).
+
+A SEED names what was made on the guest beside its pods: C(containers).
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,20 @@ EXACT = (0.0, 0)
 MOVING_ROWS = ("free", "free_percpu_lists", "active_anon", "inactive_anon", "page_tables")
 # The promise of the breakdown on an idle node, see the documentation of memory_audit.
 REMAINDER_LIMIT = (0.005, 8 * MIB)
-# What guest/seed-pods.sh makes: container → kind, QoS class, pod, pod's UID.
-SEEDED = {
-    "web": ("container", "Burstable", "web-0", "0b5f6d2e-3c1a-4f7b-9d58-1a2b3c4d5e6f"),
-    "db": ("container", "Guaranteed", "db-0", "7c9e6679-7425-40de-944b-e07fc1f90ae7"),
-    "sidecar": ("container", "BestEffort", "job-1", "16fd2706-8baf-433b-82eb-8c7fada847da"),
+Seeds = dict[str, tuple[str | None, str | None, str | None, str | None]]
+# What guest/seed-pods.sh and guest/seed-containers.sh make: container → runtime, QoS class, pod, pod's UID.
+SEEDED: Seeds = {
+    "web": ("containerd", "Burstable", "web-0", "0b5f6d2e-3c1a-4f7b-9d58-1a2b3c4d5e6f"),
+    "db": ("containerd", "Guaranteed", "db-0", "7c9e6679-7425-40de-944b-e07fc1f90ae7"),
+    "sidecar": ("containerd", "BestEffort", "job-1", "16fd2706-8baf-433b-82eb-8c7fada847da"),
+}
+SEEDS: dict[str, Seeds] = {
+    "containers": {
+        "cache": ("podman", None, None, None),
+        "batch": ("podman", None, None, None),
+        # The kubelet's cgroupfs driver names no runtime.
+        "worker": (None, "Burstable", "worker-0", "3f2b8f0a-6c1d-4e57-8a3e-5d0c9b7a6e21"),
+    },
 }
 
 
@@ -56,10 +68,13 @@ def parse_figures(text: str) -> Figures:
     return figures
 
 
-def disagreements(result: dict[str, t.Any], figures: Figures, *, exact: bool = False) -> list[str]:
+def disagreements(result: dict[str, t.Any], figures: Figures, *, exact: bool = False, seeds: t.Iterable[str] = ()) -> list[str]:
     """One sentence for everything that does not agree; an empty list is success. C(exact): both read the same captured tree."""
     rows = result["top"]["rows"]
-    return [*_breakdown(result["breakdown"], figures, exact=exact), *_cgroups(rows, figures, exact=exact), *_seeded(rows)]
+    seeded = SEEDED.copy()
+    for seed in seeds:
+        seeded.update(SEEDS[seed])
+    return [*_breakdown(result["breakdown"], figures, exact=exact), *_cgroups(rows, figures, exact=exact), *_seeded(rows, seeded)]
 
 
 def _breakdown(breakdown: dict[str, t.Any], figures: Figures, *, exact: bool) -> t.Iterator[str]:
@@ -96,11 +111,13 @@ def _cgroups(rows: list[dict[str, t.Any]], figures: Figures, *, exact: bool) -> 
                 yield f"{path}: {name} is {found[path][name]}, the kernel says {wanted}"
 
 
-def _seeded(rows: list[dict[str, t.Any]]) -> t.Iterator[str]:
-    by_container = {row.get("container"): row for row in rows}
-    for container, wanted in SEEDED.items():
-        row = by_container.get(container, {})
-        found = tuple(row.get(key) for key in ("kind", "qos_class", "pod", "pod_uid"))
+def _seeded(rows: list[dict[str, t.Any]], seeded: Seeds) -> t.Iterator[str]:
+    by_container = {row.get("container"): row for row in rows if row.get("kind") == "container"}
+    for container, wanted in seeded.items():
+        if container not in by_container:
+            yield f"there is no container {container}"
+            continue
+        found = tuple(by_container[container].get(key) for key in ("runtime", "qos_class", "pod", "pod_uid"))
         if found != wanted:
             yield f"container {container} was taken for {found}, it is {wanted}"
 
@@ -112,12 +129,12 @@ def _room(wanted: int, tolerance: tuple[float, int]) -> float:
 
 def main(argv: list[str]) -> int:
     """Exit status 1 if anything disagrees."""
-    result_path, figures_path = (Path(name) for name in argv)
+    result_path, figures_path = (Path(name) for name in argv[:2])
     result, figures = json.loads(result_path.read_text()), parse_figures(figures_path.read_text())
     rows = {row["name"]: row["bytes"] for row in result["breakdown"]["rows"]}
     print(f"{len(rows)} rows, {len(figures.cgroups)} cgroups compared; unaccounted {rows['unaccounted'] / MIB:.2f} MiB "
           f"({100 * rows['unaccounted'] / result['breakdown']['memtotal_bytes']:.2f} % of MemTotal)")  # fmt: skip
-    problems = disagreements(result, figures)
+    problems = disagreements(result, figures, seeds=argv[2:])
     for problem in problems:
         print(problem)
     return 1 if problems else 0

@@ -40,8 +40,8 @@ def test_captured_nodes_agree_to_the_byte(name: str) -> None:
 
 
 def seeded_rows() -> list[dict[str, t.Any]]:
-    keys = ("kind", "qos_class", "pod", "pod_uid")
-    figures = {"usage": 50 * MIB, "working_set": 40 * MIB, "working_set_sysom": 30 * MIB}
+    keys = ("runtime", "qos_class", "pod", "pod_uid")
+    figures = {"kind": "container", "usage": 50 * MIB, "working_set": 40 * MIB, "working_set_sysom": 30 * MIB}
     return [{"path": f"{POD}/{name}", "container": name, **dict(zip(keys, wanted, strict=True)), **figures} for name, wanted in compare_audit.SEEDED.items()]
 
 
@@ -96,8 +96,9 @@ def forget(path: str) -> t.Callable[[dict[str, t.Any]], None]:
         (set_cgroup(f"{POD}/db", "working_set", 42 * MIB), f"{POD}/db: working_set is"),
         (set_cgroup(f"{POD}/db", "working_set_sysom", 28 * MIB), f"{POD}/db: working_set_sysom is"),
         (set_cgroup("/system.slice", "usage", 130 * MIB), "/system.slice: usage is"),
-        (set_cgroup(f"{POD}/db", "qos_class", "Burstable"), "container db was taken for ('container', 'Burstable'"),
+        (set_cgroup(f"{POD}/db", "qos_class", "Burstable"), "container db was taken for ('containerd', 'Burstable'"),
         (set_cgroup(f"{POD}/sidecar", "pod_uid", None), "container sidecar was taken for"),
+        (set_cgroup(f"{POD}/sidecar", "kind", "scope"), "there is no container sidecar"),
     ],
 )
 def test_disagreement(change: t.Callable[[dict[str, t.Any]], t.Any], words: str) -> None:
@@ -117,6 +118,11 @@ def test_what_an_idle_guest_does_is_no_disagreement(change: t.Callable[[dict[str
     change(result)
     assert compare_audit.disagreements(result, figures) == []
     assert compare_audit.disagreements(result, figures, exact=True) != []
+
+
+def test_containers_are_looked_for_where_they_were_made() -> None:
+    result, figures = agreeing()
+    assert compare_audit.disagreements(result, figures, seeds=["containers"]) == [f"there is no container {name}" for name in ("cache", "batch", "worker")]
 
 
 def test_a_path_with_spaces() -> None:
