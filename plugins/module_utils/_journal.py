@@ -17,7 +17,7 @@ import time
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _steps
-from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Refused, Writer, words
+from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Refused, Writer, cure, words
 
 SCHEMA_VERSION = 1
 _POLL_SECONDS = 0.2
@@ -255,7 +255,7 @@ def _told(path: str) -> t.Iterator[None]:
     except BlockingIOError as exc:
         raise Busy(path, words(exc)) from exc
     except OSError as exc:
-        raise JournalError(path, f"{words(exc)}. Nothing was changed.") from exc
+        raise JournalError(path, f"{words(exc)}. Nothing was changed. {cure(exc)}".rstrip()) from exc
     except Refused as exc:
         raise JournalError(exc.path, f"{exc.reason}. Nothing was changed: look who made it so, and remove it.") from exc
 

@@ -70,13 +70,12 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
     units = _plan_units.plan_units(wishes, present, options)
     steps = in_order([*history.returning, *host.steps, *units.properties, *units.writes])
     wanted = {key for key in folded.wanted if _covered(key[2], options)} | {key for key in history.wanted if not _covered(key[2], options)}
-    refused = [new_row(one.wanted, one.wanted.subject).because(one.reason, "refused") for one in folded.refused.values() if _covered(one.wanted.knob, options)]
     rows = [
         *host.rows,
         *units.rows,
         *returned_rows(history.returning, "no profile wants it any more: back to what stood before"),
         *_left_rows(history),
-        *refused,
+        *_refused_rows(folded, options),
     ]
     rows = _with_dangers(rows, steps, present, options)
     rows = _with_effective(rows, steps, present)
@@ -136,6 +135,11 @@ def returned_rows(steps: t.Iterable[Step], why: str = "") -> t.List[Row]:
                 if now.get(name) != value or (file and file.before != file.after):
                     rows.append(Row(name, "unit", step.unit, value, held, held, status="would_change").because(why))
     return rows
+
+
+def _refused_rows(folded: Folded, options: Options) -> t.List[Row]:
+    rows = [(new_row(one.wanted, one.wanted.subject), one.reason) for one in folded.refused.values() if _covered(one.wanted.knob, options)]
+    return [row.because(f"{row.wanted} {reason}", "refused") for row, reason in rows]
 
 
 def _left_rows(history: History) -> t.List[Row]:

@@ -18,7 +18,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _regist
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, WriteStep
-from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Refused, Replaced, Writer, property_words, words
+from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Refused, Replaced, Writer, cure, property_words, words
 
 if t.TYPE_CHECKING:
     Status = t.Literal["changed", "failed", "undone", "undo_failed", "left", "not_run"]
@@ -75,6 +75,7 @@ class Rollback(t.NamedTuple):
     left: t.Tuple[Left, ...]
 
 
+_KEPT = "Somebody else writes it too, or this kernel makes another value of it: choose the one that it reads, or leave the knob out."
 _FAILURES = (OSError, Refused, Kept, Unreadable, _registry.UnknownKnob, _journal.JournalError)
 
 
@@ -175,21 +176,32 @@ def _undone(work: _Work, journal: _journal.Journal, steps: t.Sequence[Step], beg
     results = list(work.undo(steps, begun, {}))
     problem = words(cause)
     if not isinstance(cause, _journal.JournalError):
-        at = begun[-1]
+        at, path, found = begun[-1], _steps.name(steps[begun[-1]]), ""
         if isinstance(cause, Kept):
-            at = next((number for number, step in enumerate(steps) if any(value.path == cause.path for value in _checked(step))), at)
-            problem = f"{cause.path}: {problem}"
+            path, found = cause.path, cause.found
+            at = next((number for number, step in enumerate(steps) if any(value.path == path for value in _checked(step))), at)
         else:
-            problem = f"{_steps.name(steps[at])}: {problem}"
+            problem = f"{_attempt(steps[at])}{problem}"
         if results[at].status == "undone":
-            results[at] = Result(steps[at], "failed", cause.found if isinstance(cause, Kept) else "", words(cause))
+            results[at] = Result(steps[at], "failed", found, problem)
+        problem = f"{path}: {problem}"
     if any(result.status == "undo_failed" for result in results):
         return Outcome(False, False, 0, tuple(results), f"{problem}. {_stuck(journal, results)}")
+    problem = f"{problem}. All was undone. {_KEPT if isinstance(cause, Kept) else cure(cause)}".rstrip()
     try:
         journal.forget()
     except _FAILURES as exc:
-        return Outcome(False, True, 0, tuple(results), f"{problem}. All was undone", f"{journal.pending_path}: {words(exc)}; the next run removes it")
-    return Outcome(False, True, 0, tuple(results), f"{problem}. All was undone")
+        return Outcome(False, True, 0, tuple(results), problem, f"{journal.pending_path}: {words(exc)}; the next run removes it")
+    return Outcome(False, True, 0, tuple(results), problem)
+
+
+def _attempt(step: Step) -> str:
+    """What an error came from."""
+    if isinstance(step, WriteStep):
+        return f"writing {step.after!r} where {step.before!r} stood: "
+    if isinstance(step, PropertyStep):
+        return f"setting {', '.join(f'{name}={value}' for name, value in step.properties)}: "
+    return ""
 
 
 def _stuck(journal: _journal.Journal, results: t.Iterable[Result]) -> str:

@@ -32,6 +32,16 @@ _MAX_FILE = 16 * 1024 * 1024
 _SYSTEMCTL_SECONDS = 300.0
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,250}\.(?:slice|service|scope)")
 _PROPERTY = re.compile("[A-Z][A-Za-z]{1,60}")
+_CURES = {
+    errno.EROFS: "Make that file system writable, and run again.",
+    errno.ENOSPC: "Make room on that file system, and run again.",
+    errno.EDQUOT: "Make room in that quota, and run again.",
+    errno.EINVAL: "This kernel does not take that value: choose another, or leave the knob out.",
+    errno.EBUSY: "It is in use: free it first (a limit: choose one above the usage), or leave the knob out.",
+    errno.EIO: "The kernel's log may say more (dmesg).",
+    errno.EPERM: "Something forbids it to root too: a container, lockdown, a security module.",
+    errno.EACCES: "Something forbids it to root too: a container, lockdown, a security module.",
+}
 
 
 class Refused(Exception):
@@ -317,6 +327,11 @@ def words(exc: Exception) -> str:
     if isinstance(exc, OSError) and exc.errno:
         return f"{os.strerror(exc.errno)} ({errno.errorcode.get(exc.errno, exc.errno)})"
     return str(exc)
+
+
+def cure(exc: Exception) -> str:
+    """What to do about an error, as a sentence; empty if there is nothing to say."""
+    return _CURES.get(exc.errno or 0, "") if isinstance(exc, OSError) else ""
 
 
 def _component(name: str, path: str) -> str:

@@ -374,10 +374,10 @@ def test_a_read_only_directory_leaves_nothing(root: Path, place: str, told: str)
         try:
             outcome = run(root)
             assert (outcome.ok, outcome.clean, outcome.results[7].status) == (False, True, told)
-            assert outcome.problem == f"{SYSCTL_D}: Read-only file system (EROFS). All was undone"
+            assert outcome.problem == f"{SYSCTL_D}: Read-only file system (EROFS). All was undone. Make that file system writable, and run again."
         except JournalError as exc:
             assert told == "refused"
-            assert str(exc) == "/var/lib/memqos: Read-only file system (EROFS). Nothing was changed."
+            assert str(exc) == "/var/lib/memqos: Read-only file system (EROFS). Nothing was changed. Make that file system writable, and run again."
         assert snapshot(root) == before
 
 

@@ -274,7 +274,10 @@ def test_an_error_at_any_operation_leaves_all_or_nothing(tmp_path: Path, at: int
 def test_a_failed_step_tells_the_errno_in_words(node: Node) -> None:
     faulty = Faulty(node.root, node_operation("kernel /proc/sys/vm/swappiness"), errno.EINVAL)
     outcome = run(faulty, plan(node.root))
-    assert outcome.problem == "/proc/sys/vm/swappiness: Invalid argument (EINVAL). All was undone"
+    assert outcome.problem == (
+        "/proc/sys/vm/swappiness: writing '10' where '60' stood: Invalid argument (EINVAL). All was undone. "
+        "This kernel does not take that value: choose another, or leave the knob out."
+    )
     assert [result.status for result in outcome.results] == ["undone", "undone", "failed", *["not_run"] * 9]
 
 
