@@ -75,6 +75,7 @@ class Scrub:
         self._hidden = frozenset(hidden) if hash_names else frozenset()
         self._key = os.urandom(16)
         self._numbers: dict[str, dict[str, str]] = {}
+        self._parts: dict[tuple[str, bool], str] = {}
 
     def digest(self, name: str) -> str:
         return "n" + hashlib.sha256(self._key + os.fsencode(name)).hexdigest()[:10]
@@ -112,9 +113,10 @@ class Scrub:
         return "/".join(self._part(part, above) for part, above in zip(parts, ["", *parts]))
 
     def _part(self, part: str, above: str) -> str:
-        if part in self._hidden or (self.hash_names and above in _LXC):
-            return self.digest(part)
-        return part if part in FIXED_NAMES else self.name(part)
+        hidden = part in self._hidden or (self.hash_names and above in _LXC)
+        if (part, hidden) not in self._parts:
+            self._parts[part, hidden] = self.digest(part) if hidden else part if part in FIXED_NAMES else self.name(part)
+        return self._parts[part, hidden]
 
     def paths(self, text: str) -> str:
         """Text with paths in it. Its words are the kernel's or systemd's, and stay: a host can be called "vm"."""
@@ -609,7 +611,9 @@ class Bundle:
     """A tar under way. Paths and contents are what C(Capture) made of them."""
 
     def __init__(self, stream: t.IO[bytes]) -> None:
-        self._tar = tarfile.open(fileobj=stream, mode="w|gz", format=tarfile.PAX_FORMAT, errors="surrogateescape")  # noqa: SIM115  # close() closes it
+        self._gzip = gzip.GzipFile(fileobj=stream, mode="wb", compresslevel=6, mtime=0)
+        # Long names cost half as much as in PAX format.
+        self._tar = tarfile.TarFile(fileobj=self._gzip, mode="w", format=tarfile.GNU_FORMAT, encoding="utf-8", errors="surrogateescape")
         self._seen: set[str] = set()
         self.size = self.refused = 0
 
@@ -626,6 +630,7 @@ class Bundle:
     def close(self) -> int:
         """How many files there are."""
         self._tar.close()
+        self._gzip.close()
         return len(self._seen)
 
     def _add(self, path: str, kind: bytes, data: bytes = b"", link: str = "") -> None:
@@ -637,6 +642,7 @@ class Bundle:
         info = tarfile.TarInfo(path.lstrip("/"))
         info.type, info.size, info.linkname, info.mode = kind, len(data), link, 0o755 if kind == tarfile.DIRTYPE else 0o644
         self._tar.addfile(info, io.BytesIO(data))
+        self._tar.members.clear()  # type: ignore[attr-defined]  # it would remember each, and a node under pressure has no memory for that
         self._seen.add(path)
         self.size += len(data)
 
@@ -861,7 +867,7 @@ def unpack(bundle: str, directory: str) -> int:
         with open(bundle, "rb") as packed, gzip.GzipFile(fileobj=packed) as file:
             # A header can announce any length and is read at once; an honest one and its padding take 1 KiB.
             stream = t.cast("t.IO[bytes]", _Bounded(t.cast("t.IO[bytes]", file), MAX_TOTAL + (MAX_MEMBERS << 10)))
-            with tarfile.open(fileobj=stream, mode="r|", errors="surrogateescape") as tar:
+            with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
                 return _unpack_members(tar, directory)
     except (tarfile.TarError, EOFError, OSError, ValueError) as exc:
         shutil.rmtree(directory)
