@@ -142,7 +142,10 @@ def _joined(old: Step, new: Step) -> Step:
         before, after = {**dict(new.before), **dict(old.before)}, {**dict(old.properties), **dict(new.properties)}
         changed = [key for key in after if before.get(key) != after[key]]
         drop_ins = {drop_in.path: drop_in for drop_in in (*new.drop_ins, *old.drop_ins)}
-        files, besides = (t.cast("t.Tuple[WriteStep, ...]", tuple(merge(*both))) for both in ((old.files, new.files), (old.besides, new.besides)))
+        # A unit is itself after a reboot, whatever cgroup it has and whoever wrote there since.
+        now = {file.path: file for file in new.files}
+        same = [file._replace(inode=now[file.path].inode, boot_id=now[file.path].boot_id) if file.path in now else file for file in old.files]
+        files, besides = (t.cast("t.Tuple[WriteStep, ...]", tuple(merge(*both))) for both in ((same, new.files), (old.besides, new.besides)))
         properties = tuple((key, after[key]) for key in changed)
         pairs = tuple((key, before[key]) for key in changed if key in before)
         return PropertyStep(new.unit, properties, pairs, files, tuple(drop_ins.values()), besides)
