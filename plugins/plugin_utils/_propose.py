@@ -56,17 +56,16 @@ def propose(result: Json, profiles_paths: Sequence[str]) -> list[Proposal]:
 
 def age(result: Json, *, boot_id: str, now: datetime.datetime) -> str:
     """What is to be said of an audit that is older than a day or of another boot of the node (C(boot_id): of this one, empty if not known); else empty."""
-    said = []
+    audited = result["node"].get("boot_id")
+    rebooted = bool(boot_id and audited and audited != boot_id)
     try:
         old = now - datetime.datetime.fromisoformat(result["collected_at"])
     except (ValueError, TypeError):
-        said.append("has no date that can be read")
+        said = "has no date that can be read"
     else:
-        said += [f"is {_words(old)} old"] if old > _OLD else []
-    audited = result["node"].get("boot_id")
-    if boot_id and audited and audited != boot_id:
-        said.append("is from before the node was last booted" + (f", {_words(old)} ago" if said == [] else ""))
-    return f"the audit that this rests on {' and '.join(said)}: run it again" if said else ""
+        said = f"is {_words(old)} old" if rebooted or old > _OLD else ""
+    said += " and from before the node was last booted" if rebooted else ""
+    return f"the audit that this rests on {said}: run it again" if said else ""
 
 
 def lines(host: str, proposals: Sequence[Proposal], *, age: str, applied: bool) -> Iterator[Line]:
@@ -92,11 +91,15 @@ def _facts(result: Json, suits: Mapping[str, t.Any]) -> Iterator[str]:
 
 def _cgroups(result: Json, globs: Sequence[str]) -> Iterator[str]:
     total = result["breakdown"]["memtotal_bytes"]
+    seen: list[str] = []
     for row in sorted(result["top"]["rows"], key=lambda row: -_usage(row)):
         names = [str(row.get(key, "")) for key in ("name", "container", "image")]
-        name = next((name for name in names for glob in globs if fnmatch.fnmatchcase(name, glob)), "")
-        if name and _usage(row) * _LEAST >= total:
-            yield f"{visible(name)} uses {format_size(_usage(row))} of {format_size(int(total))}"
+        found = next((name for name in names for glob in globs if fnmatch.fnmatchcase(name, glob)), "")
+        # What lies in a cgroup that was named is the same workload.
+        if found and _usage(row) * _LEAST >= total and not row["path"].startswith(tuple(seen)):
+            seen.append(f"{row['path']}/")
+            image = f" (image {found})" if found not in names[:2] else ""
+            yield f"{visible((names[0] or row['path']) + image)} uses {format_size(_usage(row))} of {format_size(int(total))}"
 
 
 def _usage(row: Mapping[str, t.Any]) -> int:

@@ -108,6 +108,22 @@ PROPERTIES = [
 ]
 
 
+FILES_OF_CGROUPS = [
+    # no property of systemd owns them
+    ("memory.wmark_ratio: 95", {"value": 95}),
+    ("memory.swappiness: 10", {"value": 10}),
+    ("memory.swap.high: 1G", {"value": "1G"}),
+]
+
+
+@pytest.mark.parametrize("written, shipped", FILES_OF_CGROUPS)
+def test_files_of_cgroups_stand_under_their_unit(load: Loader, written: str, shipped: dict[str, t.Any]) -> None:
+    load.write("own", f"name: own\nslices:\n  batch.slice: {{{written}, MemoryHigh: 2G}}\n")
+    (layer,) = load("own").layers
+    assert layer["slices"]["batch.slice"] == {written.partition(":")[0]: shipped, "MemoryHigh": {"value": "2G"}}
+    assert list(SCHEMA.iter_errors(yaml.safe_load((load.directory / "own.yml").read_text()))) == []
+
+
 @pytest.mark.parametrize("written, shipped", PROPERTIES)
 @pytest.mark.parametrize("unit", ["batch.slice", "user-.slice", "getty@.service", "system-serial\\x2dgetty.slice", "session-1.scope"])
 def test_units(load: Loader, unit: str, written: str, shipped: dict[str, t.Any]) -> None:
@@ -142,6 +158,28 @@ def test_an_own_profile_replaces_a_built_in_one(load: Loader) -> None:
 def test_nothing_asked_is_nothing_wanted(load: Loader) -> None:
     assert load([]).layers == []
     assert load([], host={}, slices={}).layers == []
+
+
+def test_what_a_profile_suits_stays_on_the_controller(load: Loader) -> None:
+    content = "name: own\nsuits: {names: [envoy*, '*/envoy:*'], facts: [psi]}\nhost: {vm.swappiness: 10}\n"
+    load.write("own", content)
+    load.write("plain", "name: plain\nhost: {vm.swappiness: 10}\n")
+    found = dict(_profiles.suits([str(load.directory)]))
+    assert found["own"] == {"names": ["envoy*", "*/envoy:*"], "facts": ["psi"]}
+    assert "plain" not in found and "balanced" not in found and found["redis"]["names"]
+    assert set(load("own").layers[0]) == {"profile", "host", "slices"}
+    assert list(SCHEMA.iter_errors(yaml.safe_load(content))) == []
+
+
+def test_a_broken_profile_among_those_that_may_suit_is_named(load: Loader) -> None:
+    load.write("own", "name: own\nsuits: {facts: [kublet]}\n")
+    with pytest.raises(_profiles.ProfileError, match="there is no fact 'kublet'"):
+        _profiles.suits([str(load.directory)])
+
+
+def test_an_own_profile_suits_instead_of_the_built_in_one(load: Loader) -> None:
+    load.write("redis", "name: redis\nsuits: {names: [cache*]}\n")
+    assert dict(_profiles.suits([str(load.directory)]))["redis"] == {"names": ["cache*"]}
 
 
 def test_explain(load: Loader) -> None:
@@ -211,7 +249,16 @@ MISTAKES = [
     ("hosts: {vm.swappiness: 1}", "own.yml: line 2, column 1: unknown key 'hosts': did you mean 'host'?", True),
     ("slices: {batch.slice: {MemoryHihg: 1G}}", "there is no memory property 'MemoryHihg' of units: did you mean 'MemoryHigh'?", False),
     ("slices: {batch.slice: {CPUWeight: 1}}", "there is no memory property 'CPUWeight' of units", False),
-    ("slices: {batch.slice: {memory.high: 1G}}", "there is no memory property 'memory.high' of units", False),
+    ("slices: {batch.slice: {memory.high: 1G}}", "slices.batch.slice.memory.high, line 2, column 37: systemd writes this file: set MemoryHigh", False),
+    ("slices: {batch.slice: {memory.limit_in_bytes: 1G}}", "there is no memory property 'memory.limit_in_bytes' of units", False),
+    ("slices: {batch.slice: {memory.reclaim: 1G}}", "is an action, not a state", False),
+    ("slices: {batch.slice: {memory.current: 1G}}", "there is no memory property 'memory.current' of units", False),
+    ("slices: {batch.slice: {memory.wmark_ratio: 101}}", "101 is refused", False),
+    ("suits: [redis]", "suits, line 2, column 8: a mapping", True),
+    ("suits: {name: [redis*]}", "suits, line 2, column 9: unknown key 'name': did you mean 'names'?", True),
+    ("suits: {names: redis*}", "suits.names, line 2, column 16: a list of names", True),
+    ("suits: {names: [[redis*]]}", "suits.names, line 2, column 16: a list of names", True),
+    ("suits: {facts: [kublet]}", "suits.facts, line 2, column 17: there is no fact 'kublet': did you mean 'kubelet'?", False),
     ("slices: {batch.slice: {MemoryHigh: 50%}}", "a share of memory is written {of_memory: 50%}", False),
     ("slices: {batch.slice: {EffectiveMemoryMax: 1G}}", "is read-only", False),
     ("slices: {batch.slice: {OOMScoreAdjust: 1001}}", "1001 is refused; it takes -1000..1000", False),
