@@ -23,9 +23,12 @@ class Ended(Exception):
     """exit_json or fail_json was called, with this result."""
 
 
-def outcome(monkeypatch: pytest.MonkeyPatch, body: t.Callable[[dict[str, t.Any]], dict[str, t.Any]]) -> dict[str, t.Any]:
+def outcome(
+    monkeypatch: pytest.MonkeyPatch, body: t.Callable[[dict[str, t.Any]], dict[str, t.Any]], *, expected: tuple[type[Exception], ...] = ()
+) -> dict[str, t.Any]:
     class Module:
         params: t.ClassVar[dict[str, t.Any]] = {"root": "/some/tree"}
+        check_mode = True
 
         def __init__(self, **kwargs: t.Any) -> None:
             assert kwargs["supports_check_mode"] is True
@@ -39,12 +42,31 @@ def outcome(monkeypatch: pytest.MonkeyPatch, body: t.Callable[[dict[str, t.Any]]
     assert _module.AnsibleModule is basic.AnsibleModule
     monkeypatch.setattr(_module, "AnsibleModule", Module)
     with pytest.raises(Ended) as ended:
-        _module.run({}, body)
+        _module.run({}, body, expected=expected)
     return t.cast("dict[str, t.Any]", ended.value.args[0])
 
 
 def test_what_the_body_returns_is_the_result_and_nothing_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert outcome(monkeypatch, lambda params: {"answer": params["root"]}) == {"failed": False, "changed": False, "answer": "/some/tree"}
+
+
+def test_the_body_knows_of_check_mode(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert outcome(monkeypatch, lambda params: {"answer": params["check_mode"]})["answer"] is True
+
+
+def test_a_problem_fails_and_the_result_is_there_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = outcome(monkeypatch, lambda params: _module.told({"changed": False, "problem": "disk full", "more": 1}))
+    assert told == {"failed": True, "msg": "disk full", "changed": False, "tune": '{"changed":false,"problem":"disk full","more":1}'}
+
+
+def test_errors_that_the_module_expects_are_failed_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Expected(Exception):
+        """One of the module's own."""
+
+    def body(params: dict[str, t.Any]) -> dict[str, t.Any]:
+        raise Expected("needs root")
+
+    assert outcome(monkeypatch, body, expected=(Expected,)) == {"failed": True, "msg": "needs root"}
 
 
 @pytest.mark.parametrize(
