@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _persist, _tune
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import (
     GIB,
     LATE,
@@ -396,3 +396,496 @@ def test_a_value_that_is_set_after_a_rollback_is_the_next_origin(machine: Machin
     machine.tune(ALL)
     machine.rollback("origin")
     assert machine.text("vm.swappiness") == "33"
+
+
+# Bounds and conditions
+
+
+def test_a_bound_moves_what_stood_before_us(machine: Machine) -> None:
+    for bound, stands in (({"raise_to": 150}, "150"), ({"raise_to": 90}, "90"), ({"raise_to": 20}, "60"), ({"lower_to": 10}, "10")):
+        assert machine.tune(swap(swappiness=bound))["problem"] == ""
+        assert machine.text("vm.swappiness") == stands
+        assert machine.tune(swap(swappiness=bound))["changed"] is False
+
+
+def test_a_bound_moves_what_somebody_has_set_since(machine: Machine) -> None:
+    machine.tune(swap(swappiness={"lower_to": 40}))
+    for theirs, stands in (("50", "40"), ("30", "30")):
+        machine.set("vm.swappiness", theirs)
+        machine.tune(swap(swappiness={"lower_to": 40}))
+        assert (machine.text("vm.swappiness"), machine.text(MINE)) == (stands, f"{_persist.HEADER}\nvm.swappiness = {stands}")
+        assert machine.tune(swap(swappiness={"lower_to": 40}))["changed"] is False
+    # It is theirs, and no rollback takes it.
+    assert statuses(machine.rollback("origin")) == {"vm.swappiness": "deferred"}
+    assert (machine.text("vm.swappiness"), machine.text(MINE)) == ("30", None)
+
+
+UNIT_BOUNDS = {
+    # subject, knob: the file that shows it, how the machine is made
+    ("app@.service", "MemoryHigh"): ("/system.slice/system-app.slice/app@1.service memory.high", {}),
+    ("redis.service", "MemoryHigh"): ("/system.slice/redis-server.service memory.high", {}),
+    ("batch.slice", "memory.swappiness"): ("/batch.slice memory.swappiness", {"hierarchy": 1}),
+    ("batch.slice", "MemoryHigh"): ("/batch.slice memory.high", {"hierarchy": 1, "vendor": True}),
+}
+
+
+@pytest.mark.parametrize("subject, knob", UNIT_BOUNDS)
+def test_a_bound_of_a_unit_that_is_relaxed_goes_back(make: Make, subject: str, knob: str) -> None:
+    path, more = UNIT_BOUNDS[subject, knob]
+    machine = make(**more)
+    few, some = (20, 50) if knob == "memory.swappiness" else (GIB, 2 * GIB)
+    for bound in (few, some):
+        machine.tune(layer(slices={subject: {knob: {"lower_to": bound}}}))
+        assert machine.text(path) == str(bound)
+
+
+def test_a_condition_sees_the_values_from_before_us(machine: Machine) -> None:
+    condition = [">", ["name", "knob", "vm.swappiness"], 30]
+    wanted = layer(host={"vm.swappiness": 10}, when=condition, condition="knob('vm.swappiness') > 30")
+    assert machine.tune(wanted)["changed"] is True
+    again = machine.tune(wanted)
+    assert (again["changed"], again["skipped"], machine.text("vm.swappiness")) == (False, [], "10")
+
+
+def test_a_layer_whose_condition_is_false_is_skipped_and_said(machine: Machine) -> None:
+    answer = machine.tune(layer(host={"vm.swappiness": 10}, when=["==", ["name", "facts", "hierarchy"], "v1"], condition="facts.hierarchy == 'v1'"))
+    assert (answer["changed"], answer["results"]) == (False, [])
+    assert [(one["profile"], one["reason"]) for one in answer["skipped"]] == [("one", "its condition is false: facts.hierarchy == 'v1'")]
+
+
+# Huge pages
+
+
+def test_fewer_huge_pages_than_asked_for_are_no_reason_to_ask_again(machine: Machine) -> None:
+    wanted = swap(nr_hugepages=512)
+    first = rows(machine.tune(wanted))["vm.nr_hugepages"]
+    assert (first["status"], first["wanted"], first["live_after"]) == ("changed", "512", "256")
+    again = machine.tune(wanted)
+    row = rows(again)["vm.nr_hugepages"]
+    assert (again["changed"], row["status"], row["reboot_required"]) == (False, "ok", True)
+    assert row["reason"] == "the kernel gives 256 of 512; a reboot finds memory that is less fragmented"
+    # Somebody changed it: asked again.
+    machine.node.set("/proc/sys/vm/nr_hugepages", "3")
+    assert rows(machine.tune(wanted))["vm.nr_hugepages"]["status"] == "changed"
+    # A bound that is relaxed starts from before us, not from what the kernel gave.
+    machine.tune(swap(nr_hugepages={"raise_to": 100}))
+    assert machine.text("vm.nr_hugepages") == "50"
+    machine.rollback("origin")
+    assert machine.text("vm.nr_hugepages") == "0"
+
+
+# Order
+
+
+def done(machine: Machine, *parts: str) -> t.List[str]:
+    """What was changed since the last time, of paths that end with these."""
+    found = [line for line in machine.node.done if any(line.endswith(part) for part in parts)]
+    machine.node.done.clear()
+    return [next(part for part in parts if line.endswith(part)) for line in found if line.startswith(("kernel", "command"))]
+
+
+HOST_ORDER = [
+    # wanted first, its order, then wanted, its order
+    ({THP: "never", "vm.min_free_kbytes": 131072}, [THP, "min_free_kbytes"], {THP: "madvise", "vm.min_free_kbytes": 65536}, [THP, "min_free_kbytes"]),
+    # Moved by THP, and by nobody else.
+    ({"vm.min_free_kbytes": 131072}, ["min_free_kbytes"], {THP: "madvise", "vm.min_free_kbytes": 131072}, [THP, "min_free_kbytes"]),
+    (
+        {"vm.dirty_background_ratio": 30, "vm.dirty_ratio": 40},
+        ["dirty_ratio", "dirty_background_ratio"],
+        {"vm.dirty_background_ratio": 5, "vm.dirty_ratio": 8},
+        ["dirty_background_ratio", "dirty_ratio"],
+    ),
+    (
+        {"vm.dirty_background_bytes": 256 * MIB, "vm.dirty_bytes": 512 * MIB},
+        ["dirty_bytes", "dirty_background_bytes"],
+        {"vm.dirty_background_bytes": 64 * MIB, "vm.dirty_bytes": 128 * MIB},
+        ["dirty_background_bytes", "dirty_bytes"],
+    ),
+    (
+        {"vm.overcommit_memory": 2, "vm.overcommit_ratio": 90},
+        ["overcommit_ratio", "overcommit_memory"],
+        {"vm.overcommit_memory": 0, "vm.overcommit_ratio": 60},
+        ["overcommit_ratio", "overcommit_memory"],
+    ),
+]
+
+
+@pytest.mark.parametrize("first, order, then, order_then", HOST_ORDER)
+def test_host_knobs_are_written_as_the_registry_orders_them(machine: Machine, first: Json, order: t.List[str], then: Json, order_then: t.List[str]) -> None:
+    for host, wanted in ((first, order), (then, order_then)):
+        assert machine.tune(layer(host=host))["problem"] == ""
+        assert done(machine, *wanted) == wanted
+        assert machine.tune(layer(host=host))["changed"] is False
+
+
+PARENT, CHILD = "batch.slice", "batch-night.slice"
+
+
+def low(parent: t.Optional[int], child: t.Optional[int]) -> Json:
+    wanted = {PARENT: parent, CHILD: child}
+    return layer(slices={unit: {"MemoryLow": value * MIB} for unit, value in wanted.items() if value is not None})
+
+
+UNIT_ORDER = [
+    # protection of parent and child, then of both, who comes first
+    (low(None, None), low(100, 50), [PARENT, CHILD]),
+    (low(100, 50), low(60, 20), [CHILD, PARENT]),
+    (low(100, 50), low(None, 20), [CHILD, PARENT]),
+    (low(100, 50), low(60, None), [CHILD, PARENT]),
+    (low(100, 50), low(None, None), [CHILD, PARENT]),
+    (low(60, 20), low(100, 50), [PARENT, CHILD]),
+]
+
+
+@pytest.mark.parametrize("first, then, order", UNIT_ORDER)
+def test_parents_grow_first_and_shrink_last(machine: Machine, first: Json, then: Json, order: t.List[str]) -> None:
+    machine.tune(first)
+    machine.node.done.clear()
+    machine.tune(then)
+    assert done(machine, PARENT, CHILD) == order
+
+
+def test_parents_shrink_last_in_a_rollback_over_several_tunes(machine: Machine) -> None:
+    # The child's step is the older one.
+    machine.tune(low(None, 20))
+    machine.tune(low(100, 50))
+    machine.node.done.clear()
+    machine.rollback("origin")
+    assert done(machine, PARENT, CHILD) == [CHILD, PARENT]
+
+
+def test_a_unit_that_grows_and_shrinks_is_set_in_two_steps(machine: Machine) -> None:
+    machine.tune(layer(slices={PARENT: {"MemoryLow": 100 * MIB, "MemoryHigh": GIB}, CHILD: {"MemoryLow": 50 * MIB, "MemoryHigh": GIB // 2}}))
+    # Protection first, limits from the leaves up.
+    assert done(machine, PARENT, CHILD) == [PARENT, CHILD, CHILD, PARENT]
+
+
+def test_files_come_first_and_one_reload_last(machine: Machine) -> None:
+    machine.tune(ALL)
+    done = machine.node.done
+    files, kernel, units = ([at for at, line in enumerate(done) if line.startswith(what)] for what in ("rename /etc", "kernel ", "command "))
+    assert max(files) < min(kernel) < max(kernel) < min(units)
+    assert [at for at in units if done[at] == "command daemon-reload"] == units[-1:]
+
+
+# Areas
+
+
+def test_other_areas_keep_their_lines_and_values(make: Make) -> None:
+    machine = make(vendor=True)
+    origin = machine.snapshot()
+    machine.tune(ALL, layer(slices={"batch.slice": {"memory.wmark_ratio": 95}}))
+    before = machine.snapshot()
+    other = layer(host={"vm.swappiness": 30, "vm.min_free_kbytes": 98304, "vm.dirty_bytes": GIB})
+    answer = machine.tune(other, only=["swap"])
+    assert (answer["problem"], statuses(answer)) == ("", {"vm.swappiness": "changed", "zswap/enabled": "changed"})
+    changed = {path for path, value in machine.snapshot().items() if before.get(path) != value}
+    assert changed == {"/proc/sys/vm/swappiness", "/sys/module/zswap/parameters/enabled", MINE, TMPFILES}
+    assert (machine.text(MINE) or "").replace("= 30", "= 10").encode() == before[MINE][0].strip()
+    assert machine.tune(other, only=["swap"])["changed"] is False
+    # What the other areas hold is still known as ours.
+    assert machine.tune(layer())["problem"] == ""
+    assert machine.snapshot() == origin
+
+
+@pytest.mark.parametrize("thp", ["never", "always"])
+def test_what_another_area_moves_comes_back_and_stands_after_it(machine: Machine, thp: str) -> None:
+    machine.tune(layer(host={"vm.min_free_kbytes": 131072}))
+    answer = machine.tune(layer(host={THP: thp}), only=["thp"])
+    assert answer["problem"] == ""
+    assert machine.text("vm.min_free_kbytes") == "131072"
+    lines = (machine.text(TMPFILES) or "").splitlines()[1:]
+    assert lines == [f"w {THP_FILE} - - - - {thp}", "w /proc/sys/vm/min_free_kbytes - - - - 131072"]
+    machine.reboot()
+    assert machine.text("vm.min_free_kbytes") == "131072"
+    # As if both had been wanted at once.
+    assert machine.tune(layer(host={"vm.min_free_kbytes": 131072, THP: thp}))["changed"] is False
+    # It goes back as THP does, and keeps its value.
+    machine.tune(layer(), only=["thp"])
+    assert (machine.text(THP_FILE), machine.text("vm.min_free_kbytes")) == ("[always] madvise never", "131072")
+
+
+def test_an_area_that_is_not_asked_for_keeps_what_no_profile_wants(machine: Machine) -> None:
+    machine.tune(layer(host={"vm.swappiness": 10, "vm.dirty_ratio": 30}, slices={"batch.slice": {"MemoryHigh": GIB}}))
+    assert statuses(machine.tune(layer(), only=["writeback"])) == {"vm.dirty_ratio": "changed"}
+    found = [machine.text(path) for path in ("vm.swappiness", "vm.dirty_ratio", "/batch.slice memory.high")]
+    assert found == ["10", "20", str(GIB)]
+    assert statuses(machine.tune(layer(), only=["slices"])) == {"batch.slice MemoryHigh": "changed"}
+    assert machine.text("/etc/systemd/system/batch.slice.d/zz-memqos.conf") is None
+
+
+def test_a_late_unit_of_another_area_keeps_its_order(make: Make) -> None:
+    machine = make(vendor=True)
+    wanted = layer(host={"vm.swappiness": 10}, slices={"batch-night.slice": {"memory.wmark_ratio": 95}})
+    machine.tune(wanted)
+    before = machine.text(LATE_UNIT), machine.text(LATE), machine.text(LATE_WANTS)
+    assert "After=local-fs.target" in (before[0] or "") and "Wants=batch-night.slice\n" in (before[0] or "")
+    machine.tune(wanted, only=["swap"])
+    machine.tune(layer(host={"vm.swappiness": 20}), only=["swap"])
+    assert (machine.text(LATE_UNIT), machine.text(LATE), machine.text(LATE_WANTS)) == before
+
+
+# Conflicts
+
+ZZZ = "/etc/sysctl.d/zzz.conf"
+LATER = "# theirs\nvm.swappiness = 99\nvm.page-cluster = 1\n"
+POLICIES: t.Dict[str, t.Tuple[str, str, t.Optional[str], str, str]] = {
+    # status, the live value, the line in our file, who decides at boot, how it is told
+    "report": ("changed", "10", "vm.swappiness = 10", ZZZ, f"at the next boot sysctl.d: {ZZZ}:2 decides: 99"),
+    "defer": ("deferred", "60", None, ZZZ, f"left alone, as at the next boot sysctl.d: {ZZZ}:2 decides: 99"),
+    "refuse": ("conflict", "60", None, ZZZ, f"at the next boot sysctl.d: {ZZZ}:2 decides: 99"),
+    "take": ("changed", "10", "vm.swappiness = 10", MINE, f"sets aside sysctl.d: {ZZZ}:2"),
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_what_a_policy_makes_of_a_later_line(machine: Machine, policy: str) -> None:
+    machine.write(ZZZ, LATER)
+    before = machine.snapshot()
+    status, live, line, winner, reason = POLICIES[policy]
+    answer = machine.tune(swap(swappiness=10, watermark_scale_factor=150), on_conflict=policy)
+    row = rows(answer)["vm.swappiness"]
+    assert (row["status"], row["winner"]["path"], row["reason"], row["persisted_before"]) == (status, winner, reason, "99")
+    assert row["persisted_after"] == ("10" if policy == "take" else "99")
+    assert machine.text("vm.swappiness") == live
+    assert (line in (machine.text(MINE) or "")) if line else ("swappiness" not in (machine.text(MINE) or ""))
+    if policy == "refuse":
+        assert (answer["problem"], answer["changed"]) == (f"nothing was written:\nvm.swappiness: {reason}", False)
+        assert machine.snapshot() == before
+    assert machine.tune(swap(swappiness=10, watermark_scale_factor=150), on_conflict=policy)["changed"] is False
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_who_agrees_is_no_conflict(machine: Machine, policy: str) -> None:
+    machine.write(ZZZ, "vm.swappiness = 10\n")
+    row = rows(machine.tune(swap(swappiness=10), on_conflict=policy))["vm.swappiness"]
+    assert (row["status"], row["winner"]["path"], row["reason"]) == ("changed", MINE, "")
+    assert machine.text(ZZZ) == "vm.swappiness = 10"
+
+
+ASIDE = "# set aside by memqos.fleet: "
+TAKEN: t.Dict[str, t.Tuple[t.Dict[str, str], Json, t.Dict[str, t.Optional[str]]]] = {
+    # files of others (-> is a link), what is wanted, files then
+    "a line among others": ({ZZZ: LATER}, swap(swappiness=10), {ZZZ: f"# theirs\n{ASIDE}vm.swappiness = 99\nvm.page-cluster = 1\n"}),
+    "two lines": (
+        {ZZZ: "vm.swappiness=99\nvm.swappiness=98", "/etc/sysctl.d/zzzz.conf": "vm/swappiness=97\n"},
+        swap(swappiness=10),
+        {ZZZ: f"{ASIDE}vm.swappiness=99\n{ASIDE}vm.swappiness=98", "/etc/sysctl.d/zzzz.conf": f"{ASIDE}vm/swappiness=97\n"},
+    ),
+    "a file of a package, hidden by a copy": (
+        {"/usr/lib/sysctl.d/zzz.conf": LATER},
+        swap(swappiness=10),
+        {"/usr/lib/sysctl.d/zzz.conf": LATER, ZZZ: f"# theirs\n{ASIDE}vm.swappiness = 99\nvm.page-cluster = 1\n"},
+    ),
+    "sysctl.conf behind its link": (
+        {"/etc/sysctl.d/zzz.conf": "->../sysctl.conf", "/etc/sysctl.conf": LATER},
+        swap(swappiness=10),
+        {"/etc/sysctl.conf": f"# theirs\n{ASIDE}vm.swappiness = 99\nvm.page-cluster = 1\n"},
+    ),
+    "a rival": ({ZZZ: "vm.dirty_ratio = 5\n"}, swap(dirty_bytes=GIB), {ZZZ: f"{ASIDE}vm.dirty_ratio = 5\n"}),
+    "an earlier line of tmpfiles.d": (
+        {"/etc/tmpfiles.d/00-a.conf": f"w {THP_FILE} - - - - never\n"},
+        layer(host={THP: "madvise"}),
+        {"/etc/tmpfiles.d/00-a.conf": f"{ASIDE}w {THP_FILE} - - - - never\n"},
+    ),
+    "bytes that are no text": ({ZZZ: "# caf\udce9\nvm.swappiness = 99"}, swap(swappiness=10), {ZZZ: f"# caf\udce9\n{ASIDE}vm.swappiness = 99"}),
+}
+
+
+def place(machine: Machine, files: t.Mapping[str, str], *, mode: int = 0o600) -> None:
+    for path, text in files.items():
+        full = Path(machine.root + path)
+        full.parent.mkdir(parents=True, exist_ok=True)
+        if text.startswith("->"):
+            full.symlink_to(text[2:])
+        else:
+            full.write_bytes(text.encode("utf-8", "surrogateescape"))
+            full.chmod(mode)
+
+
+@pytest.mark.parametrize("way_back", ["rollback", "leaving", "leaving in two steps"])
+@pytest.mark.parametrize("what", TAKEN)
+def test_lines_that_are_taken_aside_come_back(machine: Machine, what: str, way_back: str) -> None:
+    files, wanted, then = TAKEN[what]
+    place(machine, files)
+    before = machine.snapshot()
+    answer = machine.tune(wanted, on_conflict="take")
+    assert answer["problem"] == ""
+    assert all(row["winner"]["path"] in (MINE, TMPFILES) for row in answer["results"])
+    for path, text in then.items():
+        assert Path(machine.root + path).read_bytes().decode("utf-8", "surrogateescape") == text
+        if path in files:
+            assert os.stat(machine.root + path).st_mode & 0o7777 == 0o600
+    assert machine.tune(wanted, on_conflict="take")["changed"] is False
+    if way_back == "rollback":
+        assert machine.rollback("origin")["problem"] == ""
+    else:
+        # Whoever asks less of it in the meantime: what is aside stays while it is in the way.
+        if way_back == "leaving in two steps":
+            assert machine.tune(wanted, swap(watermark_scale_factor=150), on_conflict="report")["problem"] == ""
+            assert Path(machine.root + next(iter(then))).read_bytes().decode("utf-8", "surrogateescape") == next(iter(then.values()))
+        assert machine.tune(layer(), on_conflict="report")["problem"] == ""
+    assert machine.snapshot() == before
+
+
+def test_a_copy_that_somebody_has_edited_since_is_not_removed(machine: Machine) -> None:
+    place(machine, {"/usr/lib/sysctl.d/zzz.conf": LATER})
+    machine.tune(swap(swappiness=10), on_conflict="take")
+    machine.write(ZZZ, (machine.text(ZZZ) or "") + "\nvm.laptop_mode = 1\n")
+    machine.tune(layer())
+    assert machine.text(ZZZ) == f"{LATER}vm.laptop_mode = 1".strip()
+
+
+NOT_TAKEN: t.Dict[str, t.Tuple[t.Dict[str, str], Json, str]] = {
+    "TuneD": (
+        {
+            "/etc/tuned/active_profile": "mine\n",
+            "/etc/tuned/mine/tuned.conf": "[vm]\ntransparent_hugepages=never\n",
+            "/etc/systemd/system/multi-user.target.wants/tuned.service": "",
+        },
+        layer(host={THP: "madvise"}),
+        "at the next boot TuneD: /etc/tuned/mine/tuned.conf:2 decides: never (it cannot be set aside)",
+    ),
+    "kubelet": (
+        {"/proc/812/comm": "kubelet\n", "/proc/812/cmdline": "/usr/bin/kubelet\0"},
+        layer(host={"vm.overcommit_memory": 0}),
+        "at the next boot kubelet: /var/lib/kubelet/config.yaml decides: 1 (it cannot be set aside)",
+    ),
+    "a link that leads elsewhere": (
+        {"/etc/sysctl.d/zzz.conf": "->/srv/shared.conf", "/srv/shared.conf": LATER},
+        swap(swappiness=10),
+        f"at the next boot sysctl.d: {ZZZ}:2 decides: 99 (it cannot be set aside)",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NOT_TAKEN)
+def test_what_cannot_be_taken_aside_is_reported(machine: Machine, what: str) -> None:
+    files, wanted, reason = NOT_TAKEN[what]
+    place(machine, files)
+    answer = machine.tune(wanted, on_conflict="take")
+    (row,) = answer["results"]
+    assert (answer["problem"], row["reason"]) == ("", reason)
+    assert machine.tune(wanted, on_conflict="take")["changed"] is False
+
+
+def test_a_kubelet_that_would_not_start_is_named(machine: Machine) -> None:
+    place(machine, {"/proc/812/comm": "kubelet\n", "/proc/812/cmdline": "kubelet\0", "/var/lib/kubelet/config.yaml": "protectKernelDefaults: true\n"})
+    row = rows(machine.tune(layer(host={"vm.overcommit_memory": 0})))["vm.overcommit_memory"]
+    assert (row["reason"], row["winner"]["path"]) == ("kubelet does not start while the kernel has another value (protectKernelDefaults)", MINE)
+
+
+# Our files
+
+
+@pytest.mark.parametrize("path", [MINE, TMPFILES, "/etc/systemd/system/batch.slice.d/zz-memqos.conf"])
+def test_a_file_of_somebody_else_with_our_name_is_refused(machine: Machine, path: str) -> None:
+    machine.write(path, "# made by hand\n")
+    before = machine.snapshot()
+    answer = machine.tune(layer(host={"vm.swappiness": 10, THP: "never"}, slices={"batch.slice": {"MemoryHigh": GIB}}))
+    assert (answer["changed"], answer["generation"]) == (False, 0)
+    other = ", or choose another name for ours (memqos_sysctl_file)" if path == MINE else ""
+    assert answer["problem"] == f"nothing was written:\n{path} is there and was not made by memqos.fleet: move it away{other}"
+    assert machine.snapshot() == before
+
+
+def test_a_file_of_somebody_else_with_a_name_that_is_not_needed_is_theirs(machine: Machine) -> None:
+    machine.write(LATE_UNIT, "# made by hand\n")
+    assert machine.tune(swap(swappiness=10))["problem"] == ""
+    assert machine.text(LATE_UNIT) == "# made by hand"
+
+
+@pytest.mark.parametrize("name", ["50-mine.conf", "zzz-mine.conf"])
+def test_our_file_moves_when_it_is_called_otherwise(machine: Machine, name: str) -> None:
+    before = machine.snapshot()
+    wanted = swap(swappiness=10, watermark_scale_factor=150)
+    machine.tune(wanted)
+    text = machine.text(MINE)
+    answer = machine.tune(layer(host={"vm.watermark_scale_factor": 150}), only=["watermarks"], sysctl_file=name, on_conflict="refuse")
+    assert answer["problem"] == ""
+    assert (machine.text(MINE), machine.text(f"/etc/sysctl.d/{name}")) == (None, text)
+    assert machine.tune(wanted, sysctl_file=name)["changed"] is False
+    machine.rollback("origin")
+    assert machine.snapshot() == before
+
+
+# Refused, unsupported
+
+REFUSED: t.Dict[str, t.Tuple[Json, str, str]] = {
+    # what is wanted, the risk, the figures
+    "min_free_kbytes": (swap(min_free_kbytes=512 * 1024), "min_free_above_5_percent", "512 MiB is more than 5 % of memory (8.00 GiB)"),
+    "overcommit": (
+        swap(overcommit_memory=2, overcommit_ratio=10), "overcommit_below_committed", "3.00 GiB are committed and the limit would be 1.80 GiB",
+    ),
+    "huge pages": (swap(nr_hugepages=4000), "hugepages_above_available", "4000 more huge pages take 7.81 GiB of 6.00 GiB available memory"),
+    "a limit": (layer(slices={"batch.slice": {"MemoryMax": 100 * MIB}}), "limit_below_usage", "100 MiB is below its usage of 256 MiB"),
+    "memory.high": (
+        layer(slices={"app@.service": {"MemoryHigh": 160 * MIB}}), "high_below_working_set", "160 MiB is below 90 % of its working set of 192 MiB",
+    ),
+    "protection": (
+        layer(slices={"batch.slice": {"MemoryMin": 4 * GIB}, "user.slice": {"MemoryMin": 3 * GIB}}),
+        "protection_above_80_percent",
+        "Σ memory.min would be 7.00 GiB, more than 80 % of memory (8.00 GiB)",
+    ),
+    "what somebody raised by hand": (
+        layer(slices={"batch-night.slice": {"MemoryLow": 64 * MIB}}),
+        "limit_below_usage",
+        "systemd brings memory.max back from 4294967296, which somebody wrote by hand: 128 MiB is below its usage of 256 MiB",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REFUSED)
+def test_what_would_hurt_is_refused_with_the_figures_unless_allowed(machine: Machine, what: str) -> None:
+    wanted, risk, figures = REFUSED[what]
+    if what == "what somebody raised by hand":
+        machine.write("/etc/systemd/system/batch-night.slice.d/50-max.conf", "[Slice]\nMemoryMax=128M\n")
+        machine.systemctl(["systemctl", "daemon-reload"])
+        machine.set("/sys/fs/cgroup/batch.slice/batch-night.slice/memory.max", str(4 * GIB))
+    harmless = layer("two", host={"vm.swappiness": 10})
+    before = machine.snapshot()
+    answer = machine.tune(wanted, harmless)
+    refused = [row for row in answer["results"] if row["status"] == "refused"]
+    assert refused and all(figures in row["reason"] and row["reason"].endswith(f"memqos_allow_risks: [{risk}]") for row in refused)
+    assert (answer["changed"], answer["problem"].startswith("nothing was written:\n"), figures in answer["problem"]) == (False, True, True)
+    assert machine.snapshot() == before
+    allowed = machine.tune(wanted, harmless, allow=[risk])
+    assert (allowed["problem"], allowed["changed"]) == ("", True)
+    assert any(f"allowed ({risk}): {figures}" in row["reason"] for row in allowed["results"])
+
+
+def test_a_rollback_that_would_kill_is_refused_unless_allowed(machine: Machine) -> None:
+    machine.write("/etc/systemd/system/batch.slice.d/50-max.conf", "[Slice]\nMemoryMax=512M\n")
+    machine.reboot()
+    machine.tune(layer(slices={"batch.slice": {"MemoryMax": 4 * GIB}}))
+    machine.write("/sys/fs/cgroup/batch.slice/memory.current", f"{GIB}\n")
+    before = machine.snapshot()
+    answer = machine.rollback("origin")
+    assert answer["problem"] == (
+        "nothing was written:\nbatch.slice MemoryMax: 512 MiB is below its usage of 1.00 GiB: the kernel would kill its processes, or (v1) answer EBUSY. "
+        "To do it all the same: memqos_allow_risks: [limit_below_usage]"
+    )
+    assert machine.snapshot() == before
+    assert machine.rollback("origin", allow=["limit_below_usage"])["problem"] == ""
+    assert machine.text("/batch.slice memory.max") == str(512 * MIB)
+
+
+def test_protection_as_large_as_the_limit_is_warned_of(machine: Machine) -> None:
+    answer = machine.tune(layer(slices={"batch.slice": {"MemoryMin": GIB, "MemoryMax": GIB}}))
+    assert statuses(answer) == {"batch.slice MemoryMin": "changed", "batch.slice MemoryMax": "changed"}
+    assert rows(answer)["batch.slice MemoryMin"]["reason"].startswith("equal to MemoryMax: page cache within it cannot be reclaimed")
+
+
+@pytest.mark.parametrize("fail", [False, True])
+def test_what_a_node_lacks_is_told_and_fails_only_if_asked(machine: Machine, fail: bool) -> None:
+    wanted = layer(host={"vm.swappiness": 10, "vm.memcg_qos_enable": 1, "damon_reclaim/min_age": 1000, "vm.percpu_pagelist_fraction": 8})
+    answer = machine.tune(wanted, fail_on_unsupported=fail)
+    reasons = {name: row["reason"] for name, row in rows(answer).items() if row["status"] == "unsupported"}
+    assert reasons == {
+        "vm.memcg_qos_enable": "this kernel has no vm.memcg_qos_enable (a kernel of openeuler has it)",
+        "damon_reclaim/min_age": "this kernel has no damon_reclaim/min_age (mainline has it since 5.16)",
+        "vm.percpu_pagelist_fraction": "this kernel has no vm.percpu_pagelist_fraction (until 5.13)",
+    }
+    assert all(row["equivalence"] == "none" for row in answer["results"] if row["status"] == "unsupported")
+    assert (answer["changed"], machine.text("vm.swappiness")) == ((False, "60") if fail else (True, "10"))
+    assert all(f"{name}: {reason}" in answer["problem"] for name, reason in reasons.items()) == fail
