@@ -226,7 +226,8 @@ class Vm:
             )
             theirs.close()
             try:
-                yield Qemu(process, monitor)
+                with _ending_with_us(process):
+                    yield Qemu(process, monitor)
             except BaseException as exc:
                 # A monitor that closes: QEMU is about to end, and its own words say why.
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -299,6 +300,18 @@ class Vm:
 
     def _early_end(self, status: int) -> LabError:
         return LabError(f"{self.name}: QEMU ended with status {status}:\n{tail(self.files.errors)}\nThe console's end:\n{tail(self.files.console)}")
+
+
+@contextlib.contextmanager
+def _ending_with_us(process: subprocess.Popen[bytes]) -> collections.abc.Iterator[None]:
+    """While the body runs, the process ends with a lab that is killed: a shell ends it when our pipe closes before a word that all is well."""
+    watch = ["sh", "-c", 'read -r word; [ "$word" = keep ] || kill -KILL "$0"', str(process.pid)]
+    with subprocess.Popen(watch, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True) as watcher:
+        try:
+            yield
+        finally:
+            # Whatever came of it, from here on we see to the process ourselves.
+            watcher.communicate(b"keep\n")
 
 
 def ssh_argv(state: State, *command: str) -> list[str]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -219,6 +221,26 @@ def test_what_runs_already_is_left(lab: Lab, processes: list[subprocess.Popen[by
         start(dataclasses.replace(lab, machine=Machine(name="other", suite="trixie")), "vm")
     assert vm.pid() == processes[0].pid
     assert lab.said() == []
+
+
+def test_a_lab_that_is_killed_takes_along_what_it_starts(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child process of ours is the lab: it starts a machine that never greets, and is killed."""
+    monkeypatch.setattr(vms, "_ssh_banner", lambda _port: False)
+    child = os.fork()
+    if not child:
+        start(lab, "vm", cold=True)
+        os._exit(1)
+    while not lab.said():
+        time.sleep(0.01)
+    vm = vms.Vm("vm", lab.cache)
+    pid = vm.pid()
+    assert pid
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert vms._ended(pid, within=60)
+    # Its files go with the next command.
+    vms.sweep(lab.cache)
+    assert vms.all_vms(lab.cache) == []
 
 
 def test_a_real_machine_is_only_logged_in_to(lab: Lab) -> None:
