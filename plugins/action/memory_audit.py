@@ -6,19 +6,17 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import datetime
 import json
 import os
 import typing as t
-import zlib
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_history, _results, _rule_compiler, _unit_drop_ins
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_history, _request, _results, _rule_compiler, _unit_drop_ins
 
 BUILT_IN_RULES = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "audit", "vars", "rules")
 _ARGUMENTS = {
@@ -45,12 +43,7 @@ def prepare(paths: t.Sequence[str], *, thresholds: t.Mapping[str, t.Any], drop: 
     """Compiles the built-in rules and those of C(paths). Raises RuleError."""
     rules = _rule_compiler.load_rules([BUILT_IN_RULES, *map(os.path.abspath, paths)], thresholds=thresholds, drop=drop)
     wanted = _registry.wanted()
-    return Prepared(rules, pack({"rules": rules.compiled, "knobs": _registry.by_place(wanted.knobs), "vendor_files": wanted.vendor_files}))
-
-
-def pack(content: dict[str, t.Any]) -> str:
-    """For _module.unpack on the node. Ansible sends arguments as they are: rules and knobs shrink to a quarter."""
-    return base64.b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)).decode()
+    return Prepared(rules, _request.pack({"rules": rules.compiled, "knobs": _registry.by_place(wanted.knobs), "vendor_files": wanted.vendor_files}))
 
 
 # Strategies load an action plugin before they fork a worker for each host: what most hosts are asked is compiled once, and inherited.
@@ -71,7 +64,7 @@ class ActionModule(ActionBase):
         with _failing():
             _results.start_run(directory, rules.metadata)
         module_arguments = {name: arguments[name] for name in _NODE_ARGUMENTS}
-        module_arguments["request"] = [request, pack({"previous": _results.previous_counters(directory, host)})]
+        module_arguments["request"] = [request, _request.pack({"previous": _results.previous_counters(directory, host)})]
         answer = self._execute_module("memqos.fleet.memory_audit", module_args=module_arguments, task_vars=task_vars)
         text = answer.pop("audit", None)
         answer.pop("invocation", None)

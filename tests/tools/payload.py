@@ -3,7 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""payload.py: prints {module: bytes} of what ansible-core sends to a node, as JSON, for memory_audit with the built-in rules and for ansible.builtin.ping.
+"""payload.py: prints {module: bytes} of what ansible-core sends to a node, as JSON, for memory_audit with the built-in rules, for
+memory_tune with three profiles, and for ansible.builtin.ping.
 
 Runs in a process of its own: the collection loader is set up once a process, and a test may already have done it otherwise.
 """
@@ -21,6 +22,7 @@ from ansible.plugins.loader import init_plugin_loader, module_loader
 from ansible.template import Templar
 
 ROOT = Path(__file__).resolve().parents[2]
+PROFILES = ["kubernetes_node", "colocated", "redis"]
 
 
 def payload(module: str, arguments: dict[str, t.Any]) -> int:
@@ -46,10 +48,14 @@ def main() -> None:
         init_plugin_loader([collections])
         # Only now: the loader has to know the collection.
         from ansible_collections.memqos.fleet.plugins.action import memory_audit
+        from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _request
 
         rules, request = memory_audit.prepare([], thresholds={}, drop=[])
-        arguments = {"root": "/", "window": 1.0, "top": 20, "request": [request, memory_audit.pack({"previous": {}})]}
+        arguments = {"root": "/", "window": 1.0, "top": 20, "request": [request, _request.pack({"previous": {}})]}
+        layers = _profiles.load_profiles(PROFILES, search_paths=[], overrides={}).layers
+        tune = {"profile": ", ".join(PROFILES), "root": "/", "request": _request.pack({"layers": layers})}
         sizes = {"ansible.builtin.ping": payload("ansible.builtin.ping", {}), "memqos.fleet.memory_audit": payload("memqos.fleet.memory_audit", arguments)}
+        sizes["memqos.fleet.memory_tune"] = payload("memqos.fleet.memory_tune", tune)
     print(json.dumps({**sizes, "rules": len(rules.compiled)}))
 
 

@@ -17,7 +17,7 @@ from ansible_collections.memqos.fleet.plugins.action import memory_audit
 from ansible_collections.memqos.fleet.plugins.module_utils import _module
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 from ansible_collections.memqos.fleet.plugins.modules import memory_audit as module
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _results, _rule_compiler
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _request, _results, _rule_compiler
 
 TREE = pathlib.Path(__file__).parents[2] / "fixtures" / "trees" / "debian12-6.1-v2"
 
@@ -30,7 +30,7 @@ def rules() -> _rule_compiler.RuleSet:
 @pytest.fixture(scope="module")
 def answer(rules: _rule_compiler.RuleSet) -> str:
     """What the module answers on a captured node."""
-    request = [memory_audit.prepare([], thresholds={}, drop=[]).request, memory_audit.pack({"previous": {}})]
+    request = [memory_audit.prepare([], thresholds={}, drop=[]).request, _request.pack({"previous": {}})]
     return str(module.audit({"root": str(TREE), "window": 0.0, "top": 5, "request": request})["audit"])
 
 
