@@ -96,6 +96,36 @@ class Hog(Tool):
         self._memory.close()
 
 
+class Burst(Tool):
+    """A hog in the first half of every C(every) seconds: the page cache has what it gave back before the next one wants it."""
+
+    def __init__(self, *, mib: int, every: float, rate: float | None = None) -> None:
+        self._mib, self._every, self._rate = mib, every, rate
+        self._hog: Hog | None = None
+        self._since = -every
+        self._given_back = 0
+
+    def go(self, elapsed: float) -> bool:
+        if elapsed >= self._since + self._every:
+            self._since += self._every * ((elapsed - self._since) // self._every)
+        if elapsed >= self._since + self._every / 2:
+            self.close()
+            return False
+        if self._hog is None:
+            self._hog = Hog(mib=self._mib, rate=self._rate)
+        return self._hog.go(elapsed - self._since)
+
+    def figures(self) -> dict[str, t.Any]:
+        held = self._hog.held if self._hog else 0
+        return {"held_bytes": held, "taken_bytes": self._given_back + held}
+
+    def close(self) -> None:
+        if self._hog:
+            self._given_back += self._hog.held
+            self._hog.close()
+            self._hog = None
+
+
 class File(Tool):
     """A file without a name, filled with C(mib); on a tmpfs it holds memory, elsewhere it is read again and again, which fills the page cache."""
 
@@ -365,6 +395,8 @@ def join(cgroup: str) -> None:
 def make_tool(options: argparse.Namespace) -> Tool:
     if options.tool in ("hog", "leak"):
         return Hog(mib=options.mib, rate=getattr(options, "rate", None), touch=getattr(options, "touch", 0.0))
+    if options.tool == "burst":
+        return Burst(mib=options.mib, every=options.every, rate=options.rate)
     if options.tool in ("scan", "tmpfs"):
         return File(mib=options.mib, directory=options.directory, rate=getattr(options, "rate", None), scan=options.tool == "scan")
     if options.tool == "socket":
@@ -418,6 +450,9 @@ def _parser() -> argparse.ArgumentParser:
     hog = tool("hog", "Anonymous memory, at once.")
     hog.add_argument("--touch", type=between(0, 1e6, float), default=0.0, metavar="MIB", help="write to so many MiB of its pages a second (default: 0)")
     tool("leak", "Anonymous memory that grows.").add_argument("--rate", type=rate, required=True, metavar="MIB", help="MiB a second")
+    burst = tool("burst", "Anonymous memory that is taken, held for half the time, given back, and taken again.")
+    burst.add_argument("--every", type=between(0.1, MAX_SECONDS, float), required=True, metavar="SECONDS", help="from one taking to the next")
+    burst.add_argument("--rate", type=rate, metavar="MIB", help="take so many MiB a second (default: as fast as it goes)")
     scan = tool("scan", "A file that is read again and again: page cache, and refaults where it does not fit.")
     scan.add_argument("--rate", type=rate, metavar="MIB", help="read so many MiB a second (default: as fast as it goes)")
     scan.add_argument("--directory", default="/var/tmp", help="where, not on a tmpfs (default: /var/tmp)")
