@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible.errors import AnsibleActionFail
@@ -13,6 +14,9 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _tune_options
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _request, _tune_result, _tuning
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import visible
+
+_TO = re.compile("previous|origin|[0-9]{1,9}")
 
 
 class ActionModule(ActionBase):
@@ -25,8 +29,8 @@ class ActionModule(ActionBase):
         unused, arguments = self.validate_argument_spec(argument_spec=_tune_options.ROLLBACK)
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
         to = arguments["to"]
-        if to not in ("previous", "origin") and not to.isdecimal():
-            raise AnsibleActionFail(f"to={to}: write previous, origin, or the number of a generation")
+        if not _TO.fullmatch(to):
+            raise AnsibleActionFail(f"to={visible(to):.80}: write previous, origin, or the number of a generation")
         request = {"to": to, "force": arguments["force"], "allow": arguments["allow_risks"], "wait": arguments["lock_wait"]}
         request["meta"] = _tuning.meta(profiles=[])
         answer = self._execute_module("memqos.fleet.memory_rollback", module_args={"request": _request.pack(request)}, task_vars=task_vars)
