@@ -57,7 +57,9 @@ def _damon(module: str, *, first: str, own: tuple[tuple[str, Unit, Range, str], 
         parameter(name, unit, bound, first=since or first, at_most=prefix + bounds[name] if name in bounds else "") for name, unit, bound, since in own + shared
     ]
     inputs = tuple(row.name for row in rows)
-    switch = parameter("enabled", "bool", _BOOL, after=inputs, risk="M", first=first)
+    # Switched on without a region, the kernel takes the largest it has and shows that from then on (measured on 6.12).
+    regions = (prefix + "monitor_region_start", prefix + "monitor_region_end")
+    switch = parameter("enabled", "bool", _BOOL, after=inputs, partners=regions, risk="M", first=first)
     # A running module takes new inputs only by this; then it reads N again.
     commit = parameter("commit_inputs", "bool", _BOOL, one_shot=True, after=(*inputs, switch.name), risk="M", first=first)
     return (*rows, switch, commit)
