@@ -86,6 +86,7 @@ bundle: ## Capture this machine, or NODE=root@host, for `make audit ROOT=node.ta
 
 CORE ?=
 SCENARIO ?=
+MACHINE ?=
 JUNIT := build/junit
 NOX := nox --no-error-on-missing-interpreters --reuse-existing-virtualenvs --no-install
 NODE_PYTHONS := 3.8 3.9 3.10 3.11 3.12 3.13
@@ -167,13 +168,13 @@ browser: .venv/.test | $(COLLECTION) ## Drive report.html in headless Chromium.
 SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 
 .PHONY: molecule
-molecule: $(addprefix molecule-,$(or $(SCENARIO),$(SCENARIOS))) ## All scenarios in VMs, one after the other; SCENARIO=default: one of them.
+molecule: $(addprefix molecule-,$(or $(SCENARIO),$(SCENARIOS))) ## All scenarios in VMs, one after the other; SCENARIO=default: one. MACHINE=ours: on a machine of your own.
 
 .PHONY: $(addprefix molecule-,$(SCENARIOS))
 $(addprefix molecule-,$(SCENARIOS)): molecule-%: .venv/.test | $(COLLECTION)
-	@tests/tools/debian-packages.sh qemu-system-x86 qemu-utils mmdebstrap busybox-static cpio kmod e2fsprogs zstd openssh-client
-	@$(PYTHON) tests/lab build $$(sed -n 's/^ *machine: *//p' molecule/$*/molecule.yml)
-	@molecule test --scenario-name $*
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
+	@$(PYTHON) tests/lab build $(or $(MACHINE),$$(sed -n 's/^ *machine: *//p' molecule/$*/molecule.yml))
+	@$(if $(MACHINE),MEMQOS_LAB_MACHINE='$(MACHINE)' )molecule test --scenario-name $*
 
 .PHONY: benchmark
 benchmark: .venv/.test | $(COLLECTION) ## Speed: pairs in one run, ratios printed.
