@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,11 @@ def command(
 def test_names_are_unique() -> None:
     names = [machine.name for machine in machines.MACHINES]
     assert sorted(set(names)) == sorted(names)
+
+
+def test_the_documented_matrix_is_this_one() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "testing.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == sorted(machine.name for machine in machines.MACHINES)
 
 
 def test_memory_divides_among_the_nodes() -> None:
@@ -159,6 +165,20 @@ def test_mmdebstrap_without_a_mirror_takes_its_own() -> None:
     argv = images.mmdebstrap_argv(image, root=Path("/tree"), mirror=None, proxies={})
     assert argv[-2:] == ["trixie", "/tree"]
     assert next(part for part in argv if part.startswith("--include=")).endswith(",numactl,podman")
+
+
+@pytest.mark.parametrize(("suite", "option"), [("bullseye", "--setup-hook=cd "), ("forky", "--aptopt=Acquire::Check-Valid-Until")])
+def test_what_only_one_suite_needs(suite: str, option: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def has_it(name: str) -> bool:
+        image = machines.Image(suite=name, flavour="full", packages=())
+        return any(part.startswith(option) for part in images.mmdebstrap_argv(image, root=Path("/tree"), mirror=None, proxies={}))
+
+    assert has_it(suite)
+    assert not has_it("trixie")
+    image = machines.Image(suite=suite, flavour="full", packages=())
+    before = images.image_id(image, "key")
+    monkeypatch.setitem(images.SUITE_OPTIONS, suite, ())
+    assert images.image_id(image, "key") != before
 
 
 def test_mmdebstrap_with_the_hosts_mirror_and_proxy() -> None:
