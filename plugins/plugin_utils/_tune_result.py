@@ -32,7 +32,7 @@ SCHEMA_VERSION = 1
 STATUSES = ("failed", "refused", "conflict", "unsupported", "deferred", "undone", "would_change", "changed", "ok")
 _STOPPING = ("failed", "refused", "conflict")
 _CHANGING = ("would_change", "changed")
-_COLORS = {**dict.fromkeys(_STOPPING, "red"), **dict.fromkeys(("unsupported", "deferred", "undone"), "yellow")}
+_COLORS = dict.fromkeys(_STOPPING, "red")
 _MAX_BYTES = 16 * 1024 * 1024
 # More than that on one terminal helps nobody: the result file has it all.
 _MAX_LINES = 12
@@ -143,7 +143,7 @@ def reasons(profiles: Iterable[Profile]) -> Why:
 def diff(answer: Json, why: Why) -> list[dict[str, str]]:
     """For --diff: one line a value, then each file as a unified diff."""
     lines = values(answer, why)
-    parts: list[dict[str, str]] = [{"prepared": "\n".join([*lines, ""])}] if lines else []
+    parts: list[dict[str, str]] = [{"prepared": "\n".join([*lines, "", ""])}] if lines else []
     parts += map(_file_diff, answer["files"][:_MAX_FILES])
     if len(answer["files"]) > _MAX_FILES:
         parts.append({"prepared": f"… and {len(answer['files']) - _MAX_FILES} more files: see the result file\n"})
@@ -227,11 +227,11 @@ def summary(answer: Json, host: str, *, verb: str, with_diff: bool = False) -> l
     C(verb): what was done (C(tuned)). Every line has the host's name: those of several hosts mix.
     """
     found = counts(answer)
-    words = ", ".join(f"{count} {_status(status)}" for status, count in found.items()) or "nothing to do"
-    outcome = "check" if answer["check"] else f"not {verb}" if answer["problem"] else verb
-    outcome += f" (generation {answer['generation']})" if answer["generation"] else ""
-    lines = [Line(f"{outcome}: {words}", "red" if answer["problem"] else None)]
-    told = [Line(f"  {_attention(row)}", _COLORS.get(row["status"])) for row in answer["results"] if _needs_attention(row, answer, with_diff)]
+    words = ", ".join(f"{count} {_status(status)}" for status, count in found.items())
+    done = f"{verb} (generation {answer['generation']})" if answer["generation"] else "nothing to do"
+    outcome = "check" if answer["check"] else f"not {verb}" if answer["problem"] else done
+    lines = [Line(": ".join(filter(None, (outcome, words))), "red" if answer["problem"] else None)]
+    told = [Line(f"  {_attention(row)}", _COLORS.get(row["status"], "yellow")) for row in answer["results"] if _needs_attention(row, answer, with_diff)]
     lines += told[:_MAX_LINES]
     if len(told) > _MAX_LINES:
         lines.append(Line(f"  … and {len(told) - _MAX_LINES} more: see the result file"))

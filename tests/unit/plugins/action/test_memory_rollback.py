@@ -88,7 +88,7 @@ def test_the_diff(tmp_path: Path) -> None:
     file = {"path": "/etc/sysctl.d/zz-memqos.conf", "before": "a\n", "after": None}
     result, _request, _shown = run(tmp_path, answered(BACK, files=[file]), diff=True)
     assert result["diff"] == [
-        {"prepared": "vm.swappiness  10 → 60\n"},
+        {"prepared": "vm.swappiness  10 → 60\n\n"},
         {"before": "a\n", "after": "", "before_header": file["path"], "after_header": f"{file['path']} (absent)"},
     ]
 

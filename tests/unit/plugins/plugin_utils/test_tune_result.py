@@ -159,7 +159,7 @@ def test_counts_name_what_is_there_the_worst_first() -> None:
 def test_a_real_diff_reads_as_it_should() -> None:
     text, reasons = asked("colocated")
     parts = _tune_result.diff(_tune_result.parse(text), reasons)
-    lines = parts[0]["prepared"].splitlines()
+    lines = parts[0]["prepared"].rstrip("\n").splitlines()
     assert [" ".join(line.split()) for line in lines] == [
         "vm.watermark_scale_factor 10 → 150 colocated, raise to 150: Batch work allocates in bursts",
         "transparent_hugepage/defrag madvise → defer+madvise colocated: A page fault of a service does not compact memory on behalf of batch work's huge pages",
@@ -234,7 +234,7 @@ def test_many_and_large_values_end(monkeypatch: pytest.MonkeyPatch) -> None:
         *(row(f"knob{number}", wanted="x" * 1000) for number in range(600)), files=[{"path": f"/f{n}", "before": None, "after": "x"} for n in range(150)]
     )
     parts = _tune_result.diff(told, why)
-    lines = parts[0]["prepared"].splitlines()
+    lines = parts[0]["prepared"].rstrip("\n").splitlines()
     assert len(lines) == 501 and lines[-1] == "… and 100 more: see the result file"
     # A wide value does not push all others to the right.
     assert lines[0].startswith("knob0") and _tune_result.values(answer(row(), row(wanted="x" * 1000)), why)[0].index("own") < 80
@@ -251,7 +251,9 @@ def texts(told: dict[str, t.Any], **options: t.Any) -> list[str]:
 
 
 def test_the_summary_says_what_was_done() -> None:
-    assert texts(answer()) == ["n1: check: nothing to do"]
+    assert texts(answer()) == ["n1: check"]
+    assert texts(answer(check=False)) == ["n1: nothing to do"]
+    assert texts(answer(row(status="ok"), check=False, changed=False)) == ["n1: nothing to do: 1 ok"]
     assert texts(answer(row(), row(status="ok"))) == ["n1: check: 1 would change, 1 ok"]
     assert texts(answer(row(status="changed"), check=False, generation=3)) == ["n1: tuned (generation 3): 1 changed"]
     assert texts(answer(row(status="undone"), check=False, problem="no")) == ["n1: not tuned: 1 undone"]
@@ -290,7 +292,12 @@ def test_the_summary_ends_and_has_colors() -> None:
     told = answer(*(row(status="unsupported", reason="none") for unused in range(20)), notes=["undone first"])
     lines = _tune_result.summary(told, "n1", verb="tuned")
     assert [line.text for line in lines[-2:]] == ["n1:   … and 8 more: see the result file", "n1:   undone first"]
-    assert len(lines) == 15 and lines[1].color == "yellow"
+    assert len(lines) == 15
+    assert [line.color for line in _tune_result.summary(answer(row(reason="x"), row(status="failed", reason="y")), "n1", verb="tuned")] == [
+        None,
+        "yellow",
+        "red",
+    ]
     assert _tune_result.summary(answer(problem="no"), "n1", verb="tuned")[0].color == "red"
 
 

@@ -60,7 +60,7 @@ def test_a_result_is_short_and_the_file_has_it_all(tmp_path: Path, shown: list[s
 def test_with_diff(tmp_path: Path, shown: list[str]) -> None:
     result = finish(tmp_path, TOLD, diff=True)
     assert result["diff"] == [
-        {"prepared": "vm.swappiness  60 → 10  own, lower to 10: Because\n"},
+        {"prepared": "vm.swappiness  60 → 10  own, lower to 10: Because\n\n"},
         {"before": "", "after": "a\n", "before_header": "/etc/x (absent)", "after_header": "/etc/x"},
     ]
     assert shown == ["n1: tuned (generation 3): 1 changed"]
