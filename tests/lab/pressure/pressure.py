@@ -81,6 +81,7 @@ class Hog(Tool):
             self.held += MIB
             self._full_at = elapsed
             return True
+        self._full_at = kept_up(self._full_at, elapsed, self.touched, self._touch)
         if self.touched >= due(elapsed - self._full_at, self._touch, None):
             return False
         start = self.touched % self.held if self.held else 0
@@ -150,6 +151,7 @@ class File(Tool):
                 os.fdatasync(self._file.fileno())
             self._full_at = elapsed
             return True
+        self._full_at = kept_up(self._full_at, elapsed, self.read, self._rate)
         if not self._scan or self.read >= due(elapsed - self._full_at, self._rate, None):
             return False
         self.read += len(os.pread(self._file.fileno(), MIB, self.read % self._size))
@@ -231,6 +233,11 @@ def due(elapsed: float, rate: float | None, total: int | None, *, unit: int = MI
         return sys.maxsize if total is None else total
     done = int(elapsed * rate * unit)
     return done if total is None else min(done, total)
+
+
+def kept_up(start: float, elapsed: float, done: int, rate: float | None) -> float:
+    """A later C(start), where more than a second's worth is due: a tool that was held back is no faster than asked when it is let go."""
+    return max(start, elapsed - done / (rate * MIB) - 1.0) if rate else start
 
 
 def file_system(directory: str) -> str:

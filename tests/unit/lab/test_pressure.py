@@ -130,6 +130,18 @@ def test_a_leak_grows_by_the_clock_to_its_bound() -> None:
     leak.close()
 
 
+def test_a_burst_holds_half_of_the_time() -> None:
+    burst = pressure.Burst(mib=2, every=4.0)
+    seen = []
+    for second in (0, 1, 2, 3, 4, 9, 11, 14):
+        while burst.go(second):
+            pass
+        seen.append((burst.figures()["held_bytes"] >> 20, burst.figures()["taken_bytes"] >> 20))
+    # From 9 on as by the clock, though a turn was slept through.
+    assert seen == [(2, 2), (2, 2), (0, 2), (0, 2), (2, 4), (2, 4), (0, 4), (0, 4)]
+    burst.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("tool", ["hog --mib 4 --touch 1000", "scan --mib 4", "socket --mib 4", "dentries --count 9000000"])
 def test_a_signal_ends_it_soon_and_cleanly(tool: str, number: signal.Signals, disk: pathlib.Path) -> None:
@@ -156,10 +168,22 @@ def test_a_scan_reads_more_than_its_file_and_no_faster_than_asked(disk: pathlib.
     while scan.go(0.0):
         pass
     assert scan.figures() == {"file_bytes": 2 << 20, "read_bytes": 0}
-    while scan.go(1.5):
-        pass
+    for elapsed in (0.75, 1.5):
+        while scan.go(elapsed):
+            pass
     assert scan.figures()["read_bytes"] == 6 << 20
     scan.close()
+
+
+def test_what_a_tool_was_kept_from_is_not_made_up_for(disk: pathlib.Path) -> None:
+    """Held back for a minute, as by a limit of its cgroup: then a second's worth is due, not a minute's."""
+    scan, hog = pressure.File(mib=2, directory=str(disk), rate=4.0), pressure.Hog(mib=2, touch=4.0)
+    for tool in (scan, hog):
+        for elapsed in (0.0, 60.0, 60.5):
+            while tool.go(elapsed):
+                pass
+        tool.close()
+    assert scan.read == hog.touched == 6 << 20
 
 
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="no /dev/shm here")
