@@ -50,7 +50,7 @@ export ANSIBLE_COLLECTIONS_PATH := $(CURDIR)/$(COLLECTIONS)$(if $(ANSIBLE_COLLEC
 
 REPORT ?= build/report
 FORKS ?= 20
-BUNDLE := roles/audit/files/memqos_bundle.py
+BUNDLER := roles/audit/files/memqos_bundle.py
 is_bundle = $(filter %.tar.gz,$(if $(INVENTORY),,$(ROOT)))
 tree = $(if $(is_bundle),build/bundles/$(notdir $(is_bundle:.tar.gz=)),$(ROOT))
 on_fleet = -i '$(INVENTORY)'
@@ -66,7 +66,7 @@ audit: export ANSIBLE_DEPRECATION_WARNINGS = False
 
 .PHONY: audit
 audit: .venv/.audit | $(COLLECTION) ## Audit this machine. INVENTORY=hosts.yml LIMIT=pool_a: a fleet. ROOT=node.tar.gz: a bundle, or a captured tree. FORKS, ARGS, REPORT.
-	@$(if $(is_bundle),mkdir -p build/bundles && rm -rf '$(tree)' && $(PYTHON) $(BUNDLE) --unpack '$(ROOT)' '$(tree)')
+	@$(if $(is_bundle),mkdir -p build/bundles && rm -rf '$(tree)' && $(PYTHON) $(BUNDLER) --unpack '$(ROOT)' '$(tree)')
 	@inventory='$(INVENTORY)' root='$(tree)'; \
 	if [ -n "$$inventory" ] && [[ "$$inventory" != *,* ]] && [ ! -e "$$inventory" ]; then echo "There is no inventory $$inventory" >&2; exit 1; fi; \
 	if [ -n "$$root" ] && [ -z "$$inventory" ] && [ ! -d "$$root/proc" ]; then echo "$$root is no captured tree: it has no directory proc" >&2; exit 1; fi
@@ -78,7 +78,7 @@ OUT ?= node.tar.gz
 
 .PHONY: bundle
 bundle: ## Capture this machine, or NODE=root@host, for `make audit ROOT=node.tar.gz`, without personal data. OUT=node.tar.gz, ARGS=--hash-names.
-	@$(if $(NODE),ssh '$(NODE)') python3 - $(ARGS) <$(BUNDLE) >'$(OUT).partial' || { rm -f '$(OUT).partial'; exit 1; }
+	@$(if $(NODE),ssh '$(NODE)') python3 - $(ARGS) <$(BUNDLER) >'$(OUT).partial' || { rm -f '$(OUT).partial'; exit 1; }
 	@mv '$(OUT).partial' '$(OUT)'
 
 # ---- The tests -------------------------------------------------------------------------------------------------------
@@ -175,6 +175,21 @@ $(addprefix molecule-,$(SCENARIOS)): molecule-%: .venv/.test | $(COLLECTION)
 	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
 	@$(PYTHON) tests/lab build $(or $(MACHINE),$$(sed -n 's/^ *machine: *//p' molecule/$*/molecule.yml))
 	@$(if $(MACHINE),MEMQOS_LAB_MACHINE='$(MACHINE)' )molecule test --scenario-name $*
+
+PROFILE ?=
+PROFILES ?=
+MACHINE ?=
+BUNDLE ?=
+SECONDS ?=
+ROUNDS ?=
+
+.PHONY: lab
+lab: .venv/.audit | $(COLLECTION) ## What a profile does to a VM under load: PROFILE=colocated [MACHINE=debian13_v2] [BUNDLE=node.tar.gz] [PROFILES=dir] [SECONDS=15] [ROUNDS=3].
+	@[ -n '$(PROFILE)' ] || { echo "make lab needs PROFILE=NAME; docs/profiles.md lists the built-in ones" >&2; exit 1; }
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.effect --profile '$(PROFILE)' $(if $(PROFILES),--profiles '$(PROFILES)') \
+	  $(if $(MACHINE),--machine '$(MACHINE)') $(if $(BUNDLE),--bundle '$(BUNDLE)') $(if $(SECONDS),--seconds '$(SECONDS)') $(if $(ROUNDS),--rounds '$(ROUNDS)') \
+	  --more='$(ARGS)'
 
 .PHONY: benchmark
 benchmark: .venv/.test | $(COLLECTION) ## Speed: pairs in one run, ratios printed.
