@@ -10,7 +10,7 @@ kernel is read: all have to reach the same state. ansible.posix.sysctl can set s
 in one run; medians of ratios are printed. Of a whole command and its tasks alone, the goal is held against the one that flatters
 us less.
 
-    python tests/benchmark/bench_tune.py [--machine debian13_v2] [--pairs 5] [--loops 3] [--keep]
+    python tests/benchmark/bench_tune.py [--machine debian13_v2] [--pairs 5] [--by-hand 5] [--loops 3] [--fleet 3] [--keep]
 
 ansible.posix comes from the package `ansible` (requirements/benchmark.txt), unpacked into .cache.
 """
@@ -185,7 +185,7 @@ class Node:
             "ansible_python_interpreter": "/usr/bin/python3",
         }
         host["ansible_ssh_private_key_file"] = state["identity_file"]
-        (scratch / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": {"bench": host}}}))
+        (scratch / "hosts.yml").write_text(yaml.safe_dump({"bench": {"hosts": {f"bench{number}": host for number in range(10)}}}))
         for name in ("ssh", "sftp"):
             (scratch / name).write_text(f'#!/bin/sh\necho {name} >>"{self.log}"\nexec {name} "$@"\n')
             (scratch / name).chmod(0o755)
@@ -199,11 +199,11 @@ class Node:
             "PLAY_SECONDS": str(scratch / "seconds"),
         }  # fmt: skip
 
-    def run(self, play: list[dict[str, t.Any]]) -> Cost:
+    def run(self, play: list[dict[str, t.Any]], *, hosts: int = 1) -> Cost:
         (self.scratch / "play.yml").write_text(yaml.safe_dump(play, sort_keys=False))
         self.log.write_text("")
         before, begin = os.times(), time.monotonic()
-        argv = [str(SCRIPTS / "ansible-playbook"), "-i", "hosts.yml", "play.yml"]
+        argv = [str(SCRIPTS / "ansible-playbook"), "-i", "hosts.yml", "--limit", f"bench[0:{hosts - 1}]", "--forks", "1", "play.yml"]
         done = subprocess.run(argv, cwd=self.scratch, env=self.environment, capture_output=True, text=True, check=False)
         wall, after = time.monotonic() - begin, os.times()
         if done.returncode:
@@ -265,6 +265,8 @@ def from_untouched(node: Node, play: list[dict[str, t.Any]], origin: dict[str, s
 
 
 def say(name: str, ratios: t.Sequence[float], goal: float | None, *, at_most: bool = False) -> None:
+    if not ratios:
+        return
     each = " ".join(f"{ratio:.2f}" for ratio in ratios)
     told = f", goal {'at most' if at_most else 'at least'} {goal:g}" if goal else ""
     print(f"{name}: {statistics.median(ratios):.2f}  ({each}{told})", flush=True)
@@ -277,11 +279,23 @@ def second_runs(node: Node, origin: dict[str, str], pairs: int) -> None:
         ping, again = node.run(PING), node.run(TUNE)
         print(f"   ping {ping}; second run {again}", flush=True)
         rows.append((again.tasks / ping.tasks, again.wall / ping.wall, again.cpu / ping.cpu, again.calls / ping.calls))
-    tasks, wall, cpu, calls = zip(*rows)
+    tasks, wall, cpu, calls = zip(*rows) if rows else ((), (), (), ())
     say("second run / ping, tasks", tasks, GOALS["second run / ping"], at_most=True)
     say("second run / ping, whole command", wall, None)
     say("second run / ping, controller CPU", cpu, None)
     say("second run / ping, remote calls", calls, 1, at_most=True)
+
+
+def fleet(node: Node, pairs: int) -> None:
+    """Controller CPU that one more host costs: the same machine under ten names, one after the other, as they share a lock."""
+    rows = []
+    for unused in range(pairs):
+        one = {name: node.run(play).cpu for name, play in (("ping", PING), ("tune", TUNE))}
+        ten = {name: node.run(play, hosts=10).cpu for name, play in (("ping", PING), ("tune", TUNE))}
+        each = {name: (ten[name] - one[name]) / 9 for name in one}
+        print(f"   controller CPU of one more host: ping {each['ping']:.2f} s, second run {each['tune']:.2f} s", flush=True)
+        rows.append(each["tune"] / each["ping"])
+    say("second run / ping, controller CPU of one more host", rows, None)
 
 
 def first_runs(node: Node, origin: dict[str, str], name: str, play: list[dict[str, t.Any]], count: int, *, everything: bool) -> None:
@@ -291,7 +305,7 @@ def first_runs(node: Node, origin: dict[str, str], name: str, play: list[dict[st
         theirs = from_untouched(node, play, origin, everything=everything)
         print(f"   first run {ours}; {name} {theirs}", flush=True)
         rows.append((theirs.wall / ours.wall, theirs.tasks / ours.tasks, theirs.cpu / ours.cpu, theirs.calls / ours.calls))
-    wall, tasks, cpu, calls = zip(*rows)
+    wall, tasks, cpu, calls = zip(*rows) if rows else ((), (), (), ())
     say(f"{name} / first run, whole command", wall, GOALS[f"{name} / first run"])
     say(f"{name} / first run, tasks", tasks, None)
     say(f"{name} / first run, controller CPU", cpu, None)
@@ -326,8 +340,10 @@ def machine(name: str, *, keep: bool) -> t.Iterator[dict[str, t.Any]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--machine", default="debian13_v2")
-    parser.add_argument("--pairs", type=int, default=5, help="second runs and pings, and plays by hand")
-    parser.add_argument("--loops", type=int, default=3, help="loops of ansible.posix.sysctl, minutes each")
+    parser.add_argument("--pairs", type=int, default=5, help="second runs and pings")
+    parser.add_argument("--by-hand", type=int, default=5, help="first runs and plays by hand")
+    parser.add_argument("--loops", type=int, default=3, help="first runs and loops of ansible.posix.sysctl, minutes each")
+    parser.add_argument("--fleet", type=int, default=3, help="second runs and pings on ten hosts")
     parser.add_argument("--keep", action="store_true", help="leave the machine running")
     options = parser.parse_args()
     posix = posix_collection()
@@ -341,8 +357,10 @@ def main() -> None:
         origin = node.state()
         # The connection stands and Python's bytecode is written before anything is measured.
         node.run(PING)
-        second_runs(node, origin, options.pairs)
-        first_runs(node, origin, "by hand", BY_HAND, options.pairs, everything=True)
+        if options.pairs or options.fleet:
+            second_runs(node, origin, options.pairs)
+            fleet(node, options.fleet)
+        first_runs(node, origin, "by hand", BY_HAND, options.by_hand, everything=True)
         first_runs(node, origin, "ansible.posix.sysctl", LOOP, options.loops, everything=False)
 
 

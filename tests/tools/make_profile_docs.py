@@ -29,7 +29,7 @@ SPDX-License-Identifier: GPL-3.0-or-later
 
 # Profiles
 
-Written and checked, not yet applied: the module that sets them is not in 0.1.0.
+What [a tune](tuning.md) makes of a node: the settings it shall have, each with its reason.
 
 | Profile | For | Extends |
 | --- | --- | --- |
@@ -57,8 +57,14 @@ exclude each other (`vm.dirty_bytes` and `vm.dirty_ratio`), the later one stays;
 A profile with `when: facts.hierarchy == 'v2'` counts only on nodes where that is true; conditions are written in the language of rules, over `facts.` and
 `knob('…')`. A setting that leaves a node's profiles goes back to the value it had before.
 
+Under `slices` stand the properties that systemd has for a slice, service or scope, a template (`user-.slice`) or an instance, and files of its cgroup that
+systemd does not own (`memory.swappiness`, `memory.wmark_ratio`). A file that systemd writes itself (`memory.high`) is refused with the name of its property.
+
 An own profile is a file such as these in a directory of `memqos_profiles_paths`, or is written in `memqos_profile` itself; its form is
 `docs/schemas/profile.json`. It may have the name of a built-in one, and then replaces it.
+
+`suits` says what a profile is for: `{{names: [redis*, "*/redis:*"], facts: [kubelet]}}`. With [`memqos_profile: auto`](tuning.md#auto) it is proposed for a node on which
+the last audit found a unit, container or image of such a name with 5 % of memory or more, or a fact that is true.
 """
 COLUMNS = ("Setting", "Value", "Why", "Source")
 # What shares come to, on nodes from the smallest to a large one.
@@ -103,9 +109,16 @@ def table(profile: _profiles.Profile, unit: str) -> list[str]:
     return ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS), *lines, ""] if rows else []
 
 
+def suited(profile: _profiles.Profile) -> str:
+    names = ", ".join(f"`{name}`" for name in profile.suits.get("names", []))
+    facts = " and ".join(f"`facts.{fact}` is true" for fact in profile.suits.get("facts", []))
+    return " or ".join(filter(None, [f"a unit, container or image named {names} has 5 % of memory" if names else "", facts]))
+
+
 def section(profile: _profiles.Profile) -> list[str]:
     lines = [f"\n## {profile.name}\n", profile.summary]
     lines += [f"Counts where `{profile.condition}`."] if profile.condition else []
+    lines += [f"Proposed by `auto` where {suited(profile)}."] if profile.suits else []
     extends = ", ".join(f"[{name}](#{name})" for name, _node in profile.extends)
     lines += [f"Has all of {extends}, and:\n" if extends else "", *table(profile, "")]
     for unit in sorted({subject for subject, _name in profile.values if subject}):

@@ -1,0 +1,59 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The playbook tune as the guide says, in check mode, with a captured node in the place of every node of the example fleet."""
+
+from __future__ import annotations
+
+import json
+import sys
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from .conftest import ROOT, Ansible
+
+TREE = ROOT / "tests" / "unit" / "fixtures" / "trees" / "debian13-6.12-v2"
+PROFILES = {
+    "node-a1.example.net": "colocated", "node-a2.example.net": "colocated", "db1.example.net": "database", "db2.example.net": "database",
+    "batch-01.example.net": "batch", "batch-02.example.net": "batch",
+}  # fmt: skip
+
+
+@pytest.fixture(name="check")
+def fixture_check(tmp_path: Path, ansible: Ansible, checkout_collections: Path) -> t.Callable[..., str]:
+    def run(*arguments: str, **variables: t.Any) -> str:
+        fixed = {"ansible_become": False, "ansible_python_interpreter": sys.executable, "memqos_report_dir": str(tmp_path), "memqos_root": str(TREE)}
+        inventory = ["-i", str(ROOT / "examples" / "hosts.yml"), "-c", "local", "-e", json.dumps({**fixed, **variables})]
+        return ansible("ansible-playbook", "memqos.fleet.tune", *inventory, "--check", *arguments, collections=checkout_collections, cwd=tmp_path)
+
+    return run
+
+
+def result(directory: Path, host: str) -> dict[str, t.Any]:
+    return dict(json.loads((directory / "tune" / f"{host}.json").read_bytes()))
+
+
+def test_every_pool_would_be_tuned_by_its_profile(check: t.Callable[..., str], tmp_path: Path) -> None:
+    printed = check("--diff")
+    found = {host: {row["profile"] for row in result(tmp_path, host)["results"]} for host in PROFILES}
+    assert found == {host: {"balanced", profile} for host, profile in PROFILES.items()}
+    for host in PROFILES:
+        assert f"{host}: check: " in printed and f"changed: [{host}]" in printed
+    assert "vm.watermark_scale_factor    10 → 150" in printed and "+vm.watermark_scale_factor = 150" in printed
+    assert "colocated, raise to 150: Batch work allocates in bursts" in printed
+
+
+def test_tags_choose_areas(check: t.Callable[..., str], tmp_path: Path) -> None:
+    check("--tags", "watermarks,thp", "-l", "node-a1.example.net")
+    assert {row["name"] for row in result(tmp_path, "node-a1.example.net")["results"]} == {
+        "vm.watermark_scale_factor", "vm.min_free_kbytes", "transparent_hugepage/defrag",
+    }  # fmt: skip
+
+
+def test_values_of_a_host_come_last(check: t.Callable[..., str], tmp_path: Path) -> None:
+    check("-l", "db1.example.net", memqos_host={"vm.swappiness": 3}, memqos_profile=["redis", {"name": "ours", "host": {"vm.swappiness": 7}}])
+    (row,) = [row for row in result(tmp_path, "db1.example.net")["results"] if row["name"] == "vm.swappiness"]
+    assert (row["wanted"], row["profile"], row["status"]) == ("3", "host variables", "would_change")
