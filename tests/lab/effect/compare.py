@@ -130,8 +130,8 @@ def spread(values: collections.abc.Sequence[float]) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits that count, without an exponent."""
-    if value == 0 or abs(value) >= 100:
+    """Three digits that count, without an exponent; counts as they are."""
+    if value == round(value) or abs(value) >= 100:
         return f"{value:.0f}"
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 

@@ -77,7 +77,8 @@ def test_only_figures_of_every_window_are_rows() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [(0, "0"), (0.004, "0.00"), (0.5, "0.50"), (9.994, "9.99"), (12.34, "12.3"), (123.4, "123"), (1e6, "1000000")]
+    ("value", "expected"),
+    [(0, "0"), (0.004, "0.00"), (0.5, "0.50"), (1.0, "1"), (9.994, "9.99"), (48, "48"), (12.34, "12.3"), (123.4, "123"), (1e6, "1000000")],
 )
 def test_numbers_have_no_exponent(value: float, expected: str) -> None:
     assert compare.number(value) == expected
@@ -85,21 +86,21 @@ def test_numbers_have_no_exponent(value: float, expected: str) -> None:
 
 def test_the_table() -> None:
     rows = [
-        compare.Row(LATENCY, (40.0, 50.0, 45.0), (20.0, 21.0, 19.0)),
+        compare.Row(LATENCY, (40.0, 50.0, 45.5), (20.03, 21.5, 19.03)),
         compare.Row(next(figure for figure in figures.FIGURES if figure.name == "oom_kill"), (0.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
         compare.Row(READ, (48.0, 48.0, 48.0), (24.0, 24.0, 24.0)),
     ]
     assert compare.table(rows, profile="colocated") == [
-        "                            untouched         colocated  ratio",
+        "                        untouched         colocated  ratio",
         "service",
-        "  latency, 99 %, ms  45.0 (40.0–50.0)  20.0 (19.0–21.0)   0.44  better",
+        "  latency, 99 %, ms  45.5 (40–50)  20.0 (19.0–21.5)   0.44  better",
         "node",
-        "  OOM kills                         0           0 (0–1)         within the noise",
+        "  OOM kills                     0           0 (0–1)         within the noise",
         "batch",
-        "  file read, MiB/s               48.0              24.0   0.50  worse",
+        "  file read, MiB/s             48                24   0.50  worse",
     ]
     entry = compare.document(rows)["figures"][0]
-    assert entry["medians"] == (45.0, 20.0) and entry["ratio"] == pytest.approx(20 / 45) and entry["verdict"] == "clear"
+    assert entry["medians"] == (45.5, 20.03) and entry["ratio"] == pytest.approx(20.03 / 45.5) and entry["verdict"] == "clear"
 
 
 def test_a_long_profile_does_not_widen_the_table() -> None:
