@@ -4,14 +4,15 @@
 """What stands on a node + what is wanted → one result for every knob, and the ordered steps between the two. Pure.
 
 Steps come in this order: files (a read-only /etc shows before the kernel is touched), host knobs as the registry orders them, units that grow from the root
-down, units that shrink from the leaves up, files of cgroups, what set-property left in /run of a value that went back, one daemon-reload.
+down, units that shrink from the leaves up, what set-property left in /run of a value that went back, one daemon-reload, units to which it gave the value of
+somebody's later drop-in, files of cgroups.
 """
 
 from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _guards, _persist, _plan_host, _plan_units, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _guards, _persist, _plan_host, _plan_units, _shares, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Plan, Row, judged, new_row
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
@@ -68,7 +69,7 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
     host = _host_part(folded, present, history, options, files)
     wishes = [wish for wish in folded.wanted.values() if wish.subject and _covered(wish.knob, options)]
     units = _plan_units.plan_units(wishes, present, options)
-    steps = in_order([*history.returning, *host.steps, *units.properties, *units.writes])
+    steps = in_order([*history.returning, *host.steps, *units.properties, *units.overruled, *units.writes])
     wanted = {key for key in folded.wanted if _covered(key[2], options)} | {key for key in history.wanted if not _covered(key[2], options)}
     rows = [
         *host.rows,
@@ -81,24 +82,26 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
     rows = _with_effective(rows, steps, present)
     texts = _texts_of_files(host, units, present, options, files)
     file_steps = _file_steps(texts, files) + _foreign_steps(host.aside, files, wanted)
-    reload = [ReloadStep()] if _needs_reload((*file_steps, *steps)) and "systemd" in present.facts else []
+    if _needs_reload((*file_steps, *steps)) and "systemd" in present.facts:
+        steps = in_order([*history.returning, *host.steps, *units.properties, *units.writes, ReloadStep()], units.reasserted)
     blocked = _blocked(rows, options, files, texts)
-    everything: t.Sequence[Step] = () if blocked else (*file_steps, *steps, *reload)
+    everything: t.Sequence[Step] = () if blocked else (*file_steps, *steps)
     return Plan(tuple(everything), tuple(rows), tuple(file_steps), tuple(folded.skipped), frozenset(wanted), blocked)
 
 
-def in_order(steps: t.Iterable[Step]) -> t.List[Step]:
-    """Steps of a plan or a rollback. A file that somebody wrote by hand comes after the set-property that resets it."""
+def in_order(steps: t.Iterable[Step], reasserted: t.Iterable[PropertyStep] = ()) -> t.List[Step]:
+    """Steps of a plan or a rollback. Files of cgroups come after the set-property and the daemon-reload that reset what is written there by hand."""
     kinds: t.Tuple[t.List[t.Any], ...] = ([], [], [], [], [])
     for step in steps:
         if isinstance(step, WriteStep):
-            kinds[2 if step.scope == "memcg" else 0].append(step)
+            kinds[4 if step.scope == "memcg" else 0].append(step)
         else:
-            kinds[1 if isinstance(step, PropertyStep) else 3 if isinstance(step, FileStep) else 4].append(step)
-    host, properties, writes, files, reloads = kinds
+            kinds[1 if isinstance(step, PropertyStep) else 2 if isinstance(step, FileStep) else 3].append(step)
+    host, properties, files, reloads, writes = kinds
     # The one for which a directory was made goes last of those in it.
     files.sort(key=lambda step: len(step.creates))
-    return [*host, *_plan_units.in_order(properties), *_plan_units.writes_in_order(writes), *files, *reloads[:1]]
+    units = _plan_units.in_order
+    return [*host, *units(properties), *files, *reloads[:1], *units(reasserted), *_plan_units.writes_in_order(writes)]
 
 
 def _needs_reload(steps: t.Iterable[Step]) -> bool:
@@ -123,8 +126,10 @@ def _covered(knob: str, options: Options) -> bool:
 def returned_rows(steps: t.Iterable[Step], why: str = "") -> t.List[Row]:
     """Of steps that go back: what each changes."""
     rows = []
+    steps = list(steps)
+    owned = {file.path for step in steps if isinstance(step, PropertyStep) for file in step.files}
     for step in steps:
-        if isinstance(step, WriteStep) and step.before != step.after:
+        if isinstance(step, WriteStep) and step.before != step.after and step.path not in owned:
             rows.append(Row(step.knob, step.scope, step.subject, step.after, step.before, step.before, status="would_change").because(why))
         elif isinstance(step, PropertyStep):
             now = dict(step.before)
@@ -182,7 +187,18 @@ def _with_effective(rows: t.Sequence[Row], steps: t.Iterable[Step], present: Pre
     """What ancestors leave of a unit's protection and limits when all steps are done."""
     cgroups = after_steps(steps, present)
     by_unit = {unit.state.name: unit.state.cgroup for units in present.units.values() for unit in units}
-    return [row._replace(effective=_effective(row, by_unit.get(row.subject, ""), cgroups) or row.effective) for row in rows]
+    found = []
+    for row in rows:
+        effective = _effective(row, by_unit.get(row.subject, ""), cgroups)
+        row = row._replace(effective=effective or row.effective)
+        if effective and file_of(row) in _EFFECTIVE and row.status in ("ok", "would_change") and int(effective) < _bytes(row.wanted):
+            row = row.because(f"of it {_shares.format_size(int(effective))} is effective: what is above it has less")
+        found.append(row)
+    return found
+
+
+def _bytes(text: t.Optional[str]) -> float:
+    return int(text) if text and text.isdigit() else float("inf") if text else 0
 
 
 def after_steps(steps: t.Iterable[Step], present: Present) -> t.Dict[str, Cgroup]:

@@ -34,10 +34,15 @@ _WRITERS_OF_PODS = ("koordlet", "katalyst-agent")
 
 
 class UnitPart(t.NamedTuple):
-    """C(properties), C(writes): in no order yet; C(drop_ins): {path: text}; C(late): (path, text) of cgroup files."""
+    """C(properties), C(writes): in no order yet; C(drop_ins): {path: text}; C(late): (path, text) of cgroup files.
+
+    C(overruled): properties of units to which a daemon-reload gives the value of a later drop-in; C(reasserted): what such a unit needs after one.
+    """
 
     rows: t.Tuple[Row, ...]
     properties: t.Tuple[PropertyStep, ...]
+    overruled: t.Tuple[PropertyStep, ...]
+    reasserted: t.Tuple[PropertyStep, ...]
     writes: t.Tuple[WriteStep, ...]
     drop_ins: t.Dict[str, t.Optional[str]]
     late: t.Tuple[t.Tuple[str, str], ...]
@@ -57,6 +62,7 @@ class _Item(t.NamedTuple):
     text: str
     direct: bool
     differs: bool
+    overruled: bool = False  # by a drop-in that comes later
 
 
 def plan_units(wishes: t.Iterable[Wanted], present: Present, options: Options) -> UnitPart:
@@ -77,7 +83,18 @@ def plan_units(wishes: t.Iterable[Wanted], present: Present, options: Options) -
     direct = [item for item in items if item.direct and item.unit and item.owner and item.owner.name in item.unit.files]
     late = tuple((_step(item, present).path, item.text) for item in direct)
     writes = tuple(_step(item, present) for item in direct if item.differs)
-    return UnitPart(tuple(rows), _property_steps(items, present), writes, drop_ins, late)
+    settable = [item for item in items if not item.direct and item.knob.run_time and item.unit and item.row.live_before is not None]
+    overruled = {item.row.subject for item in settable if item.overruled}
+    theirs = [item for item in settable if item.row.subject in overruled]
+    return UnitPart(
+        tuple(rows),
+        _property_steps((item for item in settable if item.differs and item not in theirs), present),
+        _property_steps((item for item in theirs if item.differs), present),
+        _property_steps((item for item in theirs if item.differs or item.overruled), present),
+        writes,
+        drop_ins,
+        late,
+    )
 
 
 def _inherited(subject: str, by_subject: t.Mapping[str, t.Dict[str, Wanted]]) -> t.Dict[str, Wanted]:
@@ -167,6 +184,7 @@ def _decided(item: _Item, present: Present, options: Options) -> _Item:
     if item.row.live_before is None and not is_same(item.knob, row.persisted_before, item.text, present.page_size):
         row = row._replace(status="would_change")
     others = [later] if later and not is_same(item.knob, later.value, item.text, present.page_size) else []
+    item = item._replace(overruled=bool(others))
     others += _other_writers(item, present)
     if not others:
         return item._replace(row=row._replace(winner=Said("drop-in", _persist.drop_in_path(item.subject), 0, item.text)))
@@ -274,8 +292,7 @@ def _shrinks(file: WriteStep) -> bool:
 def _property_steps(items: t.Iterable[_Item], present: Present) -> t.Tuple[PropertyStep, ...]:
     groups: t.Dict[str, t.List[_Item]] = {}
     for item in items:
-        if item.differs and not item.direct and item.knob.run_time and item.unit:
-            groups.setdefault(item.row.subject, []).append(item)
+        groups.setdefault(item.row.subject, []).append(item)
     return tuple(_property_step(group, present) for group in groups.values())
 
 

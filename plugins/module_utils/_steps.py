@@ -98,7 +98,13 @@ def name(step: Step) -> str:
 def merge(earlier: t.Iterable[Step], later: t.Iterable[Step]) -> t.List[Step]:
     """What both come to: each thing once, from its first C(before) to its last C(after); without what came back to where it was."""
     merged: t.Dict[t.Tuple[str, str], Step] = {}
+    owned: t.Dict[str, str] = {}
     for step in (*earlier, *later):
+        if isinstance(step, PropertyStep):
+            step = _taken_over(step, merged)
+            owned.update({file.path: file.before for file in step.files if file.path not in owned})
+        elif isinstance(step, WriteStep) and owned.get(step.path) == step.after:
+            continue  # what a property became is back
         key = (_kind(step), name(step))
         merged[key] = _joined(merged[key], step) if key in merged else step
     left = [step for step in merged.values() if not _is_nothing(step)]
@@ -106,6 +112,15 @@ def merge(earlier: t.Iterable[Step], later: t.Iterable[Step]) -> t.List[Step]:
     made = sorted({path for step in merged.values() if isinstance(step, FileStep) and _is_nothing(step) for path in step.creates})
     left = [_with_directories(step, made) for step in left] if made else left
     return left if any(not isinstance(step, ReloadStep) for step in left) else []
+
+
+def _taken_over(step: PropertyStep, merged: t.Dict[t.Tuple[str, str], Step]) -> PropertyStep:
+    """With the value that stood in its files before another property's write moved them."""
+    files = []
+    for file in step.files:
+        moved = merged.pop((_kind(file), file.path), None)
+        files.append(file._replace(before=moved.before) if isinstance(moved, WriteStep) else file)
+    return step._replace(files=tuple(files))
 
 
 def _kind(step: Step) -> str:

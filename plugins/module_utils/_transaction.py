@@ -277,7 +277,7 @@ class _Work:
             self._place(step, None if step.after is None else File(step.after, step.mode, *owner))
             self._read_back(step)
         elif isinstance(step, PropertyStep):
-            if step.properties != step.before or not all(self.holds(file, file.after, self.read(file)) for file in step.files):
+            if step.properties != step.before or not self._is_set(step):
                 self.writer.set_properties(step.unit, step.properties)
             for file in step.files:
                 self._read_back(file)
@@ -285,6 +285,12 @@ class _Work:
         else:
             self.writer.reload()
         return ""
+
+    def _is_set(self, step: PropertyStep) -> bool:
+        """In the kernel and for systemd."""
+        shown = self.writer.properties(step.unit, [name for name, unused in step.properties])
+        held = all(self.holds(file, file.after, self.read(file)) for file in step.files)
+        return held and all(self.same(name, value, shown.get(name, "")) for name, value in step.properties)
 
     def check_all(self, steps: t.Sequence[Step]) -> None:
         """Whether the last value of every file still stands when all steps are done. Raises Kept."""
@@ -530,16 +536,26 @@ class _Back:
                 going.append(name)
         if not going:
             return
-        changes = tuple(file._replace(before=self.work.read(file) or "", after=file.before) for name, file in files.items() if name in going)
+        changes = tuple(self._turned(name, file, target) for name, file in files.items() if name in going)
         before = tuple((name, self._now(name, shown, target)) for name in going)
         self._put(PropertyStep(step.unit, tuple((name, target.get(name, "")) for name in going), before, changes))
-        for file in (*step.besides, *(file for name, file in files.items() if name not in going)):
-            self._keep(self._again(file))
+        for file in (*map(self._again, step.besides), *(file for name, file in files.items() if name not in going)):
+            self._keep(file)
+        for name, file in files.items():
+            # Before us systemd may have thought otherwise than the kernel, or a reload brings what others have written since.
+            if name in going:
+                self._put(file._replace(before=self.work.read(file) or "", after=file.before))
         ours_only = {_drop_in_path(step.unit, name) for name in going} - {left.name for left in self.left}
         for drop_in in step.drop_ins:
             # set-property writes it before this step comes, so it is put even if it reads right by now.
             if drop_in.path in ours_only:
                 self._put(FileStep(drop_in.path, self.work.read(drop_in), drop_in.before, drop_in.mode_before, creates=drop_in.creates))
+
+    def _turned(self, name: str, file: WriteStep, target: t.Mapping[str, str]) -> WriteStep:
+        """The file of a property that goes back, as set-property leaves it."""
+        wanted = target.get(name) or file.before
+        after = file.before if self.work.same(name, wanted, file.before) else wanted
+        return file._replace(before=self.work.read(file) or "", after=after)
 
     def _now(self, name: str, shown: t.Mapping[str, str], target: t.Mapping[str, str]) -> str:
         """What systemd says, in the words of the target if it is the same."""

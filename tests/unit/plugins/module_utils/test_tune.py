@@ -6,12 +6,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import signal
+import tempfile
 import types
 import typing as t
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _persist, _tune
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import (
@@ -21,7 +26,6 @@ from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_mach
     LATE_WANTS,
     MIB,
     MINE,
-    POOL,
     TMPFILES,
     Json,
     Machine,
@@ -29,6 +33,7 @@ from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_mach
     rows,
     statuses,
 )
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import Node, in_child
 
 THP = "transparent_hugepage/enabled"
 THP_FILE = f"/sys/kernel/mm/{THP}"
@@ -560,12 +565,16 @@ def test_a_unit_that_grows_and_shrinks_is_set_in_two_steps(machine: Machine) -> 
     assert done(machine, PARENT, CHILD) == [PARENT, CHILD, CHILD, PARENT]
 
 
-def test_files_come_first_and_one_reload_last(machine: Machine) -> None:
-    machine.tune(ALL)
+def test_files_come_first_and_one_reload_before_direct_writes(make: Make) -> None:
+    machine = make(vendor=True)
+    machine.tune(ALL, layer(slices={"batch.slice": {"memory.wmark_ratio": 95}}))
     done = machine.node.done
     files, kernel, units = ([at for at, line in enumerate(done) if line.startswith(what)] for what in ("rename /etc", "kernel ", "command "))
+    (direct,) = [at for at in kernel if "/cgroup/" in done[at]]
+    kernel.remove(direct)
     assert max(files) < min(kernel) < max(kernel) < min(units)
     assert [at for at in units if done[at] == "command daemon-reload"] == units[-1:]
+    assert units[-1] < direct
 
 
 # Areas
@@ -889,3 +898,522 @@ def test_what_a_node_lacks_is_told_and_fails_only_if_asked(machine: Machine, fai
     assert all(row["equivalence"] == "none" for row in answer["results"] if row["status"] == "unsupported")
     assert (answer["changed"], machine.text("vm.swappiness")) == ((False, "60") if fail else (True, "10"))
     assert all(f"{name}: {reason}" in answer["problem"] for name, reason in reasons.items()) == fail
+
+
+# Units
+
+HOLDS = "it holds when it starts"
+IMPLICIT = "nothing runs in it and no unit file names it: it holds when something starts there"
+EACH_START = "processes that run keep theirs; it holds from the next start on"
+NOT_YET = "its cgroup is not there yet: the next run sets it"
+UNITS: t.Dict[str, t.Tuple[Json, str, Json, t.Dict[str, t.Tuple[str, str]]]] = {
+    # how the machine is made, subject, properties, {unit and knob: (status, reason)}
+    "a slice": ({}, "batch.slice", {"MemoryHigh": GIB}, {"batch.slice MemoryHigh": ("changed", "")}),
+    "a slice that does not exist": ({}, "nosuch.slice", {"MemoryHigh": GIB}, {"nosuch.slice MemoryHigh": ("changed", IMPLICIT)}),
+    "a service": ({}, "redis-server.service", {"MemoryHigh": GIB}, {"redis-server.service MemoryHigh": ("changed", "")}),
+    "by another name": ({}, "redis.service", {"MemoryHigh": GIB}, {"redis-server.service MemoryHigh": ("changed", "")}),
+    "a service that does not run": ({}, "idle.service", {"MemoryHigh": GIB}, {"idle.service MemoryHigh": ("changed", f"idle.service does not run: {HOLDS}")}),
+    "a service that does not exist": (
+        {}, "nosuch.service", {"MemoryHigh": GIB}, {"nosuch.service MemoryHigh": ("unsupported", "this node has no unit nosuch.service")},
+    ),
+    "a template": ({}, "app@.service", {"MemoryHigh": GIB}, {f"app@{name}.service MemoryHigh": ("changed", "") for name in "12"}),
+    "a template without instances": ({}, "other@.service", {"MemoryHigh": GIB}, {"other@.service MemoryHigh": ("changed", f"other@.service does not run: {HOLDS}")}),
+    "a prefix": ({}, "user-.slice", {"MemoryHigh": GIB}, {f"user-100{name}.slice MemoryHigh": ("changed", "") for name in "01"}),
+    "a property of another type of unit": (
+        {}, "batch.slice", {"OOMScoreAdjust": 500}, {"batch.slice OOMScoreAdjust": ("unsupported", "a slice has no OOMScoreAdjust: it belongs to service")},
+    ),
+    "a property of processes": ({}, "redis-server.service", {"OOMScoreAdjust": -500}, {"redis-server.service OOMScoreAdjust": ("changed", EACH_START)}),
+    "a property that set-property does not take": (
+        {}, "redis-server.service", {"MemoryPressureWatch": "off"}, {"redis-server.service MemoryPressureWatch": ("changed", EACH_START)},
+    ),
+    "systemd is too old": (
+        {"systemd": 252},
+        "batch.slice",
+        {"MemoryZSwapMax": GIB, "MemoryHigh": GIB},
+        {
+            "batch.slice MemoryZSwapMax": ("unsupported", "systemd 252 has no MemoryZSwapMax: 253 is the first"),
+            "batch.slice MemoryHigh": ("changed", ""),
+        },
+    ),
+    "no oomd": (
+        {}, "batch.slice", {"ManagedOOMSwap": "kill"}, {"batch.slice ManagedOOMSwap": ("changed", "without effect while systemd-oomd does not run")},
+    ),
+    "v1": (
+        {"hierarchy": 1},
+        "batch.slice",
+        {"MemoryMax": GIB, "MemoryHigh": GIB, "MemoryZSwapMax": GIB, "memory.swappiness": 20},
+        {
+            "batch.slice MemoryMax": ("changed", ""),
+            "batch.slice MemoryHigh": ("unsupported", "cgroup v1 has memory.high on kernels of anolis openeuler only"),
+            "batch.slice MemoryZSwapMax": ("unsupported", "cgroup v1 has no memory.zswap.max"),
+            "batch.slice memory.swappiness": ("changed", ""),
+        },
+    ),
+    "v1 of a vendor": (
+        {"hierarchy": 1, "vendor": True},
+        "batch.slice",
+        {"MemoryHigh": GIB, "MemoryLow": 64 * MIB, "memory.wmark_ratio": 95},
+        {f"batch.slice {name}": ("changed", "") for name in ("MemoryHigh", "MemoryLow", "memory.wmark_ratio")},
+    ),
+    "v1, and it does not run": (
+        {"hierarchy": 1},
+        "later.slice",
+        {"MemoryMax": GIB, "MemoryHigh": GIB, "memory.swappiness": 20},
+        {
+            "later.slice MemoryMax": ("changed", IMPLICIT),
+            "later.slice MemoryHigh": ("ok", NOT_YET),
+            "later.slice memory.swappiness": ("ok", NOT_YET),
+        },
+    ),
+    "a file of v1 on v2": (
+        {}, "batch.slice", {"memory.swappiness": 20}, {"batch.slice memory.swappiness": ("unsupported", "cgroup v2 has no memory.swappiness")},
+    ),
+    "a file of a vendor": (
+        {},
+        "batch.slice",
+        {"memory.wmark_ratio": 95},
+        {"batch.slice memory.wmark_ratio": ("unsupported", "this kernel has no memory.wmark_ratio (a kernel of anolis has it)")},
+    ),
+    "no systemd": (
+        {"systemd": 0},
+        "batch.slice",
+        {"MemoryHigh": GIB},
+        {"batch.slice MemoryHigh": ("unsupported", "systemd does not answer (systemctl: not on this node (No such file or directory))")},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", UNITS)
+def test_units_and_what_they_can(make: Make, what: str) -> None:
+    more, subject, properties, expected = UNITS[what]
+    machine = make(**more)
+    answer = machine.tune(layer(host={"vm.swappiness": 10}, slices={subject: properties}))
+    assert answer["problem"] == ""
+    told = {name: (row["status"], row["reason"]) for name, row in rows(answer).items() if row["subject"]}
+    assert told == expected
+    # The rest goes on.
+    assert machine.text("vm.swappiness") == "10"
+    written = {name for name, (status, unused) in expected.items() if status == "changed" and name.split()[1][0] == "M"}
+    direct = more.get("hierarchy") == 1
+    drop_in = machine.text(f"/etc/systemd/system/{subject}.d/zz-memqos.conf") or ""
+    assert {name.split()[1] for name in written if not direct or name.endswith("MemoryMax")} <= {line.partition("=")[0] for line in drop_in.splitlines()}
+    assert "MemoryHigh" not in drop_in or not direct
+
+
+def test_units_are_live_and_last_by_systemd_and_vendor_files_by_us(make: Make) -> None:
+    machine = make(hierarchy=1, vendor=True)
+    machine.tune(layer(slices={"batch.slice": {"MemoryMax": 2 * GIB, "MemoryHigh": GIB, "memory.swappiness": 20}}))
+    assert machine.text("/batch.slice memory.limit_in_bytes") == str(2 * GIB)
+    assert machine.text("/batch.slice memory.high") == str(GIB)
+    assert machine.text("/etc/systemd/system/batch.slice.d/zz-memqos.conf") == f"{_persist.HEADER}\n[Slice]\nMemoryMax={2 * GIB}"
+    top = "/sys/fs/cgroup/memory/batch.slice"
+    assert (machine.text(LATE) or "").splitlines()[1:] == [f"w {top}/memory.high - - - - {GIB}", f"w {top}/memory.swappiness - - - - 20"]
+    assert machine.node.done.count("command batch.slice") == 1
+    assert [line for line in machine.node.done if line.startswith("kernel ")] == [f"kernel {top}/memory.high", f"kernel {top}/memory.swappiness"]
+
+
+def test_no_systemd_and_no_tmpfiles_lasts_by_sysctl_d_only(make: Make) -> None:
+    machine = make(systemd=0)
+    answer = machine.tune(layer(host={"vm.swappiness": 10, THP: "never"}))
+    assert statuses(answer) == {"vm.swappiness": "changed", THP: "changed"}
+    assert rows(answer)[THP]["reason"] == "nothing applies it at boot: tmpfiles.d needs systemd"
+    assert (rows(answer)[THP]["persisted_after"], rows(answer)[THP]["winner"]) == (None, None)
+    assert [file["path"] for file in answer["files"]] == [MINE]
+
+
+def test_instances_that_a_profile_names_keep_what_it_says_of_their_template(machine: Machine) -> None:
+    answer = machine.tune(layer(slices={"app@.service": {"MemoryMax": 3 * GIB, "MemoryLow": 16 * MIB}, "app@2.service": {"MemoryLow": 32 * MIB}}))
+    values = {name: row["wanted"] for name, row in rows(answer).items()}
+    assert values == {
+        "app@1.service MemoryMax": str(3 * GIB), "app@1.service MemoryLow": str(16 * MIB),
+        "app@2.service MemoryMax": str(3 * GIB), "app@2.service MemoryLow": str(32 * MIB),
+    }  # fmt: skip
+    winners = {row["subject"]: row["winner"]["path"] for row in answer["results"]}
+    assert winners == {f"app@{name}.service": f"/etc/systemd/system/app@{there}.service.d/zz-memqos.conf" for name, there in (("1", ""), ("2", "2"))}
+    # A drop-in of the same name hides the template's.
+    assert (machine.text(winners["app@2.service"]) or "").splitlines()[1:] == ["[Service]", f"MemoryLow={32 * MIB}", f"MemoryMax={3 * GIB}"]
+    machine.reboot()
+    assert machine.text("/system.slice/system-app.slice/app@2.service memory.max") == str(3 * GIB)
+
+
+def test_what_ancestors_leave_of_protection_is_told(machine: Machine) -> None:
+    row = rows(machine.tune(low(None, 50)))["batch-night.slice MemoryLow"]
+    assert (row["live_after"], row["effective"]) == (str(50 * MIB), "0")
+    assert row["reason"] == "of it 0 B is effective: what is above it has less"
+    row = rows(machine.tune(low(100, 50)))["batch-night.slice MemoryLow"]
+    # With memory_recursiveprot what the parent has to spare is its children's too.
+    assert (row["effective"], row["reason"]) == (str(100 * MIB), "")
+    row = rows(machine.tune(layer(slices={PARENT: {"MemoryHigh": GIB}, CHILD: {"MemoryHigh": 2 * GIB}})))["batch-night.slice MemoryHigh"]
+    assert (row["live_after"], row["effective"]) == (str(2 * GIB), str(GIB))
+
+
+UNIT_CONFLICTS: t.Dict[str, t.Tuple[t.Callable[[Machine], t.Any], str]] = {
+    "a later drop-in": (
+        lambda machine: machine.write("/etc/systemd/system/batch.slice.d/zzz.conf", "[Slice]\nMemoryHigh=3G\n"),
+        "drop-in: /etc/systemd/system/batch.slice.d/zzz.conf has 3G",
+    ),
+    "another file of the cgroup by hand": (
+        lambda machine: machine.set("/sys/fs/cgroup/batch.slice/memory.min", str(16 * MIB)),
+        f"a direct write: /sys/fs/cgroup/batch.slice/memory.min has {16 * MIB}",
+    ),
+}
+
+
+@pytest.mark.parametrize("policy", ["report", "defer", "refuse"])
+@pytest.mark.parametrize("what", UNIT_CONFLICTS)
+@pytest.mark.parametrize("systemd, loaded", [(252, False), (252, True), (257, False), (257, True)])
+def test_who_else_sets_a_unit(make: Make, systemd: int, loaded: bool, what: str, policy: str) -> None:
+    machine = make(systemd=systemd)
+    other, reason = UNIT_CONFLICTS[what]
+    if loaded and what == "a later drop-in":
+        other(machine)
+        machine.systemctl(["systemctl", "daemon-reload"])
+    else:
+        machine.systemctl(["systemctl", "daemon-reload"])
+        other(machine)
+    before = machine.snapshot()
+    wanted = layer(host={"vm.swappiness": 10}, slices={"batch.slice": {"MemoryHigh": GIB}})
+    answer = machine.tune(wanted, on_conflict=policy)
+    row = rows(answer)["batch.slice MemoryHigh"]
+    # On 252 their drop-in is live once it is loaded.
+    held = str(3 * GIB) if systemd == 252 and loaded and "drop-in" in what else "max"
+    status, live = {"report": ("changed", str(GIB)), "defer": ("deferred", held), "refuse": ("conflict", held)}[policy]
+    assert (row["status"], row["reason"], machine.text("/batch.slice memory.high")) == (status, reason, live)
+    assert machine.text("vm.swappiness") == ("60" if policy == "refuse" else "10")
+    assert machine.tune(wanted, on_conflict=policy)["changed"] is False
+    if policy != "refuse":
+        assert machine.rollback("origin")["problem"] == ""
+    assert machine.snapshot() == before
+
+
+def test_a_file_that_somebody_wrote_by_hand_is_back_when_all_of_the_unit_has_gone(machine: Machine) -> None:
+    machine.set("/sys/fs/cgroup/batch.slice/memory.min", str(16 * MIB))
+    before = machine.snapshot()
+    machine.tune(layer(slices={"batch.slice": {"MemoryHigh": GIB, "MemoryLow": 64 * MIB}}))
+    assert machine.text("/batch.slice memory.min") == "0"
+    machine.tune(layer(slices={"batch.slice": {"MemoryHigh": GIB}}))
+    assert machine.text("/batch.slice memory.min") == "0"
+    machine.tune(layer())
+    assert machine.snapshot() == before
+
+
+def test_set_property_for_this_boot_does_not_decide_at_the_next(machine: Machine) -> None:
+    machine.systemctl(["systemctl", "set-property", "--runtime", "--", "batch.slice", "MemoryHigh=3G"])
+    row = rows(machine.tune(layer(slices={"batch.slice": {"MemoryHigh": GIB}})))["batch.slice MemoryHigh"]
+    assert (row["reason"], row["persisted_before"], row["winner"]["source"]) == ("", None, "drop-in")
+
+
+def test_a_persistent_set_property_comes_before_ours(machine: Machine) -> None:
+    """By its name, 50-MemoryHigh.conf."""
+    machine.write("/etc/systemd/system.control/batch.slice.d/50-MemoryHigh.conf", "[Slice]\nMemoryHigh=3G\n")
+    row = rows(machine.tune(layer(slices={"batch.slice": {"MemoryHigh": GIB}})))["batch.slice MemoryHigh"]
+    assert (row["reason"], row["persisted_before"], row["winner"]["path"]) == ("", "3G", "/etc/systemd/system/batch.slice.d/zz-memqos.conf")
+    machine.reboot()
+    assert machine.text("/batch.slice memory.high") == str(GIB)
+
+
+PODS: t.Dict[str, t.Tuple[t.Dict[str, str], str]] = {
+    "koordlet": ({"/proc/900/comm": "koordlet\n"}, "koordlet writes it too"),
+    "kubelet with memory QoS": (
+        {
+            "/proc/812/comm": "kubelet\n",
+            "/proc/812/cmdline": "kubelet\0",
+            "/var/lib/kubelet/config.yaml": "featureGates:\n  MemoryQoS: true\nmemoryThrottlingFactor: 0.9\n",
+        },
+        "kubelet: /var/lib/kubelet/config.yaml writes it too",
+    ),
+    "kubelet without": (
+        {"/proc/812/comm": "kubelet\n", "/proc/812/cmdline": "kubelet\0", "/var/lib/kubelet/config.yaml": "kind: KubeletConfiguration\n"},
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("who", PODS)
+def test_who_writes_the_pods_files_is_named(machine: Machine, who: str) -> None:
+    files, reason = PODS[who]
+    place(machine, files)
+    wanted = layer(slices={"kubepods.slice": {"MemoryLow": GIB}, "batch.slice": {"MemoryLow": 64 * MIB}})
+    answer = machine.tune(wanted, check=True, on_conflict="refuse")
+    row = rows(answer)["kubepods.slice MemoryLow"]
+    assert (row["status"], row["reason"]) == ("conflict" if reason else "would_change", reason)
+    assert rows(answer)["batch.slice MemoryLow"]["reason"] == ""
+
+
+# Bad input
+
+
+class Faulty(Node):
+    """Fails where it is told to: C(fails) gives the errno of an operation, C(keeps) a kernel file that takes nothing and says nothing."""
+
+    fails: t.Callable[[str, str], int] = staticmethod(lambda what, path: 0)
+    keeps = ""
+
+    def operation(self, what: str, path: str) -> None:
+        super().operation(what, path)
+        number = self.fails(what, path)
+        if number:
+            raise OSError(number, os.strerror(number), path)
+
+    def answer(self, path: str, text: str, before: str) -> str:
+        return before if path == self.keeps else super().answer(path, text, before)
+
+
+def in_etc(number: int) -> t.Callable[[str, str], int]:
+    return lambda what, path: number if path.startswith("/etc/") and what in ("create", "write", "mkdir") else 0
+
+
+def at(file: str, number: int) -> t.Callable[[str, str], int]:
+    seen: t.List[str] = []
+
+    def fails(what: str, path: str) -> int:
+        seen.append(path) if path == file else None
+        return number if path == file and seen == [file] else 0
+
+    return fails
+
+
+UNDONE = "All was undone."
+TAKES_NOT = "This kernel does not take that value: choose another, or leave the knob out."
+ERRORS: t.Dict[str, t.Tuple[t.Callable[[str, str], int], str]] = {
+    "read-only /etc": (in_etc(errno.EROFS), f"{MINE}: Read-only file system (EROFS). {UNDONE} Make that file system writable, and run again."),
+    "a full disk": (in_etc(errno.ENOSPC), f"{MINE}: No space left on device (ENOSPC). {UNDONE} Make room on that file system, and run again."),
+    "EINVAL": (
+        at("/proc/sys/vm/swappiness", errno.EINVAL),
+        f"/proc/sys/vm/swappiness: writing '10' where '60' stood: Invalid argument (EINVAL). {UNDONE} {TAKES_NOT}",
+    ),
+    "EBUSY": (
+        at(f"/sys/kernel/mm/{THP}", errno.EBUSY),
+        f"{THP_FILE}: writing 'madvise' where 'always' stood: Device or resource busy (EBUSY). {UNDONE} "
+        "It is in use: free it first (a limit: choose one above the usage), or leave the knob out.",
+    ),
+    "EIO": (
+        at("/proc/sys/vm/min_free_kbytes", errno.EIO),
+        f"/proc/sys/vm/min_free_kbytes: writing '131072' where '67584' stood: Input/output error (EIO). {UNDONE} The kernel's log may say more (dmesg).",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", ERRORS)
+def test_an_error_leaves_nothing_and_says_what_to_do(make: Make, what: str) -> None:
+    machine = make(writer=Faulty)
+    before = machine.snapshot()
+    faulty = t.cast("Faulty", machine.node)
+    faulty.fails, problem = ERRORS[what]
+    answer = machine.tune(ALL)
+    assert (answer["problem"], answer["changed"], answer["generation"], answer["clean"]) == (problem, False, 0, True)
+    assert machine.snapshot() == before
+    told = {status: {name for name, one in statuses(answer).items() if one == status} for status in ("failed", "changed", "would_change")}
+    knob = {"EINVAL": "vm.swappiness", "EBUSY": THP, "EIO": "vm.min_free_kbytes"}.get(what)
+    assert told == {"failed": {knob} if knob else set(), "changed": set(), "would_change": set()}
+    faulty.fails = lambda what, path: 0
+    assert machine.tune(ALL)["problem"] == ""
+
+
+def test_a_journal_that_cannot_be_written_stops_all(make: Make) -> None:
+    machine = make(writer=Faulty)
+    machine.tune(swap(swappiness=60))
+    before = machine.snapshot(times=True)
+    t.cast("Faulty", machine.node).fails = lambda what, path: errno.ENOSPC if (what, path) == ("write", "/var/lib/memqos/pending.jsonl") else 0
+    with pytest.raises(_journal.JournalError) as caught:
+        machine.tune(ALL)
+    assert str(caught.value) == (
+        "/var/lib/memqos/pending.jsonl: No space left on device (ENOSPC). Nothing was changed. Make room on that file system, and run again."
+    )
+    assert {path for path, value in machine.snapshot(times=True).items() if before.get(path) != value} == {"/var/lib/memqos"}
+
+
+def test_a_value_that_the_kernel_makes_another_of_fails_and_names_both(make: Make) -> None:
+    machine = make(writer=Faulty)
+    before = machine.snapshot()
+    t.cast("Faulty", machine.node).keeps = "/proc/sys/vm/swappiness"
+    answer = machine.tune(ALL)
+    assert answer["problem"] == (
+        f"/proc/sys/vm/swappiness: after writing '10' it reads '60'. {UNDONE} "
+        "Somebody else writes it too, or this kernel makes another value of it: choose the one that it reads, or leave the knob out."
+    )
+    assert {name for name, status in statuses(answer).items() if status == "failed"} == {"vm.swappiness"}
+    assert machine.snapshot() == before
+
+
+def test_a_limit_that_v1_refuses_leaves_nothing(make: Make) -> None:
+    machine = make(hierarchy=1)
+    before = machine.snapshot()
+    answer = machine.tune(layer(host={"vm.swappiness": 10}, slices={"batch.slice": {"MemoryMax": 100 * MIB}}), allow=["limit_below_usage"])
+    assert answer["problem"].startswith(f"batch.slice: setting MemoryMax={100 * MIB}: ")
+    assert machine.snapshot() == before
+
+
+def test_only_the_unit_that_failed_is_told_as_failed(make: Make) -> None:
+    machine = make(writer=Faulty)
+    t.cast("Faulty", machine.node).keeps = "/sys/fs/cgroup/user.slice/memory.high"
+    answer = machine.tune(layer(slices={"batch.slice": {"MemoryHigh": GIB}, "user.slice": {"MemoryHigh": GIB}}))
+    assert statuses(answer) == {"batch.slice MemoryHigh": "undone", "user.slice MemoryHigh": "failed"}
+
+
+def test_what_changes_between_plan_and_run_stops_all(make: Make) -> None:
+    class Late(Node):
+        def kernel_read(self, path: str, inode: int = 0) -> str:
+            return "7" if path.endswith("swappiness") else super().kernel_read(path, inode)
+
+    machine = make(writer=Late)
+    before = machine.snapshot()
+    answer = machine.tune(swap(swappiness=10, watermark_scale_factor=150))
+    assert answer["problem"] == "nothing was written: /proc/sys/vm/swappiness is '7', and was '60' when the plan was made: run again"
+    assert machine.snapshot() == before
+
+
+RANGES = [
+    (swap(swappiness=201), "vm.swappiness: 201 is refused; it takes 0..200 (count) on kernel 6.12.48+deb13-amd64"),
+    (swap(percpu_pagelist_high_fraction=3), "vm.percpu_pagelist_high_fraction: 3 is refused; it takes 8.. or 0 (ratio) on kernel 6.12.48+deb13-amd64"),
+    (
+        layer(slices={"redis-server.service": {"OOMScoreAdjust": 2000}}),
+        "redis-server.service OOMScoreAdjust: 2000 is refused; it takes -1000..1000 (count)",
+    ),
+]
+
+
+@pytest.mark.parametrize("wanted, problem", RANGES)
+def test_a_value_out_of_this_kernels_range_is_refused(machine: Machine, wanted: Json, problem: str) -> None:
+    before = machine.snapshot()
+    answer = machine.tune(wanted, layer("two", host={"vm.watermark_scale_factor": 150}))
+    assert (answer["problem"], answer["changed"]) == (f"nothing was written:\n{problem}", False)
+    assert machine.snapshot() == before
+
+
+def test_an_ordinary_user_is_told_what_is_needed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tune, "os", types.SimpleNamespace(geteuid=lambda: 1000, sysconf=os.sysconf))
+    before = machine.snapshot(times=True)
+    for check in (False, True):
+        with pytest.raises(_tune.TuneError, match="needs root: set ansible_become to true for this host"):
+            machine.tune(ALL, check=check)
+    assert machine.snapshot(times=True) == before
+
+
+def test_a_captured_tree_can_only_be_checked(machine: Machine) -> None:
+    machine.tree.live = False
+    with pytest.raises(_tune.TuneError, match="a captured tree can only be checked"):
+        machine.tune(ALL)
+
+
+def test_a_knob_of_another_version_in_the_journal_stops_all(machine: Machine) -> None:
+    machine.tune(swap(swappiness=10))
+    path = Path(f"{machine.root}/var/lib/memqos/generations/1.json")
+    path.write_text(path.read_text(encoding="utf-8").replace('"vm.swappiness"', '"vm.nonesuch"'), encoding="utf-8")
+    with pytest.raises(_tune.TuneError, match="the journal has vm.nonesuch, which this version of memqos.fleet does not know: run the version that set it"):
+        machine.tune(swap(swappiness=20))
+
+
+# Two runs, and runs that were cut
+
+
+def test_a_second_run_at_the_same_time_is_told_who_has_the_lock(machine: Machine) -> None:
+    other = _journal.Journal(machine.node)
+    before = machine.snapshot()
+    with other.locked(), pytest.raises(_journal.Busy, match="another run has the lock"):
+        machine.tune(ALL)
+    assert machine.snapshot() == before
+    # A check changes nothing, so it need not wait.
+    with other.locked():
+        assert machine.tune(ALL, check=True)["problem"] == ""
+
+
+class Killed(Node):
+    """Its process ends before the first write to this file."""
+
+    at = ""
+
+    def operation(self, what: str, path: str) -> None:
+        super().operation(what, path)
+        if path == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_an_interrupted_run_left_is_undone_first_and_told(make: Make) -> None:
+    machine = make(writer=Killed)
+    before = machine.snapshot()
+    t.cast("Killed", machine.node).at = "/proc/sys/vm/swappiness"
+    assert in_child(lambda: machine.tune(ALL)) == signal.SIGKILL
+    t.cast("Killed", machine.node).at = ""
+    assert machine.text(THP_FILE) == "always [madvise] never"
+    cut = machine.snapshot(times=True)
+    checked = machine.tune(layer(), check=True)
+    assert checked["notes"] == ["an interrupted run left a transaction half done: a run without --check undoes it first"]
+    assert machine.snapshot(times=True) == cut
+    answer = machine.tune(layer())
+    assert (answer["notes"], answer["changed"], answer["generation"]) == (["an interrupted run was undone"], True, 0)
+    assert machine.snapshot() == before
+
+
+# Whatever is wanted
+
+_HOST = {
+    "vm.swappiness": st.one_of(st.integers(0, 200), st.builds(lambda key, value: {key: value}, st.sampled_from(["raise_to", "lower_to"]), st.integers(0, 200))),
+    THP: st.sampled_from(["always", "madvise", "never"]),
+    "vm.min_free_kbytes": st.integers(4096, 300000),
+    "vm.dirty_ratio": st.integers(1, 100),
+    "vm.dirty_bytes": st.integers(2, 10**6).map(lambda pages: pages * 4096),
+    "vm.dirty_background_ratio": st.integers(1, 100),
+    "vm.dirty_background_bytes": st.integers(1, 10**6).map(lambda pages: pages * 4096),
+    "vm.overcommit_ratio": st.integers(0, 100),
+    "vm.overcommit_kbytes": st.integers(1, 10**8),
+    "vm.nr_hugepages": st.integers(0, 2000),
+    "lru_gen/enabled": st.integers(0, 7),
+    "zswap/enabled": st.booleans(),
+}
+_LIMIT = st.one_of(st.none().map(lambda unused: "infinity"), st.integers(GIB, 8 * GIB))
+_UNIT = {
+    "MemoryMin": st.integers(0, 256 * MIB),
+    "MemoryLow": st.integers(0, 4 * GIB),
+    "MemoryHigh": _LIMIT,
+    "MemoryMax": _LIMIT,
+    "MemorySwapMax": _LIMIT,
+    "ManagedOOMMemoryPressure": st.sampled_from(["auto", "kill"]),
+    "memory.wmark_ratio": st.integers(0, 100),
+    "memory.swappiness": st.integers(0, 100),
+}
+_SUBJECTS = ["batch.slice", "batch-night.slice", "app@.service", "app@2.service", "user-.slice", "redis.service", "redis-server.service", "later.slice"]
+
+
+def _some(values: t.Mapping[str, st.SearchStrategy[t.Any]]) -> st.SearchStrategy[Json]:
+    return st.fixed_dictionaries({}, optional=dict(values))
+
+
+LAYERS = st.builds(lambda host, slices: layer(host=host, slices=slices), _some(_HOST), st.dictionaries(st.sampled_from(_SUBJECTS), _some(_UNIT), max_size=3))
+MACHINES = st.sampled_from([{}, {"vendor": True}, {"systemd": 244}, {"hierarchy": 1}, {"hierarchy": 1, "vendor": True}, {"systemd": 0}])
+
+
+@settings(max_examples=60)
+@given(MACHINES, st.lists(LAYERS, min_size=1, max_size=3), st.sampled_from(["report", "take", "defer"]), st.booleans())
+def test_whatever_is_wanted_is_done_once_and_goes_back(more: Json, layers: t.List[Json], policy: str, rebooted: bool) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        machine = Machine(Path(directory) / "node", **more)
+        machine.write(ZZZ, LATER)
+        before = machine.snapshot()
+        for one in layers:
+            answer = machine.tune(one, on_conflict=policy)
+            assert answer["problem"] == ""
+            stood = machine.snapshot(times=True)
+            again = machine.tune(one, on_conflict=policy)
+            assert (again["changed"], again["generation"], machine.snapshot(times=True)) == (False, 0, stood)
+        if rebooted:
+            machine.reboot()
+        assert machine.rollback("origin")["problem"] == ""
+        assert machine.snapshot() == before
+        assert machine.rollback("origin")["changed"] is False
+
+
+@settings(max_examples=30)
+@given(st.lists(LAYERS, min_size=2, max_size=4), st.data())
+def test_each_generation_can_be_gone_back_to(layers: t.List[Json], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        machine = Machine(Path(directory) / "node", vendor=True)
+        stood = {0: machine.snapshot()}
+        for one in layers:
+            generation = machine.tune(one)["generation"]
+            if generation:
+                stood[generation] = machine.snapshot()
+        to = data.draw(st.sampled_from(sorted(stood)))
+        if len(stood) > 1:
+            assert machine.rollback(str(to))["problem"] == ""
+            assert machine.snapshot() == stood[to]
