@@ -27,6 +27,8 @@ _EFFECTIVE = {"memory.min": "effective_min", "memory.low": "effective_low"}
 _LIMITS = {"memory.max": "limit", "memory.high": "high"}
 _CGROUP_KEYS = {"memory.min": "min", "memory.low": "low", **_LIMITS}
 
+_INHERITED = "cgroups that were made below it meanwhile keep it, as they began with it"
+
 
 class Foreign(t.NamedTuple):
     """A file of somebody else in which lines are set aside: C(text) so far. C(target) is written: the file itself, or C(is_copy) that hides it.
@@ -130,7 +132,8 @@ def returned_rows(steps: t.Iterable[Step], why: str = "") -> t.List[Row]:
     owned = {file.path for step in steps if isinstance(step, PropertyStep) for file in step.files}
     for step in steps:
         if isinstance(step, WriteStep) and step.before != step.after and step.path not in owned:
-            rows.append(Row(step.knob, step.scope, step.subject, step.after, step.before, step.before, status="would_change").because(why))
+            row = Row(step.knob, step.scope, step.subject, step.after, step.before, step.before, status="would_change").because(why)
+            rows.append(row.because(_INHERITED) if _registry.find(step.knob).inherited else row)
         elif isinstance(step, PropertyStep):
             now = dict(step.before)
             files = {_registry.find(file.knob).unit_property: file for file in step.files}

@@ -74,8 +74,8 @@ MAINLINE = (
     # v1
     _v1("memory.memsw.limit_in_bytes", "bytes or max", _ANY, comparison="page_rounded", side_effect="reclaim", risk="H", partners=("memory.max",)),
     _v1("memory.soft_limit_in_bytes", "bytes or max", _ANY, comparison="page_rounded"),
-    _v1("memory.swappiness", "count", _PERCENT, ("5.15", 0, 200), risk="M"),
-    _v1("memory.oom_control", "bool", _BOOL, key="oom_kill_disable", risk="H"),  # 1: tasks hang instead
+    _v1("memory.swappiness", "count", _PERCENT, ("5.15", 0, 200), inherited=True, risk="M"),
+    _v1("memory.oom_control", "bool", _BOOL, key="oom_kill_disable", inherited=True, risk="H"),  # 1: tasks hang instead
     _v1("memory.use_hierarchy", "bool", _BOOL, ("5.11", 1, 1)),
     _v1("memory.move_charge_at_immigrate", "mask", ("", 0, 3), ("6.13", 0, 0)),
     _v1("memory.kmem.limit_in_bytes", "bytes or max", _ANY, comparison="page_rounded", risk="H", last="5.15"),  # later accepted, without effect

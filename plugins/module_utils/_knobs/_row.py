@@ -46,6 +46,7 @@ class Knob(t.NamedTuple):
     persist: Persist = "never"
     access: Access = "rw"
     one_shot: bool = False  # an action, not a state
+    inherited: bool = False  # a cgroup begins with the value that the one above it has then
     risk: Risk = "L"
     vendor: Vendor = "mainline"
     v1_vendor: str = ""  # whose kernels have the file on v1, where mainline does not

@@ -14,10 +14,12 @@ find /proc/sys/vm /proc/sys/kernel/numa_balancing* -type f -perm /444 ! -name st
 find /sys/kernel/mm /sys/module/zswap/parameters /sys/module/damon*/parameters -type f -perm /200 -perm /444 ! -path '*/stats/*' -exec grep -H '' {} + 2>/dev/null | sort
 for unit in app.slice app.slice/app-web.service batch.slice batch.slice/batch-low.slice batch.slice/batch-low.slice/job@1.service \
     batch.slice/batch-low.slice/job@2.service system.slice user.slice idle.slice; do
-    for file in min low high max swap.max zswap.max limit_in_bytes swappiness; do
+    for file in min low high max swap.max zswap.max limit_in_bytes; do
         grep -H '' "$cgroups/$unit/memory.$file" 2>/dev/null || true
     done
 done
+# A v1 cgroup keeps what the one above it had when it was made, so only what was tuned itself goes back.
+grep -H '' $cgroups/batch.slice/memory.swappiness $cgroups/batch.slice/batch-low.slice/memory.swappiness 2>/dev/null || true
 systemctl show --no-pager -p Id,MemoryMin,MemoryLow,MemoryHigh,MemoryMax,OOMScoreAdjust,NeedDaemonReload app.slice app-web.service batch.slice batch-low.slice \
     job@1.service idle.slice | sort
 find /etc -type f -printf '%m %u %g ' -exec md5sum {} \; | sort -k 5
