@@ -22,7 +22,7 @@ from .images import files_of
 from .machines import LabError, Machine, RealMachine
 from .monitor import MonitorError
 from .qemu import Ram, RunFiles, command_line
-from .vms import Qemu, SnapshotFiles, Start, State, Vm
+from .vms import Qemu, QemuEndedError, SnapshotFiles, Start, State, Vm
 
 # A file in the place of a snapshot that cannot be, with the reason.
 UNUSABLE = "unusable"
@@ -85,8 +85,14 @@ def _make(origin: Start, snapshot: SnapshotFiles, cache: Cache, *, cancel: threa
     maker.stop()
     snapshot.directory.parent.mkdir(parents=True, exist_ok=True)
     files = SnapshotFiles(directory=maker.files.directory)
-    with maker.running(origin, cancel=cancel, ram=Ram(files.directory, restored=False)) as qemu:
-        refusal = _freeze(qemu, files, cancel)
+    try:
+        with maker.running(origin, cancel=cancel, ram=Ram(files.directory, restored=False)) as qemu:
+            refusal = _freeze(qemu, files, cancel)
+    except QemuEndedError as exc:
+        # Not every file system can hold a guest's memory.
+        if not exc.failed:
+            raise
+        refusal = str(exc)
     if refusal:
         maker.stop()
         snapshot.directory.mkdir()

@@ -30,11 +30,19 @@ from .qemu import Accelerator, Ram, RunFiles, command_line
 # Emulated guests on a busy machine: slow is not broken.
 BOOT_SECONDS = float(os.environ.get("MEMQOS_LAB_TIMEOUT", "600"))
 # A restored guest has booted already.
-RESTORE_SECONDS = 60.0
+RESTORE_SECONDS = 180.0
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.2
 _COMMAND_POLL_SECONDS = 0.02
 _SSH_OPTIONS = ("BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=60")
+
+
+class QemuEndedError(LabError):
+    """QEMU ended by itself while its machine was starting. C(failed): not because the guest wanted it, as after a panic."""
+
+    def __init__(self, words: str, *, failed: bool) -> None:
+        super().__init__(words)
+        self.failed = failed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -298,8 +306,9 @@ class Vm:
             if cancel.wait(_POLL_SECONDS):
                 raise LabError(f"{self.name}: {GIVEN_UP}")
 
-    def _early_end(self, status: int) -> LabError:
-        return LabError(f"{self.name}: QEMU ended with status {status}:\n{tail(self.files.errors)}\nThe console's end:\n{tail(self.files.console)}")
+    def _early_end(self, status: int) -> QemuEndedError:
+        words = f"{self.name}: QEMU ended with status {status}:\n{tail(self.files.errors)}\nThe console's end:\n{tail(self.files.console)}"
+        return QemuEndedError(words, failed=status != 0)
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ class Lab:
     machine: Machine
 
     def behave(self, **words: str) -> None:
-        """C(refuse): a command that QEMU refuses; C(end): one at which it ends, with these last words."""
+        """C(refuse): a command that QEMU refuses; C(end): one at which it ends; C(without): an option that it cannot do."""
         (self.programs / "behaviour.json").write_text(json.dumps(words))
 
     def said(self) -> list[str]:

@@ -39,6 +39,8 @@ def main() -> None:
     """Until C(quit), or for ever when the lab has gone."""
     behaviour_file = HERE / "behaviour.json"
     behaviour = json.loads(behaviour_file.read_text()) if behaviour_file.exists() else {}
+    if behaviour.get("without", "nothing") in ARGV:
+        sys.exit("fake: cannot allocate memory")
     Path(sys.argv[sys.argv.index("-pidfile") + 1]).write_text(str(os.getpid()))
     for directory in re.findall(r"mem-path=(\S+),share=on", ARGV):
         Path(directory).write_text("memory")

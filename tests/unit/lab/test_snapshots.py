@@ -75,6 +75,13 @@ def test_one_that_ends_while_it_saves(lab: Lab, capsys: pytest.CaptureFixture[st
     assert [vm.name for vm in vms.all_vms(lab.cache)] == ["one"]
 
 
+def test_memory_that_cannot_lie_in_a_file(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    lab.behave(without="mem-path=")
+    assert not start(lab, "one").restored
+    assert "cannot allocate memory" in capsys.readouterr().err
+    assert [vm.name for vm in vms.all_vms(lab.cache)] == ["one"]
+
+
 @pytest.mark.parametrize(("behaviour", "words"), [("refuse", "QEMU refused migrate-incoming: not here"), ("end", "fake: last words")])
 def test_a_snapshot_that_cannot_be_restored_is_given_up(behaviour: str, words: str, lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     start(lab, "one")
