@@ -87,6 +87,10 @@ path:
 
 import typing as t
 
+from ansible_collections.memqos.fleet.plugins.module_utils import _archive
+
+_archive.compile_once()
+
 from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _module, _tune, _tune_options
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refused, Writer

@@ -41,6 +41,7 @@ NODE_FLOORS = [
     {"_rules", "_breakdown", "_workloads", "_steps", "_persist"},
     {"_read"},
     {"_tune_options"},
+    {"_archive"},
     {"_knobs"},
     {"_shares"},
     {"_units"},
