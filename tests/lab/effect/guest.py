@@ -29,7 +29,7 @@ PRESSURE = GUEST_SCRIPTS.parent / "pressure" / "pressure.py"
 PROGRAMS = (PRESSURE, GUEST_SCRIPTS / "service.py", GUEST_SCRIPTS / "window.py")
 # Under pressure an emulated guest answers late.
 COMMAND_SECONDS = 180.0
-PRESSURE_SECONDS = 180
+PRESSURE_SECONDS = START_SECONDS = 180
 _SSH_OPTIONS = ("ControlMaster=auto", "ControlPersist=600")
 
 
@@ -73,7 +73,7 @@ class Guest:
         return into / "guest"
 
     def start_load(self, memory_bytes: int) -> None:
-        """Starts all of it, and returns when the service answers and the kernel reports pressure. Raises LabError."""
+        """Starts all of it, and returns when its files are written and the kernel reports pressure. Raises LabError."""
         programs = io.BytesIO()
         with tarfile.open(fileobj=programs, mode="w") as tar:
             for path in PROGRAMS:
@@ -81,11 +81,16 @@ class Guest:
                 tar.addfile(_member(path.name, path.stat().st_size), io.BytesIO(path.read_bytes()))
         directory = load.DIRECTORY
         self.run(f"mkdir -p -m 0700 {directory} && tar -C {directory} -xf -", stdin=programs.getvalue())
-        service, *batch = load.units(memory_bytes)
+        service, scan, *others = load.units(memory_bytes)
         self.run(service.start())
-        self.run(f"n=0; until [ -s {load.REQUESTS} ]; do n=$((n + 1)); [ $n -lt 120 ] || exit 1; sleep 1; done")
-        self.run(" && ".join(unit.start() for unit in batch))
+        self._await(f"[ -s {load.REQUESTS} ]")
+        self.run(scan.start())
+        self._await(f"grep -q 'read_bytes\": [1-9]' {scan.output}")
+        self.run(" && ".join(unit.start() for unit in others))
         self.run(f"python3 {directory}/pressure.py wait --timeout {PRESSURE_SECONDS}", seconds=PRESSURE_SECONDS + COMMAND_SECONDS)
+
+    def _await(self, condition: str) -> None:
+        self.run(f"n=0; until {condition}; do n=$((n + 1)); [ $n -lt {START_SECONDS} ] || exit 1; sleep 1; done", seconds=START_SECONDS + COMMAND_SECONDS)
 
     def window(self, seconds: float) -> Window:
         cgroups = [f"--cgroup={cgroup}" for cgroup in (SERVICE_CGROUP, BATCH_CGROUP)]

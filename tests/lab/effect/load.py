@@ -61,7 +61,7 @@ class Unit:
 
 
 def units(memory_bytes: int) -> tuple[Unit, ...]:
-    """The service first."""
+    """Service, scan, hog, burst: those that write files first, while there is room."""
 
     def mib(share: float) -> str:
         return str(round(share * memory_bytes / (1 << 20)))
@@ -72,9 +72,9 @@ def units(memory_bytes: int) -> tuple[Unit, ...]:
     )  # fmt: skip
     return (
         Unit(name=SERVICE, slice=SERVICE_SLICE, nice=SERVICE_NICE, argv=service),
+        _batch("scan", "--mib", mib(SCAN), "--rate", mib(SCAN_RATE)),
         _batch("hog", "--mib", mib(HOG), "--touch", mib(HOG_TOUCH)),
         _batch("burst", "--mib", mib(BURST), "--every", f"{BURST_SECONDS:g}"),
-        _batch("scan", "--mib", mib(SCAN), "--rate", mib(SCAN_RATE)),
     )
 
 

@@ -26,7 +26,7 @@ def options(unit: load.Unit) -> dict[str, str]:
 
 @pytest.mark.parametrize("mib", [512, 965, 1536, 2048])
 def test_it_is_more_than_memory_but_needs_no_swap(mib: int) -> None:
-    service, hog, burst, scan = map(options, load.units(mib * MIB))
+    service, scan, hog, burst = map(options, load.units(mib * MIB))
     anonymous = sum(int(size) for size in (service["--heap-mib"], hog["--mib"], burst["--mib"]))
     files = int(service["--file-mib"]) + int(scan["--mib"])
     # Debian's own programs and the kernel's reserve take about 18 % of 965 MiB.
@@ -46,7 +46,7 @@ def test_the_tools_take_what_they_are_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_unit_is_started_as_one_command() -> None:
-    command = shlex.split(load.units(965 * MIB)[1].start())
-    assert command[0] == "systemd-run" and command[command.index("python3") :] == list(load.units(965 * MIB)[1].argv)
+    command = shlex.split(load.units(965 * MIB)[2].start())
+    assert command[0] == "systemd-run" and command[command.index("python3") :] == list(load.units(965 * MIB)[2].argv)
     properties: t.Any = [word.removeprefix("--property=") for word in command if word.startswith("--property=")]
     assert {"MemoryAccounting=yes", "Restart=always", "StandardOutput=append:/run/memqos-effect/memqos-hog.out"} <= set(properties)
