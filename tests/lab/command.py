@@ -95,7 +95,7 @@ def ssh(arguments: argparse.Namespace, cache: Cache) -> int:
 
 def show(_arguments: argparse.Namespace, cache: Cache) -> int:
     print(f"{'MACHINE':16} {'FROM':10} {'KERNEL':6} {'MEMORY':>8} CPUS NODES {'SWAP':>7}  IN THE CACHE")
-    for row in all_machines():
+    for row in all_machines(os.environ):
         if isinstance(row, RealMachine):
             print(f"{row.name:16} {row.user}@{row.address}, port {row.port}")
             continue

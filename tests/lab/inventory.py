@@ -25,7 +25,7 @@ VARIABLE = "MEMQOS_LAB_MACHINES"
 _TYPES: dict[str, type] = {"str": str, "int": int, "str | None": str, "tuple[str, ...]": list, "Disk | None": dict, "Path": str, "Path | None": str}
 
 
-def all_machines(environ: collections.abc.Mapping[str, str] = os.environ) -> list[Row]:
+def all_machines(environ: collections.abc.Mapping[str, str]) -> list[Row]:
     """The lab's machines, then the operator's. Raises LabError."""
     given = environ.get(VARIABLE)
     rows: list[Row] = [*MACHINES, *(_read(Path(given).expanduser()) if given else ())]
@@ -37,7 +37,7 @@ def all_machines(environ: collections.abc.Mapping[str, str] = os.environ) -> lis
 
 def machine_named(name: str) -> Row:
     """The row of C(name). Raises LabError naming the machines that exist."""
-    rows = all_machines()
+    rows = all_machines(os.environ)
     for row in rows:
         if row.name == name:
             return row
@@ -98,6 +98,7 @@ def _checked(kind: type[Machine | RealMachine | Disk], fields: dict[str, t.Any],
     for name, value in fields.items():
         if name not in types:
             raise LabError(f"{where}: no field {name!r}; there are: {', '.join(types)}")
-        if type(value) is not types[name]:
+        # In Python a bool is an int.
+        if isinstance(value, bool) or not isinstance(value, types[name]):
             raise LabError(f"{where}: {name} is to be of type {types[name].__name__}, not {value!r}")
     return {name: tuple(value) if isinstance(value, list) else value for name, value in fields.items()}

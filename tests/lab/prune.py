@@ -53,7 +53,7 @@ def present(machine: Machine, cache: Cache) -> list[str]:
 
 def _wanted(cache: Cache) -> set[Path]:
     wanted = set()
-    for machine in all_machines():
+    for machine in all_machines(os.environ):
         if not isinstance(machine, Machine):
             continue
         if not machine.disk:
