@@ -26,7 +26,8 @@ extends_documentation_fragment:
 options:
   profile:
     description:
-      - A name, an inline profile (a mapping), or a list of both, which count from left to right. See U(https://github.com/memqos/fleet/blob/main/docs/profiles.md).
+      - A name, an inline profile (a mapping), or a list of both, which count from left to right.
+        See U(https://github.com/memqos/fleet/blob/main/docs/profiles.md).
       - V(auto) proposes profiles by what the last audit in O(directory) found, and says why. It applies them only with O(auto_apply=true).
     type: raw
     required: true
