@@ -8,11 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
-import threading
 import typing as t
 from pathlib import Path
 
@@ -65,7 +60,7 @@ class FakeGuest:
 
     def window(self, seconds: float) -> dict[str, t.Any]:
         self.done.append("window")
-        reading = {"vmstat": "", "pressure": None, "cgroups": {}, "tools": {}}
+        reading: dict[str, t.Any] = {"vmstat": "", "pressure": None, "cgroups": {}, "tools": {}}
         return {"seconds": seconds, "before": reading, "after": reading, "requests": [f"{next(self.windows)}000"]}
 
     def play(self, playbook: str, variables: dict[str, t.Any], *, more: str = "", shown: bool = False) -> int:
@@ -169,7 +164,7 @@ def fixture_begun(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Lab:
     return lab
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, LabError("no pressure"), SystemExit(143)])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), LabError("no pressure"), SystemExit(143)])
 def test_however_it_ends_no_machine_is_left(error: BaseException, begun: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     running: list[int | None] = []
 
@@ -178,7 +173,7 @@ def test_however_it_ends_no_machine_is_left(error: BaseException, begun: Lab, tm
         raise error
 
     monkeypatch.setattr(experiment.Guest, "facts", fail)
-    with pytest.raises(error if isinstance(error, type) else type(error)):
+    with pytest.raises(type(error)):
         experiment.run(dataclasses.replace(OPTIONS, out=tmp_path / "out"), begun.cache)
     assert len(running) == 1 and running[0] and not Path(f"/proc/{running[0]}/fd/0").exists()
     assert vms.all_vms(begun.cache) == []
