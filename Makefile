@@ -192,7 +192,8 @@ lab: .venv/.audit | $(COLLECTION) ## What a profile does to a VM under load: PRO
 	  --more='$(ARGS)'
 
 .PHONY: benchmark
-benchmark: .venv/.test | $(COLLECTION) ## Speed: pairs in one run, ratios printed.
+benchmark: .venv/.test | $(COLLECTION) ## Speed: pairs in one run, ratios printed. An hour: one of them tunes a VM.
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) tests/benchmark
 
 # ---- The artifact ----------------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ import argparse
 import contextlib
 import json
 import os
+import re
 import shlex
 import statistics
 import subprocess
@@ -159,15 +160,18 @@ class CallbackModule(CallbackBase):
 
 
 class Cost(t.NamedTuple):
-    """Of one ansible-playbook: seconds of all of it and of its tasks, CPU-seconds of the controller (ssh included), and how often ssh or sftp was run."""
+    """Of one ansible-playbook: seconds of all of it and of its tasks, CPU-seconds of the controller (ssh included) and of the node, and how often ssh or sftp
+    was run. The node's are those of its QEMU: what other work on this computer takes is not in them.
+    """
 
     wall: float
     tasks: float
     cpu: float
+    node: float
     calls: int
 
     def __str__(self) -> str:
-        return f"{self.wall:.1f} s (tasks {self.tasks:.1f} s, controller CPU {self.cpu:.2f} s, {self.calls} calls)"
+        return f"{self.wall:.1f} s (tasks {self.tasks:.1f} s, CPU: controller {self.cpu:.2f} s, node {self.node:.2f} s; {self.calls} calls)"
 
 
 class Node:
@@ -175,6 +179,7 @@ class Node:
 
     def __init__(self, state: dict[str, t.Any], scratch: Path, collections: Path) -> None:
         self.scratch = scratch
+        self.pid = qemu_of("bench-tune")
         self.log = scratch / "calls"
         self.ssh = ["ssh", *shlex.split(SSH_OPTIONS), "-o", f"ControlPath={scratch}/control", "-p", str(state["port"]), "-i", state["identity_file"]]
         self.ssh.append(f"{state['user']}@{state['address']}")
@@ -202,14 +207,19 @@ class Node:
     def run(self, play: list[dict[str, t.Any]], *, hosts: int = 1) -> Cost:
         (self.scratch / "play.yml").write_text(yaml.safe_dump(play, sort_keys=False))
         self.log.write_text("")
-        before, begin = os.times(), time.monotonic()
+        before, node, begin = os.times(), self.used(), time.monotonic()
         argv = [str(SCRIPTS / "ansible-playbook"), "-i", "hosts.yml", "--limit", f"bench[0:{hosts - 1}]", "--forks", "1", "play.yml"]
         done = subprocess.run(argv, cwd=self.scratch, env=self.environment, capture_output=True, text=True, check=False)
         wall, after = time.monotonic() - begin, os.times()
         if done.returncode:
             raise SystemExit(done.stdout[-3000:] + done.stderr[-3000:])
         cpu = after.children_user + after.children_system - before.children_user - before.children_system
-        return Cost(wall, float((self.scratch / "seconds").read_text()), cpu, len(self.log.read_text().splitlines()))
+        return Cost(wall, float((self.scratch / "seconds").read_text()), cpu, self.used() - node, len(self.log.read_text().splitlines()))
+
+    def used(self) -> float:
+        """CPU-seconds of the machine so far."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def script(self, text: str) -> str:
         return subprocess.run([*self.ssh, "sh", "-eu"], input=text, capture_output=True, text=True, check=True).stdout
@@ -278,10 +288,11 @@ def second_runs(node: Node, origin: dict[str, str], pairs: int) -> None:
     for unused in range(pairs):
         ping, again = node.run(PING), node.run(TUNE)
         print(f"   ping {ping}; second run {again}", flush=True)
-        rows.append((again.tasks / ping.tasks, again.wall / ping.wall, again.cpu / ping.cpu, again.calls / ping.calls))
-    tasks, wall, cpu, calls = zip(*rows) if rows else ((), (), (), ())
+        rows.append((again.tasks / ping.tasks, again.wall / ping.wall, again.node / ping.node, again.cpu / ping.cpu, again.calls / ping.calls))
+    tasks, wall, used, cpu, calls = zip(*rows) if rows else ((), (), (), (), ())
     say("second run / ping, tasks", tasks, GOALS["second run / ping"], at_most=True)
     say("second run / ping, whole command", wall, None)
+    say("second run / ping, the node's CPU", used, None)
     say("second run / ping, controller CPU", cpu, None)
     say("second run / ping, remote calls", calls, 1, at_most=True)
 
@@ -304,12 +315,22 @@ def first_runs(node: Node, origin: dict[str, str], name: str, play: list[dict[st
         ours = from_untouched(node, TUNE, origin, everything=True)
         theirs = from_untouched(node, play, origin, everything=everything)
         print(f"   first run {ours}; {name} {theirs}", flush=True)
-        rows.append((theirs.wall / ours.wall, theirs.tasks / ours.tasks, theirs.cpu / ours.cpu, theirs.calls / ours.calls))
-    wall, tasks, cpu, calls = zip(*rows) if rows else ((), (), (), ())
+        rows.append((theirs.wall / ours.wall, theirs.tasks / ours.tasks, theirs.node / ours.node, theirs.cpu / ours.cpu, theirs.calls / ours.calls))
+    wall, tasks, used, cpu, calls = zip(*rows) if rows else ((), (), (), (), ())
     say(f"{name} / first run, whole command", wall, GOALS[f"{name} / first run"])
     say(f"{name} / first run, tasks", tasks, None)
+    say(f"{name} / first run, the node's CPU", used, None)
     say(f"{name} / first run, controller CPU", cpu, None)
     say(f"{name} / first run, remote calls", calls, None)
+
+
+def qemu_of(name: str) -> int:
+    """The process of a virtual machine, as the lab tells it."""
+    listed = subprocess.run([sys.executable, str(ROOT / "tests" / "lab"), "list"], check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = re.search(rf"^{re.escape(name)}: up .* pid (\d+)$", listed, re.MULTILINE)
+    if not found:
+        raise SystemExit(f"{name} is no virtual machine of this computer")
+    return int(found.group(1))
 
 
 def posix_collection() -> Path:
