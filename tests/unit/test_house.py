@@ -46,8 +46,8 @@ NODE_FLOORS = [
     {"_shares"},
     {"_units"},
 ]
-# Controller code knows the options of its modules, sizes, the registry, the bounds of the rule language, the words of profiles, what a path says, and how text of
-# a node is decoded.
+# Controller code knows the options of its modules, sizes, the registry, the bounds of the rule language, the words of profiles, what a path says, and how text
+# of a node is decoded.
 CONTROLLER_MAY_IMPORT: dict[str, set[str]] = {
     "action": {"plugin_utils", "_knobs", "_tune_options"},
     "plugin_utils": {"plugin_utils", "_units", "_shares", "_knobs", "_rules", "_wanted", "_workloads", "_read"},
