@@ -83,7 +83,7 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
     rows = _with_dangers(rows, steps, present, options)
     rows = _with_effective(rows, steps, present)
     texts = _texts_of_files(host, units, present, options, files)
-    file_steps = _file_steps(texts, files) + _foreign_steps(host.aside, files, wanted)
+    file_steps = _files_in_order(_file_steps(texts, files) + _foreign_steps(host.aside, files, wanted))
     if _needs_reload((*file_steps, *steps)) and "systemd" in present.facts:
         steps = in_order([*history.returning, *host.steps, *units.properties, *units.writes, ReloadStep()], units.reasserted)
     blocked = _blocked(rows, options, files, texts)
@@ -100,10 +100,13 @@ def in_order(steps: t.Iterable[Step], reasserted: t.Iterable[PropertyStep] = ())
         else:
             kinds[1 if isinstance(step, PropertyStep) else 2 if isinstance(step, FileStep) else 3].append(step)
     host, properties, files, reloads, writes = kinds
-    # The one for which a directory was made goes last of those in it.
-    files.sort(key=lambda step: len(step.creates))
     units = _plan_units.in_order
-    return [*host, *units(properties), *files, *reloads[:1], *units(reasserted), *_plan_units.writes_in_order(writes)]
+    return [*_plan_host.moved_last(host), *units(properties), *_files_in_order(files), *reloads[:1], *units(reasserted), *_plan_units.writes_in_order(writes)]
+
+
+def _files_in_order(steps: t.Iterable[FileStep]) -> t.List[FileStep]:
+    """What goes comes last, as its directory goes with it; and of those in a directory the one for which it was made."""
+    return sorted(steps, key=lambda step: (step.after is None, len(step.creates)))
 
 
 def _needs_reload(steps: t.Iterable[Step]) -> bool:
@@ -118,7 +121,8 @@ def leaving(folded: Folded, history_wanted: t.Iterable[Key], options: Options) -
 
 def _host_part(folded: Folded, present: Present, history: History, options: Options, files: Files) -> _plan_host.HostPart:
     wishes = [wish for wish in folded.wanted.values() if not wish.subject and _covered(wish.knob, options)]
-    return _plan_host.plan_host(wishes, present, history._replace(retired=_retired(files, options)), options, _kept_lines(files, options)[0])
+    ours = tuple(path for path, text in files.ours.items() if text is not None and _persist.is_ours(text))
+    return _plan_host.plan_host(wishes, present, history._replace(ours=ours), options, _kept_lines(files, options)[0])
 
 
 def _covered(knob: str, options: Options) -> bool:

@@ -102,6 +102,20 @@ def _is_moved(item: _Item, items: t.Iterable[_Item]) -> bool:
     return bool(item.held) and any(item.knob.name in other.knob.partners and other.differs for other in items)
 
 
+def moved_last(steps: t.Iterable[WriteStep]) -> t.List[WriteStep]:
+    """What goes back and what is wanted, in the order given, but what another's write moves after it; rivals stay as they are."""
+    left, ordered = list(steps), []
+    while left:
+        step = next((step for step in left if not any(_moves(other.knob, step.knob) for other in left)), left[0])
+        left.remove(step)
+        ordered.append(step)
+    return ordered
+
+
+def _moves(other: str, knob: str) -> bool:
+    return knob in _registry.find(other).partners and other not in _registry.find(knob).partners
+
+
 def companions(knobs: t.Collection[str]) -> t.Set[str]:
     """What else has to be read of a node where these are wanted: whether a module runs that takes new inputs only by a commit (DAMON), and partners."""
     rows = map(_registry.find, knobs)
@@ -174,8 +188,7 @@ def _resolve(item: _Item, present: Present, history: History, options: Options) 
     row = item.row._replace(persisted_before=None if before is None or before.problem else said(before).value)
     if not item.file:
         return item._replace(row=row._replace(persisted_after=row.persisted_before, winner=said(before) if before else None)), []
-    # What we wrote under another name goes with this run.
-    acting = [setting for setting in _persisted.conflicts(present.persisted, knob.name, item.file) if setting.path not in history.retired]
+    acting = [setting for setting in _persisted.conflicts(present.persisted, knob.name, item.file) if setting.path not in history.ours]
     movable = [setting for setting in acting if _can_go(setting, present) and not _agrees(knob, setting, item.text, present.page_size)]
     aside = movable if options.on_conflict == "take" else []
     acting = [setting for setting in acting if setting not in aside]

@@ -84,15 +84,15 @@ class Left(t.NamedTuple):
 class History(t.NamedTuple):
     """What earlier runs did. C(wanted): by the last one; C(returning): steps back to before our first, of what is no longer wanted.
 
-    C(found): of kernel files that show another value than the one written (huge pages), {(path, written): found}. C(retired): files of ours under names
-    that are no longer asked for.
+    C(found): of kernel files that show another value than the one written (huge pages), {(path, written): found}. C(ours): all
+    files of ours, which are nobody else's whatever stands in them.
     """
 
     wanted: t.FrozenSet[Key] = frozenset()
     returning: t.Tuple[Step, ...] = ()
     left: t.Tuple[Left, ...] = ()
     found: t.Mapping[t.Tuple[str, str], str] = {}
-    retired: t.Tuple[str, ...] = ()
+    ours: t.Tuple[str, ...] = ()
 
 
 class Plan(t.NamedTuple):
@@ -150,6 +150,9 @@ def is_same(knob: Knob, one: t.Optional[str], other: t.Optional[str], page_size:
 
 
 def cgroup_write(unit: _present.Unit, knob: Knob, after: str, present: _present.Present) -> WriteStep:
-    """The write of a file in a unit's cgroup."""
+    """The write of a file in a unit's cgroup, in the words that the kernel will show."""
+    value = _registry.normalize(knob, after)
+    if knob.comparison == "page_rounded" and isinstance(value, int):
+        after = str(value // present.page_size * present.page_size)
     path = f"{present.mount}{unit.state.cgroup}/{_present.file_name(knob, present.version)}"
     return WriteStep(knob.name, "memcg", unit.state.name, path, unit.files[knob.name].text, after, unit.inode)

@@ -126,6 +126,9 @@ def _unsupported(subject: str, knob: Knob, units: t.Sequence[Unit], present: Pre
         return f"a {kind} has no {knob.name}: it belongs to {' and '.join(knob.unit_types)}"
     if knob.systemd > systemd:
         return f"systemd {systemd} has no {knob.name}: {knob.systemd} is the first"
+    others = [unit.state.name for unit in present.units.get(subject, ()) if unit not in units]
+    if others and not _unit_state.instances_of(subject):
+        return f"it is {others[0]}, for which the profiles have values of their own"
     if kind != "slice" and not _unit_state.instances_of(subject) and not any(unit.state.loaded for unit in units):
         return f"this node has no unit {subject}"
     owner = _owner(knob)

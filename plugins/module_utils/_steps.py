@@ -146,7 +146,7 @@ def _built(cls: t.Any, fields: t.Dict[str, t.Any]) -> t.Any:
 
 def _joined(old: Step, new: Step) -> Step:
     if isinstance(old, WriteStep) and isinstance(new, WriteStep):
-        if (old.inode, old.inode and old.boot_id) != (new.inode, new.inode and new.boot_id) and new.before != old.after:
+        if new.inode and (old.inode, old.boot_id) != (new.inode, new.boot_id) and new.before != old.after:
             return new  # another cgroup of the same name, to which boot did not give our value
         known = {moved.path for moved in old.moves}
         return new._replace(before=old.before, moves=(*old.moves, *(moved for moved in new.moves if moved.path not in known)))
@@ -167,7 +167,9 @@ def _joined(old: Step, new: Step) -> Step:
     return new
 
 
-def _with_directories(step: Step, made: t.Iterable[str]) -> Step:
+def _with_directories(step: Step, made: t.Collection[str]) -> Step:
+    if isinstance(step, PropertyStep):
+        return step._replace(drop_ins=tuple(t.cast("FileStep", _with_directories(drop_in, made)) for drop_in in step.drop_ins))
     if not isinstance(step, FileStep):
         return step
     return step._replace(creates=tuple(sorted({*step.creates, *(path for path in made if step.path.startswith(path + "/"))})))

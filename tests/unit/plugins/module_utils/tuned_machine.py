@@ -71,7 +71,7 @@ V1_FILES = {
     "memory.stat": f"cache {96 * MIB}\ninactive_file {64 * MIB}\ntotal_cache {96 * MIB}\ntotal_rss {128 * MIB}\ntotal_inactive_file {64 * MIB}",
 }  # fmt: skip
 VENDOR_FILES = {"memory.wmark_ratio": "0"}
-V1_VENDOR_FILES = {**VENDOR_FILES, "memory.min": "0", "memory.low": "0", "memory.high": str((1 << 63) - 4096)}
+V1_VENDOR_FILES = {**VENDOR_FILES, "memory.min": "0", "memory.low": "0", "memory.high": "max"}
 OPTIONS: Json = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf"}
 
 

@@ -97,6 +97,8 @@ class Node(Writer):
             return str((1 << 63) - PAGE if text == "-1" else int(text) // PAGE * PAGE)
         elif re.fullmatch(r"memory\.(min|low|high|max|swap\.max|zswap\.max)", name) and text != "max":
             return str(int(text) // PAGE * PAGE)
+        elif path.endswith("lru_gen/enabled"):
+            return f"0x{int(text, 0):04x}"
         elif before in ("Y", "N"):
             return {"1": "Y", "0": "N"}.get(text, text)
         return text
