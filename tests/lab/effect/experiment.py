@@ -214,6 +214,8 @@ class Experiment:
     def _show(self, answer: Answer) -> None:
         for line in _tune_result.summary(answer, self.guest.name, verb="tuned", with_diff=True):
             print(line.text)
+        if answer["problem"]:
+            print(_tune_result.shown(answer["problem"]))
         print(*(f"  {text}" for text in _tune_result.values(answer, self._why)), sep="\n", flush=True)
 
     def _tell(self, about: dict[str, t.Any]) -> None:

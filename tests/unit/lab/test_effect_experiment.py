@@ -112,7 +112,8 @@ def test_profiles_of_ones_own(tmp_path: Path, slept: list[float]) -> None:
 
 def test_a_profile_that_is_refused_is_no_success(tmp_path: Path, slept: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     status, fake = carry_out(tmp_path, [REFUSED])
-    assert status == 1 and len(fake.done) == 3 and "1 refused" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert status == 1 and len(fake.done) == 3 and "1 refused" in said and "\nit would starve" in said
 
 
 def test_one_that_is_refused_later_still_tells_what_was_measured(tmp_path: Path, slept: list[float], capsys: pytest.CaptureFixture[str]) -> None:
