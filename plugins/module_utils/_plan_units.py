@@ -177,22 +177,25 @@ def _item(subject: str, row: Row, unit: t.Optional[Unit], wish: Wanted, present:
 
 def _decided(item: _Item, present: Present, options: Options) -> _Item:
     """Who decides at the next boot, who else writes there, and what the policy makes of it."""
+    row = item.row._replace(persisted_after=item.text)
+    later = None
     if item.direct:
-        return item._replace(row=item.row._replace(persisted_after=item.text, winner=Said("tmpfiles.d", _persist.LATE_TMPFILES, 0, item.text)))
-    said = _said(item, present)
-    ours = posixpath.basename(_persist.DROP_IN)
-    before = next((one for one in reversed(said)), None)
-    later = next((one for one in reversed(said) if posixpath.basename(one.path) > ours and one.source == "drop-in"), None)
-    row = item.row._replace(persisted_before=before.value if before else None, persisted_after=item.text)
-    if item.row.live_before is None and not is_same(item.knob, row.persisted_before, item.text, present.page_size):
-        row = row._replace(status="would_change")
-    others = [later] if later and not is_same(item.knob, later.value, item.text, present.page_size) else []
-    item = item._replace(overruled=bool(others))
-    others += _other_writers(item, present)
+        ours = Said("tmpfiles.d", _persist.LATE_TMPFILES, 0, item.text)
+    else:
+        ours = Said("drop-in", _persist.drop_in_path(item.subject), 0, item.text)
+        said = _said(item, present)
+        row = row._replace(persisted_before=said[-1].value if said else None)
+        if item.row.live_before is None and not is_same(item.knob, row.persisted_before, item.text, present.page_size):
+            row = row._replace(status="would_change")
+        later = next((one for one in reversed(said) if posixpath.basename(one.path) > _persist.DROP_IN and one.source == "drop-in"), None)
+        later = None if later and is_same(item.knob, later.value, item.text, present.page_size) else later
+    writers = _writers_of_pods(item, present)
+    row = row._replace(winner=next(iter([*([later] if later else []), *writers]), ours), persisted_after=later.value if later else item.text)
+    others = [*([later] if later else []), *writers, *_writes_by_hand(item, present)]
+    item = item._replace(row=row, overruled=later is not None)
     if not others:
-        return item._replace(row=row._replace(winner=Said("drop-in", _persist.drop_in_path(item.subject), 0, item.text)))
+        return item
     why = "; ".join(f"{place(one)} has {one.value}" if one.value else f"{place(one)} writes it too" for one in others)
-    row = row._replace(winner=others[0], persisted_after=others[0].value or item.text)
     status = {"refuse": "conflict", "defer": "deferred"}.get(options.on_conflict)
     return item._replace(row=row.because(why, t.cast("t.Any", status)))
 
@@ -210,21 +213,21 @@ def _said(item: _Item, present: Present) -> t.List[Said]:
     return found
 
 
-def _other_writers(item: _Item, present: Present) -> t.List[Said]:
-    """Who writes this unit's files besides systemd."""
-    found: t.List[Said] = []
-    persisted = present.persisted
-    if "kubepods" in item.row.subject and item.knob.run_time:
-        kubelet = persisted.kubelet
-        if kubelet and kubelet.memory_qos is not False:
-            found.append(Said("kubelet", kubelet.config, 0, None))
-        found += [Said(name, "", 0, None) for name in _WRITERS_OF_PODS if name in persisted.writers]
-    if item.unit and item.differs and item.knob.run_time:
-        path = f"{present.mount}{item.unit.state.cgroup}/"
-        for knob, held in _by_hand(item.unit, present):
-            if knob is not item.owner:
-                found.append(Said("a direct write", path + _present.file_name(knob, present.version), 0, held.text))
-    return found
+def _writers_of_pods(item: _Item, present: Present) -> t.List[Said]:
+    if "kubepods" not in item.row.subject or item.owner is None:
+        return []
+    kubelet = present.persisted.kubelet
+    found = [Said("kubelet", kubelet.config, 0, None)] if kubelet and kubelet.memory_qos is not False else []
+    return found + [Said(name, "", 0, None) for name in _WRITERS_OF_PODS if name in present.persisted.writers]
+
+
+def _writes_by_hand(item: _Item, present: Present) -> t.List[Said]:
+    """What setting this property takes back besides."""
+    if item.unit is None or not item.differs or not item.knob.run_time or item.direct:
+        return []
+    path = f"{present.mount}{item.unit.state.cgroup}/"
+    by_hand = [(knob, held) for knob, held in _by_hand(item.unit, present) if knob is not item.owner]
+    return [Said("a direct write", path + _present.file_name(knob, present.version), 0, held.text) for knob, held in by_hand]
 
 
 def _by_hand(unit: Unit, present: Present) -> t.Iterator[t.Tuple[Knob, _present.Held]]:
