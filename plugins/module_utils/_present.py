@@ -87,7 +87,7 @@ def read(
 
 def file_name(knob: Knob, version: int) -> str:
     """In a cgroup of this hierarchy; empty if it has none."""
-    return knob.v2 if version == 2 else knob.v1
+    return {1: knob.v1, 2: knob.v2}.get(version, "")
 
 
 def unit_values(unit: Unit) -> dict[str, Value]:
