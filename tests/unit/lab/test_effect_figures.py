@@ -74,6 +74,11 @@ def test_a_window_of_v1() -> None:
     assert "service_stalled" not in found and "batch_stalled" not in found and "stalled_full" in found
 
 
+def test_of_a_slice_on_v1_the_hierarchical_row_counts() -> None:
+    stat = captured("debian12-6.1-v1")["after"]["cgroups"]["batch.slice"]["memory.stat"]
+    assert "\nworkingset_refault_anon 0\n" in stat and figures.parse_rows(stat)["workingset_refault_anon"] == 3702
+
+
 def changed(reading: str, **values: t.Any) -> figures.Window:
     window = copy.deepcopy(captured("debian13-6.12-v2"))
     window[reading].update(values)

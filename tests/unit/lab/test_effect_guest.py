@@ -20,8 +20,17 @@ from ansible_collections.memqos.fleet.tests.lab.machines import LabError
 STATE = vms.State(name="vm", machine="m", address="127.0.0.1", port=2222, user="root", identity_file="/key", accelerator="tcg")
 SSH = '#!/bin/sh\nprintf "%s\\n" "$*" >>{here}/ssh.log\nfor last; do :; done\nexec sh -c "$last"\n'
 NOTE = '#!/bin/sh\nprintf "%s\\n" "${{0##*/}} $*" >>{here}/told.log\n'
-# As the real ones, as far as they are waited for.
-SYSTEMD_RUN = NOTE + 'case "$*" in *service.py*) echo "1.000 2" >{run}/requests ;; *scan*) echo \'"read_bytes": 1}}\' >{run}/memqos-scan.out ;; esac\n'
+# As the real ones, as far as they are waited for: each writes something after a while, and needs what the one before wrote.
+SYSTEMD_RUN = (
+    NOTE
+    + """exec >/dev/null 2>&1
+case "$*" in
+*service.py*) (sleep 0.5; echo "1.000 2" >{run}/requests) & ;;
+*scan*) [ -s {run}/requests ] || exit 1; (echo '"read_bytes": 0}}' >{run}/memqos-scan.out; sleep 0.5; echo '"read_bytes": 1}}' >>{run}/memqos-scan.out) & ;;
+*) grep -q '"read_bytes": 1' {run}/memqos-scan.out ;;
+esac
+"""
+)
 
 
 @pytest.fixture(name="here")

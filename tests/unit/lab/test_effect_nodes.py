@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
 import typing as t
 from pathlib import Path
 
@@ -136,6 +138,15 @@ def test_a_captured_node_is_read_and_set_by_a_profile_that_is_valid(name: str) -
     host = nodes.settings(node, other, 0.5).host
     assert host["vm.min_free_kbytes"] == node.knobs["vm.min_free_kbytes"] // 2
     assert len(host) > 40 and len(_profiles.load_profiles([{"host": host}], search_paths=[], overrides={}).profiles[0].values) == len(host)
+
+
+def test_pools_of_huge_pages_are_no_memory_of_the_load(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(TREES / "debian13-6.12-v2", tree)
+    meminfo = tree / "proc" / "meminfo"
+    whole = nodes.read(tree).memory
+    meminfo.write_text(re.sub("Hugetlb: .*", "Hugetlb:  524288 kB", meminfo.read_text()))
+    assert (nodes.read(tree).memory, nodes.read(tree).pools) == (whole - GIB // 2, GIB // 2)
 
 
 def test_what_is_no_node_is_refused(tmp_path: Path) -> None:
