@@ -38,7 +38,7 @@ SWAPPINESS = sysctl("vm.swappiness", "60", "10")
 RATIO, BYTES = sysctl("vm.dirty_ratio", "20", "0"), sysctl("vm.dirty_bytes", "0", "1073741824")
 HIGH, LOW = memcg("batch.slice", "memory.high", "max", "5"), memcg("batch.slice", "memory.low", "0", "6")
 BATCH = properties("batch.slice", HIGH, LOW, MemoryHigh=("infinity", "5"), MemoryLow=("0", "6"))
-APPS = [properties(f"app@{number}.service", MemoryMax=("infinity", "9")) for number in (1, 2)]
+APPS: t.List[Step] = [properties(f"app@{number}.service", MemoryMax=("infinity", "9")) for number in (1, 2)]
 WMARK = memcg("app@1.service", "memory.wmark_ratio", "0", "95")
 V1_HIGH = memcg("batch.slice", "memory.high", "max", "5")
 BY_HAND = memcg("batch.slice", "memory.min", "16777216", "0")
@@ -56,8 +56,8 @@ GOING: t.Dict[str, t.Tuple[t.List[Step], t.List[t.Tuple[str, str, str]], t.List[
         [BATCH], [(UNIT, "batch.slice", "MemoryHigh")], [(UNIT, "batch.slice", "MemoryLow")], [properties("batch.slice", HIGH, MemoryHigh=("infinity", "5"))],
     ),
     "another unit's": ([BATCH], [(UNIT, "other.slice", "MemoryHigh")], [], []),
-    "instances of a template": ([*APPS], [(UNIT, "app@.service", "MemoryMax")], [], APPS),
-    "without one that is wanted by name": ([*APPS], [(UNIT, "app@.service", "MemoryMax")], [(UNIT, "app@2.service", "MemoryMax")], APPS[:1]),
+    "instances of a template": ([*APPS], [(UNIT, "app@.service", "MemoryMax")], [], APPS),  # type: ignore[dict-item]
+    "without one that is wanted by name": ([*APPS], [(UNIT, "app@.service", "MemoryMax")], [(UNIT, "app@2.service", "MemoryMax")], APPS[:1]),  # type: ignore[dict-item]
     "one that its template wants": ([*APPS], [(UNIT, "app@2.service", "MemoryMax")], [(UNIT, "app@.service", "MemoryMax")], []),
     "a file of an instance": ([WMARK], [("memcg", "app@.service", "memory.wmark_ratio")], [], [WMARK]),
     "a file that was written for its property": ([V1_HIGH], [(UNIT, "batch.slice", "MemoryHigh")], [], [V1_HIGH]),

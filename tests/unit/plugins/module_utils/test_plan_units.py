@@ -94,7 +94,7 @@ def test_on_v1_a_vendors_file_is_written_directly(files: t.Dict[str, str], statu
 
 
 def test_on_v1_no_limit_is_another_word() -> None:
-    batch = unit("batch.slice", "/batch.slice", {"MemoryMax": "5"}, **{"max": "4096"})
+    batch = unit("batch.slice", "/batch.slice", {"MemoryMax": "5"}, max="4096")
     (step,) = made(present({}, batch, version=1), wish("MemoryMax", "infinity", "batch.slice")).properties
     assert (step.properties, step.files[0].path, step.files[0].after) == (
         (("MemoryMax", "infinity"),), "/sys/fs/cgroup/memory/batch.slice/memory.limit_in_bytes", "-1",
@@ -216,8 +216,11 @@ def test_koordlet_writes_pods_only() -> None:
     pod_wishes = [high(GIB, "kubepods.slice"), wish("ManagedOOMPreference", "avoid", "kubepods.slice"), wish("memory.wmark_ratio", 95, "kubepods.slice")]
     part = made(node, high(GIB), *pod_wishes)
     assert {f"{row.subject} {row.name}": row.reason for row in part.rows} == {
-        "batch.slice MemoryHigh": "", "kubepods.slice MemoryHigh": "koordlet writes it too", "kubepods.slice memory.wmark_ratio": "koordlet writes it too", "kubepods.slice ManagedOOMPreference": "",
-    }  # fmt: skip
+        "batch.slice MemoryHigh": "",  # noqa: E501
+        "kubepods.slice MemoryHigh": "koordlet writes it too",
+        "kubepods.slice memory.wmark_ratio": "koordlet writes it too",
+        "kubepods.slice ManagedOOMPreference": "",
+    }
 
 
 # Order

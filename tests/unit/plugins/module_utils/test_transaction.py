@@ -19,6 +19,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _steps, _trans
 from ansible_collections.memqos.fleet.plugins.module_utils._journal import Journal, JournalError
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, Step, WriteStep
 from ansible_collections.memqos.fleet.plugins.module_utils._transaction import Outcome, Rollback
+from ansible_collections.memqos.fleet.plugins.module_utils._writer import cure
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import tuned_node
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import (
     BOOT,
@@ -564,6 +565,165 @@ def test_rollback_after_a_reboot_takes_live_values_back_too(tmp_path: Path) -> N
     assert [text(node, f"/proc/sys/vm/{name}") for name in ("swappiness", "min_free_kbytes")] == ["60", "67584"]
     assert text(node, SLICE) == "max"
     assert not os.path.exists(node.root + DROP_IN)
+
+
+MIN_FREE = "/proc/sys/vm/min_free_kbytes"
+
+
+def never() -> t.List[Step]:
+    return [WriteStep("transparent_hugepage/enabled", "host", "", THP, "always", "never")]
+
+
+MOVED: t.List[t.Tuple[t.Callable[[Node], t.Any], str, str]] = [
+    # what somebody does after THP was written, min_free_kbytes after a rollback; what is told
+    (lambda node: None, "67584", ""),
+    (lambda node: node.set(MIN_FREE, "99999"), "99999", MIN_FREE),
+]
+
+
+@pytest.mark.parametrize("action, stands, left", MOVED)
+def test_what_a_write_moved_goes_back_with_it_unless_it_is_theirs_by_now(node: Node, action: t.Callable[[Node], t.Any], stands: str, left: str) -> None:
+    assert run(node, never()).ok
+    assert text(node, MIN_FREE) == "45056"
+    action(node)
+    back = undo(node, "origin")
+    assert [one.name for one in back.left] == ([left] if left else [])
+    assert run(node, back.steps).ok
+    assert (text(node, THP), text(node, MIN_FREE)) == ("[always] madvise never", stands)
+
+
+def test_a_write_that_moves_something_back_keeps_what_is_wanted_of_that(node: Node) -> None:
+    assert run(node, [*never(), sysctl("vm.min_free_kbytes", "67584", "131072")]).ok
+    steps = [step for step in Journal(node).origin() if getattr(step, "knob", "") == "transparent_hugepage/enabled"]
+    back = _transaction.back(steps, node, boot_id=BOOT, page_size=PAGE)
+    assert run(node, back.steps).ok
+    assert (text(node, THP), text(node, MIN_FREE)) == ("[always] madvise never", "131072")
+
+
+def test_rivals_go_back_whichever_was_written_last(node: Node) -> None:
+    before = snapshot(node.root)
+    assert run(node, [sysctl("vm.dirty_ratio", "20", "30")]).ok
+    assert run(node, [sysctl("vm.dirty_bytes", "0", "8192")]).ok
+    assert run(node, undo(node, "origin").steps).ok
+    assert snapshot(node.root) == before
+    assert run(node, [sysctl("vm.dirty_bytes", "0", "8192")]).ok
+    assert run(node, [sysctl("vm.dirty_ratio", "0", "30")]).ok
+    assert run(node, undo(node, "origin").steps).ok
+    assert snapshot(node.root) == before
+
+
+def test_what_is_back_already_is_not_written_and_forgotten(node: Node) -> None:
+    assert run(node, plan(node.root)).ok
+    node.set("/proc/sys/vm/swappiness", "60")
+    node.done.clear()
+    assert run(node, undo(node, "origin").steps).ok
+    assert "kernel /proc/sys/vm/swappiness" not in node.done
+    assert Journal(node).origin() == ()
+
+
+LOW = "/sys/fs/cgroup/batch.slice/memory.low"
+
+
+def units(node: Node, *, by_hand: bool = False) -> PropertyStep:
+    """MemoryHigh and MemoryLow of batch.slice; with a memory.min of somebody's hand beside them."""
+    for name, content in (("low", "0"), ("min", "8192" if by_hand else "0")):
+        node.set(f"/sys/fs/cgroup/batch.slice/memory.{name}", content)
+    files = tuple(
+        WriteStep(f"memory.{name}", "memcg", "batch.slice", f"/sys/fs/cgroup/batch.slice/memory.{name}", before, after)
+        for name, before, after in (("high", "max", "4294967296"), ("low", "0", "65536"), *([("min", "8192", "0")] if by_hand else []))
+    )
+    values = (("MemoryHigh", "4294967296"), ("MemoryLow", "65536"))
+    return PropertyStep("batch.slice", values, (("MemoryHigh", "infinity"), ("MemoryLow", "0")), files[:2], (), files[2:])
+
+
+def test_a_property_that_somebody_changed_stays_and_the_others_go_back(node: Node) -> None:
+    assert run(node, [units(node)]).ok
+    node.set(SLICE, "8589934592")
+    back = undo(node, "origin")
+    assert [(one.knob, one.subject, one.found) for one in back.left] == [("MemoryHigh", "batch.slice", "8589934592")]
+    assert run(node, back.steps).ok
+    assert (text(node, SLICE), text(node, LOW)) == ("8589934592", "0")
+
+
+def test_a_property_without_a_file_that_somebody_changed_stays(node: Node) -> None:
+    step = PropertyStep("batch.slice", (("ManagedOOMPreference", "avoid"),), (("ManagedOOMPreference", "none"),))
+    assert run(node, [step]).ok
+    node.systemctl(["systemctl", "set-property", "--runtime", "--", "batch.slice", "ManagedOOMPreference=omit"])
+    back = undo(node, "origin")
+    assert ("ManagedOOMPreference", "batch.slice", "omit") in [(one.knob, one.subject, one.found) for one in back.left]
+    assert not any(isinstance(one, PropertyStep) for one in back.steps)
+
+
+class Stopped(Node):
+    """Takes no swappiness."""
+
+    def operation(self, what: str, path: str) -> None:
+        super().operation(what, path)
+        if path == "/proc/sys/vm/swappiness":
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("way", ["undone", "rolled back"])
+def test_a_file_that_set_property_resets_comes_back(node: Node, way: str) -> None:
+    step = units(node, by_hand=True)
+    before = snapshot(node.root)
+    if way == "undone":
+        outcome = run(Stopped(node.root), [step, sysctl("vm.swappiness", "60", "10")])
+        assert (outcome.ok, outcome.clean, [result.status for result in outcome.results]) == (False, True, ["undone", "failed"])
+    else:
+        assert run(node, [step]).ok
+        assert text(node, "/sys/fs/cgroup/batch.slice/memory.min") == "0"
+        assert run(node, undo(node, "origin").steps).ok
+        assert Journal(node).origin() == ()
+    assert snapshot(node.root) == before
+
+
+def test_a_unit_that_systemd_and_kernel_saw_differently_does_so_again(node: Node) -> None:
+    """On 257 a new drop-in is loaded, and not yet in the kernel."""
+    step = units(node)
+    Path(node.root + DROP_IN).parent.mkdir()
+    Path(node.root + DROP_IN).write_text("[Slice]\nMemoryHigh=1G\n", encoding="utf-8")
+    node.systemctl(["systemctl", "daemon-reload"])
+    before = snapshot(node.root)
+    assert run(node, [step._replace(before=(("MemoryHigh", "1073741824"), ("MemoryLow", "0")))]).ok
+    assert run(node, undo(node, "origin").steps).ok
+    assert snapshot(node.root) == before
+    assert Journal(node).origin() == ()
+
+
+def test_a_file_keeps_its_owner(node: Node) -> None:
+    path = node.root + SYSCTL_D
+    if os.geteuid() == 0:
+        os.chown(path, 65534, 65534)
+    owner = os.stat(path).st_uid, os.stat(path).st_gid
+    assert run(node, plan(node.root)).ok
+    assert (os.stat(path).st_uid, os.stat(path).st_gid) == owner
+    assert run(node, undo(node, "origin").steps).ok
+    assert (os.stat(path).st_uid, os.stat(path).st_gid) == owner
+
+
+def test_a_journal_that_names_another_file_besides_is_not_followed(tmp_path: Path) -> None:
+    root = make(tmp_path / "node")
+    kill_at(root, [*never(), sysctl("vm.swappiness", "60", "10")], "kernel /proc/sys/vm/swappiness")
+    pending = root / "var/lib/memqos/pending.jsonl"
+    pending.write_text(pending.read_text(encoding="utf-8").replace(MIN_FREE, "/proc/sys/vm/dirty_ratio"), encoding="utf-8")
+    before = snapshot(root)
+    with pytest.raises(JournalError, match="is not the file of vm.min_free_kbytes"):
+        recover(Node(root))
+    assert snapshot(root) == before
+
+
+CURES = [
+    (OSError(errno.EROFS, ""), "Make that file system writable, and run again."),
+    (OSError(errno.EINVAL, ""), "This kernel does not take that value: choose another, or leave the knob out."),
+    (OSError(errno.ENOENT, ""), ""),
+    (ValueError("x"), ""),
+]
+
+
+@pytest.mark.parametrize("exc, told", CURES)
+def test_what_to_do_about_an_error(exc: Exception, told: str) -> None:
+    assert cure(exc) == told
 
 
 # Order and side effects

@@ -249,6 +249,32 @@ def test_a_filled_row_names_its_own_partners() -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/proc/sys/vm/swappiness", "vm.swappiness"),
+        ("/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled", "transparent_hugepage/hugepages-64kB/enabled"),
+        ("/sys/block/zram3/disksize", "zram3/disksize"),
+        ("/sys/fs/cgroup/batch.slice/memory.wmark_ratio", "memory.wmark_ratio"),
+        ("/sys/fs/cgroup/memory/batch.slice/memory.limit_in_bytes", "memory.max"),
+        ("/proc/sys/vm/nonesuch", None),
+        ("/proc/sys/vm/MemoryHigh", None),
+        ("/sys/block/sda/disksize", None),
+        ("", None),
+    ],
+)
+def test_of_path(path: str, name: str | None) -> None:
+    knob = _registry.of_path(path)
+    assert (knob and knob.name) == name
+
+
+def test_every_path_leads_back_to_its_knob() -> None:
+    for row in HOST:
+        filled = row.at(dict.fromkeys(("n", "size"), "64"))
+        found = _registry.of_path(filled.path)
+        assert found and found.name == filled.name
+
+
+@pytest.mark.parametrize(
     ("name", "nearest"),
     [
         ("vm.swapiness", "vm.swappiness"),

@@ -357,6 +357,33 @@ def test_parents_come_before_children(tmp_path: Path, version: int) -> None:
     json.dumps(found, allow_nan=False)
 
 
+TOWARDS: list[tuple[list[str], list[str]]] = [
+    # towards, what is read besides the root
+    ([], []),
+    (["/a"], ["/a", "/d"]),
+    (["/a/b"], ["/a", "/d", "/a/b", "/a/c"]),
+    (["/a/b", "/d/e"], ["/a", "/d", "/a/b", "/a/c", "/d/e"]),
+    # Above what is gone.
+    (["/a/x/y"], ["/a", "/d", "/a/b", "/a/c"]),
+    # A name that only begins alike leads nowhere.
+    (["/a/bb"], ["/a", "/d", "/a/b", "/a/c"]),
+]
+
+
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize(("towards", "expected"), TOWARDS)
+def test_a_walk_towards_some_reads_these_and_what_is_above_and_beside(tmp_path: Path, version: int, towards: list[str], expected: list[str]) -> None:
+    small_tree(tmp_path, version)
+    top = "/sys/fs/cgroup" if version == 2 else "/sys/fs/cgroup/memory"
+    shutil.rmtree(tmp_path / top[1:] / "one")
+    for path in ("/a/b/below", "/a/c/below", "/d/e/below", "/a/b", "/a/c", "/d/e", "/a", "/d"):
+        write(tmp_path, top + path, V2_ONE if version == 2 else V1_ONE)
+    tree = Tree(str(tmp_path))
+    found, unused = _cgroupfs.walk(tree, detect(tree, MOUNT_V2 if version == 2 else MOUNT_V1), towards=towards)
+    read = [cgroup["path"] for cgroup in found]
+    assert (set(read), len(read)) == ({"/", *(expected or ["/a", "/d"])}, len(set(read)))
+
+
 @pytest.mark.parametrize("links", [1, 2])
 def test_listing_does_not_rest_on_link_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: int) -> None:
     """btrfs says 1 of every directory, a FUSE file system what it likes."""

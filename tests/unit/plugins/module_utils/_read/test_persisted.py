@@ -513,3 +513,41 @@ def test_systemd_tmpfiles_writes_the_same(seed: int, tmp_path: pathlib.Path) -> 
                 kind, text = kinds[(setting.path, setting.line)], str(setting.value)
                 expected = {"w": text + expected[len(text) :], "w+": expected + text, "f+": text}[kind]
         assert (tmp_path / "sys/kernel/mm/ksm" / name).read_text(encoding="ascii") == expected, (name, files)
+
+
+def test_links_are_followed_to_what_they_stand_for(tmp_path: pathlib.Path) -> None:
+    persisted = read(
+        tmp_path,
+        {
+            "/etc/sysctl.d/99-sysctl.conf": "->../sysctl.conf",
+            "/etc/sysctl.conf": "vm.swappiness=1\n",
+            "/etc/sysctl.d/plain.conf": "vm.swappiness=2\n",
+            "/etc/tmpfiles.d/a.conf": "->/srv/b.conf",
+            "/srv/b.conf": f"w {THP} - - - - never\n",
+            "/etc/sysctl.d/nothing.conf": "->/dev/null",
+        },
+    )
+    assert persisted.real_paths == {"/etc/sysctl.d/99-sysctl.conf": "/etc/sysctl.conf", "/etc/tmpfiles.d/a.conf": "/srv/b.conf"}
+
+
+SWAPPINESS = "/proc/sys/vm/swappiness"
+
+
+@pytest.mark.parametrize(
+    ("line", "sets"),
+    [
+        ("vm.swappiness = 99", True),
+        ("-vm/swappiness=99", True),
+        ("vm.s* = 99", True),
+        ("-vm.swappiness", True),
+        ("vm.swappines = 99", False),
+        ("# vm.swappiness = 99", False),
+        (f"w {SWAPPINESS} - - - - 99", True),
+        ("w /proc/sys/vm/swap* - - - - 99", True),
+        ("w /proc/sys/vm/page-cluster - - - - 99", False),
+        ("", False),
+    ],
+)
+def test_lines_that_set_a_knob(line: str, sets: bool) -> None:
+    assert _persisted.sets_any(line, {SWAPPINESS, THP}) is sets
+    assert _persisted.sets_any(line, ()) is False
