@@ -63,8 +63,8 @@ systemd does not own (`memory.swappiness`, `memory.wmark_ratio`). A file that sy
 An own profile is a file such as these in a directory of `memqos_profiles_paths`, or is written in `memqos_profile` itself; its form is
 `docs/schemas/profile.json`. It may have the name of a built-in one, and then replaces it.
 
-`suits` says what a profile is for: `{{names: [redis*, "*/redis:*"], facts: [kubelet]}}`. With [`memqos_profile: auto`](tuning.md#auto) it is proposed for a node
-on which the last audit found a unit, container or image of such a name with 5 % of memory or more, or a fact that is true.
+`suits` says what a profile is for: `{{names: [redis*, "*/redis:*"], facts: [kubelet]}}`. With [`memqos_profile: auto`](tuning.md#auto) it is proposed for a
+node on which the last audit found a unit, container or image of such a name with 5 % of memory or more, or a fact that is true.
 """
 COLUMNS = ("Setting", "Value", "Why", "Source")
 # What shares come to, on nodes from the smallest to a large one.

@@ -56,8 +56,8 @@ GOING: t.Dict[str, t.Tuple[t.List[Step], t.List[t.Tuple[str, str, str]], t.List[
         [BATCH], [(UNIT, "batch.slice", "MemoryHigh")], [(UNIT, "batch.slice", "MemoryLow")], [properties("batch.slice", HIGH, MemoryHigh=("infinity", "5"))],
     ),
     "another unit's": ([BATCH], [(UNIT, "other.slice", "MemoryHigh")], [], []),
-    "instances of a template": ([*APPS], [(UNIT, "app@.service", "MemoryMax")], [], APPS),  # type: ignore[dict-item]
-    "without one that is wanted by name": ([*APPS], [(UNIT, "app@.service", "MemoryMax")], [(UNIT, "app@2.service", "MemoryMax")], APPS[:1]),  # type: ignore[dict-item]
+    "instances of a template": ([*APPS], [(UNIT, "app@.service", "MemoryMax")], [], APPS),
+    "without one that is wanted by name": ([*APPS], [(UNIT, "app@.service", "MemoryMax")], [(UNIT, "app@2.service", "MemoryMax")], APPS[:1]),
     "one that its template wants": ([*APPS], [(UNIT, "app@2.service", "MemoryMax")], [(UNIT, "app@.service", "MemoryMax")], []),
     "a file of an instance": ([WMARK], [("memcg", "app@.service", "memory.wmark_ratio")], [], [WMARK]),
     "a file that was written for its property": ([V1_HIGH], [(UNIT, "batch.slice", "MemoryHigh")], [], [V1_HIGH]),

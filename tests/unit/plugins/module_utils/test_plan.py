@@ -164,7 +164,7 @@ FOREIGN: t.List[t.Tuple[t.List[Wanted], Foreign, t.Any]] = [
     ([], Foreign(ZZZ, "vm.laptop_mode=1\n", "vm.laptop_mode=1\n", 0o600, False), None),
     # The rival of what is wanted is in the way too.
     (
-        [wish("vm.dirty_bytes", GIB)],  # noqa: E501
+        [wish("vm.dirty_bytes", GIB)],
         Foreign(ZZZ, BOTH_ASIDE, BOTH_ASIDE, 0o600, False),
         (f"{_persist.ASIDE}vm.dirty_ratio = 5\nvm.swappiness=1\n", 0o600),
     ),
@@ -221,7 +221,7 @@ def test_a_foreign_file_that_is_not_in_the_way_is_left() -> None:
 
 
 def test_rows_of_what_goes_back_have_the_kernels_values() -> None:
-    steps: t.List[Step] = [sysctl("vm.swappiness", "10", "60"), sysctl("vm.min_free_kbytes", "5", "5"), BACK, memcg("memory.low", "5", "0"), GONE]  # type: ignore[arg-type]
+    steps: t.List[Step] = [sysctl("vm.swappiness", "10", "60"), sysctl("vm.min_free_kbytes", "5", "5"), BACK, memcg("memory.low", "5", "0"), GONE]
     rows = _plan.returned_rows(steps, "why")
     # Kept values and files are no rows, nor is the file of a property one of its own.
     assert [(row.key, row.live_before, row.wanted, row.reason) for row in rows] == [

@@ -25,7 +25,7 @@ HOST = {
     "vm.swappiness": "60", THP: "[always] madvise never", MTHP: "always [inherit] madvise never", "vm.min_free_kbytes": "67584", "vm.dirty_ratio": "20",
     "vm.dirty_bytes": "0", "vm.dirty_background_ratio": "10", "vm.dirty_background_bytes": "0", "vm.overcommit_memory": "0", "vm.overcommit_ratio": "50",
     "vm.overcommit_kbytes": "0", "zswap/enabled": "N", "zswap/max_pool_percent": "20", "ksm/run": "0", "ksm/pages_to_scan": "100", "vm.nr_hugepages": "0",
-    "lru_gen/enabled": "0x0007", "zram0/disksize": "0", "zram0/comp_algorithm": "lzo [zstd]", "damon_reclaim/enabled": "N",  # noqa: E501
+    "lru_gen/enabled": "0x0007", "zram0/disksize": "0", "zram0/comp_algorithm": "lzo [zstd]", "damon_reclaim/enabled": "N",
     "damon_reclaim/min_age": "120000000",
     "damon_reclaim/wmarks_low": "200", "damon_reclaim/wmarks_mid": "400", "damon_reclaim/wmarks_high": "500", "damon_reclaim/commit_inputs": "N",
     "damon_reclaim/monitor_region_start": "0", "damon_reclaim/monitor_region_end": "0",

@@ -216,7 +216,7 @@ def test_koordlet_writes_pods_only() -> None:
     pod_wishes = [high(GIB, "kubepods.slice"), wish("ManagedOOMPreference", "avoid", "kubepods.slice"), wish("memory.wmark_ratio", 95, "kubepods.slice")]
     part = made(node, high(GIB), *pod_wishes)
     assert {f"{row.subject} {row.name}": row.reason for row in part.rows} == {
-        "batch.slice MemoryHigh": "",  # noqa: E501
+        "batch.slice MemoryHigh": "",
         "kubepods.slice MemoryHigh": "koordlet writes it too",
         "kubepods.slice memory.wmark_ratio": "koordlet writes it too",
         "kubepods.slice ManagedOOMPreference": "",
