@@ -48,6 +48,7 @@ def ratio(before: str, after: str, boot: str) -> WriteStep:
             id="a unit is itself after a reboot, even with a value written by hand",
         ),
         pytest.param([ratio("0", "95", "one")], [ratio("95", "90", "two")], [ratio("0", "90", "two")], id="a cgroup to which boot gave our value"),
+        pytest.param([ratio("0", "95", "one")], [ratio("33", "0", "")._replace(inode=0)], [], id="a rollback of what somebody had changed in another cgroup"),
         pytest.param([ratio("0", "95", "one")], [ratio("7", "90", "two")], [ratio("7", "90", "two")], id="another cgroup of the same name"),
         pytest.param(
             [FileStep("/etc/sysctl.d/a.conf", None, "1\n", creates=("/etc/sysctl.d",))],
