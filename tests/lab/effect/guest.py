@@ -26,6 +26,7 @@ from . import load
 from .figures import BATCH_CGROUP, SERVICE_CGROUP, Window
 
 PRESSURE = GUEST_SCRIPTS.parent / "pressure" / "pressure.py"
+PREFER = GUEST_SCRIPTS / "prefer.sh"
 PROGRAMS = (PRESSURE, GUEST_SCRIPTS / "service.py", GUEST_SCRIPTS / "window.py")
 # Under pressure an emulated guest answers late.
 COMMAND_SECONDS = 180.0
@@ -81,6 +82,7 @@ class Guest:
                 tar.addfile(_member(path.name, path.stat().st_size), io.BytesIO(path.read_bytes()))
         directory = load.DIRECTORY
         self.run(f"mkdir -p -m 0700 {directory} && tar -C {directory} -xf -", stdin=programs.getvalue())
+        self.run("sh -s", stdin=PREFER.read_bytes())
         service, scan, *others = load.units(memory_bytes)
         self.run(service.start())
         self._await(f"[ -s {load.REQUESTS} ]")
@@ -127,6 +129,7 @@ class Guest:
             "ANSIBLE_PIPELINING": "True",
             "ANSIBLE_GATHERING": "explicit",
             "ANSIBLE_PYTHON_INTERPRETER": "auto_silent",
+            "ANSIBLE_SSH_RETRIES": "2",
             "ANSIBLE_TIMEOUT": f"{COMMAND_SECONDS:.0f}",
             "ANSIBLE_DEPRECATION_WARNINGS": "False",
         }

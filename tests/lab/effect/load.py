@@ -4,8 +4,8 @@
 
 """The standard load: a service that answers, and batch work beside it, in shares of the machine's memory. Pure: memory → units of systemd.
 
-With what the system itself has, service and batch work want about a tenth more memory than there is, before a file that is read again and again takes what
-page cache is left. Whatever fits into swap, nothing has to be killed: without swap, too, all anonymous memory fits.
+With what the system itself has, service and batch work want a little more memory than there is, before a file that is read again and again takes what page
+cache is left. Nothing has to be killed: without swap, too, all anonymous memory fits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BURST_SECONDS = 6.0
 REQUESTS_PER_SECOND = 20.0
 # In which the service uses all of its working set once, on average.
 TURN_SECONDS = 10.0
-# What it answers late shall be due to memory, not to the processor, which it gets first.
+# What it answers late shall be due to memory, not to the processor, which it gets first (guest/prefer.sh).
 SERVICE_NICE, BATCH_NICE = -10, 5
 # Longer than any run.
 _FOREVER = 3600

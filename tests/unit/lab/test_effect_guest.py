@@ -36,6 +36,9 @@ esac
 @pytest.fixture(name="here")
 def fixture_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     run = tmp_path / "run"
+    # Not the real one: it would act here.
+    monkeypatch.setattr(guest, "PREFER", tmp_path / "prefer.sh")
+    guest.PREFER.write_text(f"echo prefer >>{tmp_path}/told.log\n")
     for name, value in (("DIRECTORY", str(run)), ("REQUESTS", f"{run}/requests")):
         monkeypatch.setattr(load, name, value)
     scripts = {"ssh": SSH, "systemd-run": SYSTEMD_RUN, "sudo": '#!/bin/sh\nshift\necho "as root"\nexec "$@"\n', "python3": NOTE, "ansible-playbook": NOTE}
@@ -75,8 +78,10 @@ def test_who_logs_in_as_another_becomes_root(here: Path) -> None:
 
 def test_the_load_is_begun_when_its_files_are_there_and_waited_for(here: Path) -> None:
     made(here).start_load(965 << 20)
-    names = [line.split()[0] if line.startswith("python3") else next(word for word in line.split() if word.startswith("--unit=")) for line in told(here)]
-    assert names == ["--unit=memqos-service", "--unit=memqos-scan", "--unit=memqos-hog", "--unit=memqos-burst", "python3"]
+    names = [
+        line.split()[0] if line.startswith(("python3", "prefer")) else next(word for word in line.split() if word.startswith("--unit=")) for line in told(here)
+    ]
+    assert names == ["prefer", "--unit=memqos-service", "--unit=memqos-scan", "--unit=memqos-hog", "--unit=memqos-burst", "python3"]
     assert told(here)[-1].startswith(f"python3 {here}/run/pressure.py wait --timeout")
     assert sorted(path.name for path in (here / "run").glob("*.py")) == ["pressure.py", "service.py", "window.py"]
     assert all((here / "run" / path.name).read_bytes() == path.read_bytes() for path in guest.PROGRAMS)
