@@ -218,7 +218,8 @@ class Experiment:
             print(line.text)
         if answer["problem"]:
             print(_tune_result.shown(answer["problem"]))
-        print(*(f"  {text}" for text in _tune_result.values(answer, self._why)), sep="\n", flush=True)
+        for text in _tune_result.values(answer, self._why):
+            print(f"  {text}", flush=True)
 
     def _tell(self, about: dict[str, t.Any]) -> None:
         options = self.options
