@@ -122,7 +122,8 @@ TEMPLATES = {
     "tmpfiles.j2": "{% for name, value in sysfs.items() %}\nw /sys/kernel/mm/{{ name }} - - - - {{ value }}\n{% endfor %}\n",
     "drop_in.j2": "[Slice]\n{% for name, value in properties.items() %}\n{{ name }}={{ value }}\n{% endfor %}\n",
 }
-SSH_OPTIONS = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ControlMaster=auto -o ControlPersist=600"
+# As Ansible's own: -C compresses.
+SSH_OPTIONS = "-C -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ControlMaster=auto -o ControlPersist=600"
 CALLBACK = '''
 DOCUMENTATION = """
 name: play_seconds
