@@ -75,7 +75,7 @@ def unpack(text: str) -> dict[str, t.Any]:
 
 
 def told(result: dict[str, t.Any]) -> dict[str, t.Any]:
-    """What a tune or a rollback says, for run(): one string, and what Ansible itself has to know."""
+    """A tune or rollback, for run()."""
     return {"tune": to_json(result), "changed": result["changed"], "problem": result["problem"]}
 
 
