@@ -22,6 +22,7 @@ if t.TYPE_CHECKING:
 _LOADER: t.Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # A rule file has four: the list, a rule, thresholds.
 _MAX_LEVELS = 20
+_TOO_DEEP = f"is nested deeper than {_MAX_LEVELS} levels"
 _TAG = "tag:yaml.org,2002:"
 _TAGS = frozenset(_TAG + name for name in ("null", "bool", "int", "float", "str", "timestamp", "seq", "map"))
 
@@ -126,7 +127,7 @@ def read_file(place: Place, *, max_bytes: int) -> tuple[yaml.Node | None, Place]
 def from_value(value: object, depth: int = 0) -> yaml.Node:
     """What Ansible read from a variable, as nodes without a line. Raises Mistake for what YAML has no word for."""
     if depth > _MAX_LEVELS:
-        raise Mistake(yaml.ScalarNode(_TAG + "str", ""), f"is nested deeper than {_MAX_LEVELS} levels")
+        raise Mistake(yaml.ScalarNode(_TAG + "str", ""), _TOO_DEEP)
     if isinstance(value, dict):
         return yaml.MappingNode(_TAG + "map", [(from_value(key, depth + 1), from_value(item, depth + 1)) for key, item in value.items()])
     if isinstance(value, (list, tuple)):
@@ -181,7 +182,9 @@ def _compose(content: str, place: Place) -> yaml.Node | None:
             root = yaml.compose(content, Loader=_LOADER) or root
             mistake = _foreign_tag(root)
     except yaml.MarkedYAMLError as exc:
-        mistake = f"is not YAML: {exc.problem or exc.context}", exc.problem_mark or exc.context_mark
+        # libyaml has a bound of its own since PyYAML 6.0.4; its scanner reads ahead of the events and so meets it before _danger meets ours.
+        too_deep = "nesting depth" in str(exc.problem)
+        mistake = _TOO_DEEP if too_deep else f"is not YAML: {exc.problem or exc.context}", exc.problem_mark or exc.context_mark
     except yaml.YAMLError as exc:
         mistake = f"is not YAML: {exc}".splitlines()[0], None
     if mistake is None:
@@ -201,7 +204,7 @@ def _danger(content: str) -> tuple[str, t.Any] | None:
         if isinstance(event, yaml.CollectionStartEvent):
             levels += 1
             if levels > _MAX_LEVELS:
-                return f"is nested deeper than {_MAX_LEVELS} levels", event.start_mark
+                return _TOO_DEEP, event.start_mark
         elif isinstance(event, yaml.CollectionEndEvent):
             levels -= 1
     return None

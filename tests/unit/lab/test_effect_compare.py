@@ -37,8 +37,8 @@ USAGE = next(figure for figure in figures.FIGURES if figure.name == "batch_usage
     ],
 )
 def test_a_difference_counts_where_windows_do_not_mix(without: tuple[float, ...], with_it: tuple[float, ...], expected: str) -> None:
-    assert compare.judge(without, with_it) == expected
-    assert compare.judge(with_it, without) == expected
+    for first, second in ((without, with_it), (with_it, without)):
+        assert compare.judge(first, second) == expected
 
 
 def test_the_chance_is_that_of_all_orders() -> None:

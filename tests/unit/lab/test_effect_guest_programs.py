@@ -105,5 +105,5 @@ def test_only_lines_of_the_window_count() -> None:
 def test_the_scripts_are_python_3_8_and_need_nothing_else(script: pathlib.Path) -> None:
     tree = ast.parse(script.read_text(encoding="utf-8"), feature_version=(3, 8))
     imported = {name.name.split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    imported |= {str(node.module).split(".")[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    imported |= {str(node.module).split(".", 1)[0] for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     assert imported <= sys.stdlib_module_names

@@ -35,8 +35,8 @@ def memcg(file: str, before: t.Any, after: t.Any, *, cgroup: str = "/a.slice", s
     return WriteStep(file, "memcg", subject, f"{MOUNT}{cgroup}/{file}", str(before), str(after))
 
 
-def dangers(*steps: Step, meminfo: t.Mapping[str, int] = MEMINFO, live: t.Mapping[str, t.Any] = LIVE) -> t.Dict[t.Tuple[str, str], str]:
-    return {key: danger.risk for key, danger in _guards.dangers(steps, Figures(meminfo, live, CGROUPS, MOUNT)).items()}
+def dangers(*steps: Step, meminfo: t.Optional[t.Mapping[str, int]] = None, live: t.Optional[t.Mapping[str, t.Any]] = None) -> t.Dict[t.Tuple[str, str], str]:
+    return {key: danger.risk for key, danger in _guards.dangers(steps, Figures(meminfo or MEMINFO, live or LIVE, CGROUPS, MOUNT)).items()}
 
 
 # 4 GiB are committed: (10 GiB · ratio) + 1 GiB of swap is enough from 30 % on.

@@ -308,7 +308,7 @@ FILES = [
     (b"name: own\nhost: {<<: {vm.swappiness: 1}}\n", "'merge': YAML tags and merge keys are not allowed here"),
     (b"name: own\nsummary: &a x\nwhen: *a\n", "own.yml: line 3, column 7: YAML aliases are not allowed here"),
     (b"a: &a [x,x]\nb: &b [*a,*a]\nc: &c [*b,*b]\n", "YAML aliases are not allowed here"),
-    (b"[" * 5000, "own.yml: line 1, column 21: is nested deeper than 20 levels"),
+    (b"[\n" * 5000, "own.yml: line 21, column 1: is nested deeper than 20 levels"),
     (b"- " * 100000 + b"x", "own.yml: line 1, column 41: is nested deeper than 20 levels"),
     (b"name: own\n" + b"# filler\n" * 40000, "own.yml: is larger than 256 KiB"),
 ]

@@ -220,7 +220,7 @@ def test_all_mistakes_at_once(load: Load) -> None:
         (b"#" * 1_048_577, "is larger than 1024 KiB"),
         ("- &a {id: x}\n- *a\n", "line 2, column 3: YAML aliases are not allowed here: write the value out"),
         ("- &a [*a]\n", "line 1, column 7: YAML aliases are not allowed here: write the value out"),
-        ("[" * 100_000, "line 1, column 21: is nested deeper than 20 levels"),
+        ("[\n" * 100_000, "line 21, column 1: is nested deeper than 20 levels"),
         ("- " * 100_000, "line 1, column 41: is nested deeper than 20 levels"),
         ("- id: a\n---\n- id: b\n", "line 2, column 1: is not YAML: but found another document"),
     ],
