@@ -41,12 +41,13 @@ class Prepared(t.NamedTuple):
 
 def prepare(paths: t.Sequence[str], *, thresholds: t.Mapping[str, t.Any], drop: t.Collection[str]) -> Prepared:
     """Compiles the built-in rules and those of C(paths). Raises RuleError."""
-    rules = _rule_compiler.load_rules([BUILT_IN_RULES, *map(os.path.abspath, paths)], thresholds=thresholds, drop=drop)
+    rules = _rule_compiler.load_rules([*map(os.path.abspath, paths)], thresholds=thresholds, drop=drop, known=_KNOWN)
     wanted = _registry.wanted()
     return Prepared(rules, _request.pack({"rules": rules.compiled, "knobs": _registry.by_place(wanted.knobs), "vendor_files": wanted.vendor_files}))
 
 
-# Strategies load an action plugin before they fork a worker for each host: what most hosts are asked is compiled once, and inherited.
+# Strategies load an action plugin before they fork a worker for each host: what is made here is made once, and inherited.
+_KNOWN = _rule_compiler.read_rules([BUILT_IN_RULES])
 _BUILT_IN = prepare([], thresholds={}, drop=[])
 
 

@@ -10,7 +10,7 @@ import typing as t
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Breakdown, Cgroup, Row
 
-# (row, /proc/meminfo key, group, reclaimable). The LRU lists hold every anonymous and page cache page; the details overlap them.
+# (row, /proc/meminfo key, group, reclaimable). The LRU lists hold every anonymous and page cache page; Shmem, Dirty, Mapped and so on overlap them.
 _ROWS = (
     ("free", "MemFree", "free", "yes"),
     ("free_percpu_lists", "", "free", "yes"),
@@ -32,7 +32,6 @@ _ROWS = (
     ("kernel_stack", "", "kernel", "no"),
     ("hugetlb", "", "hugetlb", "no"),
 )
-_DETAILS = ("Buffers", "Cached", "SwapCached", "AnonPages", "Mapped", "Shmem", "Dirty", "Writeback", "Mlocked", "KernelStack", "AnonHugePages", "MemAvailable")
 # What memcg calls `kernel` is these and whatever a driver charged.
 _KERNEL_PARTS = ("kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmalloc", "slab_reclaimable", "slab_unreclaimable")
 
@@ -74,8 +73,7 @@ def breakdown(
             rows.append({"name": name, "bytes": size, "group": group, "reclaimable": reclaimable})
     total = meminfo["MemTotal"]
     rows.append({"name": "unaccounted", "bytes": total - sum(row["bytes"] for row in rows), "group": "other", "reclaimable": "no"})
-    details = {_snake(key): meminfo[key] for key in _DETAILS if key in meminfo}
-    return {"memtotal_bytes": total, "rows": rows, "details": details}
+    return {"memtotal_bytes": total, "rows": rows}
 
 
 def hugetlb_bytes(meminfo: t.Mapping[str, int]) -> int | None:
@@ -179,7 +177,3 @@ def _effective(protected: int, usage: int, claimed: int, parent: int, parent_usa
     if recursive and parent > claimed and parent_usage > claimed:
         return protected + (parent - claimed) * (usage - protected) // (parent_usage - claimed)
     return protected
-
-
-def _snake(key: str) -> str:
-    return "".join("_" + char.lower() if char.isupper() and index else char.lower() for index, char in enumerate(key))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import heapq
 import typing as t
 
@@ -152,13 +151,6 @@ def top_rows(cgroups: t.Sequence[Cgroup], limit: int) -> dict[str, t.Any]:
     return {"limit": limit, "parts": list(PARTS), "rows": rows, "cgroups": len(listed)}
 
 
-def select_cgroups(cgroups: t.Sequence[Cgroup], *, kinds: t.Collection[str] = (), path: str = "*", sort_by: str = "usage") -> list[dict[str, t.Any]]:
-    """Rows of the cgroups of some kinds whose path matches a shell pattern, largest first."""
-    chosen = [cgroup for cgroup in cgroups if (not kinds or cgroup.get("kind") in kinds) and fnmatch.fnmatchcase(cgroup["path"], path)]
-    chosen.sort(key=lambda cgroup: (-(part(cgroup, sort_by) or 0), cgroup["path"]))
-    return [row_of(cgroup) for cgroup in chosen]
-
-
 def pushers(cgroups: t.Sequence[Cgroup]) -> list[dict[str, t.Any]]:
     """Who pushed: the leaves that grew or refaulted most in the window."""
     parents = {cgroup.get("parent") for cgroup in cgroups}
@@ -210,7 +202,7 @@ def _run_rules(prepared: t.Sequence[_rules.Prepared], subjects: _Subjects) -> tu
         kept: dict[str, list[dict[str, t.Any]]] = {"fail": [], "unknown": []}
         for subject, subject_env, counters in subjects.of(rule.each):
             outcome = _rules.evaluate(rule, subject_env, counters)
-            count[_COUNT_OF[outcome.status]] += 1
+            count[_COUNT_OF.get(outcome.status, outcome.status)] += 1
             if outcome.status in kept:
                 kept[outcome.status].append(_finding(rule.id, subject, outcome))
         findings += kept["fail"][:_MAX_FAILED] + kept["unknown"][:_MAX_UNKNOWN]
@@ -218,7 +210,7 @@ def _run_rules(prepared: t.Sequence[_rules.Prepared], subjects: _Subjects) -> tu
     return findings, counts
 
 
-_COUNT_OF = {"pass": "passed", "fail": "failed", "unknown": "unknown", "not_applicable": "not_applicable"}
+_COUNT_OF = {"pass": "passed", "fail": "failed"}
 
 
 def _finding(rule: str, subject: dict[str, t.Any], outcome: _rules.Outcome) -> dict[str, t.Any]:

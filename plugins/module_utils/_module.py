@@ -74,11 +74,6 @@ def unpack(text: str) -> dict[str, t.Any]:
         raise BadOption(f"request: set by the action plugin only ({exc}).") from exc
 
 
-def told(result: dict[str, t.Any]) -> dict[str, t.Any]:
-    """A tune or rollback, for run()."""
-    return {"tune": to_json(result), "changed": result["changed"], "problem": result["problem"]}
-
-
 def to_json(value: t.Any) -> str:
     """One line of ASCII JSON: a string costs Ansible no more than a ping, the same structure twice as much."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)

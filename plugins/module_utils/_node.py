@@ -125,7 +125,7 @@ def _facts(reader: _Reader, node: Node) -> dict[str, t.Any]:
         "hostname": take("hostname", lambda: tree.read_text("/proc/sys/kernel/hostname")),
         "boot_id": take("boot_id", lambda: _procfs.read_boot_id(tree)),
         "uptime_seconds": take("uptime", lambda: _procfs.read_uptime(tree)),
-        "architecture": take("architecture", lambda: tree.output("uname-m", ["uname", "-m"]).strip()),
+        "architecture": take("architecture", lambda: _procfs.read_architecture(tree)),
         "cpus": take("cpus", lambda: _procfs.read_cpus(tree)),
         "numa_nodes": len({zone["node"] for zone in node["zones"]}) or None,
         "systemd": take("systemd", lambda: _systemd.read_version(tree)),

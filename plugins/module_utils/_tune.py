@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import typing as t
 
@@ -82,6 +83,11 @@ class Work:
 
     def turned(self, steps: t.Sequence[Step]) -> _transaction.Rollback:
         return _transaction.back(steps, self.writer, boot_id=self.boot_id(), page_size=self.page_size())
+
+
+def answer(result: Json) -> Json:
+    """The result of C(tune) or C(rollback) as a module returns it: one line of ASCII, like that of an audit."""
+    return {"tune": json.dumps(result, separators=(",", ":"), allow_nan=False), "changed": result["changed"], "problem": result["problem"]}
 
 
 def tune(request: Json, work: Work) -> Json:

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 
-_BINARY = {"": 1, "b": 1, "k": 1 << 10, "ki": 1 << 10, "kib": 1 << 10, "m": 1 << 20, "mi": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gi": 1 << 30,
-           "gib": 1 << 30, "t": 1 << 40, "ti": 1 << 40, "tib": 1 << 40, "p": 1 << 50, "pi": 1 << 50, "pib": 1 << 50}  # fmt: skip
+_BINARY = {"": 1, "b": 1, **{letter + rest: 1 << 10 * power for power, letter in enumerate("kmgtp", 1) for rest in ("", "i", "ib")}}
 _SIZE = re.compile(r"([0-9]{1,20})(?:\.([0-9]{1,9}))?\s*([A-Za-z]{0,3})")
 
 

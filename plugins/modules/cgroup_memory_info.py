@@ -18,11 +18,8 @@ author:
 extends_documentation_fragment:
   - memqos.fleet._attributes
   - memqos.fleet._attributes.info
+  - memqos.fleet._options.root
 options:
-  root:
-    description: The tree to read, V(/) for the live node, or the path B(on the node) of a captured tree with the same layout.
-    type: path
-    default: /
   window:
     description: Seconds between two readings, for C(growth) and C(refaults). V(0) takes no second reading.
     type: float
@@ -111,12 +108,23 @@ unknown:
   sample: {}
 """
 
+import fnmatch
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _module
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup
+
 KINDS = ["root", "slice", "service", "scope", "qos", "pod", "container", "lxc", "user", "cgroup"]
+
+
+def select_cgroups(cgroups: t.Sequence[Cgroup], *, kinds: t.Collection[str] = (), path: str = "*", sort_by: str = "usage") -> list[dict[str, t.Any]]:
+    """Rows of the cgroups of some kinds whose path matches a shell pattern, largest first."""
+    chosen = [cgroup for cgroup in cgroups if (not kinds or cgroup.get("kind") in kinds) and fnmatch.fnmatchcase(cgroup["path"], path)]
+    chosen.sort(key=lambda cgroup: (-(_diagnosis.part(cgroup, sort_by) or 0), cgroup["path"]))
+    return [_diagnosis.row_of(cgroup) for cgroup in chosen]
 
 
 def info(params: dict[str, t.Any]) -> dict[str, t.Any]:
@@ -124,7 +132,7 @@ def info(params: dict[str, t.Any]) -> dict[str, t.Any]:
         raise _module.BadOption(f"limit={params['limit']}: write how many cgroups to return, or 0 for all.")
     node = _module.read_node(params, wanted=_registry.wanted(), sections=("cgroups", "workloads"))
     _diagnosis.account(node)
-    rows = _diagnosis.select_cgroups(node["cgroups"], kinds=params["kinds"], path=params["path"], sort_by=params["sort_by"])
+    rows = select_cgroups(node["cgroups"], kinds=params["kinds"], path=params["path"], sort_by=params["sort_by"])
     cut = rows[: params["limit"]] if params["limit"] else rows
     return {"cgroups": cut, "total": len(rows), "hierarchy": node["facts"]["hierarchy"], "unknown": node["unknown"]}
 

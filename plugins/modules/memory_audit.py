@@ -11,48 +11,26 @@ module: memory_audit
 short_description: Audit where the memory of a node goes and what is wrong with it
 version_added: 0.1.0
 description:
-  - Reads the kernel's files once, accounts for every byte of MemTotal, evaluates the rules on the node and writes one result file for each host
-    on the controller. A report is made from these files by M(memqos.fleet.memory_report).
-  - One remote call for each host. The node needs Python 3.8 or newer and nothing else.
+  - Reads the kernel's files once, accounts for every byte of MemTotal, evaluates the rules on the node and writes a result file on the
+    controller, of which M(memqos.fleet.memory_report) makes reports.
+  - One remote call for each host, which needs Python 3.8 or newer and nothing else.
   - Root-only files that an ordinary user cannot read are unknown, with the reason.
 author:
   - memqos.fleet contributors (@memqos)
 extends_documentation_fragment:
   - memqos.fleet._attributes
   - memqos.fleet._attributes.info
+  - memqos.fleet._options.root
+  - memqos.fleet._options.audit
 options:
-  root:
-    description: The tree to read, V(/) for the live node, or the path B(on the node) of a captured tree with the same layout.
-    type: path
-    default: /
   window:
     description: Seconds between two readings of counters and of the largest cgroups, for rates and to see who pushes. V(0) takes no second reading.
     type: float
     default: 1.0
   top:
-    description: How many cgroups to keep for every part of memory.
+    description: How many cgroups to keep of each part of memory.
     type: int
     default: 20
-  directory:
-    description: Directory on the controller for C(hosts/HOST.json) and C(rules.json). Relative to the current directory of the controller.
-    type: path
-    default: build/report
-  rules_paths:
-    description:
-      - More rule files, or directories of them. A rule with the id of a built-in one replaces it.
-      - Relative to the current directory of the controller, like O(directory).
-    type: list
-    elements: path
-    default: []
-  rules_drop:
-    description: Ids of rules to leave out.
-    type: list
-    elements: str
-    default: []
-  thresholds:
-    description: Thresholds by rule id and name; see the examples.
-    type: dict
-    default: {}
   request:
     description: Set by the action plugin.
     type: list
@@ -95,6 +73,10 @@ memtotal_bytes:
 """
 
 import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _archive
+
+_archive.compile_once()
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _module
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values

@@ -18,11 +18,7 @@ author:
 extends_documentation_fragment:
   - memqos.fleet._attributes
   - memqos.fleet._attributes.facts
-options:
-  root:
-    description: The tree to read, V(/) for the live node, or the path B(on the node) of a captured tree with the same layout.
-    type: path
-    default: /
+  - memqos.fleet._options.root
 """
 
 EXAMPLES = r"""

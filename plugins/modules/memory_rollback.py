@@ -20,6 +20,7 @@ author:
 extends_documentation_fragment:
   - memqos.fleet._attributes
   - memqos.fleet._attributes.changing
+  - memqos.fleet._options.changing
 options:
   to:
     description:
@@ -30,30 +31,6 @@ options:
     description: Take back values too that somebody else has changed since.
     type: bool
     default: false
-  allow_risks:
-    description: As of M(memqos.fleet.memory_tune). Bringing back a limit that lies below what is used by now would kill.
-    type: list
-    elements: str
-    choices:
-      - limit_below_usage
-      - high_below_working_set
-      - protection_above_80_percent
-      - min_free_above_5_percent
-      - overcommit_below_committed
-      - hugepages_above_available
-      - oom_kill_disable
-    default: []
-  lock_wait:
-    description: Seconds to wait for another run on the same node.
-    type: int
-    default: 60
-  directory:
-    description: Directory on the controller for the full result, C(tune/HOST.json). Relative to the current directory of the controller.
-    type: path
-    default: build/report
-  request:
-    description: What the controller hands to the node. Set by the action plugin.
-    type: str
 seealso:
   - module: memqos.fleet.memory_tune
 """
@@ -98,7 +75,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refuse
 
 def rollback(params: dict[str, t.Any]) -> dict[str, t.Any]:
     work = _tune.Work(Tree("/"), Writer("/"), check=params["check_mode"])
-    return _module.told(_tune.rollback(_module.unpack(params["request"] or ""), work))
+    return _tune.answer(_tune.rollback(_module.unpack(params["request"] or ""), work))
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ author:
 extends_documentation_fragment:
   - memqos.fleet._attributes
   - memqos.fleet._attributes.changing
+  - memqos.fleet._options.changing
 options:
   profile:
     description:
@@ -63,43 +64,18 @@ options:
     type: str
     choices: [report, fail]
     default: report
-  allow_risks:
-    description:
-      - Risks to take. A value that would kill, hang or starve is refused with the figures, and then nothing of the plan is written.
-    type: list
-    elements: str
-    choices:
-      - limit_below_usage
-      - high_below_working_set
-      - protection_above_80_percent
-      - min_free_above_5_percent
-      - overcommit_below_committed
-      - hugepages_above_available
-      - oom_kill_disable
-    default: []
   sysctl_file:
     description: Name of our file in C(/etc/sysctl.d). It should come late in the alphabet, as the last line for a key counts.
     type: str
     default: zz-memqos.conf
-  lock_wait:
-    description: Seconds to wait for another run on the same node.
-    type: int
-    default: 60
   auto_apply:
     description: Apply what O(profile=auto) proposes.
     type: bool
     default: false
-  directory:
-    description: Directory on the controller for the full result, C(tune/HOST.json). Relative to the current directory of the controller.
-    type: path
-    default: build/report
   root:
     description: In check mode, the path B(on the node) of a captured tree to plan for; V(/) is the live node.
     type: path
     default: /
-  request:
-    description: What the controller hands to the node. Set by the action plugin.
-    type: str
 seealso:
   - module: memqos.fleet.memory_rollback
   - module: memqos.fleet.memory_audit
@@ -163,7 +139,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refuse
 
 def tune(params: dict[str, t.Any]) -> dict[str, t.Any]:
     work = _tune.Work(Tree(params["root"]), Writer(params["root"]), check=params["check_mode"])
-    return _module.told(_tune.tune(_module.unpack(params["request"] or ""), work))
+    return _tune.answer(_tune.tune(_module.unpack(params["request"] or ""), work))
 
 
 def main() -> None:

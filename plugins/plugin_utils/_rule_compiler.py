@@ -12,6 +12,7 @@ import os
 import re
 import typing as t
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import yaml
 
@@ -56,24 +57,32 @@ class RuleSet:
     metadata: dict[str, dict[str, t.Any]]
 
 
-def load_rules(paths: Sequence[str], *, thresholds: Mapping[str, Mapping[str, t.Any]], drop: Collection[str]) -> RuleSet:
-    """Rules of files and directories (their C(*.yml) and C(*.yaml), sorted by name), checked and compiled.
+def read_rules(paths: Sequence[str]) -> Mapping[str, Draft]:
+    """Rules of files and directories, for C(load_rules) to begin with. Raises RuleError."""
+    problems: list[Problem] = []
+    drafts = _read(paths, problems)
+    if problems:
+        raise RuleError(problems)
+    return drafts
+
+
+def load_rules(
+    paths: Sequence[str], *, thresholds: Mapping[str, Mapping[str, t.Any]], drop: Collection[str], known: Mapping[str, Draft] = MappingProxyType({})
+) -> RuleSet:
+    """The C(known) rules and those of files and directories (their C(*.yml) and C(*.yaml), sorted by name), checked and compiled.
 
     A later rule replaces an earlier one with the same id. C(thresholds) is C({id: {name: number}}) (numbers or text such as C(5%), C(2 GiB)), C(drop) the ids
-    left out. Raises RuleError with every mistake found.
+    left out. A known rule is compiled once for the same thresholds. Raises RuleError with every mistake found.
     """
     problems: list[Problem] = []
-    drafts: dict[str, _Draft] = {}
-    for path in _files(paths, problems):
-        drafts.update(_read_file(path, problems))
+    drafts = {**known, **_read(paths, problems)}
     _check_variables(drafts, thresholds, drop, problems)
     ruleset = RuleSet([], {})
     for draft in drafts.values():
         if draft.id in drop:
             continue
         values = {**draft.thresholds, **_overrides(draft, thresholds.get(draft.id, {}), problems)}
-        compiled = _compile(draft, values, problems)
-        ruleset.compiled.append(compiled)
+        ruleset.compiled.append(_compiled(draft, values, problems))
         ruleset.metadata[draft.id] = {**draft.metadata, "thresholds": values}
     if problems:
         raise RuleError(problems)
@@ -81,6 +90,13 @@ def load_rules(paths: Sequence[str], *, thresholds: Mapping[str, Mapping[str, t.
 
 
 # Files
+
+
+def _read(paths: Sequence[str], problems: list[Problem]) -> dict[str, Draft]:
+    drafts: dict[str, Draft] = {}
+    for path in _files(paths, problems):
+        drafts.update(_read_file(path, problems))
+    return drafts
 
 
 def _files(paths: Sequence[str], problems: list[Problem]) -> Iterator[str]:
@@ -96,7 +112,7 @@ def _files(paths: Sequence[str], problems: list[Problem]) -> Iterator[str]:
         yield from (os.path.join(path, name) for name in names)
 
 
-def _read_file(path: str, problems: list[Problem]) -> dict[str, _Draft]:
+def _read_file(path: str, problems: list[Problem]) -> dict[str, Draft]:
     place = Place(path, problems)
     try:
         root, place = read_file(place, max_bytes=MAX_FILE_BYTES)
@@ -108,7 +124,7 @@ def _read_file(path: str, problems: list[Problem]) -> dict[str, _Draft]:
     if not isinstance(root, yaml.SequenceNode):
         place.problem(root, "a rule file is a list: '- id: …'")
         return {}
-    drafts: dict[str, _Draft] = {}
+    drafts: dict[str, Draft] = {}
     for node in root.value:
         draft = _draft(node, place)
         if draft is None:
@@ -123,8 +139,8 @@ def _read_file(path: str, problems: list[Problem]) -> dict[str, _Draft]:
 
 
 @dataclass
-class _Draft:
-    """A rule whose structure is right; its expressions are not yet read, because they depend on thresholds."""
+class Draft:
+    """A rule whose structure is right; its expressions are not yet read, because they depend on thresholds. C(compiled): by the thresholds' values."""
 
     id: str
     each: str
@@ -133,9 +149,10 @@ class _Draft:
     thresholds: dict[str, _rule_expression.Number]
     metadata: dict[str, t.Any]
     observe: list[tuple[str, yaml.Node]] = field(default_factory=list)
+    compiled: dict[tuple[_rule_expression.Number, ...], dict[str, t.Any]] = field(default_factory=dict)
 
 
-def _draft(node: yaml.Node, place: Place) -> _Draft | None:
+def _draft(node: yaml.Node, place: Place) -> Draft | None:
     """None for a rule with a mistake in its structure (which is then among the problems)."""
     before = len(place.problems)
     if not isinstance(node, yaml.MappingNode):
@@ -162,7 +179,7 @@ def _draft(node: yaml.Node, place: Place) -> _Draft | None:
     observe = [] if "observe" not in nodes else list(mapping(nodes["observe"], place).items())
     if len(place.problems) > before:
         return None
-    return _Draft(texts["id"], texts["each"], place, nodes, thresholds, metadata, observe)
+    return Draft(texts["id"], texts["each"], place, nodes, thresholds, metadata, observe)
 
 
 def _of_rule(place: Place, identity: str) -> Place:
@@ -223,7 +240,7 @@ def _references(node: yaml.Node | None, place: Place) -> list[str]:
 # Variables, expressions
 
 
-def _check_variables(drafts: Mapping[str, _Draft], thresholds: Mapping[str, Mapping[str, t.Any]], drop: Collection[str], problems: list[Problem]) -> None:
+def _check_variables(drafts: Mapping[str, Draft], thresholds: Mapping[str, Mapping[str, t.Any]], drop: Collection[str], problems: list[Problem]) -> None:
     """An id that no rule has is a slip of the pen; said only when all files could be read, else it may be the unread one."""
     if problems:
         return
@@ -233,7 +250,7 @@ def _check_variables(drafts: Mapping[str, _Draft], thresholds: Mapping[str, Mapp
                 Place(variable, problems).problem(None, f"there is no rule '{unknown}'" + nearest(unknown, drafts))
 
 
-def _overrides(draft: _Draft, wanted: Mapping[str, t.Any], problems: list[Problem]) -> dict[str, _rule_expression.Number]:
+def _overrides(draft: Draft, wanted: Mapping[str, t.Any], problems: list[Problem]) -> dict[str, _rule_expression.Number]:
     place = _of_rule(Place(THRESHOLDS_VARIABLE, problems), draft.id)
     values: dict[str, _rule_expression.Number] = {}
     for name, value in wanted.items():
@@ -247,7 +264,19 @@ def _overrides(draft: _Draft, wanted: Mapping[str, t.Any], problems: list[Proble
     return values
 
 
-def _compile(draft: _Draft, thresholds: Mapping[str, _rule_expression.Number], problems: list[Problem]) -> dict[str, t.Any]:
+def _compiled(draft: Draft, thresholds: Mapping[str, _rule_expression.Number], problems: list[Problem]) -> dict[str, t.Any]:
+    values = tuple(thresholds.values())
+    if values in draft.compiled:
+        return draft.compiled[values]
+    before = len(problems)
+    # A known rule was read by an earlier call, which had its own list.
+    compiled = _compile(replace(draft, place=replace(draft.place, problems=problems)), thresholds, problems)
+    if len(problems) == before:
+        draft.compiled[values] = compiled
+    return compiled
+
+
+def _compile(draft: Draft, thresholds: Mapping[str, _rule_expression.Number], problems: list[Problem]) -> dict[str, t.Any]:
     scope = _rule_expression.Scope(draft.each, thresholds, _knob_problem)
     before = len(problems)
     compiled: dict[str, t.Any] = {"id": draft.id, "each": draft.each}
@@ -265,11 +294,11 @@ def _compile(draft: _Draft, thresholds: Mapping[str, _rule_expression.Number], p
     return compiled
 
 
-def _condition(draft: _Draft, key: str, scope: _rule_expression.Scope) -> _rule_expression.Tree:
+def _condition(draft: Draft, key: str, scope: _rule_expression.Scope) -> _rule_expression.Tree:
     return _tree(draft, draft.nodes[key], scope, key, condition=True)
 
 
-def _tree(draft: _Draft, node: yaml.Node, scope: _rule_expression.Scope, what: str, *, condition: bool = False) -> _rule_expression.Tree:
+def _tree(draft: Draft, node: yaml.Node, scope: _rule_expression.Scope, what: str, *, condition: bool = False) -> _rule_expression.Tree:
     """The node's expression; None after a mistake, which is then among the problems."""
     if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
         draft.place.problem(node, f"{what} is an expression")

@@ -187,7 +187,6 @@ class Row(t.TypedDict):
 class Breakdown(t.TypedDict):
     memtotal_bytes: int
     rows: list[Row]
-    details: dict[str, int]
 
 
 class Window(t.TypedDict, total=False):

@@ -342,6 +342,10 @@ def read_kernel(tree: Tree) -> str:
     return tree.read_text("/proc/sys/kernel/osrelease")
 
 
+def read_architecture(tree: Tree) -> str:
+    return os.uname().machine if tree.live else tree.output("uname-m", ()).strip()
+
+
 def read_boot_id(tree: Tree) -> str:
     return tree.read_text("/proc/sys/kernel/random/boot_id")
 

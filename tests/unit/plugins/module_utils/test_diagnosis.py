@@ -105,12 +105,6 @@ def test_top_rows_are_the_first_of_every_part_without_the_root() -> None:
     assert all(name in top["parts"] for name in ("working_set", "dying_bytes", "pagetables"))
 
 
-def test_select_cgroups_filters_sorts_and_puts_unknown_last() -> None:
-    cgroups: t.Any = [cgroup("/a.slice", 9, kind="slice"), cgroup("/a.slice/x", 1, kind="service", working_set=7), cgroup("/a.slice/y", 8, kind="service")]
-    rows = _diagnosis.select_cgroups(cgroups, kinds=("service",), path="/a.slice/*", sort_by="working_set")
-    assert [row["path"] for row in rows] == ["/a.slice/x", "/a.slice/y"]
-
-
 PREVIOUS = {"boot_id": "b1", "uptime_seconds": 4000.0, "names": ["cgroup.events.max", "vmstat.oom_kill"], "vmstat": {"oom_kill": 3}, "cgroups": {}}
 
 

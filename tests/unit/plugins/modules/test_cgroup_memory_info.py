@@ -42,3 +42,13 @@ def test_a_negative_limit_is_refused() -> None:
 
 def test_the_documented_parts_are_the_parts() -> None:
     assert all(f"      - {part}\n" in cgroup_memory_info.DOCUMENTATION for part in _diagnosis.PARTS)
+
+
+def test_select_cgroups_filters_sorts_and_puts_unknown_last() -> None:
+    cgroups: t.Any = [
+        {"path": "/a.slice", "kind": "slice", "usage": 9},
+        {"path": "/a.slice/x", "kind": "service", "working_set": 7},
+        {"path": "/a.slice/y", "kind": "service"},
+    ]
+    rows = cgroup_memory_info.select_cgroups(cgroups, kinds=("service",), path="/a.slice/*", sort_by="working_set")
+    assert [row["path"] for row in rows] == ["/a.slice/x", "/a.slice/y"]

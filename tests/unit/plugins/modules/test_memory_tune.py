@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ansible_collections.memqos.fleet.plugins.doc_fragments import _options
 from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _journal, _module, _tune, _tune_options, _writer
 from ansible_collections.memqos.fleet.plugins.modules import memory_rollback, memory_tune
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _request
@@ -67,7 +68,9 @@ def test_the_module_takes_what_its_documentation_says(module: t.Any, options: di
     module.main()
     ((spec, unused, expected),) = ran
     assert set(expected) == {_tune.TuneError, _journal.JournalError, _writer.Refused}
-    documented = yaml.safe_load(module.DOCUMENTATION)["options"]
+    documentation = yaml.safe_load(module.DOCUMENTATION)
+    assert "memqos.fleet._options.changing" in documentation["extends_documentation_fragment"]
+    documented = {**documentation["options"], **yaml.safe_load(_options.ModuleDocFragment.CHANGING)["options"]}
     described = {name: {key: value for key, value in option.items() if key != "description"} for name, option in documented.items()}
     assert described == {**options, "request": {"type": "str"}}
     # no_log, or the node's syslog would hold every request.

@@ -246,3 +246,50 @@ def test_the_same_without_libyaml(load: Load, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(_yaml_source, "_LOADER", yaml.SafeLoader)
     assert load(RULE) == compiled
     assert problems(load, rule(when="facts.psi and nod.x")) == message
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> t.Mapping[str, _rule_compiler.Draft]:
+    path = tmp_path / "known.yml"
+    path.write_text(RULE + rule(id="X2"), encoding="utf-8")
+    return _rule_compiler.read_rules([str(path)])
+
+
+def test_known_rules_come_before_the_files_and_are_replaced_by_them(known: t.Mapping[str, _rule_compiler.Draft], tmp_path: Path) -> None:
+    path = tmp_path / "own.yml"
+    path.write_text(rule(title="mine") + rule(id="X3"), encoding="utf-8")
+    ruleset = _rule_compiler.load_rules([str(path)], thresholds={}, drop=["X2"], known=known)
+    assert [(id_, row["title"]) for id_, row in ruleset.metadata.items()] == [("X1", "mine"), ("X3", "t")]
+    assert list(_rule_compiler.load_rules([], thresholds={}, drop=[], known=known).metadata) == ["X1", "X2"]
+
+
+def test_known_rules_are_compiled_once_for_the_same_thresholds(known: t.Mapping[str, _rule_compiler.Draft], monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(cpus: int) -> list[dict[str, t.Any]]:
+        return _rule_compiler.load_rules([], thresholds={"X1": {"cpus": cpus}}, drop=[], known=known).compiled
+
+    compiled: list[str] = []
+    original = _rule_compiler._rule_expression.compile_expression
+
+    def noted(text: str, scope: t.Any) -> t.Any:
+        compiled.append(text)
+        return original(text, scope)
+
+    first = [load(4), load(9)]
+    monkeypatch.setattr(_rule_compiler._rule_expression, "compile_expression", noted)
+    assert [load(4), load(9)] == first and first[0] != first[1] and compiled == []
+    assert load(5) not in first and compiled == ["facts.psi", "facts.cpus < threshold.cpus and node.slab_bytes > threshold.share * node.memtotal_bytes"]
+
+
+def test_a_known_rule_with_a_mistake_is_a_mistake_of_every_load(tmp_path: Path) -> None:
+    path = tmp_path / "known.yml"
+    path.write_text(rule(when="facts.pse"), encoding="utf-8")
+    known = _rule_compiler.read_rules([str(path)])
+    for unused in range(2):
+        with pytest.raises(_rule_compiler.RuleError, match=r"known\.yml: rule X1, line 1, column \d+: .*facts\.psi") as caught:
+            _rule_compiler.load_rules([], thresholds={}, drop=[], known=known)
+        assert len(caught.value.problems) == 1
+
+
+def test_what_cannot_be_read_is_not_known(tmp_path: Path) -> None:
+    with pytest.raises(_rule_compiler.RuleError, match="cannot be read"):
+        _rule_compiler.read_rules([str(tmp_path / "nothing.yml")])

@@ -1,0 +1,76 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This file is private to the collection: its names can change at any release.
+
+"""Options that several modules have, and those that a module need not carry to every node: its documentation travels with it."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    # Modules that read a node.
+    ROOT = r"""
+options:
+  root:
+    description: The tree to read, V(/) for the live node, or the path B(on the node) of a captured tree with the same layout.
+    type: path
+    default: /
+"""
+
+    # Which rules an audit evaluates, and where its results go.
+    AUDIT = r"""
+options:
+  directory:
+    description: Directory on the controller for C(hosts/HOST.json) and C(rules.json). Relative to the current directory of the controller.
+    type: path
+    default: build/report
+  rules_paths:
+    description:
+      - More rule files, or directories of them. A rule with the id of a built-in one replaces it.
+      - Relative to the current directory of the controller, like O(directory).
+    type: list
+    elements: path
+    default: []
+  rules_drop:
+    description: Ids of rules to leave out.
+    type: list
+    elements: str
+    default: []
+  thresholds:
+    description: Thresholds by rule id and name; see the examples.
+    type: dict
+    default: {}
+"""
+
+    # Modules that change a node.
+    CHANGING = r"""
+options:
+  allow_risks:
+    description:
+      - Risks to take. A value that would kill, hang or starve is refused with the figures, and then nothing of the plan is written.
+      - For a rollback too, as bringing back a limit that lies below what is used by now would kill.
+    type: list
+    elements: str
+    choices:
+      - limit_below_usage
+      - high_below_working_set
+      - protection_above_80_percent
+      - min_free_above_5_percent
+      - overcommit_below_committed
+      - hugepages_above_available
+      - oom_kill_disable
+    default: []
+  lock_wait:
+    description: Seconds to wait for another run on the same node.
+    type: int
+    default: 60
+  directory:
+    description: Directory on the controller for the full result, C(tune/HOST.json). Relative to the current directory of the controller.
+    type: path
+    default: build/report
+  request:
+    description: What the controller hands to the node. Set by the action plugin.
+    type: str
+"""
