@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _guards, _persist, _plan_host, _plan_units, _shares, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _guards, _persist, _plan_host, _plan_units, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Plan, Row, judged, new_row
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
@@ -197,15 +197,8 @@ def _with_effective(rows: t.Sequence[Row], steps: t.Iterable[Step], present: Pre
     found = []
     for row in rows:
         effective = _effective(row, by_unit.get(row.subject, ""), cgroups)
-        row = row._replace(effective=effective or row.effective)
-        if effective and file_of(row) in _EFFECTIVE and row.status in ("ok", "would_change") and int(effective) < _bytes(row.wanted):
-            row = row.because(f"of it {_shares.format_size(int(effective))} is effective: what is above it has less")
-        found.append(row)
+        found.append(row._replace(effective=effective or row.effective))
     return found
-
-
-def _bytes(text: t.Optional[str]) -> float:
-    return int(text) if text and text.isdigit() else float("inf") if text else 0
 
 
 def after_steps(steps: t.Iterable[Step], present: Present) -> t.Dict[str, Cgroup]:
@@ -224,15 +217,22 @@ def _effective(row: Row, path: str, cgroups: t.Mapping[str, t.Any]) -> t.Optiona
     file = file_of(row)
     if path not in cgroups or file not in _CGROUP_KEYS:
         return None
+    key, cgroup = _CGROUP_KEYS[file], cgroups[path]
     if file in _EFFECTIVE:
-        value = cgroups[path].get(_EFFECTIVE[file])
-        return None if value is None else str(value)
-    limits = []
+        value = cgroup.get(_EFFECTIVE[file])
+        # The kernel protects no more than is used, which is no ancestor's doing.
+        if value != min(_size(cgroup.get(key)), cgroup.get("usage", 0)):
+            return None if value is None else str(value)
+    values = []
     while path:
-        limits.append(cgroups.get(path, {}).get(_LIMITS[file]))
+        values.append(cgroups.get(path, {}).get(key))
         path = path.rpartition("/")[0]
-    known = [limit for limit in limits if limit is not None]
+    known = [value for value in values if value is not None]
     return _texts.kernel_text(min(known) if known else None)
+
+
+def _size(value: t.Optional[int]) -> float:
+    return float("inf") if value is None else value
 
 
 # Files

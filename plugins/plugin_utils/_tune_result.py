@@ -11,6 +11,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import math
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _wanted
@@ -195,10 +196,14 @@ def _because(row: Mapping[str, t.Any], why: Why) -> str:
 
 
 def _remains(row: Mapping[str, t.Any]) -> str:
-    """What the cgroups above leave of it, if not all."""
-    words = {"infinity": "max"}
-    wanted, effective = (words.get(row[key], row[key]) for key in ("wanted", "effective"))
-    return f"effective is {_word(row, effective)}: the cgroups above leave no more" if row["scope"] == "unit" and effective not in (None, wanted) else ""
+    """What the cgroups above leave of it, if not all. They can give more."""
+    wanted, effective = (_bytes(row[key]) for key in ("wanted", "effective"))
+    less = row["scope"] == "unit" and wanted is not None and effective is not None and effective < wanted
+    return f"effective is {_word(row, row['effective'])}: the cgroups above leave no more" if less else ""
+
+
+def _bytes(text: str | None) -> float | None:
+    return math.inf if text in ("infinity", "max") else int(text) if text and text.isdecimal() and len(text) < 20 else None
 
 
 def _left_out(one: Mapping[str, str]) -> str:

@@ -182,6 +182,11 @@ MOVES = [
      "a.slice MemoryHigh  5 → infinity  own, 10: Because it is so"),
     (row("MemoryLow", scope="unit", subject="a.slice", live_before="0", wanted="1073741824", effective="0"),
      "a.slice MemoryLow  0 → 1073741824 (1.00 GiB)  own, 10: Because it is so (effective is 0: the cgroups above leave no more)"),
+    # Recursive protection gives more than was asked for.
+    (row("MemoryLow", scope="unit", subject="a.slice", live_before="0", wanted="1073741824", effective="2147483648"),
+     "a.slice MemoryLow  0 → 1073741824 (1.00 GiB)  own, 10: Because it is so"),
+    (row("MemoryMax", scope="unit", subject="a.slice", live_before="5", wanted="infinity", effective="4096"),
+     "a.slice MemoryMax  5 → infinity  own, 10: Because it is so (effective is 4096: the cgroups above leave no more)"),
     (row("vm.min_free_kbytes", live_before="45056", wanted="65536", expression="65536"),
      "vm.min_free_kbytes  45056 (44.0 MiB) → 65536 (64.0 MiB)  own: Because it is so"),
     (row("zswap/compressor", live_before="", wanted="zstd", expression="zstd"), "zswap/compressor  default → zstd  own: Because it is so"),
