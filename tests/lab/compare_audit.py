@@ -37,6 +37,7 @@ SEEDS: dict[str, Seeds] = {
     "containers": {
         "cache": ("podman", None, None, None),
         "batch": ("podman", None, None, None),
+        "queue": ("podman", None, None, None),
         # The kubelet's cgroupfs driver names no runtime.
         "worker": (None, "Burstable", "worker-0", "3f2b8f0a-6c1d-4e57-8a3e-5d0c9b7a6e21"),
     },

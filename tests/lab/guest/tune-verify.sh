@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Holds a guest against what the profile "lab" wants, by shell and awk alone: tune-verify.sh PHASE [OTHER]. PHASE: live, right after a tune; boot, as the node
-# came up. OTHER: who else has wishes there (tune-seed.sh). Prints what is wrong; nothing, if all is right.
+# came up. OTHER: who else has wishes there (tune-seed.sh); containers: the profile is "pods". Prints what is wrong; nothing, if all is right.
 set -eu
 phase=$1
 other=${2:-}
@@ -70,6 +70,41 @@ else
     is $low/memory.limit_in_bytes "$(share 25)"
     is $low/memory.swappiness 80
     is $low/job@2.service/memory.limit_in_bytes $((128 << 20))
+fi
+
+cgroup_of() { # CONTAINER: the scope that Podman's first process is in; below it crun makes one more
+    sed -n "s|^0::|$cgroups|; s|/container\$||p" "/proc/$(podman inspect --format '{{.State.Pid}}' "$1")/cgroup"
+}
+if [ "$other $phase" = "containers live" ]; then
+    pods=$cgroups/kubepods.slice
+    guaranteed=$pods/kubepods-pod7c9e6679_7425_40de_944b_e07fc1f90ae7.slice
+    burstable=$pods/kubepods-burstable.slice/kubepods-burstable-pod0b5f6d2e_3c1a_4f7b_9d58_1a2b3c4d5e6f.slice
+    is $pods/memory.min $((64 << 20))
+    is $pods/memory.low $((160 << 20))
+    is $guaranteed/memory.min $((48 << 20))
+    is $pods/kubepods-burstable.slice/memory.low $((96 << 20))
+    is $pods/kubepods-besteffort.slice/memory.max "$(share 10)"
+    is $cgroups/machine.slice/memory.low $((32 << 20))
+    high=$(find $pods -path '*/cri-containerd-*.scope/memory.high' -exec cat {} +)
+    [ "$high" = "$(printf '%s\n' 62914560 62914560 62914560)" ] || { echo "memory.high of the pods' three containers is $high"; status=1; }
+    for name in cache batch; do
+        is "$(cgroup_of $name)/memory.high" $((56 << 20))
+    done
+    # Limits that kubelet and Podman gave stay, although set-property writes all files of a cgroup.
+    is $burstable/memory.max $((96 << 20))
+    for limited in "a $burstable 64" "b $guaranteed 48"; do
+        # shellcheck disable=SC2086  # three words
+        set -- $limited
+        is "$2/cri-containerd-$(printf '%064d' 0 | tr 0 "$1").scope/memory.max" $(($3 << 20))
+    done
+    is "$(cgroup_of cache)/memory.max" $((64 << 20))
+    is "$(cgroup_of cache)/memory.low" $((24 << 20))
+    is "$(cgroup_of cache)/container/memory.swap.max" 0
+    # With the cgroupfs driver pods are no units, and stay as the kubelet made them.
+    worker=$cgroups/kubepods/burstable/pod3f2b8f0a-6c1d-4e57-8a3e-5d0c9b7a6e21/$(printf '%064d' 0 | tr 0 e)
+    is "$worker/memory.max" $((48 << 20))
+    is "$worker/memory.high" max
+    is "$worker/memory.low" 0
 fi
 # Processes that ran before the tune keep theirs.
 if [ "$phase" = boot ]; then
