@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import collections
 import json
-import os
 import math
+import os
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _wanted
