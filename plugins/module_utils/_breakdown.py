@@ -56,7 +56,7 @@ def breakdown(
     zswap on another pool (zbud, z3fold before 6.18) has its own row.
     """
     if "MemTotal" not in meminfo:
-        raise NoTotal("/proc/meminfo has no MemTotal")
+        raise NoTotal("/proc/meminfo has no MemTotal: is this a node, or a captured tree with its /proc?")
     zspages = vmstat.get("nr_zspages")
     isolated = [vmstat[key] for key in ("nr_isolated_anon", "nr_isolated_file") if key in vmstat]
     pages = {"free_percpu_lists": pcp_pages, "isolated": sum(isolated) if isolated else None, "zsmalloc": zspages}

@@ -13,7 +13,7 @@ import zlib
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _node, _rules
+from ansible_collections.memqos.fleet.plugins.module_utils import _node
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 
@@ -24,7 +24,7 @@ ROOT: dict[str, t.Any] = {"type": "path", "default": "/"}
 WINDOW: dict[str, t.Any] = {"type": "float", "default": 1.0}
 _MAX_WINDOW = 60.0
 _MAX_TOP = 10000
-_MAX_REQUEST = 16 * 1024 * 1024
+_MAX_REQUEST = 1 << 24
 
 
 class BadOption(Exception):
@@ -32,19 +32,17 @@ class BadOption(Exception):
 
 
 def run(argument_spec: dict[str, t.Any], body: t.Callable[[dict[str, t.Any]], dict[str, t.Any]], *, expected: tuple[type[Exception], ...] = ()) -> t.NoReturn:
-    """Runs C(body) with the checked options and exits with what it returns, or fails with what it raises.
+    """Runs C(body) with the checked options, and exits with what it returns or fails with what it raises.
 
-    The options have C(check_mode) too. A result with C(problem) fails, and is returned all the same. C(expected): errors whose message is complete.
+    The options have C(check_mode). A result with C(problem) fails, and is returned all the same. C(expected): errors whose message is complete.
     """
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
-    told_in_full: tuple[type[Exception], ...] = (BadOption, _rules.RuleFormatError, *expected)
+    errors: tuple[type[Exception], ...] = (BadOption, *expected)
     try:
         result = body({**module.params, "check_mode": module.check_mode})
     except Unreadable as exc:
         module.fail_json(msg=f"Cannot read {exc.path}: {exc.reason}.", path=exc.path, reason=exc.reason)
-    except _breakdown.NoTotal as exc:
-        module.fail_json(msg=f"{exc}. Is {module.params.get('root', '/')} a node or a captured tree with /proc in it?")
-    except told_in_full as exc:
+    except errors as exc:
         module.fail_json(msg=str(exc))
     problem = result.pop("problem", "")
     if problem:

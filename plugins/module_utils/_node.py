@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _workloads
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _kernel_log, _knob_values, _procfs, _sysfs, _systemd
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _knob_values, _procfs, _sysfs, _systemd
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
 
 if t.TYPE_CHECKING:
@@ -77,6 +76,9 @@ def read(
         node["cgroups"], unknown = _cgroupfs.walk(tree, hierarchy, vendor_files=wanted.vendor_files)
         reader.unknown.update(unknown)
     if "workloads" in sections and hierarchy is not None:
+        # Not for a tune: it takes long.
+        from ansible_collections.memqos.fleet.plugins.module_utils import _workloads
+
         _workloads.identify(node["cgroups"], _workloads.read_pod_names(tree, cgroups=node["cgroups"]))
         if "MemTotal" in node["meminfo"]:
             _workloads.read_requests(tree, hierarchy, node["cgroups"], capacity=node["meminfo"]["MemTotal"])
@@ -179,6 +181,8 @@ def _details(reader: _Reader, node: Node) -> None:
 
 def _oom(reader: _Reader, node: Node) -> None:
     """What the controller needs to tell who was killed and who is next: the log's OOM reports, the first processes by oom_score, names of their cgroups."""
+    from ansible_collections.memqos.fleet.plugins.module_utils._read import _kernel_log
+
     tree, take, oom = reader.tree, reader.take, node["oom"]
     log = take("oom", lambda: _kernel_log.read_log(tree))
     if log is not None:

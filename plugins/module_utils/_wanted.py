@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _rules, _shares
+from ansible_collections.memqos.fleet.plugins.module_utils import _shares
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize
 
@@ -186,6 +186,9 @@ def _left_out(layer: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any]) -> str:
     """Why this layer does not count on this node, or nothing."""
     if "when" not in layer:
         return ""
+    # Few profiles have a condition.
+    from ansible_collections.memqos.fleet.plugins.module_utils import _rules
+
     (rule,) = _rules.prepare([{"id": layer["profile"], "each": "node", "when": layer["when"]}])
     verdict = rule.when(env, _rules.Counters(uptime=None))
     if verdict is True:

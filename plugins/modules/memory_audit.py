@@ -78,7 +78,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _archive
 
 _archive.compile_once()
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _module
+from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _diagnosis, _module, _rules
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 
 
@@ -101,7 +101,7 @@ def main() -> None:
         # no_log: it is no secret, but fills the node's syslog
         "request": {"type": "list", "elements": "str", "no_log": True},
     }
-    _module.run(spec, audit)
+    _module.run(spec, audit, expected=(_breakdown.NoTotal, _rules.RuleFormatError))
 
 
 if __name__ == "__main__":

@@ -64,9 +64,10 @@ path:
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _archive
+from ansible_collections.memqos.fleet.plugins.module_utils import _compiled
 
-_archive.compile_once()
+COMPILED = _compiled.Compiled()
+COMPILED.use()
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _module, _tune, _tune_options
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
@@ -75,7 +76,10 @@ from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refuse
 
 def rollback(params: dict[str, t.Any]) -> dict[str, t.Any]:
     work = _tune.Work(Tree("/"), Writer("/"), check=params["check_mode"])
-    return _tune.answer(_tune.rollback(_module.unpack(params["request"] or ""), work))
+    result = _tune.rollback(_module.unpack(params["request"] or ""), work)
+    if not (work.check or work.journal.origin()):
+        COMPILED.remove()
+    return _tune.answer(result)
 
 
 def main() -> None:

@@ -128,9 +128,10 @@ proposal:
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _archive
+from ansible_collections.memqos.fleet.plugins.module_utils import _compiled
 
-_archive.compile_once()
+COMPILED = _compiled.Compiled()
+COMPILED.use()
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _module, _tune, _tune_options
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
@@ -139,7 +140,10 @@ from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refuse
 
 def tune(params: dict[str, t.Any]) -> dict[str, t.Any]:
     work = _tune.Work(Tree(params["root"]), Writer(params["root"]), check=params["check_mode"])
-    return _tune.answer(_tune.tune(_module.unpack(params["request"] or ""), work))
+    result = _tune.tune(_module.unpack(params["request"] or ""), work)
+    if result["changed"] and not work.check:
+        COMPILED.save()
+    return _tune.answer(result)
 
 
 def main() -> None:

@@ -40,6 +40,7 @@ NODE_FLOORS = [
     {"_wanted"},
     {"_rules", "_breakdown", "_workloads", "_steps", "_persist"},
     {"_read"},
+    {"_compiled"},
     {"_tune_options"},
     {"_archive"},
     {"_knobs"},

@@ -15,7 +15,7 @@ import zlib
 import pytest
 from ansible.module_utils import basic
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _module, _rules
+from ansible_collections.memqos.fleet.plugins.module_utils import _module
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 
 
@@ -73,11 +73,9 @@ def test_errors_that_the_module_expects_are_failed_tasks(monkeypatch: pytest.Mon
     "error, words",
     [
         (Unreadable("/proc/meminfo", "denied", "needs root"), "Cannot read /proc/meminfo: needs root."),
-        (_breakdown.NoTotal("/proc/meminfo has no MemTotal"), "/some/tree"),
         (_module.BadOption("window=90: write seconds"), "window=90"),
-        (_rules.RuleFormatError("rule X: too deep"), "rule X"),
     ],
-    ids=["unreadable", "no MemTotal", "bad option", "bad rule"],
+    ids=["unreadable", "bad option"],
 )
 def test_domain_errors_are_failed_tasks(monkeypatch: pytest.MonkeyPatch, error: Exception, words: str) -> None:
     def body(params: dict[str, t.Any]) -> dict[str, t.Any]:
