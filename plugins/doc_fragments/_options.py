@@ -42,6 +42,10 @@ options:
     description: Thresholds by rule id and name; see the examples.
     type: dict
     default: {}
+seealso:
+  - module: memqos.fleet.memory_report
+  - module: memqos.fleet.memory_facts
+  - module: memqos.fleet.cgroup_memory_info
 """
 
     # Modules that change a node.

@@ -373,15 +373,16 @@ def _add_memcg(derived: Env, node: Node) -> None:
     derived["sum_requests_bytes"] = sum(cgroup.get("request") or 0 for cgroup in containers)
     if any("min" in cgroup for cgroup in cgroups) and "children_min" in cgroups[0]:
         derived["sum_memory_min_bytes"] = cgroups[0]["children_min"]
-    if any("high" in cgroup for cgroup in cgroups):
-        derived["has_throttle"] = any(cgroup.get("high") is not None for cgroup in cgroups if "high" in cgroup)
+    highs = [cgroup["high"] for cgroup in cgroups if "high" in cgroup]
+    if highs:
+        derived["has_throttle"] = any(high is not None for high in highs)
 
 
 def _add_sockets(derived: Env, node: Node) -> None:
     page = node["facts"]["page_size"]
-    pages = [row["mem"] for row in (node["sockstat"].get("TCP", {}),) if "mem" in row]
-    if pages:
-        derived["tcp_mem_bytes"] = sum(pages) * page
+    tcp = node["sockstat"].get("TCP", {})
+    if "mem" in tcp:
+        derived["tcp_mem_bytes"] = tcp["mem"] * page
     if "pressure" in node.get("tcp_mem", {}):
         derived["tcp_mem_pressure_bytes"] = node["tcp_mem"]["pressure"] * page
 

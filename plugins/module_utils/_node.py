@@ -67,7 +67,7 @@ def read(
     """
     reader = _Reader(tree)
     started = monotonic()
-    node = _memory(reader)
+    node = _memory(reader, "details" in sections)
     node["facts"] = _facts(reader, node)
     node["knobs"], unknown = _knob_values.read_knob_values(tree, wanted.knobs)
     reader.unknown.update(unknown)
@@ -91,7 +91,7 @@ def read(
     return node
 
 
-def _memory(reader: _Reader) -> Node:
+def _memory(reader: _Reader, whole: bool) -> Node:
     tree, take = reader.tree, reader.take
 
     def pressure(resource: str) -> t.Any:
@@ -109,7 +109,7 @@ def _memory(reader: _Reader) -> Node:
         "slabs": [],
         "tmpfs": [],
         "numa": take("numa", lambda: _sysfs.read_numa(tree)) or [],
-        "details": _sysfs.read_details(tree),
+        "details": _sysfs.read_details(tree, whole=whole),
         "cgroups": [],
         "units": {},
         "oom": {"log": "", "lost": False, "processes": [], "names": {}},

@@ -17,13 +17,11 @@ from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._read._cgroupfs import Cgroup, Hierarchy
 
-    Container = Cgroup
-
 
 class PodNames(t.NamedTuple):
     """C(containers): {container id: …}; C(pods): {pod UID: (namespace, name)}."""
 
-    containers: dict[str, Container]
+    containers: dict[str, Cgroup]
     pods: dict[str, tuple[str, str]]
 
 
@@ -250,7 +248,7 @@ def _read_pod_logs(tree: Tree, found: PodNames) -> None:
         found.containers[match.group(4)] = {"namespace": match.group(2), "pod": match.group(1), "container": match.group(3)}
 
 
-def _read_bundles(tree: Tree) -> t.Iterator[tuple[str, Container]]:
+def _read_bundles(tree: Tree) -> t.Iterator[tuple[str, Cgroup]]:
     """containerd. Docker's own (namespace moby) are named by Docker."""
     for bundles in _BUNDLES:
         for namespace in tree.names_or_empty(bundles):
@@ -260,19 +258,19 @@ def _read_bundles(tree: Tree) -> t.Iterator[tuple[str, Container]]:
                 yield container_id, container
 
 
-def _read_docker(tree: Tree) -> t.Iterator[tuple[str, Container]]:
+def _read_docker(tree: Tree) -> t.Iterator[tuple[str, Cgroup]]:
     for name in filter(_FULL_ID.fullmatch, tree.names_or_empty(_DOCKER)):
         yield name, parse_docker(*(tree.read_or_empty(f"{_DOCKER}/{name}/{file}.json", limit=_MAX_JSON) for file in ("config.v2", "hostconfig")))
 
 
-def _storage(read: t.Callable[..., bytes], place: str, only: t.Container[str] | None = None) -> t.Iterator[tuple[str, Container]]:
+def _storage(read: t.Callable[..., bytes], place: str, only: t.Container[str] | None = None) -> t.Iterator[tuple[str, Cgroup]]:
     """Podman and CRI-O; what their bundles say counts first."""
     for container_id, container in parse_storage(read(f"{place}/containers.json", limit=_MAX_JSON)):
         if only is None or container_id in only:
             yield container_id, {**container, **parse_bundle(read(f"{place}/{container_id}/userdata/config.json", limit=_MAX_JSON))}
 
 
-def _read_rootless(tree: Tree, cgroups: t.Iterable[Cgroup]) -> t.Iterator[tuple[str, Container]]:
+def _read_rootless(tree: Tree, cgroups: t.Iterable[Cgroup]) -> t.Iterator[tuple[str, Cgroup]]:
     """What a user writes can be a trap; it tells nothing of pods, nor of others' containers."""
     owned = {match.groups() for match in map(_ROOTLESS.match, (cgroup["path"] for cgroup in cgroups)) if match}
     mounts = {mount["mount_point"]: mount["fs_type"] for mount in read_mountinfo(tree)} if owned else {}
@@ -286,10 +284,10 @@ def _read_rootless(tree: Tree, cgroups: t.Iterable[Cgroup]) -> t.Iterator[tuple[
     for uid, home in _PASSWD.findall(display(tree.read_or_empty("/etc/passwd", limit=_MAX_JSON))) if owned else ():
         ids = {container_id for user, container_id in owned if user == uid}
         for container_id, container in _storage(read, f"{home}/{_HOME_STORAGE}", ids) if ids else ():
-            yield container_id, t.cast("Container", {key: value for key, value in container.items() if key not in _OF_POD[:-1]})
+            yield container_id, t.cast("Cgroup", {key: value for key, value in container.items() if key not in _OF_POD[:-1]})
 
 
-def parse_bundle(data: bytes) -> Container:
+def parse_bundle(data: bytes) -> Cgroup:
     """An OCI config.json."""
     loaded = _load(data)
     notes = _dict(loaded, "annotations")
@@ -301,7 +299,7 @@ def parse_bundle(data: bytes) -> Container:
     return found
 
 
-def parse_docker(config: bytes, host_config: bytes) -> Container:
+def parse_docker(config: bytes, host_config: bytes) -> Cgroup:
     """Docker's config.v2.json and hostconfig.json."""
     loaded = _load(config)
     settings = _dict(loaded, "Config")
@@ -312,21 +310,21 @@ def parse_docker(config: bytes, host_config: bytes) -> Container:
     return found
 
 
-def _noted(notes: dict[str, t.Any]) -> Container:
+def _noted(notes: dict[str, t.Any]) -> Cgroup:
     return _texts({key: next((notes[name] for name in names if notes.get(name)), "") for key, names in _NOTES.items()})
 
 
-def _texts(found: dict[str, t.Any]) -> Container:
-    return t.cast("Container", {key: value for key, value in found.items() if isinstance(value, str) and value})
+def _texts(found: dict[str, t.Any]) -> Cgroup:
+    return t.cast("Cgroup", {key: value for key, value in found.items() if isinstance(value, str) and value})
 
 
-def _reservation(value: t.Any, source: str) -> Container:
+def _reservation(value: t.Any, source: str) -> Cgroup:
     return {"request": value, "request_source": source} if isinstance(value, int) and value > 0 else {}
 
 
-def parse_storage(data: bytes) -> list[tuple[str, Container]]:
+def parse_storage(data: bytes) -> list[tuple[str, Cgroup]]:
     """containers.json of containers/storage; CRI-O's metadata names a pod."""
-    found: list[tuple[str, Container]] = []
+    found: list[tuple[str, Cgroup]] = []
     for row in _load(data, list):
         if not isinstance(row, dict) or not _FULL_ID.fullmatch(str(row.get("id"))):
             continue

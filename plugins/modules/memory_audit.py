@@ -35,10 +35,6 @@ options:
     description: Set by the action plugin.
     type: list
     elements: str
-seealso:
-  - module: memqos.fleet.memory_report
-  - module: memqos.fleet.memory_facts
-  - module: memqos.fleet.cgroup_memory_info
 """
 
 EXAMPLES = r"""
@@ -98,7 +94,7 @@ def main() -> None:
         "rules_paths": {"type": "list", "elements": "path", "default": []},
         "rules_drop": {"type": "list", "elements": "str", "default": []},
         "thresholds": {"type": "dict", "default": {}},
-        # no_log: it is no secret, but fills the node's syslog
+        # no secret, but it would fill the node's syslog
         "request": {"type": "list", "elements": "str", "no_log": True},
     }
     _module.run(spec, audit, expected=(_breakdown.NoTotal, _rules.RuleFormatError))

@@ -153,3 +153,9 @@ def test_a_kernel_without_numa_says_so(tmp_path: t.Any) -> None:
         _sysfs.read_numa(Tree(str(tmp_path)))
     assert caught.value.kind == "absent"
     assert caught.value.path.startswith("/sys/")
+
+
+def test_only_what_is_a_fact_of_the_node() -> None:
+    whole, few = _sysfs.read_details(host()), _sysfs.read_details(host(), whole=False)
+    assert few and few == {name: whole[name] for name in ("zswap", "zram", "mglru") if name in whole}
+    assert set(whole) > set(few)
