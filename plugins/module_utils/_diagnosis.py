@@ -25,11 +25,8 @@ PARTS = (
 # Those that are keys of the cgroup.
 _OWN_PARTS = frozenset(("usage", "working_set", "working_set_sysom", "hard_set", "kernel_other", "swap", "dying_bytes", "peak", "growth", "refaults"))
 _NODE_SECTIONS = ("meminfo", "pressure", "knobs", "swaps", "numa", "slabs", "tmpfs", "sockstat", "details")
-_ROW_KEYS = (
-    "path", "kind", "name", "runtime", "qos_class", "namespace", "pod", "container", "container_id", "pod_uid", "image", "limit", "high", "low", "min",
-    "swap_limit", "soft_limit", "swappiness", "oom_group", "oom_kill_disable", "request", "request_source", "effective_min", "effective_low", "dying",
-    "children_usage", "events", "events_local", "pressure", "vendor",
-)  # fmt: skip
+# Keys of a cgroup that are for this file and the rules only.
+_INNER = frozenset("parent inode stat stat_local children_min children_low swap_high swap_events zswap zswap_limit".split())
 # A rule that fires for ten thousand cgroups says so in its count; the list keeps the largest.
 _MAX_FAILED = 100
 _MAX_UNKNOWN = 3
@@ -131,8 +128,7 @@ def part(cgroup: Cgroup, name: str) -> t.Any:
 
 def row_of(cgroup: Cgroup) -> dict[str, t.Any]:
     """A cgroup as it leaves the node: what it is, its settings, and every part that is known."""
-    whole = t.cast("t.Mapping[str, t.Any]", cgroup)
-    row = {key: whole[key] for key in _ROW_KEYS if key in whole}
+    row = {key: value for key, value in cgroup.items() if key not in _INNER}
     row.update((name, value) for name, value in ((name, part(cgroup, name)) for name in PARTS) if value is not None)
     return row
 
