@@ -122,7 +122,9 @@ def test_what_an_idle_guest_does_is_no_disagreement(change: t.Callable[[dict[str
 
 def test_containers_are_looked_for_where_they_were_made() -> None:
     result, figures = agreeing()
-    assert compare_audit.disagreements(result, figures, seeds=["containers"]) == [f"there is no container {name}" for name in ("cache", "batch", "queue", "worker")]
+    assert compare_audit.disagreements(result, figures, seeds=["containers"]) == [
+        f"there is no container {name}" for name in ("cache", "batch", "queue", "worker")
+    ]
 
 
 def test_a_path_with_spaces() -> None:
