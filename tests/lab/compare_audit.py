@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Holds an audit's result against what guest/kernel-figures.sh read on an idle guest of the lab: C(compare_audit.py RESULT.json FIGURES [SEED…]).
+"""Holds an audit's result against what guest/kernel-figures.sh read on an idle guest of the lab: C(compare_audit.py RESULT.json FIGURES [SEED…] [--uncounted BYTES]).
 
-A SEED names what was made on the guest beside its pods: C(containers).
+A SEED names what was made on the guest beside its pods: C(containers). C(--uncounted): what this kernel is known to hold that it counts nowhere.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import sys
@@ -69,23 +70,23 @@ def parse_figures(text: str) -> Figures:
     return figures
 
 
-def disagreements(result: dict[str, t.Any], figures: Figures, *, exact: bool = False, seeds: t.Iterable[str] = ()) -> list[str]:
+def disagreements(result: dict[str, t.Any], figures: Figures, *, exact: bool = False, seeds: t.Iterable[str] = (), uncounted: int = 0) -> list[str]:
     """One sentence for everything that does not agree; an empty list is success. C(exact): both read the same captured tree."""
     rows = result["top"]["rows"]
     seeded = SEEDED.copy()
     for seed in seeds:
         seeded.update(SEEDS[seed])
-    return [*_breakdown(result["breakdown"], figures, exact=exact), *_cgroups(rows, figures, exact=exact), *_seeded(rows, seeded)]
+    return [*_breakdown(result["breakdown"], figures, exact=exact, uncounted=uncounted), *_cgroups(rows, figures, exact=exact), *_seeded(rows, seeded)]
 
 
-def _breakdown(breakdown: dict[str, t.Any], figures: Figures, *, exact: bool) -> t.Iterator[str]:
+def _breakdown(breakdown: dict[str, t.Any], figures: Figures, *, exact: bool, uncounted: int) -> t.Iterator[str]:
     total, rows = breakdown["memtotal_bytes"], {row["name"]: row["bytes"] for row in breakdown["rows"]}
     if total != figures.host["memtotal"]:
         yield f"memtotal_bytes is {total}, the kernel says {figures.host['memtotal']}"
     if sum(rows.values()) != total:
         yield f"the rows sum to {sum(rows.values())}, not to MemTotal {total}"
-    if abs(rows["unaccounted"]) > _room(total, REMAINDER_LIMIT):
-        yield f"unaccounted is {rows['unaccounted']} of {total}, more than {_room(total, REMAINDER_LIMIT)}"
+    if abs(rows["unaccounted"] - uncounted) > _room(total, REMAINDER_LIMIT):
+        yield f"unaccounted is {rows['unaccounted']} of {total}, more than {_room(total, REMAINDER_LIMIT)} from {uncounted}"
     for name, wanted in figures.host.items():
         if name == "memtotal":
             continue
@@ -130,12 +131,17 @@ def _room(wanted: int, tolerance: tuple[float, int]) -> float:
 
 def main(argv: list[str]) -> int:
     """Exit status 1 if anything disagrees."""
-    result_path, figures_path = (Path(name) for name in argv[:2])
-    result, figures = json.loads(result_path.read_text()), parse_figures(figures_path.read_text())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("result", type=Path, metavar="RESULT.json")
+    parser.add_argument("figures", type=Path, metavar="FIGURES")
+    parser.add_argument("seeds", nargs="*", metavar="SEED")
+    parser.add_argument("--uncounted", type=int, default=0, metavar="BYTES")
+    arguments = parser.parse_args(argv)
+    result, figures = json.loads(arguments.result.read_text()), parse_figures(arguments.figures.read_text())
     rows = {row["name"]: row["bytes"] for row in result["breakdown"]["rows"]}
     print(f"{len(rows)} rows, {len(figures.cgroups)} cgroups compared; unaccounted {rows['unaccounted'] / MIB:.2f} MiB "
           f"({100 * rows['unaccounted'] / result['breakdown']['memtotal_bytes']:.2f} % of MemTotal)")  # fmt: skip
-    problems = disagreements(result, figures, seeds=argv[2:])
+    problems = disagreements(result, figures, seeds=arguments.seeds, uncounted=arguments.uncounted)
     for problem in problems:
         print(problem)
     return 1 if problems else 0

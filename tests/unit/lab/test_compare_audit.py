@@ -120,6 +120,15 @@ def test_what_an_idle_guest_does_is_no_disagreement(change: t.Callable[[dict[str
     assert compare_audit.disagreements(result, figures, exact=True) != []
 
 
+@pytest.mark.parametrize(("more", "uncounted", "agrees"), [(12, 12, True), (12, 0, False), (0, 12, False), (24, 12, False)])
+def test_what_a_kernel_counts_nowhere_is_in_the_remainder(more: int, uncounted: int, agrees: bool) -> None:
+    result, figures = agreeing()
+    set_row("unaccounted", more * MIB)(result)
+    set_row("free", -more * MIB)(result)
+    figures.host["free"] -= more * MIB
+    assert (compare_audit.disagreements(result, figures, uncounted=uncounted * MIB) == []) is agrees
+
+
 def test_containers_are_looked_for_where_they_were_made() -> None:
     result, figures = agreeing()
     assert compare_audit.disagreements(result, figures, seeds=["containers"]) == [
