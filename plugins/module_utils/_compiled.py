@@ -17,8 +17,8 @@ import stat
 import typing as t
 import zipimport
 
-from ansible_collections.memqos.fleet.plugins.module_utils._tune_options import STATE
-
+# In _writer.STATE; not imported, since all that this file imports is compiled each time.
+PATH = "/var/lib/memqos/compiled"
 _KIND = importlib.util.MAGIC_NUMBER
 _MAX_BYTES = 16 * 1024 * 1024
 
@@ -26,7 +26,7 @@ _MAX_BYTES = 16 * 1024 * 1024
 class Compiled:
     """For the imports from a module's zip that come after C(use). Never raises: without the file all is as it was, and slower."""
 
-    def __init__(self, path: str = f"{STATE}/compiled", *, owner: int = 0) -> None:
+    def __init__(self, path: str = PATH, *, owner: int = 0) -> None:
         self._path = path
         self._owner = owner
         self._kept: t.Dict[str, t.Tuple[bytes, t.Any]] = {}

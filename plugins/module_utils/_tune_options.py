@@ -9,8 +9,6 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _texts
 
-# Where a node keeps its journal.
-STATE = "/var/lib/memqos"
 POLICIES = ("report", "defer", "refuse", "take")
 # What an operator can allow; why each is refused, with the figures, is for _guards to say.
 RISKS = (

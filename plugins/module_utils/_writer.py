@@ -18,8 +18,8 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.module_utils._read._unit_state import show_value, shown_name
-from ansible_collections.memqos.fleet.plugins.module_utils._tune_options import STATE
 
+STATE = "/var/lib/memqos"
 _KERNEL = ("/proc/sys/", "/sys/")
 _OURS = ("/etc/sysctl.d/", "/etc/tmpfiles.d/", "/etc/systemd/system/", "/etc/systemd/system.control/", "/run/sysctl.d/", "/run/tmpfiles.d/",
          "/run/systemd/system/", "/run/systemd/system.control/")  # fmt: skip

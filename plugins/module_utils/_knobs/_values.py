@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
 
@@ -73,13 +74,16 @@ def fill(text: str, places: t.Mapping[str, str]) -> str:
 
 def placeholders(pattern: str, text: str) -> dict[str, str] | None:
     """C(zram{n}/disksize), C(zram0/disksize) → C({"n": "0"}); None if the text is no instance."""
-    literal = True
-    parts = []
-    for part in _PLACEHOLDER.split(pattern):
-        parts.append(re.escape(part) if literal else f"(?P<{part}>[0-9]+)")
-        literal = not literal
-    match = re.fullmatch("".join(parts), text)
+    match = _compiled(pattern).fullmatch(text)
     return match.groupdict() if match else None
+
+
+@functools.lru_cache(None)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    parts = _PLACEHOLDER.split(pattern)
+    parts[::2] = map(re.escape, parts[::2])
+    parts[1::2] = [f"(?P<{name}>[0-9]+)" for name in parts[1::2]]
+    return re.compile("".join(parts))
 
 
 def _as_text(knob: KnobRow, value: object) -> str:

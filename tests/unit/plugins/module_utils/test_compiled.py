@@ -18,23 +18,18 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _compiled
+from ansible_collections.memqos.fleet.plugins.module_utils import _compiled, _writer
 from ansible_collections.memqos.fleet.plugins.module_utils._compiled import Compiled
 
 pytestmark = pytest.mark.skipif(sys.version_info < (3, 10), reason="zipimport loads by other ways before 3.10")
 ROOM = '"""Told to nobody."""\n\n\ndef fail():\n    raise ValueError("here")\n'
 FILES = {"alone.py": "import house.room\nvalue = 7\n", "house/__init__.py": "", "house/room.py": ROOM}
-# A process of its own: the importer of this one stays as it is. The collection is found by its path, not through any importer.
+# A process of its own: the importer of this one stays as it is.
 PROGRAM = """
-import importlib.util, json, sys, traceback
+import json, runpy, sys, traceback
 archive, path, source, owner, save = sys.argv[1:]
 sys.path.insert(0, archive)
-code = open(source).read().replace(
-    "from ansible_collections.memqos.fleet.plugins.module_utils._tune_options import STATE", "STATE = '/nowhere'"
-)
-space = {"__name__": "compiled"}
-exec(compile(code, source, "exec"), space)
-kept = space["Compiled"](path, owner=int(owner))
+kept = runpy.run_path(source)["Compiled"](path, owner=int(owner))
 kept.use()
 compiled = []
 def count(event, arguments):
@@ -168,6 +163,10 @@ def test_garbage_never_reaches_marshal(tmp_path: Path, monkeypatch: pytest.Monke
     tmp_path.chmod(0o700)
     monkeypatch.setattr(marshal, "loads", lambda data: pytest.fail("was asked"))
     assert Compiled(str(path), owner=os.geteuid())._read() == {}
+
+
+def test_it_lies_beside_the_journal() -> None:
+    assert os.path.dirname(_compiled.PATH) == _writer.STATE
 
 
 def test_remove(tmp_path: Path) -> None:
