@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _persist, _present, _wanted
@@ -12,6 +13,9 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _regist
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import is_same
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, Step, WriteStep
+
+# What set-property makes.
+_RUN_TIME = re.compile(r"/run/systemd/system\.control/([^/]+)\.d/50-([A-Za-z]+)\.conf")
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import Value
@@ -78,8 +82,12 @@ def going_back(leaving: t.Iterable[Key], wanted: t.Collection[Key], steps: t.Seq
             found.append(step)
         elif isinstance(step, PropertyStep):
             names = [name for name, unused in step.properties if is_going("unit", step.unit, name)]
-            found += [_only(step, names)] if names else []
+            found += [only(step, names)] if names else []
             by_hand |= {write.path for write in step.besides} if len(names) == len(step.properties) else set()
+        elif isinstance(step, FileStep):
+            # Of a unit that does not run too: its next start would read it.
+            match = _RUN_TIME.fullmatch(step.path)
+            found += [step] if match and is_going("unit", *match.groups()) else []
     return [*found, *(step for step in steps if isinstance(step, WriteStep) and step.path in by_hand and step not in found)]
 
 
@@ -92,7 +100,8 @@ def _is_for(key: Key, part: t.Tuple[str, ...], present: _present.Present) -> boo
     return subject == part[1] or bool(subject and (named or _unit_state.covers(subject, part[1])))
 
 
-def _only(step: PropertyStep, names: t.Container[str]) -> PropertyStep:
+def only(step: PropertyStep, names: t.Container[str]) -> PropertyStep:
+    """With these properties alone."""
     files = tuple(file for file in step.files if _registry.find(file.knob).unit_property in names)
     pairs, before = (tuple(pair for pair in pairs if pair[0] in names) for pairs in (step.properties, step.before))
     return step._replace(properties=pairs, before=before, files=files)

@@ -79,10 +79,13 @@ _KEPT = "Somebody else writes it too, or this kernel makes another value of it: 
 _FAILURES = (OSError, Refused, Kept, Unreadable, _registry.UnknownKnob, _journal.JournalError)
 
 
-def run(steps: t.Iterable[Step], journal: _journal.Journal, *, boot_id: str, page_size: int, meta: t.Mapping[str, t.Any]) -> Outcome:
+def run(
+    steps: t.Iterable[Step], journal: _journal.Journal, *, boot_id: str, page_size: int, meta: t.Mapping[str, t.Any], adopted: t.Sequence[Step] = ()
+) -> Outcome:
     """All steps, or none. The journal is locked by the caller; C(meta) has C(host), C(started), and what else a generation should tell.
 
-    Without steps nothing is touched. Raises JournalError if the journal cannot be written: then nothing was changed.
+    C(adopted): what came by our drop-ins without a step, for the journal alone. Without steps nothing is touched.
+    Raises JournalError if the journal cannot be written: then nothing was changed.
     """
     work = _Work(journal.writer, boot_id, page_size)
     results = work.prepare(steps)
@@ -103,10 +106,11 @@ def run(steps: t.Iterable[Step], journal: _journal.Journal, *, boot_id: str, pag
             journal.step_done(number, found[number])
         work.check_all(prepared)
         results = tuple(Result(step, "changed", found[number]) for number, step in enumerate(prepared))
-        told = [{"found": result.found, "status": result.status} for result in results]
         moved = work.moved(prepared)
+        told = [{"found": "", "status": "adopted"} for unused in adopted]
+        told += [{"found": result.found, "status": result.status} for result in results]
         told += [{"found": "", "status": "moved"} for unused in moved]
-        warning = journal.commit(entry._replace(steps=(*prepared, *moved), results=tuple(told)))
+        warning = journal.commit(entry._replace(steps=(*adopted, *prepared, *moved), results=tuple(told)))
         return Outcome(True, True, entry.generation, results, warning=warning)
     except _FAILURES as exc:
         return _undone(work, journal, prepared, begun, exc)
@@ -143,31 +147,35 @@ def recover(journal: _journal.Journal, *, boot_id: str, page_size: int) -> t.Opt
     return Outcome(False, False, 0, results, _stuck(journal, results))
 
 
+def done_since(journal: _journal.Journal, to: t.Union[int, str]) -> t.List[Step]:
+    """All that was done since generation C(to) (0: since before all that are kept) or, with C(origin), since before our first. Raises JournalError."""
+    if to == "origin":
+        return list(journal.origin())
+    known = journal.generations()
+    if to and to not in known:
+        journal.generation(int(to))
+    steps: t.List[Step] = []
+    for number in known:
+        if number > int(to):
+            steps = _steps.merge(steps, journal.generation(number).steps)
+    return steps
+
+
 def undo(journal: _journal.Journal, *, to: t.Union[int, str], boot_id: str, page_size: int, force: bool = False) -> Rollback:
-    """The steps back to what stood after generation C(to) (0: before all that are kept) or, with C(origin), before our first. Writes nothing.
+    """The steps back to what stood after generation C(to), as C(done_since) takes it. Writes nothing.
 
     Values that others changed since are left, unless C(force). Raises JournalError.
     """
-    if to == "origin":
-        steps = list(journal.origin())
-    else:
-        known = journal.generations()
-        if to and to not in known:
-            journal.generation(int(to))
-        steps = []
-        for number in known:
-            if number > int(to):
-                steps = _steps.merge(steps, journal.generation(number).steps)
-    return back(steps, journal.writer, boot_id=boot_id, page_size=page_size, force=force)
+    return back(done_since(journal, to), journal.writer, boot_id=boot_id, page_size=page_size, force=force)
 
 
-def back(steps: t.Sequence[Step], writer: Writer, *, boot_id: str, page_size: int, force: bool = False) -> Rollback:
-    """The steps that turn C(steps), merged and done, round. Writes nothing."""
+def back(steps: t.Sequence[Step], writer: Writer, *, boot_id: str, page_size: int, force: bool = False, started: t.Sequence[PropertyStep] = ()) -> Rollback:
+    """The steps that turn C(steps), merged and done, round; C(started): what units took from our drop-ins themselves. Writes nothing."""
     collected = _Back(_Work(writer, boot_id, page_size), steps, force)
-    for step in reversed(steps):
+    for step in (*started, *reversed(steps)):
         collected.add(step)
     units = any(isinstance(step, PropertyStep) or (isinstance(step, FileStep) and "/systemd/" in step.path) for step in collected.steps.values())
-    reload = [ReloadStep()] if units and any(isinstance(step, ReloadStep) for step in steps) else []
+    reload = [ReloadStep()] if units and (started or any(isinstance(step, ReloadStep) for step in steps)) else []
     return Rollback((*collected.steps.values(), *reload), tuple(collected.left))
 
 
@@ -223,7 +231,7 @@ class _Work:
         seen: t.Set[str] = set()
         for step in steps:
             try:
-                full = self._filled(step)
+                full = self.filled(step)
                 for value in _checked(full):
                     found = self.read(value)
                     if value.path not in seen and not self.holds(value, value.before, found):
@@ -234,7 +242,8 @@ class _Work:
                 results.append(Result(step, "failed", "", exc.reason if isinstance(exc, Refused) else words(exc)))
         return tuple(results)
 
-    def _filled(self, step: Step) -> Step:
+    def filled(self, step: Step) -> Step:
+        """With what only the node tells."""
         if isinstance(step, WriteStep):
             _check_path(step)
             return step._replace(boot_id=self.boot_id if step.inode else "", moves=self._moves(step.knob))
@@ -249,8 +258,8 @@ class _Work:
                 path = _drop_in_path(step.unit, key)
                 old = self.writer.read(path)
                 creates = tuple(self.writer.missing_directories(path))
-                drop_ins.append(t.cast("FileStep", self._filled(FileStep(path, old.text if old else None, None, creates=creates))))
-            files, besides = (tuple(t.cast("WriteStep", self._filled(file)) for file in writes) for writes in (step.files, step.besides))
+                drop_ins.append(t.cast("FileStep", self.filled(FileStep(path, old.text if old else None, None, creates=creates))))
+            files, besides = (tuple(t.cast("WriteStep", self.filled(file)) for file in writes) for writes in (step.files, step.besides))
             return step._replace(files=files, drop_ins=tuple(drop_ins), besides=besides)
         return step
 
@@ -480,7 +489,8 @@ class _Back:
             elif isinstance(step, FileStep):
                 self._file(step)
             elif isinstance(step, PropertyStep):
-                self._property(step)
+                # Nobody ran one that has none yet: what lies there is not ours, and comes back as it is now.
+                self._property(step if step.drop_ins else t.cast("PropertyStep", self.work.filled(step)))
         except _FAILURES as exc:
             if isinstance(step, (WriteStep, PropertyStep)) and _is_gone(exc, WriteStep("", "", "", "", "", "")):
                 return  # with the cgroup its values have gone

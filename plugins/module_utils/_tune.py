@@ -10,10 +10,22 @@ import json
 import os
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _journal, _origin, _persist, _plan, _plan_host, _present, _transaction, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils import (
+    _guards,
+    _journal,
+    _origin,
+    _persist,
+    _plan,
+    _plan_host,
+    _present,
+    _started,
+    _transaction,
+    _wanted,
+)
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Left, Options, Plan, Row, is_same, judged
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
 from ansible_collections.memqos.fleet.plugins.module_utils._transaction import Outcome
 
@@ -28,6 +40,10 @@ SCHEMA_VERSION = 1
 _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
 # What the guards need besides what is wanted.
 _OVERCOMMIT = ("vm.overcommit_ratio", "vm.overcommit_kbytes")
+
+# The first systemd whose daemon-reload leaves the kernel's values alone (measured: 252 and 257).
+_RELOAD_KEEPS_KERNEL = 253
+_UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live"
 
 
 class TuneError(Exception):
@@ -75,14 +91,14 @@ class Work:
     def page_size(self) -> int:
         return os.sysconf("SC_PAGE_SIZE")
 
-    def run(self, steps: t.Sequence[Step], meta: t.Mapping[str, t.Any]) -> Outcome:
+    def run(self, steps: t.Sequence[Step], meta: t.Mapping[str, t.Any], adopted: t.Sequence[Step] = ()) -> Outcome:
         """Nothing in a check, or without steps."""
         if self.check or not steps:
             return Outcome(True, True, 0, ())
-        return _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta)
+        return _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
 
-    def turned(self, steps: t.Sequence[Step]) -> _transaction.Rollback:
-        return _transaction.back(steps, self.writer, boot_id=self.boot_id(), page_size=self.page_size())
+    def turned(self, steps: t.Sequence[Step], started: t.Sequence[PropertyStep] = (), *, force: bool = False) -> _transaction.Rollback:
+        return _transaction.back(steps, self.writer, boot_id=self.boot_id(), page_size=self.page_size(), force=force, started=started)
 
 
 def answer(result: Json) -> Json:
@@ -102,7 +118,9 @@ def tune(request: Json, work: Work) -> Json:
         folded = _fold(layers, present, _origin.parts(steps, found))
         history = _history(folded, wanted_before, steps, present, options, work)._replace(found=found)
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work))
-        outcome = work.run(made.steps, {**request["meta"], "wanted": sorted(made.wanted)})
+        made, present = _with_unread(made, present, options.allow, work)
+        adopted = _started.adopted(made.steps, present, _origin.parts(steps, {}))
+        outcome = work.run(made.steps, {**request["meta"], "wanted": sorted(made.wanted)}, adopted)
         return _told(made, outcome, present, work)
 
 
@@ -110,15 +128,11 @@ def rollback(request: Json, work: Work) -> Json:
     """To what stood after generation C(to), before the last one (C(previous)) or before our first (C(origin)). Raises as C(tune) does."""
     with work.locked(request["wait"]):
         target, stands = _target(request["to"], work.journal)
-        turned = _transaction.undo(work.journal, to=target, boot_id=work.boot_id(), page_size=work.page_size(), force=request["force"])
-        keys = _checked(_origin.parts(turned.steps, {}))
-        present = _present.read(
-            work.tree,
-            knobs=[key[2] for key in keys if not key[1]] + list(_OVERCOMMIT),
-            subjects=sorted({key[1] for key in keys if key[1]}),
-            properties={key[2] for key in keys if key[1]},
-        )
+        done = _transaction.done_since(work.journal, target)
+        present = _read_again(done, work.tree)
+        turned = _turned(done, present, work, force=request["force"])
         made = _rollback_plan(turned, present, request["allow"])
+        made, present = _with_unread(made, present, request["allow"], work)
         wanted = [] if target == "origin" else work.journal.generation(int(target)).meta.get("wanted", [])
         outcome = work.run(made.steps, {**request["meta"], "wanted": wanted, "stands": stands})
         return _told(made, outcome, present, work)
@@ -154,6 +168,15 @@ def _read(layers: t.Sequence[Json], before: t.Iterable[Key], tree: Tree) -> Pres
     return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_OVERCOMMIT), subjects=sorted(subjects), properties=properties)
 
 
+def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
+    """What these steps changed, and the units that take after a drop-in of ours by now."""
+    keys = _checked(_origin.parts(done, {}))
+    drop_ins = [step for step in done if isinstance(step, FileStep) and _persist.is_drop_in(step.path)]
+    subjects = {key[1] for key in keys if key[1]} | {_started.subject_of(step.path) for step in drop_ins}
+    properties = {key[2] for key in keys if key[1]}
+    return _present.read(tree, knobs=[key[2] for key in keys if not key[1]] + list(_OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+
+
 def _asked(condition: t.Any) -> t.Iterator[str]:
     """Knobs that a compiled condition names."""
     if isinstance(condition, list) and condition:
@@ -183,7 +206,9 @@ def _fold(layers: t.Sequence[Json], present: Present, origin: _origin.Parts) -> 
 
 def _history(folded: Folded, wanted_before: t.FrozenSet[Key], steps: t.Sequence[Step], present: Present, options: Options, work: Work) -> History:
     leaving = _plan.leaving(folded, wanted_before, options)
-    turned = work.turned(_origin.going_back(leaving, {*folded.wanted, *wanted_before} - set(leaving), steps, present))
+    staying = {*folded.wanted, *wanted_before} - set(leaving)
+    going = _origin.going_back(leaving, staying, steps, present)
+    turned = work.turned(going, _started.steps(_started.without(leaving, staying, present.drop_ins), present, _origin.parts(going, {})))
     left = tuple(Left(one.subject, one.knob or one.name, one.found, one.reason) for one in turned.left)
     return History(wanted_before, tuple(step for step in turned.steps if not isinstance(step, ReloadStep)), left)
 
@@ -229,6 +254,39 @@ def _text(path: str, writer: Writer) -> t.Optional[str]:
     return None if file is None else file.text
 
 
+def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: Work) -> t.Tuple[Plan, Present]:
+    """With units whose files somebody changed and systemd has not read: the plan's daemon-reload makes them live, on 252 in the kernel too.
+
+    They are held against the same bounds as ours. Nothing takes them back: they are what somebody wants.
+    """
+    if not any(isinstance(step, ReloadStep) for step in made.steps):
+        return made, present
+    try:
+        names = _unit_state.read_unread(work.tree)
+    except Unreadable:
+        if work.tree.live:
+            raise
+        return made, present
+    if not names:
+        return made, present
+    work.notes.append(f"somebody changed files of {', '.join(names)} without a daemon-reload: this run's makes them count")
+    if present.facts.get("systemd", 0) >= _RELOAD_KEEPS_KERNEL:
+        return made, present
+    read = _present.read(work.tree, knobs=(), subjects=names, properties=_properties(present), persisted=present.persisted)
+    known, drop_ins = _origin.parts(made.steps, {}), _started.changed(read.drop_ins, _started.lines_of(made.files))
+    coming = [step for units in read.units.values() for unit in units for step in _started.coming(unit, drop_ins, read, known)]
+    present = present._replace(units={**read.units, **present.units}, cgroups={**read.cgroups, **present.cgroups})
+    live = {name: held.value for name, held in present.host.items()}
+    dangers = _guards.dangers([*made.steps, *coming], _guards.Figures(present.meminfo, live, present.cgroups, present.mount))
+    rows = [judged(row, dangers.get((row.name, row.subject)), allow) for row in _plan.returned_rows(coming, _UNREAD)]
+    blocked = _refusals(rows)
+    return made._replace(steps=() if blocked else made.steps, rows=(*made.rows, *rows), blocked=blocked), present
+
+
+def _refusals(rows: t.Iterable[Row]) -> str:
+    return "\n".join(f"{row.subject} {row.name}: {row.reason}".strip() for row in rows if row.status == "refused")
+
+
 # Rolling back
 
 
@@ -252,6 +310,13 @@ def _standing(number: int, journal: _journal.Journal) -> t.Union[int, str]:
     return t.cast("t.Union[int, str]", journal.generation(number).meta.get("stands", number))
 
 
+def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool) -> _transaction.Rollback:
+    """With the units that started since, and took our values from drop-ins that change or go."""
+    changes = _started.lines_of(work.turned([step for step in done if isinstance(step, FileStep)], force=force).steps)
+    done = _started.retargeted(done, changes, present)
+    return work.turned(done, _started.steps(changes, present, _origin.parts(done, {})), force=force)
+
+
 def _rollback_plan(turned: _transaction.Rollback, present: Present, allow: t.Collection[str]) -> Plan:
     steps = _plan.in_order(turned.steps)
     live = {name: held.value for name, held in present.host.items()}
@@ -262,7 +327,7 @@ def _rollback_plan(turned: _transaction.Rollback, present: Present, allow: t.Col
         reason = f"{one.reason}: it stays as it is; memqos_rollback_force: true takes it back{target} all the same"
         found = one.found if one.knob else None
         rows.append(Row(one.knob or one.name, "", one.subject, None, found, found, status="deferred").because(reason))
-    blocked = "\n".join(f"{row.subject} {row.name}: {row.reason}".strip() for row in rows if row.status == "refused")
+    blocked = _refusals(rows)
     files = tuple(step for step in steps if isinstance(step, FileStep) and step.before != step.after)
     return Plan(() if blocked else tuple(steps), tuple(rows), files, (), frozenset(), blocked)
 

@@ -54,6 +54,14 @@ def read_unit_states(tree: Tree, subjects: t.Sequence[str], properties: t.Iterab
     return {subject: [state for state, aliases in states.values() if any(covers(subject, name) for name in aliases)] for subject in subjects}
 
 
+def read_unread(tree: Tree) -> list[str]:
+    """Units with a cgroup whose files were changed since systemd read them. Raises Unreadable where systemctl does not answer."""
+    kinds = ("*.slice", "*.service", "*.scope")
+    text = tree.output("systemctl-show-unread", ["systemctl", "show", "--no-pager", "--property=Id,ControlGroup,NeedDaemonReload", "--", *kinds])
+    blocks = (dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in re.split(r"\n\s*\n", text))
+    return sorted({lines.get("Id", "") for lines in blocks if lines.get("NeedDaemonReload") == "yes" and lines.get("ControlGroup")})
+
+
 def show_value(name: str, text: str) -> str:
     """A property as C(systemctl show) prints it → as set-property takes it."""
     if text == "[not set]":

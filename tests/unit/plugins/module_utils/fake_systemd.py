@@ -51,16 +51,20 @@ class Systemd:
         self.running: t.Dict[str, str] = {}
         self.aliases: t.Dict[str, str] = {}
         self._held: t.Dict[str, t.Dict[str, str]] = {}
+        self._loaded: t.Dict[str, t.List[t.Tuple[str, str]]] = {}
 
     def adopt(self, unit: str, cgroup: str) -> None:
         """It runs, and the kernel has what it has."""
         self.running[unit] = cgroup
-        self._held[unit] = self._read(unit)
+        self._load(unit)
 
     def start(self, unit: str, cgroup: str) -> None:
         """With the values that stand in its files."""
         self.adopt(unit, cgroup)
         self._realize(unit)
+
+    def _load(self, unit: str) -> None:
+        self._held[unit], self._loaded[unit] = self._read(unit), self._files(unit)
 
     def stop(self, unit: str) -> None:
         del self.running[unit], self._held[unit]
@@ -99,6 +103,8 @@ class Systemd:
             "ActiveState": "active" if active else "inactive",
             "ControlGroup": self.running.get(unit, ""),
             "FragmentPath": fragment,
+            # After a set-property too (measured on 252).
+            "NeedDaemonReload": "yes" if active and self._files(unit) != self._loaded[unit] else "no",
         }
         # A unit that nobody uses is read anew each time.
         values = self._held[unit] if active else self._read(unit)
@@ -119,7 +125,7 @@ class Systemd:
 
     def _reload(self) -> None:
         for unit in self.running:
-            self._held[unit] = self._read(unit)
+            self._load(unit)
             if self.version < 253:
                 self._realize(unit)
 
@@ -138,19 +144,24 @@ class Systemd:
     def _read(self, unit: str) -> t.Dict[str, str]:
         """Unit file, then drop-ins by file name; of one file name the first in the search path."""
         values = {name: _PROPERTIES[name][0] for name in self._known(unit)}
+        for unused, text in self._files(unit):
+            for line in text.splitlines():
+                key, equals, word = line.partition("=")
+                name = key[:-3] + "USec" if key.endswith("Sec") else key
+                if equals and name in values:
+                    values[name] = _value(name, word)
+        return values
+
+    def _files(self, unit: str) -> t.List[t.Tuple[str, str]]:
+        """Those that count, with their texts."""
         chosen: t.Dict[str, str] = {}
         for root in _ROOTS:
             for directory in (name for one in self._names(unit) for name in _directories(one)):
                 for path in sorted(Path(f"{self.root}{root}/{directory}.d").glob("*.conf")):
                     chosen.setdefault(path.name, str(path))
         fragment = self._fragment(unit)
-        for path_of in [*([self.root + fragment] if fragment else []), *(chosen[name] for name in sorted(chosen))]:
-            for line in Path(path_of).read_text(encoding="utf-8").splitlines():
-                key, equals, text = line.partition("=")
-                name = key[:-3] + "USec" if key.endswith("Sec") else key
-                if equals and name in values:
-                    values[name] = _value(name, text)
-        return values
+        paths = [*([self.root + fragment] if fragment else []), *(chosen[name] for name in sorted(chosen))]
+        return [(path, Path(path).read_text(encoding="utf-8")) for path in paths]
 
     def _fragment(self, unit: str) -> str:
         names = [unit, f"{unit.partition('@')[0]}@.{unit.rpartition('.')[2]}"] if "@" in unit else [unit]

@@ -1,0 +1,203 @@
+# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Units that took our values from a drop-in when they started, after the tune: as steps that nobody ran, to be turned round like those of the journal. Pure.
+
+They go back to what unit file and drop-ins say without ours. At a daemon-reload systemd 252 writes that into the kernel, whoever is killed by it; from 253 on
+it does not, and our value would stay.
+"""
+
+from __future__ import annotations
+
+import re
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _origin, _persist, _present
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
+from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import is_same
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _drop_ins, _systemd
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, Step, WriteStep
+
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
+    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import Value
+    from ansible_collections.memqos.fleet.plugins.module_utils._present import Present, Unit
+    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Key
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import DropIn
+
+    # {path of a drop-in of ours: its lines}
+    Lines = t.Dict[str, t.Dict[str, str]]
+
+# What a property is that nobody sets; of the others: no limit.
+_UNSET: t.Dict[str, Value] = {"MemoryMin": 0, "MemoryLow": 0, "MemoryZSwapWriteback": 1}
+_SHARE = re.compile(r"([0-9]+)(?:\.([0-9]{1,2}))?%")
+
+
+def lines_of(files: t.Iterable[Step]) -> Lines:
+    """Of drop-ins of ours that change: what stands in them afterwards."""
+    changed = [step for step in files if isinstance(step, FileStep) and _persist.is_drop_in(step.path) and step.before != step.after]
+    return {step.path: _systemd.parse_drop_in((step.after or "").encode("utf-8", "surrogateescape")) for step in changed}
+
+
+def subject_of(path: str) -> str:
+    """Whose drop-in it is."""
+    return path.rsplit("/", 2)[1][:-2]
+
+
+def without(leaving: t.Iterable[Key], wanted: t.Collection[Key], drop_ins: t.Iterable[DropIn]) -> Lines:
+    """Our drop-ins as they are when these keys have left: one has what its template and prefixes want as well."""
+    gone = {(subject, name) for scope, subject, name in leaving if scope == "unit"}
+    kept = {(subject, name) for scope, subject, name in wanted if scope == "unit"}
+    changes: Lines = {}
+    for drop_in in drop_ins:
+        names = _drop_ins.drop_in_names(drop_in["unit"])
+        if _persist.is_drop_in(drop_in["path"]):
+            going = {key for key in drop_in["lines"] if any((name, key) in gone for name in names) and not any((name, key) in kept for name in names)}
+            if going:
+                changes[drop_in["path"]] = {key: value for key, value in drop_in["lines"].items() if key not in going}
+    return changes
+
+
+def steps(changes: Lines, present: Present, known: t.Container[Key]) -> t.List[PropertyStep]:
+    """As though a tune had set what these drop-ins say now, from what remains when they have C(changes). C(known): what the journal has steps for."""
+    after = changed(present.drop_ins, changes)
+    found = []
+    for unit in _units(present):
+        now, then = said(unit, present.drop_ins, present), said(unit, after, present)
+        # What did not change by us but by a drop-in of others is not our business.
+        files = [knob for knob in _owned(unit, present) if now[knob.name] != then[knob.name] and ("unit", unit.state.name, knob.unit_property) not in known]
+        if files:
+            found.append(_step(unit, files, then, now, present))
+    return found
+
+
+def retargeted(journal: t.Iterable[Step], changes: Lines, present: Present) -> t.List[Step]:
+    """Steps of the journal that go back to what our drop-ins say by then: a unit may have started with another value of ours, and had that before its step."""
+    after = changed(present.drop_ins, changes)
+    units = {unit.state.name: unit for unit in _units(present)}
+    found = []
+    for step in journal:
+        unit = units.get(step.unit) if isinstance(step, PropertyStep) else None
+        found.append(_retargeted(step, unit, after, present) if isinstance(step, PropertyStep) and unit else step)
+    return found
+
+
+def _retargeted(step: PropertyStep, unit: Unit, after: t.Sequence[DropIn], present: Present) -> PropertyStep:
+    ours = next((drop_in["lines"] for drop_in in _of(unit.state.name, after) if _persist.is_drop_in(drop_in["path"])), {})
+    target = said(unit, after, present)
+    texts = {knob.unit_property: target[knob.name] for knob in _owned(unit, present) if knob.unit_property in ours}
+    files = tuple(file._replace(before=texts.get(_registry.find(file.knob).unit_property, file.before)) for file in step.files)
+    return step._replace(before=tuple((name, _words(name, texts[name]) if name in texts else value) for name, value in step.before), files=files)
+
+
+def adopted(planned: t.Iterable[Step], present: Present, origin: t.Container[Key]) -> t.List[PropertyStep]:
+    """Of units that a plan sets: what they took from our drop-ins when they started. The journal has to know that this is not the value from before us."""
+    ours: Lines = {drop_in["path"]: {} for drop_in in present.drop_ins if _persist.is_drop_in(drop_in["path"])}
+    before = {file.path: file.before for step in planned if isinstance(step, PropertyStep) for file in step.files}
+    found = []
+    for step in steps(ours, present, ()) if ours and before else ():
+        taken = [file for file in step.files if file.path in before and _is_held(file, before[file.path], present)]
+        names = {_registry.find(file.knob).unit_property for file in taken}
+        names = {name for name in names if ("unit", step.unit, name) not in origin}
+        found += [_origin.only(step, names)] if names else []
+    return found
+
+
+def _is_held(file: WriteStep, held: str, present: Present) -> bool:
+    return is_same(_registry.find(file.knob), held, file.after, present.page_size)
+
+
+def coming(unit: Unit, drop_ins: t.Sequence[DropIn], present: Present, known: t.Container[Key]) -> t.List[WriteStep]:
+    """What a daemon-reload of systemd 252 makes of a unit's files in the kernel, but for what steps set (C(known))."""
+    then = said(unit, drop_ins, present)
+    held = ((_registry.find(step.knob), step) for step in _held(unit, present))
+    return [
+        step._replace(before=step.after, after=then[knob.name])
+        for knob, step in held
+        if ("unit", unit.state.name, knob.unit_property) not in known and not is_same(knob, step.after, then[knob.name], present.page_size)
+    ]
+
+
+def changed(drop_ins: t.Iterable[DropIn], changes: Lines) -> t.List[DropIn]:
+    """In the order in which systemd applies them."""
+    found: t.List[DropIn] = [drop_in for drop_in in drop_ins if drop_in["path"] not in changes]
+    found += [{"path": path, "unit": subject_of(path), "lines": lines} for path, lines in changes.items() if lines]
+    return sorted(found, key=lambda drop_in: (drop_in["path"].rpartition("/")[2], drop_in["unit"]))
+
+
+def said(unit: Unit, drop_ins: t.Sequence[DropIn], present: Present) -> t.Dict[str, str]:
+    """{memcg file: what systemd makes of it} by the unit file and these drop-ins."""
+    lines = _lines(unit, drop_ins, present)
+    found = {}
+    for knob in _owned(unit, present):
+        value = _UNSET.get(knob.unit_property)
+        for text in lines.get(knob.unit_property, ()):
+            value = _value(knob, text, value, present)
+        found[knob.name] = _texts.kernel_text(value, version=present.version)
+    return found
+
+
+def _lines(unit: Unit, drop_ins: t.Sequence[DropIn], present: Present) -> t.Dict[str, t.List[str]]:
+    """{property: its lines in order}, what the slices above give to their children first."""
+    found: t.Dict[str, t.List[str]] = {}
+    for above in unit.state.cgroup.split("/")[1:-1]:
+        for drop_in in _of(above, drop_ins):
+            for name in ("MemoryMin", "MemoryLow"):
+                found.setdefault(name, []).extend([drop_in["lines"][f"Default{name}"]] if f"Default{name}" in drop_in["lines"] else [])
+    for lines in (unit.fragment_lines, *(drop_in["lines"] for drop_in in _of(unit.state.name, drop_ins))):
+        for name, text in lines.items():
+            found.setdefault(name, []).append(text)
+    return found
+
+
+def _value(knob: Knob, text: str, before: Value, present: Present) -> Value:
+    """A line that systemd cannot read changes nothing."""
+    share = _SHARE.fullmatch(text)
+    if share:
+        pages = present.meminfo["MemTotal"] // present.page_size
+        return pages * int(share.group(1) + (share.group(2) or "").ljust(2, "0")) // 10000 * present.page_size
+    if not text:
+        return _UNSET.get(knob.unit_property)
+    try:
+        return _registry.normalize(_registry.find(knob.unit_property), text)
+    except _registry.KnobValueError:
+        return before
+
+
+def _of(unit: str, drop_ins: t.Sequence[DropIn]) -> t.List[DropIn]:
+    return _drop_ins.drop_ins_of(unit, drop_ins)
+
+
+def _units(present: Present) -> t.Iterable[Unit]:
+    return {unit.state.name: unit for units in present.units.values() for unit in units}.values()
+
+
+def _owned(unit: Unit, present: Present) -> t.List[Knob]:
+    """The files of its cgroup that systemd writes."""
+    knobs = [_registry.find(name) for name in unit.files]
+    return [
+        knob for knob in knobs
+        if knob.unit_property and _registry.find(knob.unit_property).run_time and not (present.version == 1 and knob.v1_vendor)
+    ]  # fmt: skip
+
+
+def _held(unit: Unit, present: Present) -> t.List[WriteStep]:
+    """As they are: C(before) and C(after) are what they hold."""
+    path = f"{present.mount}{unit.state.cgroup}/"
+    return [
+        WriteStep(knob.name, "memcg", unit.state.name, path + _present.file_name(knob, present.version), text, text, unit.inode)
+        for knob, text in ((knob, unit.files[knob.name].text) for knob in _owned(unit, present))
+    ]
+
+
+def _step(unit: Unit, files: t.Sequence[Knob], before: t.Mapping[str, str], after: t.Mapping[str, str], present: Present) -> PropertyStep:
+    names = {knob.name for knob in files}
+    writes = tuple(step._replace(before=before[step.knob], after=after[step.knob]) for step in _held(unit, present) if step.knob in names)
+    pairs = [tuple((knob.unit_property, _words(knob.unit_property, texts[knob.name])) for knob in files) for texts in (after, before)]
+    return PropertyStep(unit.state.name, pairs[0], pairs[1], writes)
+
+
+def _words(name: str, text: str) -> str:
+    """A file's text as set-property takes it."""
+    knob = _registry.find(name)
+    return _texts.property_text(knob, _registry.normalize(knob, text))
