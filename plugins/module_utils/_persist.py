@@ -93,5 +93,12 @@ def given_back(text: str, is_wanted: t.Callable[[str], bool]) -> str:
     return "\n".join(lines)
 
 
+def set_aside_as(text: str, model: str | None) -> str:
+    """With the lines set aside that are so in C(model), and no others; whatever else somebody has written there stays."""
+    aside = {line for line in (model or "").split("\n") if line.startswith(ASIDE)}
+    lines = [line if line.startswith(ASIDE) or ASIDE + line not in aside else ASIDE + line for line in text.split("\n")]
+    return given_back("\n".join(lines), lambda line: ASIDE + line in aside)
+
+
 def _text(lines: t.Sequence[str]) -> str | None:
     return "\n".join([HEADER, *lines, ""]) if lines else None

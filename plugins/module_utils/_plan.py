@@ -27,6 +27,7 @@ _EFFECTIVE = {"memory.min": "effective_min", "memory.low": "effective_low"}
 _LIMITS = {"memory.max": "limit", "memory.high": "high"}
 _CGROUP_KEYS = {"memory.min": "min", "memory.low": "low", **_LIMITS}
 
+_OF_UNITS = ("/etc/systemd/system/", "/run/systemd/system.control/")
 _INHERITED = "cgroups that were made below it meanwhile keep it, as they began with it"
 
 
@@ -72,7 +73,9 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
     wishes = [wish for wish in folded.wanted.values() if wish.subject and _covered(wish.knob, options)]
     units = _plan_units.plan_units(wishes, present, options)
     steps = in_order([*history.returning, *host.steps, *units.properties, *units.overruled, *units.writes])
-    wanted = {key for key in folded.wanted if _covered(key[2], options)} | {key for key in history.wanted if not _covered(key[2], options)}
+    # Units that do not answer keep their drop-ins, and who took after these is asked when they do.
+    kept = {key for key in history.wanted if not _covered(key[2], options) or (key[1] and present.no_units)}
+    wanted = {key for key in folded.wanted if _covered(key[2], options)} | kept
     rows = [
         *host.rows,
         *units.rows,
@@ -111,7 +114,9 @@ def _files_in_order(steps: t.Iterable[FileStep]) -> t.List[FileStep]:
 
 def _needs_reload(steps: t.Iterable[Step]) -> bool:
     """Until then systemd warns of changed files: of set-property's own too, where the unit has drop-ins already (measured on 252)."""
-    return any(isinstance(step, PropertyStep) or (isinstance(step, FileStep) and step.path.startswith("/etc/systemd/system/")) for step in steps)
+    return any(
+        isinstance(step, PropertyStep) or (isinstance(step, FileStep) and step.path.startswith(_OF_UNITS) and step.before != step.after) for step in steps
+    )
 
 
 def leaving(folded: Folded, history_wanted: t.Iterable[Key], options: Options) -> t.List[Key]:
@@ -135,7 +140,7 @@ def returned_rows(steps: t.Iterable[Step], why: str = "") -> t.List[Row]:
     steps = list(steps)
     owned = {file.path for step in steps if isinstance(step, PropertyStep) for file in step.files}
     for step in steps:
-        if isinstance(step, WriteStep) and step.before != step.after and step.path not in owned:
+        if isinstance(step, WriteStep) and step.before != step.after and step.path not in owned and not _registry.find(step.knob).one_shot:
             row = Row(step.knob, step.scope, step.subject, step.after, step.before, step.before, status="would_change").because(why)
             rows.append(row.because(_INHERITED) if _registry.find(step.knob).inherited else row)
         elif isinstance(step, PropertyStep):
@@ -157,10 +162,13 @@ def _refused_rows(folded: Folded, options: Options) -> t.List[Row]:
 def _left_rows(history: History) -> t.List[Row]:
     left = "no profile wants it any more, but it stays"
     scopes = {name: scope for scope, unused, name in history.wanted}
-    return [
-        Row(one.name, scopes.get(one.name, ""), one.subject, None, one.found, one.found, status="deferred").because(f"{left}: {one.reason}")
+    rows = [
+        Row(one.name, scopes.get(one.name, ""), one.subject, None, one.found, one.found, status="failed" if one.failed else "deferred").because(one.reason)
         for one in history.left
     ]
+    # Had it been left out now, the next run would not know of it.
+    again = "Run again, or put it back into a profile"
+    return [row._replace(reason=f"{left}: {row.reason}{f'. {again}' if row.status == 'failed' else ''}") for row in rows]
 
 
 # Dangers
@@ -302,7 +310,7 @@ def _foreign_steps(aside: t.Iterable[t.Tuple[str, int]], files: Files, wanted: t
 
 def _blocked(rows: t.Iterable[Row], options: Options, files: Files, texts: t.Mapping[str, t.Optional[str]]) -> str:
     """Why nothing may be written."""
-    stopping = {"refused", "conflict", *(["unsupported"] if options.fail_on_unsupported else [])}
+    stopping = {"refused", "conflict", "failed", *(["unsupported"] if options.fail_on_unsupported else [])}
     reasons = [f"{f'{row.subject} ' if row.subject else ''}{row.name}: {row.reason}" for row in rows if row.status in stopping]
     for path in texts:
         if not _persist.is_ours(files.ours.get(path)):

@@ -10,7 +10,7 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _persist, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
-from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Row, Said, is_same, lacking, new_row, place, said
+from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Row, Said, given, is_same, lacking, new_row, place, said
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import WriteStep
 
@@ -65,7 +65,10 @@ def plan_host(wishes: t.Sequence[Wanted], present: Present, history: History, op
     lines = [item for item in ordered if item.file]
     return HostPart(
         tuple(rows),
-        (*(_step(item) for item in ordered if item.differs or _is_moved(item, ordered)), *_commits(ordered, present)),
+        (
+            *(_step(item) for item in ordered if item.differs or _is_moved(item, ordered)),
+            *commits({item.knob.name for item in ordered if item.differs}, present),
+        ),
         {item.knob.name: item.text for item in lines if item.knob.persist == "sysctl.d"},
         tuple((item.knob.path, item.text) for item in lines if item.file == _persist.TMPFILES),
         tuple((item.knob.path, item.text) for item in lines if item.file == _persist.LATE_TMPFILES),
@@ -131,9 +134,8 @@ def _switch(commit: Knob) -> str:
     return next(name for name in commit.after if name.endswith("/enabled"))
 
 
-def _commits(items: t.Sequence[_Item], present: Present) -> t.Iterator[WriteStep]:
+def commits(changed: t.Container[str], present: Present) -> t.Iterator[WriteStep]:
     """For each module that ran before and runs on with other inputs."""
-    changed = {item.knob.name: item.text for item in items if item.differs}
     for row in filter(_is_commit, _registry.host_knobs()):
         held, switch = present.host.get(row.name), present.host.get(_switch(row))
         if held and switch and switch.value == 1 and _switch(row) not in changed and any(name in changed for name in row.after):
@@ -162,7 +164,7 @@ def _item(wish: Wanted, wanted: t.Mapping[str, Knob], present: Present, history:
     if differs and history.found.get((knob.path, text)) == held.text:
         # As many huge pages as the kernel found when we asked.
         differs = False
-        row = row._replace(reboot_required=True).because(f"the kernel gives {held.text} of {text}; a reboot finds memory that is less fragmented")
+        row = row._replace(reboot_required=True).because(given(held.text, text))
     row = row._replace(live_before=held.text, live_after=held.text, effective=text if differs else held.text, status="would_change" if differs else "ok")
     file, problem = _file(knob, wanted, present, options)
     return _Item(knob, row.because(problem), text, held.text, differs, file)

@@ -73,12 +73,13 @@ class Row(t.NamedTuple):
 
 
 class Left(t.NamedTuple):
-    """A value that no profile wants any more, and that stays: C(reason). C(name): of a knob, or a file's path."""
+    """A value that no profile wants any more, and that stays: C(reason). C(name): of a knob, or a file's path. C(failed): for want of an answer."""
 
     subject: str
     name: str
     found: str
     reason: str
+    failed: bool = False
 
 
 class History(t.NamedTuple):
@@ -138,6 +139,11 @@ def lacking(knob: Knob) -> str:
     if knob.vendor != "mainline":
         age = [f"a kernel of {knob.vendor} has it"]
     return f"this kernel has no {knob.name}" + (f" ({', '.join(age)})" if age else "")
+
+
+def given(found: str, wanted: t.Optional[str]) -> str:
+    """Of huge pages."""
+    return f"the kernel gives {found} of {wanted}; a reboot finds memory that is less fragmented"
 
 
 def is_same(knob: Knob, one: t.Optional[str], other: t.Optional[str], page_size: int) -> bool:

@@ -49,9 +49,9 @@ def without(leaving: t.Iterable[Key], wanted: t.Collection[Key], drop_ins: t.Ite
     gone = {(subject, name) for scope, subject, name in leaving if scope == "unit"}
     kept = {(subject, name) for scope, subject, name in wanted if scope == "unit"}
     changes: Lines = {}
-    for drop_in in drop_ins:
-        names = _drop_ins.drop_in_names(drop_in["unit"])
+    for drop_in in drop_ins if gone else ():
         if _persist.is_drop_in(drop_in["path"]):
+            names = _drop_ins.drop_in_names(drop_in["unit"])
             going = {key for key in drop_in["lines"] if any((name, key) in gone for name in names) and not any((name, key) in kept for name in names)}
             if going:
                 changes[drop_in["path"]] = {key: value for key, value in drop_in["lines"].items() if key not in going}
@@ -59,13 +59,13 @@ def without(leaving: t.Iterable[Key], wanted: t.Collection[Key], drop_ins: t.Ite
 
 
 def steps(changes: Lines, present: Present, known: t.Container[Key]) -> t.List[PropertyStep]:
-    """As though a tune had set what these drop-ins say now, from what remains when they have C(changes). C(known): what the journal has steps for."""
+    """As though a tune had set what these drop-ins say now, from what remains when they have C(changes). C(known): what has steps or is wanted."""
     after = changed(present.drop_ins, changes)
     found = []
-    for unit in _units(present):
+    for unit in _units(present) if changes else ():
         now, then = said(unit, present.drop_ins, present), said(unit, after, present)
-        # What did not change by us but by a drop-in of others is not our business.
-        files = [knob for knob in _owned(unit, present) if now[knob.name] != then[knob.name] and ("unit", unit.state.name, knob.unit_property) not in known]
+        ours = [knob for knob in _owned(unit, present) if not is_same(knob, now[knob.name], then[knob.name], present.page_size)]
+        files = [knob for knob in ours if ("unit", unit.state.name, knob.unit_property) not in known]
         if files:
             found.append(_step(unit, files, then, now, present))
     return found

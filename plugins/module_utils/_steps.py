@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.memqos.fleet.plugins.module_utils import _persist
+
 
 class Moved(t.NamedTuple):
     """Another host knob that a write moves (dirty_bytes: dirty_ratio), and what it held before."""
@@ -152,6 +154,9 @@ def _joined(old: Step, new: Step) -> Step:
         return new._replace(before=old.before, moves=(*old.moves, *(moved for moved in new.moves if moved.path not in known)))
     if isinstance(old, FileStep) and isinstance(new, FileStep):
         creates = (*old.creates, *(path for path in new.creates if path not in old.creates))
+        if new.before not in (None, old.after) and _persist.ASIDE in f"{old.before}{old.after}":
+            # Somebody has edited their file in between: the way back is theirs, with our lines as they were.
+            return new._replace(before=_persist.set_aside_as(new.before, old.before), creates=creates)
         return new._replace(before=old.before, mode_before=old.mode_before, uid_before=old.uid_before, gid_before=old.gid_before, creates=creates)
     if isinstance(old, PropertyStep) and isinstance(new, PropertyStep):
         before, after = {**dict(new.before), **dict(old.before)}, {**dict(old.properties), **dict(new.properties)}

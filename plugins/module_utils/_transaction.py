@@ -13,7 +13,7 @@ import errno
 import os
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _steps
+from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _persist, _steps
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
@@ -57,7 +57,10 @@ class Outcome(t.NamedTuple):
 
 
 class Left(t.NamedTuple):
-    """What a rollback does not touch, and why: C(found) is neither C(ours) nor C(target). C(knob) is empty where it is no knob's, but a file."""
+    """What a rollback does not touch, and why: C(found) is neither C(ours) nor C(target), or (C(failed)) nobody knows what it is.
+
+    C(knob) is empty where it is no knob's, but a file, or all of a unit.
+    """
 
     name: str
     target: str
@@ -66,6 +69,7 @@ class Left(t.NamedTuple):
     reason: str
     knob: str = ""
     subject: str = ""
+    failed: bool = False
 
 
 class Rollback(t.NamedTuple):
@@ -166,12 +170,31 @@ def undo(journal: _journal.Journal, *, to: t.Union[int, str], boot_id: str, page
 
     Values that others changed since are left, unless C(force). Raises JournalError.
     """
-    return back(done_since(journal, to), journal.writer, boot_id=boot_id, page_size=page_size, force=force)
+    steps = done_since(journal, to)
+    return back(steps, journal.writer, boot_id=boot_id, page_size=page_size, force=force, found=shown_after(journal, steps))
 
 
-def back(steps: t.Sequence[Step], writer: Writer, *, boot_id: str, page_size: int, force: bool = False, started: t.Sequence[PropertyStep] = ()) -> Rollback:
-    """The steps that turn C(steps), merged and done, round; C(started): what units took from our drop-ins themselves. Writes nothing."""
-    collected = _Back(_Work(writer, boot_id, page_size), steps, force)
+def shown_after(journal: _journal.Journal, steps: t.Iterable[Step]) -> t.Dict[t.Tuple[str, str], str]:
+    """{(path, what we wrote): what the kernel made of it the last time} of knobs in C(steps) that it rounds as it likes (huge pages)."""
+    loose = {step.path for step in steps if isinstance(step, WriteStep) and _is_rounded(step)}
+    found: t.Dict[t.Tuple[str, str], str] = {}
+    for number in journal.generations() if loose else ():
+        entry = journal.generation(number)
+        for step, result in zip(entry.steps, entry.results):
+            if isinstance(step, WriteStep) and step.path in loose:
+                found[step.path, step.after] = result["found"] or step.after
+    return found
+
+
+def back(
+    steps: t.Sequence[Step], writer: Writer, *, boot_id: str, page_size: int, force: bool = False,
+    started: t.Sequence[PropertyStep] = (), found: t.Optional[t.Mapping[t.Tuple[str, str], str]] = None,
+) -> Rollback:  # fmt: skip
+    """The steps that turn C(steps), merged and done, round. Writes nothing. Actions (DAMON's commit) are the caller's to add, who knows what runs.
+
+    C(started): what units took from our drop-ins themselves; C(found): as C(shown_after) says.
+    """
+    collected = _Back(_Work(writer, boot_id, page_size), steps, force, found or {})
     for step in (*started, *reversed(steps)):
         collected.add(step)
     units = any(isinstance(step, PropertyStep) or (isinstance(step, FileStep) and "/systemd/" in step.path) for step in collected.steps.values())
@@ -475,9 +498,10 @@ class _Work:
 class _Back:
     """Collects the steps of a rollback."""
 
-    def __init__(self, work: _Work, steps: t.Iterable[Step], force: bool) -> None:
+    def __init__(self, work: _Work, steps: t.Iterable[Step], force: bool, found: t.Mapping[t.Tuple[str, str], str]) -> None:
         self.work = work
         self.force = force
+        self.found = found
         self.origins = {step.path: step.before for step in steps if isinstance(step, WriteStep)}
         self.steps: t.Dict[str, Step] = {}
         self.left: t.List[Left] = []
@@ -496,7 +520,7 @@ class _Back:
                 return  # with the cgroup its values have gone
             target = step.before or "absent" if isinstance(step, (WriteStep, FileStep)) else ""
             knob, subject = (step.knob, step.subject) if isinstance(step, WriteStep) else ("", "")
-            self.left.append(Left(_steps.name(step), target, "", "", words(exc), knob, subject))
+            self.left.append(Left(_steps.name(step), target, "", "", words(exc), knob, subject, failed=True))
 
     def _again(self, step: WriteStep) -> WriteStep:
         """A cgroup that was made anew (a reboot) has what boot gave it: ours, if it holds our value."""
@@ -507,6 +531,8 @@ class _Back:
         return step
 
     def _write(self, step: WriteStep) -> None:
+        if _is_action(step.knob):
+            return
         step = self._again(step)
         found = self.work.read(step) or ""
         if not self._is_ours(step, found):
@@ -528,7 +554,14 @@ class _Back:
         self._put(step._replace(before=found, after=found if left else self.origins.get(step.path, found)))
 
     def _file(self, step: FileStep) -> None:
-        found = self.work.read(step)
+        file = self.work.writer.read(step.path)
+        found = file.text if file else None
+        if file and file.text not in (step.before, step.after) and _persist.ASIDE in f"{step.before}{step.after}":
+            # It is somebody's, who has edited it since: no more than our lines goes back, by force neither.
+            text = _persist.set_aside_as(file.text, step.before)
+            if text != file.text:
+                self._put(FileStep(step.path, file.text, text, file.mode))
+            return
         if self._is_ours(step, found):
             self._put(FileStep(step.path, found, step.before, step.mode_before, creates=step.creates))
 
@@ -573,11 +606,15 @@ class _Back:
         return wanted if self.work.same(name, found, wanted) else found
 
     def _is_ours(self, step: Part, found: t.Optional[str]) -> bool:
-        if self.force or _is_loose(step) or self.work.holds(step, step.after, found) or self.work.holds(step, step.before, found):
+        ours = [step.after, step.before]
+        if isinstance(step, WriteStep):
+            # As many huge pages as the kernel gave us; another number is somebody else's.
+            ours.append(self.found.get((step.path, step.after), step.after))
+        if self.force or any(self.work.holds(step, text, found) for text in ours):
             return True
-        target, ours, now = ("absent" if text is None else text for text in (step.before, step.after, found))
+        target, wanted, now = ("absent" if text is None else text for text in (step.before, step.after, found))
         knob, subject = (step.knob, step.subject) if isinstance(step, WriteStep) else ("", "")
-        self.left.append(Left(step.path, target, ours, now, "changed by others since", knob, subject))
+        self.left.append(Left(step.path, target, wanted, now, "changed by others since", knob, subject))
         return False
 
     def _put(self, step: Step) -> None:
@@ -639,7 +676,11 @@ def _check_path(step: WriteStep) -> None:
 
 def _is_loose(value: Part) -> bool:
     """The kernel may show another value than the one it took."""
-    return isinstance(value, WriteStep) and (_registry.find(value.knob).comparison == "effective_value" or _is_action(value.knob))
+    return isinstance(value, WriteStep) and (_is_rounded(value) or _is_action(value.knob))
+
+
+def _is_rounded(value: WriteStep) -> bool:
+    return _registry.find(value.knob).comparison == "effective_value"
 
 
 def _is_action(name: str) -> bool:

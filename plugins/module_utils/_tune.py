@@ -23,7 +23,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import (
     _wanted,
 )
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Left, Options, Plan, Row, is_same, judged
+from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Left, Options, Plan, Row, given, is_same, judged
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
@@ -98,7 +98,8 @@ class Work:
         return _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
 
     def turned(self, steps: t.Sequence[Step], started: t.Sequence[PropertyStep] = (), *, force: bool = False) -> _transaction.Rollback:
-        return _transaction.back(steps, self.writer, boot_id=self.boot_id(), page_size=self.page_size(), force=force, started=started)
+        found = _transaction.shown_after(self.journal, steps)
+        return _transaction.back(steps, self.writer, boot_id=self.boot_id(), page_size=self.page_size(), force=force, started=started, found=found)
 
 
 def answer(result: Json) -> Json:
@@ -114,7 +115,7 @@ def tune(request: Json, work: Work) -> Json:
         wanted_before = _last_wanted(work.journal)
         steps = work.journal.origin()
         present = _read(layers, {*wanted_before, *_origin.parts(steps, {})}, work.tree)
-        found = _found(steps, present, work.journal)
+        found = _transaction.shown_after(work.journal, steps)
         folded = _fold(layers, present, _origin.parts(steps, found))
         history = _history(folded, wanted_before, steps, present, options, work)._replace(found=found)
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work))
@@ -131,7 +132,7 @@ def rollback(request: Json, work: Work) -> Json:
         done = _transaction.done_since(work.journal, target)
         present = _read_again(done, work.tree)
         turned = _turned(done, present, work, force=request["force"])
-        made = _rollback_plan(turned, present, request["allow"])
+        made = _rollback_plan(turned, present, request)
         made, present = _with_unread(made, present, request["allow"], work)
         wanted = [] if target == "origin" else work.journal.generation(int(target)).meta.get("wanted", [])
         outcome = work.run(made.steps, {**request["meta"], "wanted": wanted, "stands": stands})
@@ -174,7 +175,8 @@ def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
     drop_ins = [step for step in done if isinstance(step, FileStep) and _persist.is_drop_in(step.path)]
     subjects = {key[1] for key in keys if key[1]} | {_started.subject_of(step.path) for step in drop_ins}
     properties = {key[2] for key in keys if key[1]}
-    return _present.read(tree, knobs=[key[2] for key in keys if not key[1]] + list(_OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+    knobs = {key[2] for key in keys if not key[1]}
+    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_OVERCOMMIT), subjects=sorted(subjects), properties=properties)
 
 
 def _asked(condition: t.Any) -> t.Iterator[str]:
@@ -208,22 +210,16 @@ def _history(folded: Folded, wanted_before: t.FrozenSet[Key], steps: t.Sequence[
     leaving = _plan.leaving(folded, wanted_before, options)
     staying = {*folded.wanted, *wanted_before} - set(leaving)
     going = _origin.going_back(leaving, staying, steps, present)
-    turned = work.turned(going, _started.steps(_started.without(leaving, staying, present.drop_ins), present, _origin.parts(going, {})))
-    left = tuple(Left(one.subject, one.knob or one.name, one.found, one.reason) for one in turned.left)
-    return History(wanted_before, tuple(step for step in turned.steps if not isinstance(step, ReloadStep)), left)
+    known = {*_origin.parts(going, {}), *((scope, unit.state.name, name) for scope, subject, name in staying for unit in present.units.get(subject, ()))}
+    turned = work.turned(going, _started.steps(_started.without(leaving, staying, present.drop_ins), present, known))
+    left = tuple(Left(one.subject, one.knob or one.name, one.found, one.reason, one.failed) for one in turned.left)
+    returning = [step for step in turned.steps if not isinstance(step, ReloadStep)]
+    return History(wanted_before, (*returning, *_commits(returning, present)), left)
 
 
-def _found(steps: t.Iterable[Step], present: Present, journal: _journal.Journal) -> t.Dict[t.Tuple[str, str], str]:
-    """What the kernel made, since it booted, of our last writes of host knobs that it rounds as it likes."""
-    ours = [step for step in steps if isinstance(step, WriteStep) and not step.subject]
-    loose = {step.path for step in ours if _registry.find(step.knob).comparison == "effective_value"}
-    found: t.Dict[t.Tuple[str, str], str] = {}
-    for number in journal.generations() if loose else ():
-        entry = journal.generation(number)
-        for step, result in zip(entry.steps, entry.results):
-            if isinstance(step, WriteStep) and step.path in loose and entry.boot_id == present.facts.get("boot_id"):
-                found[step.path, step.after] = result["found"] or step.after
-    return found
+def _commits(returning: t.Iterable[Step], present: Present) -> t.Iterator[WriteStep]:
+    """A module that runs takes back its inputs as it took them: by an action."""
+    return _plan_host.commits({step.knob for step in returning if isinstance(step, WriteStep) and step.before != step.after}, present)
 
 
 def _files(folded: Folded, history: History, steps: t.Sequence[Step], present: Present, options: Options, work: Work) -> _plan.Files:
@@ -284,7 +280,7 @@ def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: W
 
 
 def _refusals(rows: t.Iterable[Row]) -> str:
-    return "\n".join(f"{row.subject} {row.name}: {row.reason}".strip() for row in rows if row.status == "refused")
+    return "\n".join(f"{row.subject} {row.name}: {row.reason}".strip() for row in rows if row.status in ("refused", "failed"))
 
 
 # Rolling back
@@ -314,15 +310,21 @@ def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool
     """With the units that started since, and took our values from drop-ins that change or go."""
     changes = _started.lines_of(work.turned([step for step in done if isinstance(step, FileStep)], force=force).steps)
     done = _started.retargeted(done, changes, present)
-    return work.turned(done, _started.steps(changes, present, _origin.parts(done, {})), force=force)
+    turned = work.turned(done, _started.steps(changes, present, _origin.parts(done, {})), force=force)
+    unknown = [_transaction.Left(path, "", "", "", present.no_units, failed=True) for path in changes if present.no_units]
+    return turned._replace(left=(*turned.left, *unknown))
 
 
-def _rollback_plan(turned: _transaction.Rollback, present: Present, allow: t.Collection[str]) -> Plan:
-    steps = _plan.in_order(turned.steps)
+def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Json) -> Plan:
+    steps = _plan.in_order([*turned.steps, *_commits(turned.steps, present)])
     live = {name: held.value for name, held in present.host.items()}
     dangers = _guards.dangers(steps, _guards.Figures(present.meminfo, live, present.cgroups, present.mount))
-    rows = [judged(row, dangers.get((_plan.file_of(row), row.subject)), allow) for row in _plan.returned_rows(steps)]
+    rows = [judged(row, dangers.get((_plan.file_of(row), row.subject)), request["allow"]) for row in _plan.returned_rows(steps)]
     for one in turned.left:
+        if one.failed and not request["force"]:
+            reason = f"{one.reason}: run again; memqos_rollback_force: true takes the rest back without it"
+            rows.append(Row(one.knob or one.name, "", one.subject, None, status="failed").because(reason))
+            continue
         target = f" to {one.target or 'its default'}" if one.knob else ""
         reason = f"{one.reason}: it stays as it is; memqos_rollback_force: true takes it back{target} all the same"
         found = one.found if one.knob else None
@@ -370,7 +372,10 @@ def _final(row: Row, outcome: Outcome, present: Present, after: Present) -> Row:
         failed = next((result for result in outcome.results if result.status in ("failed", "undo_failed") and row.key in _keys(result.step)), None)
         return row.because(failed.reason, "failed") if failed else row._replace(status="undone")
     now = _live(row, after)
-    changed = now is None or not is_same(_registry.find(row.name), now, row.live_before, present.page_size)
+    knob = _registry.find(row.name)
+    changed = now is None or not is_same(knob, now, row.live_before, present.page_size)
+    if now is not None and knob.name.endswith("nr_hugepages") and not is_same(knob, now, row.wanted, present.page_size):
+        row = row._replace(reboot_required=True).because(given(now, row.wanted))
     return row._replace(live_after=now, effective=row.effective if row.scope == "unit" else now, status="changed" if changed else "ok")
 
 

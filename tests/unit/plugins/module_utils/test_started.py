@@ -154,6 +154,15 @@ def test_only_what_left_goes_back(machine: Machine) -> None:
     assert machine.text(f"{IDLE} memory.low") == str(64 * MIB)
 
 
+def test_a_unit_keeps_what_it_is_given_by_name_when_its_template_leaves(machine: Machine) -> None:
+    machine.tune(layer(slices={"app@.service": {"MemoryMax": GIB}}))
+    machine.start("app@3.service", STARTED["app@3.service"][0])
+    machine.tune(layer(slices={"app@3.service": {"MemoryMax": 2 * GIB}}))
+    assert machine.text(f"{STARTED['app@3.service'][0]} memory.max") == str(2 * GIB)
+    assert machine.rollback("origin")["problem"] == ""
+    assert machine.text(f"{STARTED['app@3.service'][0]} memory.max") == "max"
+
+
 # Units that do not run
 
 
