@@ -135,7 +135,8 @@ def rollback(request: Json, work: Work) -> Json:
         made = _rollback_plan(turned, present, request)
         made, present = _with_unread(made, present, request["allow"], work)
         wanted = [] if target == "origin" else work.journal.generation(int(target)).meta.get("wanted", [])
-        outcome = work.run(made.steps, {**request["meta"], "wanted": wanted, "stands": stands})
+        adopted = _started.adopted(made.steps, present, _origin.parts(work.journal.origin(), {}))
+        outcome = work.run(made.steps, {**request["meta"], "wanted": wanted, "stands": stands}, adopted)
         return _told(made, outcome, present, work)
 
 

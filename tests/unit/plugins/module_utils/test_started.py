@@ -80,6 +80,9 @@ def test_a_unit_that_started_after_the_tune_goes_back_too(machine: Machine, how:
     assert {status for name, status in statuses(answer).items() if name.split()[0] in STARTED} == {"changed"}
     assert {name.split()[0] for name in rows(answer)} >= set(STARTED)
     assert not os.path.exists(f"{machine.root}/run/systemd/system.control/idle.service.d")
+    # Once: what they had by then was not from before us.
+    assert [row for name, row in rows(machine.rollback("origin")).items() if name.split()[0] in STARTED] == []
+    assert held(machine) == ["max"] * 4
 
 
 def test_a_unit_that_started_goes_back_to_what_others_say(machine: Machine) -> None:

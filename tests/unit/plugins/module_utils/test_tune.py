@@ -1583,3 +1583,41 @@ def test_each_generation_can_be_gone_back_to(layers: t.List[Json], data: st.Data
         if len(stood) > 1:
             assert machine.rollback(str(to))["problem"] == ""
             assert machine.snapshot() == stood[to]
+
+
+_STARTING = {
+    "app@3.service": "/system.slice/system-app.slice/app@3.service",
+    "app@4.service": "/system.slice/system-app.slice/app@4.service",
+    "idle.service": "/system.slice/idle.service",
+}
+
+
+def out_of_line(machine: Machine) -> t.List[str]:
+    """Files of cgroups that do not hold what the files of their units say: nobody writes by hand here."""
+    found = []
+    for unit, cgroup in machine.node.systemd.running.items():
+        values = machine.node.systemd._read(unit)
+        for name, file in {"MemoryMin": "min", "MemoryLow": "low", "MemoryHigh": "high", "MemoryMax": "max", "MemorySwapMax": "swap.max"}.items():
+            said = values[name].replace("infinity", "max")
+            said = said if said == "max" else str(int(said) // 4096 * 4096)
+            if machine.text(f"{cgroup} memory.{file}") != said:
+                found.append(f"{unit} {name} is {machine.text(f'{cgroup} memory.{file}')} and should be {said}")
+    return found
+
+
+@settings(max_examples=30)
+@given(st.sampled_from([252, 257]), st.lists(_layers(without=["vm.nr_hugepages"]), min_size=2, max_size=4), st.permutations(list(_STARTING)), st.data())
+def test_units_that_start_between_tunes_follow_their_files_on_every_way(systemd: int, layers: t.List[Json], starting: t.List[str], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        machine = Machine(Path(directory) / "node", systemd=systemd)
+        for one, unit in zip(layers, [*starting, ""]):
+            assert machine.tune(one)["problem"] == ""
+            assert out_of_line(machine) == []
+            if unit:
+                machine.start(unit, _STARTING[unit])
+        if os.path.exists(f"{machine.root}/var/lib/memqos/generations"):
+            to = data.draw(st.integers(0, len(os.listdir(f"{machine.root}/var/lib/memqos/generations"))))
+            assert machine.rollback(str(to))["problem"] == ""
+            assert out_of_line(machine) == []
+            assert machine.rollback("origin")["problem"] == ""
+            assert out_of_line(machine) == []
