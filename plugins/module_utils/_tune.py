@@ -260,9 +260,9 @@ def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: W
         return made, present
     try:
         names = _unit_state.read_unread(work.tree)
-    except Unreadable:
+    except Unreadable as exc:
         if work.tree.live:
-            raise
+            raise TuneError(f"systemd does not say whose files it has not read ({exc.path}: {exc.reason}): nothing was written, run again") from exc
         return made, present
     if not names:
         return made, present

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _persist, _started, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.made_present import present, unit
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, Json, Machine, layer, rows, statuses
 
@@ -220,6 +221,19 @@ def test_what_a_reload_makes_of_others_files_is_told(make: Make, systemd: int) -
     told = {name: row["live_after"] for name, row in rows(answer).items() if "max" in name}
     live = {f"{unit}.slice memory.max": machine.text(f"/{unit}.slice memory.max") for unit in ("system", "batch")}
     assert (told, set(live.values())) == ((live, {str(7 * GIB), str(6 * GIB)}) if systemd == 252 else ({}, {"max"}))
+
+
+def test_a_reload_without_an_answer_whose_files_it_reads_is_none(machine: Machine) -> None:
+    def answer(argv: t.Sequence[str]) -> str:
+        if any("NeedDaemonReload" in word for word in argv):
+            raise Unreadable("systemctl", "error", "no answer within 30 s")
+        return systemd(argv)
+
+    systemd, before = machine.node.systemd.answer, machine.snapshot()
+    machine.node.systemd.answer = answer  # type: ignore[method-assign]
+    with pytest.raises(_tune.TuneError, match="no answer within 30 s"):
+        machine.tune(BATCH)
+    assert machine.snapshot() == before
 
 
 def test_files_that_systemd_has_read_are_not_told(machine: Machine) -> None:
