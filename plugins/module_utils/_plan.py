@@ -70,7 +70,7 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
     """Nothing is left out in silence: every wanted knob in the areas asked for has its row."""
     host = _host_part(folded, present, history, options, files)
     wishes = [wish for wish in folded.wanted.values() if wish.subject and _covered(wish.knob, options)]
-    units = _plan_units.plan_units(wishes, present, options)
+    units = _plan_units.plan_units(wishes, present, options, files.ours)
     steps = in_order([*history.returning, *host.steps, *units.properties, *units.overruled, *units.writes])
     wanted = {key for key in folded.wanted if _covered(key[2], options)} | {key for key in history.wanted if not _covered(key[2], options)}
     rows = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import tempfile
 import types
@@ -614,6 +615,17 @@ def test_what_another_area_moves_comes_back_and_stands_after_it(machine: Machine
     assert (machine.text(THP_FILE), machine.text("vm.min_free_kbytes")) == ("[always] madvise never", "131072")
 
 
+def test_a_drop_in_of_another_name_is_named_and_its_value_is_not_ours(machine: Machine) -> None:
+    path = "/etc/systemd/system/redis.service.d/zzz-local.conf"
+    machine.write(path, "[Service]\nMemoryMax=1G\n")
+    wanted = layer(slices={"redis-server.service": {"MemoryMax": 2 * GIB}})
+    first = rows(machine.tune(wanted))["redis-server.service MemoryMax"]
+    assert (first["winner"]["path"], first["persisted_after"]) == (path, "1G")
+    again = machine.tune(wanted)
+    assert (again["changed"], machine.text("/system.slice/redis-server.service memory.max")) == (False, str(2 * GIB))
+    assert path in rows(again)["redis-server.service MemoryMax"]["reason"]
+
+
 def test_an_area_that_is_not_asked_for_keeps_what_no_profile_wants(machine: Machine) -> None:
     machine.tune(layer(host={"vm.swappiness": 10, "vm.dirty_ratio": 30}, slices={"batch.slice": {"MemoryHigh": GIB}}))
     assert statuses(machine.tune(layer(), only=["writeback"])) == {"vm.dirty_ratio": "changed"}
@@ -632,6 +644,24 @@ def test_a_late_unit_of_another_area_keeps_its_order(make: Make) -> None:
     machine.tune(wanted, only=["swap"])
     machine.tune(layer(host={"vm.swappiness": 20}), only=["swap"])
     assert (machine.text(LATE_UNIT), machine.text(LATE), machine.text(LATE_WANTS)) == before
+
+
+@pytest.mark.parametrize(
+    "subject, who", [("redis-server.service", "redis-server.service"), ("user-.slice", "user-1001.slice"), ("app@.service", "app@2.service")]
+)
+def test_what_stops_keeps_its_line_for_the_next_boot(make: Make, subject: str, who: str) -> None:
+    machine = make(vendor=True)
+    wanted = layer(slices={subject: {"memory.wmark_ratio": 95}})
+    machine.tune(wanted)
+    before = machine.text(LATE), machine.text(LATE_UNIT)
+    cgroup = machine.node.systemd.running[who]
+    machine.node.systemd.stop(who)
+    shutil.rmtree(machine.root + machine.mount + cgroup)
+    again = machine.tune(wanted)
+    assert (again["changed"], again["files"], machine.text(LATE), machine.text(LATE_UNIT)) == (False, [], *before)
+    machine.reboot()
+    assert machine.text(f"{cgroup} memory.wmark_ratio") == "95"
+    assert "user-" not in (machine.text(LATE_UNIT) or "")
 
 
 # Conflicts
@@ -905,7 +935,8 @@ def test_what_a_node_lacks_is_told_and_fails_only_if_asked(machine: Machine, fai
 HOLDS = "it holds when it starts"
 IMPLICIT = "nothing runs in it and no unit file names it: it holds when something starts there"
 EACH_START = "processes that run keep theirs; it holds from the next start on"
-NOT_YET = "its cgroup is not there yet: the next run sets it"
+NOT_YET = "its cgroup is not there yet; set at boot if it is there by then, else by the next run"
+LOST = "lost when it stops: the next boot or run sets it again"
 UNITS: t.Dict[str, t.Tuple[Json, str, Json, t.Dict[str, t.Tuple[str, str]]]] = {
     # how the machine is made, subject, properties, {unit and knob: (status, reason)}
     "a slice": ({}, "batch.slice", {"MemoryHigh": GIB}, {"batch.slice MemoryHigh": ("changed", "")}),
@@ -948,14 +979,14 @@ UNITS: t.Dict[str, t.Tuple[Json, str, Json, t.Dict[str, t.Tuple[str, str]]]] = {
             "batch.slice MemoryMax": ("changed", ""),
             "batch.slice MemoryHigh": ("unsupported", "cgroup v1 has memory.high on kernels of anolis openeuler only"),
             "batch.slice MemoryZSwapMax": ("unsupported", "cgroup v1 has no memory.zswap.max"),
-            "batch.slice memory.swappiness": ("changed", ""),
+            "batch.slice memory.swappiness": ("changed", LOST),
         },
     ),
     "v1 of a vendor": (
         {"hierarchy": 1, "vendor": True},
         "batch.slice",
         {"MemoryHigh": GIB, "MemoryLow": 64 * MIB, "memory.wmark_ratio": 95},
-        {f"batch.slice {name}": ("changed", "") for name in ("MemoryHigh", "MemoryLow", "memory.wmark_ratio")},
+        {f"batch.slice {name}": ("changed", LOST) for name in ("MemoryHigh", "MemoryLow", "memory.wmark_ratio")},
     ),
     "v1, and it does not run": (
         {"hierarchy": 1},
@@ -963,8 +994,8 @@ UNITS: t.Dict[str, t.Tuple[Json, str, Json, t.Dict[str, t.Tuple[str, str]]]] = {
         {"MemoryMax": GIB, "MemoryHigh": GIB, "memory.swappiness": 20},
         {
             "later.slice MemoryMax": ("changed", IMPLICIT),
-            "later.slice MemoryHigh": ("ok", NOT_YET),
-            "later.slice memory.swappiness": ("ok", NOT_YET),
+            "later.slice MemoryHigh": ("changed", NOT_YET),
+            "later.slice memory.swappiness": ("changed", NOT_YET),
         },
     ),
     "a file of v1 on v2": (
