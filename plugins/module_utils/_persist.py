@@ -25,6 +25,11 @@ def sysctl_path(name: str) -> str:
     return f"/etc/sysctl.d/{name}"
 
 
+def hidden_paths(name: str) -> list[str]:
+    """Files that a file of this name in /etc/sysctl.d hides."""
+    return [f"{root}/sysctl.d/{name}" for root in ("/run", "/usr/local/lib", "/usr/lib", "/lib")]
+
+
 def drop_in_path(subject: str) -> str:
     return f"/etc/systemd/system/{subject}.d/{DROP_IN}"
 

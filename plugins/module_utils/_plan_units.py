@@ -319,6 +319,11 @@ def in_order(steps: t.Iterable[PropertyStep]) -> t.List[PropertyStep]:
     return sorted((half for step in steps for half in _halves(step)), key=_rank)
 
 
+def is_raised_bound(step: WriteStep) -> bool:
+    """Whether a property can grow only when this file has grown (memory.memsw.limit_in_bytes, measured)."""
+    return step.before != step.after and not _shrinks(step) and any(knob.at_most == step.knob for knob in _registry.memcg_knobs() if knob.unit_property)
+
+
 def writes_in_order(steps: t.Iterable[WriteStep]) -> t.List[WriteStep]:
     """Likewise, but within a cgroup as the registry says."""
     left = sorted(steps, key=_rank)
