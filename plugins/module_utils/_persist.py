@@ -90,7 +90,7 @@ def late_files(lines: t.Sequence[tuple[str, str]], program: str) -> dict[str, st
     directories = [path.rpartition("/")[0].rpartition("/")[2].replace("\\\\", "\\") for path, unused in lines]
     units = dict.fromkeys(name for name in directories if name.endswith((".slice", ".service", ".scope")) and "*" not in name)
     slices = [unit for unit in units if unit.endswith(".slice") and not _OF_USERS.fullmatch(unit)]
-    after = ["local-fs.target", "swap.target", "systemd-tmpfiles-setup.service", "zramswap.service", "systemd-zram-setup@zram0.service", *units]
+    after = ["local-fs.target", "swap.target", "basic.target", "systemd-tmpfiles-setup.service", "zramswap.service", "systemd-zram-setup@zram0.service", *units]
     unit = ["[Unit]", "Description=Memory settings whose files appear late (memqos.fleet)"]
     # No target waits for it then, and so no unit that comes after multi-user.target makes a circle with it.
     unit += ["DefaultDependencies=no", "Conflicts=shutdown.target", "Before=shutdown.target", f"After={' '.join(after)}"]

@@ -102,6 +102,8 @@ def test_the_late_unit_waits_for_the_units_whose_files_it_writes() -> None:
     unit = (files[_persist.LATE_UNIT] or "").splitlines()
     after = next(line for line in unit if line.startswith("After="))
     assert after.endswith(r" systemd-zram-setup@zram0.service a-b.slice c.service system-a\x2db.slice user-1000.slice")
+    # What it had by default, but for the order among targets.
+    assert "basic.target" in after.split() and {"DefaultDependencies=no", "Conflicts=shutdown.target", "Before=shutdown.target"} <= set(unit)
     # A service starts when somebody wants it; a slice without units has no cgroup to write to. Nobody is logged in at boot.
     assert r"Wants=a-b.slice system-a\x2db.slice" in unit
     assert f"ExecStart=/bin/systemd-tmpfiles --create {_persist.LATE_TMPFILES}" in unit
