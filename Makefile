@@ -92,8 +92,8 @@ NOX := nox --no-error-on-missing-interpreters --reuse-existing-virtualenvs --no-
 NODE_PYTHONS := 3.8 3.9 3.10 3.11 3.12 3.13
 
 .PHONY: test
-test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole audits, browser, two kinds of VM.
-	@$(PYTHON) tests/tools/run_steps.py lint sanity units node-units integration browser molecule-default molecule-debian12_v1
+test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole audits, browser, three kinds of VM.
+	@$(PYTHON) tests/tools/run_steps.py lint sanity units node-units integration browser molecule-default molecule-debian12_v1 molecule-containers
 
 .PHONY: nightly
 nightly: .venv/.test ## `make test`, sanity on every supported ansible-core, all scenarios.

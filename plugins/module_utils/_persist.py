@@ -5,7 +5,10 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
 
 HEADER = "# Made by memqos.fleet, which writes it anew at each run: change the profile instead. The playbook memqos.fleet.rollback takes it back."
 TMPFILES = "/etc/tmpfiles.d/00-memqos.conf"
@@ -14,10 +17,17 @@ LATE_UNIT = "/etc/systemd/system/memqos-late.service"
 LATE_WANTS = "/etc/systemd/system/multi-user.target.d/zz-memqos.conf"
 DROP_IN = "zz-memqos.conf"
 ASIDE = "# set aside by memqos.fleet: "
+# Started, the slice of somebody who is not logged in would stay.
+_OF_USERS = re.compile(r"user-[0-9]+\.slice")
 
 
 def sysctl_path(name: str) -> str:
     return f"/etc/sysctl.d/{name}"
+
+
+def hidden_paths(name: str) -> list[str]:
+    """Files that a file of this name in /etc/sysctl.d hides."""
+    return [f"{root}/sysctl.d/{name}" for root in ("/run", "/usr/local/lib", "/usr/lib", "/lib")]
 
 
 def drop_in_path(subject: str) -> str:
@@ -40,13 +50,34 @@ def sysctl_text(values: t.Mapping[str, str]) -> str | None:
 
 
 def tmpfiles_text(lines: t.Iterable[tuple[str, str]]) -> str | None:
-    """Pairs of path and value, written in this order."""
-    return _text([f"w {path} - - - - {value.replace(chr(92), chr(92) * 2).replace('%', '%%')}" for path, value in lines])
+    """Pairs of path and value, written in this order. To C(w) a path is a glob(7), in which a backslash of a unit's name is two (C(pattern))."""
+    return _text([f"w {_escaped(path)} - - - - {_escaped(value)}" for path, value in lines])
+
+
+def tmpfiles_lines(text: str | None) -> dict[str, str]:
+    """What C(tmpfiles_text) made a text of."""
+    lines = _persisted.parse_tmpfiles((text or "").encode("utf-8", "surrogateescape"))
+    return {path: value for unused, kind, path, value in lines if kind == "w"}
+
+
+def pattern(path: str) -> str:
+    """A plain path as a glob."""
+    return path.replace("\\", "\\\\")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "%%")
 
 
 def drop_in_text(subject: str, properties: t.Mapping[str, str]) -> str | None:
     section = subject.rpartition(".")[2].capitalize()
     return _text([f"[{section}]", *(f"{name}={value}" for name, value in sorted(properties.items()))] if properties else [])
+
+
+def drop_in_lines(text: str | None) -> dict[str, str]:
+    """What C(drop_in_text) made a text of."""
+    pairs = (line.partition("=") for line in (text or "").splitlines() if "=" in line and not line.startswith("#"))
+    return {name: value for name, unused, value in pairs}
 
 
 def late_files(lines: t.Sequence[tuple[str, str]], program: str) -> dict[str, str | None]:
@@ -56,11 +87,13 @@ def late_files(lines: t.Sequence[tuple[str, str]], program: str) -> dict[str, st
     """
     if not lines:
         return dict.fromkeys((LATE_TMPFILES, LATE_UNIT, LATE_WANTS))
-    directories = [path.rpartition("/")[0].rpartition("/")[2] for path, unused in lines]
-    units = dict.fromkeys(name for name in directories if name.endswith((".slice", ".service", ".scope")))
-    slices = [unit for unit in units if unit.endswith(".slice")]
-    after = ["local-fs.target", "swap.target", "systemd-tmpfiles-setup.service", "zramswap.service", "systemd-zram-setup@zram0.service", *units]
-    unit = ["[Unit]", "Description=Memory settings whose files appear late (memqos.fleet)", f"After={' '.join(after)}"]
+    directories = [path.rpartition("/")[0].rpartition("/")[2].replace("\\\\", "\\") for path, unused in lines]
+    units = dict.fromkeys(name for name in directories if name.endswith((".slice", ".service", ".scope")) and "*" not in name)
+    slices = [unit for unit in units if unit.endswith(".slice") and not _OF_USERS.fullmatch(unit)]
+    after = ["local-fs.target", "swap.target", "basic.target", "systemd-tmpfiles-setup.service", "zramswap.service", "systemd-zram-setup@zram0.service", *units]
+    unit = ["[Unit]", "Description=Memory settings whose files appear late (memqos.fleet)"]
+    # No target waits for it then, and so no unit that comes after multi-user.target makes a circle with it.
+    unit += ["DefaultDependencies=no", "Conflicts=shutdown.target", "Before=shutdown.target", f"After={' '.join(after)}"]
     if slices:
         # A slice without units has no cgroup.
         unit.append(f"Wants={' '.join(slices)}")

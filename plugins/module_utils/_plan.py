@@ -47,13 +47,14 @@ class Foreign(t.NamedTuple):
 class Files(t.NamedTuple):
     """Text files as they stand, None = absent. C(ours): by path; C(made): {path: directories that we made for it}.
 
-    C(foreign): by the path that is read at boot; C(tmpfiles_program): where the node has systemd-tmpfiles.
+    C(foreign): by the path that is read at boot; C(tmpfiles_program): where the node has systemd-tmpfiles. C(hidden): what our sysctl file would hide.
     """
 
     ours: t.Mapping[str, t.Optional[str]]
     made: t.Mapping[str, t.Tuple[str, ...]] = {}
     foreign: t.Mapping[str, Foreign] = {}
     tmpfiles_program: str = "/usr/bin/systemd-tmpfiles"
+    hidden: t.Tuple[str, ...] = ()
 
 
 def our_paths(subjects: t.Iterable[str], sysctl_file: str) -> t.List[str]:
@@ -71,7 +72,7 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
     """Nothing is left out in silence: every wanted knob in the areas asked for has its row."""
     host = _host_part(folded, present, history, options, files)
     wishes = [wish for wish in folded.wanted.values() if wish.subject and _covered(wish.knob, options)]
-    units = _plan_units.plan_units(wishes, present, options)
+    units = _plan_units.plan_units(wishes, present, options, files.ours)
     steps = in_order([*history.returning, *host.steps, *units.properties, *units.overruled, *units.writes])
     # Units that do not answer keep their drop-ins, and who took after these is asked when they do.
     kept = {key for key in history.wanted if not _covered(key[2], options) or (key[1] and present.no_units)}
@@ -95,16 +96,19 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
 
 
 def in_order(steps: t.Iterable[Step], reasserted: t.Iterable[PropertyStep] = ()) -> t.List[Step]:
-    """Steps of a plan or a rollback. Files of cgroups come after the set-property and the daemon-reload that reset what is written there by hand."""
-    kinds: t.Tuple[t.List[t.Any], ...] = ([], [], [], [], [])
+    """Steps of a plan or a rollback. Files of cgroups come after the set-property and the daemon-reload that reset what is written there by hand.
+
+    Before them comes a bound that has to grow first.
+    """
+    kinds: t.Tuple[t.List[t.Any], ...] = ([], [], [], [], [], [])
     for step in steps:
         if isinstance(step, WriteStep):
-            kinds[4 if step.scope == "memcg" else 0].append(step)
+            kinds[0 if step.scope != "memcg" else 5 if _plan_units.is_raised_bound(step) else 4].append(step)
         else:
             kinds[1 if isinstance(step, PropertyStep) else 2 if isinstance(step, FileStep) else 3].append(step)
-    host, properties, files, reloads, writes = kinds
-    units = _plan_units.in_order
-    return [*_plan_host.moved_last(host), *units(properties), *_files_in_order(files), *reloads[:1], *units(reasserted), *_plan_units.writes_in_order(writes)]
+    host, properties, files, reloads, writes, bounds = kinds
+    first = [*_plan_host.moved_last(host), *_plan_units.writes_in_order(bounds), *_plan_units.in_order(properties)]
+    return [*first, *_files_in_order(files), *reloads[:1], *_plan_units.in_order(reasserted), *_plan_units.writes_in_order(writes)]
 
 
 def _files_in_order(steps: t.Iterable[FileStep]) -> t.List[FileStep]:
@@ -127,7 +131,12 @@ def leaving(folded: Folded, history_wanted: t.Iterable[Key], options: Options) -
 def _host_part(folded: Folded, present: Present, history: History, options: Options, files: Files) -> _plan_host.HostPart:
     wishes = [wish for wish in folded.wanted.values() if not wish.subject and _covered(wish.knob, options)]
     ours = tuple(path for path, text in files.ours.items() if text is not None and _persist.is_ours(text))
-    return _plan_host.plan_host(wishes, present, history._replace(ours=ours), options, _kept_lines(files, options)[0])
+    host = _plan_host.plan_host(wishes, present, history._replace(ours=ours), options, _kept_lines(files, options)[0])
+    alone = {row.name for row in host.rows if row.status == "deferred"}
+    if not alone:
+        return host
+    # Our lines of what is left alone stay, in their order.
+    return _plan_host.plan_host(wishes, present, history._replace(ours=ours), options, _kept_lines(files, options, alone)[0])
 
 
 def _covered(knob: str, options: Options) -> bool:
@@ -252,8 +261,8 @@ def _retired(files: Files, options: Options) -> t.Tuple[str, ...]:
     return tuple(path for path, text in files.ours.items() if path.startswith("/etc/sysctl.d/") and path != current and text is not None)
 
 
-def _kept_lines(files: Files, options: Options) -> t.Tuple[t.Dict[str, str], t.List[t.Tuple[str, str]]]:
-    """Of areas that are not asked for: (host knobs of our lines, lines of cgroup files)."""
+def _kept_lines(files: Files, options: Options, alone: t.Collection[str] = ()) -> t.Tuple[t.Dict[str, str], t.List[t.Tuple[str, str]]]:
+    """Of areas that are not asked for, and of the host knobs C(alone): (host knobs of our lines, lines of cgroup files)."""
     ours = {path: (text or "").encode("utf-8", "surrogateescape") for path, text in files.ours.items() if _persist.is_ours(text)}
     sysctl = (_persist.sysctl_path(options.sysctl_file), *_retired(files, options))
     lines = [(f"/proc/sys/{key}", value or "") for path in sysctl for unused, key, value in _persisted.parse_sysctl(ours.get(path, b""))]
@@ -261,11 +270,11 @@ def _kept_lines(files: Files, options: Options) -> t.Tuple[t.Dict[str, str], t.L
         lines += [(key, value) for unused, unused_kind, key, value in _persisted.parse_tmpfiles(ours.get(path, b""))]
     host: t.Dict[str, str] = {}
     cgroups: t.List[t.Tuple[str, str]] = []
-    for path, value in lines if options.only else ():
+    for path, value in lines if options.only or alone else ():
         knob = _registry.of_path(path)
         if knob and knob.scope == "memcg":
             cgroups += [] if _covered(knob.name, options) else [(path, value)]
-        elif knob and not _covered(knob.name, options):
+        elif knob and (knob.name in alone or not _covered(knob.name, options)):
             host[knob.name] = value
     return host, cgroups
 
@@ -316,4 +325,6 @@ def _blocked(rows: t.Iterable[Row], options: Options, files: Files, texts: t.Map
         if not _persist.is_ours(files.ours.get(path)):
             other = ", or choose another name for ours (memqos_sysctl_file)" if path.startswith("/etc/sysctl.d/") else ""
             reasons.append(f"{path} is there and was not made by memqos.fleet: move it away{other}")
+    if texts.get(_persist.sysctl_path(options.sysctl_file)):
+        reasons += [f"memqos_sysctl_file: a file of the name {options.sysctl_file} would hide {path}: choose another name" for path in files.hidden]
     return "\n".join(reasons)

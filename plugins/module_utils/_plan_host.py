@@ -61,6 +61,7 @@ def plan_host(wishes: t.Sequence[Wanted], present: Present, history: History, op
         rows.append(item.row)
         if item.row.status not in ("deferred", "conflict"):
             items.append(item)
+    rows = [_alone(row, items, present, history) for row in rows]
     ordered = in_order(items)
     lines = [item for item in ordered if item.file]
     return HostPart(
@@ -77,7 +78,7 @@ def plan_host(wishes: t.Sequence[Wanted], present: Present, history: History, op
 
 
 def in_order(items: t.Iterable[_Item]) -> t.List[_Item]:
-    """As the registry says: C(after) (THP before min_free_kbytes), and C(at_most): of a bound and what it bounds, the growing bound first."""
+    """As the registry says: C(after) (THP before min_free_kbytes), C(excludes): what is switched off first, C(at_most): the growing bound first."""
     left = {item.knob.name: item for item in sorted(items, key=lambda item: item.knob.name)}
     ordered: t.List[_Item] = []
     while left:
@@ -90,6 +91,8 @@ def in_order(items: t.Iterable[_Item]) -> t.List[_Item]:
 def _comes_first(other: _Item, item: _Item) -> bool:
     if any(fnmatch.fnmatchcase(other.knob.name, glob) for glob in item.knob.after) and item.knob.name not in other.knob.after:
         return True
+    if other.knob.name in item.knob.excludes:
+        return _is_on(item.knob, item.text) and not _is_on(other.knob, other.text)
     if item.knob.at_most == other.knob.name:
         return _grows(other)
     return other.knob.at_most == item.knob.name and not _grows(item)
@@ -98,6 +101,22 @@ def _comes_first(other: _Item, item: _Item) -> bool:
 def _grows(item: _Item) -> bool:
     one, other = (_registry.normalize(item.knob, text) for text in (item.held, item.text))
     return isinstance(one, int) and isinstance(other, int) and other > one
+
+
+def _is_on(knob: Knob, text: str) -> bool:
+    return _registry.normalize(knob, text) == 1
+
+
+def _alone(row: Row, items: t.Iterable[_Item], present: Present, history: History) -> Row:
+    """Refused if what it excludes will be on beside it."""
+    knob = _registry.find(row.name)
+    texts = {name: held.text for name, held in present.host.items() if name in knob.excludes or name == knob.name}
+    texts.update((step.knob, step.after) for step in history.returning if isinstance(step, WriteStep) and step.knob in texts)
+    texts.update((item.knob.name, item.text) for item in items if item.knob.name in texts)
+    beside = [name for name in knob.excludes if name in texts and _is_on(_registry.find(name), texts[name])]
+    if not beside or row.status != "would_change" or not _is_on(knob, texts[knob.name]):
+        return row
+    return row.because(f"the kernel takes one of these at a time, and {' and '.join(beside)} is on: set it to 0 as well", "refused")
 
 
 def _is_moved(item: _Item, items: t.Iterable[_Item]) -> bool:
@@ -120,10 +139,10 @@ def _moves(other: str, knob: str) -> bool:
 
 
 def companions(knobs: t.Collection[str]) -> t.Set[str]:
-    """What else has to be read of a node where these are wanted: whether a module runs that takes new inputs only by a commit (DAMON), and partners."""
+    """What else has to be read where these are wanted: whether a module runs that takes new inputs only by a commit (DAMON), partners, what is excluded."""
     rows = map(_registry.find, knobs)
     commits = [row for row in _registry.host_knobs() if _is_commit(row) and any(name in knobs for name in row.after)]
-    return {name for row in rows for name in row.partners if "{" not in name} | {name for row in commits for name in (row.name, _switch(row))}
+    return {name for row in rows for name in (*row.partners, *row.excludes) if "{" not in name} | {name for row in commits for name in (row.name, _switch(row))}
 
 
 def _is_commit(row: Knob) -> bool:

@@ -30,11 +30,15 @@ if t.TYPE_CHECKING:
 _EACH_START = "processes that run keep theirs; it holds from the next start on"
 # Every name of a slice is valid, a misspelled one too.
 _IMPLICIT = "nothing runs in it and no unit file names it: it holds when something starts there"
+_LOST = "lost when it stops: the next boot or run sets it again"
+# Of these two there is always a cgroup.
+_LASTING = ("system.slice", "user.slice")
+_ALONE = ("deferred", "conflict")
 _WRITERS_OF_PODS = ("koordlet", "katalyst-agent")
 
 
 class UnitPart(t.NamedTuple):
-    """C(properties), C(writes): in no order yet; C(drop_ins): {path: text}; C(late): (path, text) of cgroup files.
+    """C(properties), C(writes): in no order yet; C(drop_ins): {path: text}; C(late): (glob, text) of cgroup files.
 
     C(overruled): properties of units to which a daemon-reload gives the value of a later drop-in; C(reasserted): what such a unit needs after one.
     """
@@ -51,7 +55,7 @@ class UnitPart(t.NamedTuple):
 class _Item(t.NamedTuple):
     """One knob of one unit. C(subject): what the profile calls it, whose drop-in has it; C(owner): the memcg file behind it, if any.
 
-    C(unit) None: nothing of it is there yet.
+    C(unit) None: nothing of it is there yet. C(late): where the late unit finds its file, globs.
     """
 
     subject: str
@@ -63,26 +67,41 @@ class _Item(t.NamedTuple):
     direct: bool
     differs: bool
     overruled: bool = False  # by a drop-in that comes later
+    late: t.Tuple[str, ...] = ()
 
 
-def plan_units(wishes: t.Iterable[Wanted], present: Present, options: Options) -> UnitPart:
+def plan_units(wishes: t.Iterable[Wanted], present: Present, options: Options, ours: t.Optional[t.Mapping[str, t.Optional[str]]] = None) -> UnitPart:
+    """C(ours): files of ours as they stand: lines of what is deferred stay."""
     by_subject: t.Dict[str, t.Dict[str, Wanted]] = {}
     for wish in wishes:
         by_subject.setdefault(wish.subject, {})[wish.knob] = wish
+    written = {path: text for path, text in (ours or {}).items() if text is not None and _persist.is_ours(text)}
+    late_before = _persist.tmpfiles_lines(written.get(_persist.LATE_TMPFILES))
     items: t.List[_Item] = []
     rows: t.List[Row] = []
+    late: t.Dict[str, str] = {}
     drop_ins: t.Dict[str, t.Optional[str]] = {}
     for subject in sorted(by_subject):
         own = _inherited(subject, by_subject)
-        found = [_decided(item, present, options) if isinstance(item, _Item) else item for item in _items(subject, own, by_subject, present)]
+        found = [
+            _decided(_placed(item, present, late_before), present, options, late_before) if isinstance(item, _Item) else item
+            for item in _items(subject, own, by_subject, present)
+        ]
         rows += [item.row if isinstance(item, _Item) else item for item in found]
-        usable = [item for item in found if isinstance(item, _Item) and item.row.status not in ("deferred", "conflict")]
+        usable = [item for item in found if isinstance(item, _Item) and item.row.status not in _ALONE]
         items += usable
-        lasting = {item.row.name: _texts.property_text(item.knob, own[item.row.name].value) for item in usable if not item.direct}
-        drop_ins[_persist.drop_in_path(subject)] = _persist.drop_in_text(subject, lasting)
+        path = _persist.drop_in_path(subject)
+        lasting = _kept(found, _persist.drop_in_lines(written.get(path)), late_before, late)
+        lasting.update({item.row.name: _texts.property_text(item.knob, own[item.row.name].value) for item in usable if not item.direct})
+        late.update({place: item.text for item in usable for place in item.late})
+        drop_ins[path] = _persist.drop_in_text(subject, lasting)
+    return _part_of(items, rows, drop_ins, tuple(sorted(late.items(), key=_reach)), present)
+
+
+def _part_of(
+    items: t.Sequence[_Item], rows: t.Sequence[Row], drop_ins: t.Dict[str, t.Optional[str]], late: t.Tuple[t.Tuple[str, str], ...], present: Present
+) -> UnitPart:
     direct = [item for item in items if item.direct and item.unit and item.owner and item.owner.name in item.unit.files]
-    late = tuple((_step(item, present).path, item.text) for item in direct)
-    writes = tuple(_step(item, present) for item in direct if item.differs)
     settable = [item for item in items if not item.direct and item.knob.run_time and item.unit and item.row.live_before is not None]
     overruled = {item.row.subject for item in settable if item.overruled}
     theirs = [item for item in settable if item.row.subject in overruled]
@@ -91,10 +110,23 @@ def plan_units(wishes: t.Iterable[Wanted], present: Present, options: Options) -
         _property_steps((item for item in settable if item.differs and item not in theirs), present),
         _property_steps((item for item in theirs if item.differs), present),
         _property_steps((item for item in theirs if item.differs or item.overruled), present),
-        writes,
+        tuple(_step(item, present) for item in direct if item.differs),
         drop_ins,
         late,
     )
+
+
+def _kept(found: t.Iterable[t.Union[_Item, Row]], lines: Pairs, late_before: Pairs, late: Pairs) -> Pairs:
+    """Lines of ours for what is left alone: of the drop-in; those of the late unit go into C(late)."""
+    alone = [item for item in found if isinstance(item, _Item) and item.row.status in _ALONE]
+    late.update({place: late_before[place] for item in alone for place in item.late if place in late_before})
+    return {item.row.name: lines[item.row.name] for item in alone if item.row.name in lines}
+
+
+def _reach(line: t.Tuple[str, str]) -> t.Tuple[bool, int]:
+    """What is written first: globs, the wider ones before the others."""
+    name = line[0].rsplit("/", 2)[-2]
+    return "*" not in name, len(name) if "*" in name else 0
 
 
 def _inherited(subject: str, by_subject: t.Mapping[str, t.Dict[str, Wanted]]) -> t.Dict[str, Wanted]:
@@ -166,8 +198,10 @@ def _item(subject: str, row: Row, unit: t.Optional[Unit], wish: Wanted, present:
     if held and not direct and shown and not is_same(knob, shown, text, present.page_size):
         differs = True
     row = row._replace(live_before=live, live_after=live)
-    if direct and not held:
-        row = row.because("its cgroup is not there yet: the next run sets it")
+    if direct and held:
+        row = row.because("" if row.subject in _LASTING else _LOST)
+    elif direct:
+        row = row.because("its cgroup is not there yet")
     elif not runs:
         row = row.because(_IMPLICIT if unit and not unit.state.fragment else f"{row.subject} does not run: it holds when it starts")
     elif not knob.run_time and differs:
@@ -175,22 +209,58 @@ def _item(subject: str, row: Row, unit: t.Optional[Unit], wish: Wanted, present:
     return _Item(subject, row._replace(status="would_change" if differs else "ok"), knob, owner, unit, text, direct, differs)
 
 
-def _decided(item: _Item, present: Present, options: Options) -> _Item:
+def _placed(item: _Item, present: Present, late_before: t.Iterable[str]) -> _Item:
+    """With where the late unit finds its file, of a unit that does not run too. Whoever is there later fits the glob of a template or prefix."""
+    if not item.direct or item.owner is None:
+        return item
+    file = _present.file_name(item.owner, present.version)
+    homes = [_home(item.unit.state)] if item.unit else []
+    instances = _unit_state.instances_of(item.subject)
+    if instances:
+        name = f"/{_persist.pattern(instances)}"
+        before = [path for path in late_before if path.endswith(f"{name}/{file}")]
+        parents = [home.rpartition("/")[0] for home in homes if home]
+        if item.subject.endswith("-.slice"):
+            parents.append(_slice_path(f"{item.subject[: -len('-.slice')]}.slice"))
+        paths = [*before, *(f"{present.mount}{_persist.pattern(parent)}{name}/{file}" for parent in parents)]
+    else:
+        paths = [f"{present.mount}{_persist.pattern(home)}/{file}" for home in homes if home]
+    row = item.row
+    if row.live_before is None:
+        row = row.because("set at boot if it is there by then, else by the next run" if paths else "nor is known where it will be: the next run sets it")
+    return item._replace(row=row, late=tuple(dict.fromkeys(paths)))
+
+
+def _home(state: _unit_state.UnitState) -> str:
+    """The path of its cgroup, be it there or not; empty where that is not known."""
+    if state.cgroup or state.name.endswith(".slice"):
+        return state.cgroup or _slice_path(state.name)
+    return f"{_slice_path(state.slice)}/{state.name}" if state.slice else ""
+
+
+def _slice_path(name: str) -> str:
+    """C(a-b.slice) → C(/a.slice/a-b.slice)"""
+    parts = name[: -len(".slice")].split("-")
+    return "" if name == "-.slice" else "".join(f"/{'-'.join(parts[:count])}.slice" for count in range(1, len(parts) + 1))
+
+
+def _decided(item: _Item, present: Present, options: Options, late_before: t.Mapping[str, str]) -> _Item:
     """Who decides at the next boot, who else writes there, and what the policy makes of it."""
-    row = item.row._replace(persisted_after=item.text)
+    row = item.row
     later = None
     if item.direct:
-        ours = Said("tmpfiles.d", _persist.LATE_TMPFILES, 0, item.text)
+        said = [Said("tmpfiles.d", _persist.LATE_TMPFILES, 0, late_before[path]) for path in item.late if path in late_before]
+        ours = Said("tmpfiles.d", _persist.LATE_TMPFILES, 0, item.text) if item.late else None
     else:
         ours = Said("drop-in", _persist.drop_in_path(item.subject), 0, item.text)
         said = _said(item, present)
-        row = row._replace(persisted_before=said[-1].value if said else None)
-        if item.row.live_before is None and not is_same(item.knob, row.persisted_before, item.text, present.page_size):
-            row = row._replace(status="would_change")
         later = next((one for one in reversed(said) if posixpath.basename(one.path) > _persist.DROP_IN and one.source == "drop-in"), None)
         later = None if later and is_same(item.knob, later.value, item.text, present.page_size) else later
+    row = row._replace(persisted_before=said[-1].value if said else None)
+    if ours and row.live_before is None and not is_same(item.knob, row.persisted_before, item.text, present.page_size):
+        row = row._replace(status="would_change")
     writers = _writers_of_pods(item, present)
-    row = row._replace(winner=next(iter([*([later] if later else []), *writers]), ours), persisted_after=later.value if later else item.text)
+    row = row._replace(winner=next(iter([*([later] if later else []), *writers]), ours), persisted_after=later.value if later else ours and ours.value)
     others = [*([later] if later else []), *writers, *_writes_by_hand(item, present)]
     item = item._replace(row=row, overruled=later is not None)
     if not others:
@@ -202,11 +272,11 @@ def _decided(item: _Item, present: Present, options: Options) -> _Item:
 
 def _said(item: _Item, present: Present) -> t.List[Said]:
     """What unit file and drop-ins say, the deciding one last."""
-    unit = item.unit.state.name if item.unit else item.row.subject
+    names = (item.unit.state.name, *item.unit.state.names) if item.unit else (item.row.subject,)
     found = []
     if item.unit and item.knob.name in item.unit.fragment_lines:
         found.append(Said("unit file", item.unit.state.fragment, 0, item.unit.fragment_lines[item.knob.name]))
-    for drop_in in _drop_ins.drop_ins_of(unit, present.drop_ins):
+    for drop_in in _drop_ins.drop_ins_of(names[0], present.drop_ins, names[1:]):
         # What set-property made for this boot is gone after it.
         if item.knob.name in drop_in["lines"] and not drop_in["path"].startswith("/run/"):
             found.append(Said("drop-in", drop_in["path"], 0, drop_in["lines"][item.knob.name]))
@@ -247,6 +317,11 @@ def _by_hand(unit: Unit, present: Present) -> t.Iterator[t.Tuple[Knob, _present.
 def in_order(steps: t.Iterable[PropertyStep]) -> t.List[PropertyStep]:
     """For each unit one step of what grows, from the root down, then one of what shrinks, from the leaves up."""
     return sorted((half for step in steps for half in _halves(step)), key=_rank)
+
+
+def is_raised_bound(step: WriteStep) -> bool:
+    """Whether a property can grow only when this file has grown (memory.memsw.limit_in_bytes, measured)."""
+    return step.before != step.after and not _shrinks(step) and any(knob.at_most == step.knob for knob in _registry.memcg_knobs() if knob.unit_property)
 
 
 def writes_in_order(steps: t.Iterable[WriteStep]) -> t.List[WriteStep]:

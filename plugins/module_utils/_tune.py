@@ -116,12 +116,13 @@ def tune(request: Json, work: Work) -> Json:
         steps = work.journal.origin()
         present = _read(layers, {*wanted_before, *_origin.parts(steps, {})}, work.tree)
         found = _transaction.shown_after(work.journal, steps)
-        folded = _fold(layers, present, _origin.parts(steps, found))
+        memtotal = _memtotal(work.journal, present)
+        folded = _fold(layers, present, _origin.parts(steps, found), memtotal)
         history = _history(folded, wanted_before, steps, present, options, work)._replace(found=found)
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work))
         made, present = _with_unread(made, present, options.allow, work)
         adopted = _started.adopted(made.steps, present, _origin.parts(steps, {}))
-        outcome = work.run(made.steps, {**request["meta"], "wanted": sorted(made.wanted)}, adopted)
+        outcome = work.run(made.steps, {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal}, adopted)
         return _told(made, outcome, present, work)
 
 
@@ -200,11 +201,18 @@ def _properties(present: Present) -> t.Set[str]:
     return {name for units in present.units.values() for unit in units for name in (*unit.state.shown, *unit.files)}
 
 
-def _fold(layers: t.Sequence[Json], present: Present, origin: _origin.Parts) -> Folded:
+def _memtotal(journal: _journal.Journal, present: Present) -> int:
+    """What shares are of: as at the last run, as long as no more than 1 % has come or gone. A balloon or a new kernel moves it by pages."""
+    now, known = present.meminfo["MemTotal"], journal.generations()
+    last = t.cast(int, journal.generation(known[-1]).meta.get("memtotal", 0)) if known else 0
+    return last if abs(now - last) * 100 <= last else now
+
+
+def _fold(layers: t.Sequence[Json], present: Present, origin: _origin.Parts, memtotal: int) -> Folded:
     """Conditions see the values from before us too: one that our own write makes false would undo it at the next run."""
     host, units = _origin.before_us(origin, present)
     env = {"facts": present.facts, "knob": host}
-    return _wanted.fold(layers, _wanted.Basis(env, present.meminfo["MemTotal"], present.page_size, str(present.facts.get("kernel", "")), host, units))
+    return _wanted.fold(layers, _wanted.Basis(env, memtotal, present.page_size, str(present.facts.get("kernel", "")), host, units))
 
 
 def _history(folded: Folded, wanted_before: t.FrozenSet[Key], steps: t.Sequence[Step], present: Present, options: Options, work: Work) -> History:
@@ -234,7 +242,8 @@ def _files(folded: Folded, history: History, steps: t.Sequence[Step], present: P
         if isinstance(step, FileStep) and text is not None and _persist.ASIDE in text:
             foreign.setdefault(step.path, _plan.Foreign(step.path, text, text, step.mode, is_copy=step.before is None and text == step.after))
     program = next((path for path in _PROGRAMS if work.tree.exists(path)), _PROGRAMS[0])
-    return _plan.Files(ours, made, foreign, program)
+    hidden = tuple(path for path in _persist.hidden_paths(options.sysctl_file) if work.tree.exists(path))
+    return _plan.Files(ours, made, foreign, program, hidden)
 
 
 def _foreign(path: str, present: Present, work: Work) -> _plan.Foreign:
@@ -327,7 +336,8 @@ def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Jso
             rows.append(Row(one.knob or one.name, "", one.subject, None, status="failed").because(reason))
             continue
         target = f" to {one.target or 'its default'}" if one.knob else ""
-        reason = f"{one.reason}: it stays as it is; memqos_rollback_force: true takes it back{target} all the same"
+        stays = "it stays as it is" if one.knob or not one.found else "it stays, and what stands in it decides at the next boot"
+        reason = f"{one.reason}: {stays}; memqos_rollback_force: true takes it back{target} all the same"
         found = one.found if one.knob else None
         rows.append(Row(one.knob or one.name, "", one.subject, None, found, found, status="deferred").because(reason))
     blocked = _refusals(rows)

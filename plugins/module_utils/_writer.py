@@ -32,6 +32,8 @@ _MAX_FILE = 16 * 1024 * 1024
 _SYSTEMCTL_SECONDS = 300.0
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,250}\.(?:slice|service|scope)")
 _PROPERTY = re.compile("[A-Z][A-Za-z]{1,60}")
+# A signature of the old content would forbid the new one.
+_SIGNATURES = ("security.ima", "security.evm")
 _CURES = {
     errno.EROFS: "Make that file system writable, and run again.",
     errno.ENOSPC: "Make room on that file system, and run again.",
@@ -119,13 +121,16 @@ class Writer:
             return None
 
     def replace(self, path: str, new: File) -> None:
-        """Atomic: a temporary file beside it, fsync, rename (which follows no link), fsync of the directory. The old file stays until the rename."""
+        """Atomic: a temporary file beside it, fsync, rename (which follows no link), fsync of the directory. The old file stays until the rename.
+
+        Its label of SELinux, its ACL and its other extended attributes are the new one's, where the file system has them.
+        """
         with self._own_parent(path) as (fd, name):
             temporary = f".{name}.memqos"
             try:
                 self.operation("create", path)
                 _unlink(temporary, fd)
-                self._fill(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600, dir_fd=fd), path, new)
+                self._fill(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE, 0o600, dir_fd=fd), path, new, _attributes(name, fd))
                 self.operation("rename", path)
                 os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
             except OSError:
@@ -297,12 +302,16 @@ class Writer:
             raise
         return fd
 
-    def _fill(self, fd: int, path: str, new: File) -> None:
+    def _fill(self, fd: int, path: str, new: File, attributes: t.Mapping[str, bytes]) -> None:
         try:
             self.operation("write", path)
             _write_all(fd, new.text.encode("utf-8", "surrogateescape"))
             if (new.uid, new.gid) != (os.geteuid(), os.getegid()):
                 os.fchown(fd, new.uid, new.gid)
+            for name, value in attributes.items():
+                with contextlib.suppress(OSError):
+                    os.setxattr(fd, name, value)
+            # An ACL has its mask there.
             os.fchmod(fd, new.mode)
             self.operation("sync", path)
             os.fsync(fd)
@@ -350,6 +359,24 @@ def _opened(name: str, flags: int, directory: int, path: str) -> int:
         os.close(fd)
         raise Refused(path, "is not a regular file")
     return fd
+
+
+def _attributes(name: str, directory: int) -> t.Dict[str, bytes]:
+    """Extended attributes of a file; none where it is absent, or its file system has none."""
+    found: t.Dict[str, bytes] = {}
+    try:
+        fd = os.open(name, os.O_RDONLY | _SAFE, dir_fd=directory)
+    except OSError:
+        return found
+    try:
+        for key in os.listxattr(fd):
+            if key not in _SIGNATURES:
+                found[key] = os.getxattr(fd, key)
+    except OSError:
+        pass
+    finally:
+        os.close(fd)
+    return found
 
 
 def _refuse_link(exc: OSError, path: str, reason: str) -> None:

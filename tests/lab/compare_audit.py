@@ -2,7 +2,9 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Holds an audit's result against what guest/kernel-figures.sh read on an idle guest of the lab: C(compare_audit.py RESULT.json FIGURES [SEED…] [--uncounted BYTES]).
+"""Holds an audit's result against what guest/kernel-figures.sh read on an idle guest of the lab.
+
+C(compare_audit.py RESULT.json FIGURES [SEED…] [--uncounted BYTES]).
 
 A SEED names what was made on the guest beside its pods: C(containers). C(--uncounted): what this kernel is known to hold that it counts nowhere.
 """

@@ -36,7 +36,7 @@ the distribution: versions here are those of mainline, and vendors backport.
 - **Read back**: how a value is compared after a write. *exact*; *page rounded*: down to a page, or *up* to one; *bracketed choice*:
   `always [madvise] never`; *effective value*: the kernel may show another value than the one written, such as what ancestors leave of it, or as many huge
   pages as it found.
-- **Order**: what is written before it, what must stay above it, and what a write changes besides.
+- **Order**: what is written before it, what must stay above it, what a write changes besides, and what cannot be on at the same time.
 - **Effect** of a write: *reclaim*: the writer itself reclaims memory until the value holds; *oom*: and then processes are killed; *compaction*; *memory*:
   memory use jumps; *caches*: caches are dropped; *refusal*: allocations can fail at once.
 - **Kept by**: where a value must stand to outlive a reboot. *reapply*: by nothing but a direct write to every new cgroup.
@@ -94,7 +94,7 @@ def span(low: int | None, high: int | None) -> str:
 
 
 def order_cell(knob: Knob) -> str:
-    parts = [("after", knob.after), ("at most", (knob.at_most,) if knob.at_most else ()), ("changes", knob.partners)]
+    parts = [("after", knob.after), ("at most", (knob.at_most,) if knob.at_most else ()), ("changes", knob.partners), ("not beside", knob.excludes)]
     # A DAMON switch follows all of its module's parameters: a list that says no more than this.
     return "<br>".join(f"{word} {names(value)}" for word, value in parts if value)
 

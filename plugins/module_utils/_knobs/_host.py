@@ -41,6 +41,16 @@ _zram = functools.partial(_row, "/sys/block/zram{n}/", "zram{n}/", persist="boot
 _node = functools.partial(_row, "/sys/devices/system/node/node{n}/", "node{n}/", scope="numa_node", source="ABI/stable/sysfs-devices-node")
 
 
+# Each takes DAMON for itself: where one is on the others answer EBUSY (measured on 7.2, whose damon_stat is on from the boot on).
+_DAMON_SWITCHES = ("damon_lru_sort/enabled", "damon_reclaim/enabled", "damon_stat/enabled")
+
+
+def _damon_switch(module: str, **more: t.Any) -> Knob:
+    others = tuple(name for name in _DAMON_SWITCHES if name != module + "/enabled")
+    row = _row(f"/sys/module/{module}/parameters/", module + "/", "enabled", "bool", _BOOL, persist="tmpfiles.d", risk="M", excludes=others, **more)
+    return row._replace(source="admin-guide/mm/damon/" + module[6:])
+
+
 def _damon(module: str, *, first: str, own: tuple[tuple[str, Unit, Range, str], ...]) -> tuple[Knob, ...]:
     """The parameters that every DAMON module has, and its C(own)."""
     shared: tuple[tuple[str, Unit, Range, str], ...] = (
@@ -59,7 +69,7 @@ def _damon(module: str, *, first: str, own: tuple[tuple[str, Unit, Range, str], 
     inputs = tuple(row.name for row in rows)
     # Switched on without a region, the kernel takes the largest it has and shows that from then on (measured on 6.12).
     regions = (prefix + "monitor_region_start", prefix + "monitor_region_end")
-    switch = parameter("enabled", "bool", _BOOL, after=inputs, partners=regions, risk="M", first=first)
+    switch = _damon_switch(module, after=inputs, partners=regions, first=first)
     # A running module takes new inputs only by this; then it reads N again.
     commit = parameter("commit_inputs", "bool", _BOOL, one_shot=True, after=(*inputs, switch.name), risk="M", first=first)
     return (*rows, switch, commit)
@@ -213,7 +223,7 @@ DAMON = _damon("damon_reclaim", first="5.16", own=(
     ("quota_autotune_feedback", "count", _ANY, "6.9"), ("skip_anon", "bool", _BOOL, "6.2"),
 )) + _damon("damon_lru_sort", first="6.0", own=(
     ("hot_thres_access_freq", "permil", ("", 0, 1000), ""), ("cold_min_age", "us", _ANY, ""),
-))  # fmt: skip
+)) + (_damon_switch("damon_stat", first="6.17"),)  # fmt: skip
 
 _ANOLIS: dict[str, t.Any] = {"vendor": "anolis", "source": _ALIBABA}
 _REAP: dict[str, t.Any] = {"vendor": "anolis", "source": _REAPER}

@@ -42,6 +42,7 @@ class Knob(t.NamedTuple):
     partners: tuple[str, ...] = ()  # a write changes or bounds these
     after: tuple[str, ...] = ()  # globs
     at_most: str = ""  # of this other knob: raise that first, lower this first
+    excludes: tuple[str, ...] = ()  # switches that cannot be on beside this one
     side_effect: SideEffect = "none"
     persist: Persist = "never"
     access: Access = "rw"

@@ -13,12 +13,13 @@ if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import DropIn
 
 
-def drop_ins_of(unit: str, drop_ins: t.Sequence[DropIn]) -> list[DropIn]:
-    """Those that apply to one unit: its own, its template's, those of its name cut at each dash, those of its type.
+def drop_ins_of(unit: str, drop_ins: t.Sequence[DropIn], aliases: t.Iterable[str] = ()) -> list[DropIn]:
+    """Those that apply to one unit: its own, its template's, those of its name cut at each dash, those of its type; and so for its other names.
 
     The same file name in two of these directories: the one whose path comes first in the search path, then the more special one.
     """
-    names = drop_in_names(unit)
+    names = list(dict.fromkeys(name for one in (unit, *aliases) for name in drop_in_names(one)[:-1]))
+    names.append(unit.rpartition(".")[2])
     rivals: dict[str, list[tuple[int, int, DropIn]]] = {}
     for drop_in in drop_ins:
         if drop_in["unit"] in names:

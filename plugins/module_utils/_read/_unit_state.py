@@ -10,13 +10,16 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 
-_CONTEXT = ("Id", "Names", "LoadState", "ActiveState", "ControlGroup", "FragmentPath")
+_CONTEXT = ("Id", "Names", "LoadState", "ActiveState", "ControlGroup", "FragmentPath", "Slice")
 _FULL_SCALE = (1 << 32) - 1
 _UNLIMITED = "18446744073709551615"
 
 
 class UnitState(t.NamedTuple):
-    """C(cgroup): its path below the hierarchy, empty while it has none. C(shown): the words that set-property takes; empty where nothing is set."""
+    """C(cgroup): its path below the hierarchy, empty while it has none. C(shown): the words that set-property takes; empty where nothing is set.
+
+    C(names): all of its names; C(slice): that it is in, running or not.
+    """
 
     name: str
     loaded: bool
@@ -24,6 +27,8 @@ class UnitState(t.NamedTuple):
     cgroup: str
     fragment: str
     shown: t.Mapping[str, str]
+    names: t.Tuple[str, ...] = ()
+    slice: str = ""
 
 
 def instances_of(subject: str) -> str:
@@ -76,6 +81,6 @@ def _state(block: str, properties: t.Iterable[str]) -> tuple[UnitState, list[str
     shown = {name: show_value(name, lines[shown_name(name)]) for name in properties if shown_name(name) in lines}
     state = UnitState(
         lines.get("Id", ""), lines.get("LoadState") == "loaded", lines.get("ActiveState") == "active", lines.get("ControlGroup", ""),
-        lines.get("FragmentPath", ""), shown,
+        lines.get("FragmentPath", ""), shown, tuple(lines.get("Names", "").split()), lines.get("Slice", ""),
     )  # fmt: skip
-    return state, [lines.get("Id", ""), *lines.get("Names", "").split()]
+    return state, [state.name, *state.names]

@@ -54,6 +54,7 @@ is /sys/module/zswap/parameters/max_pool_percent 15
 knob /sys/kernel/mm/lru_gen/min_ttl_ms 100
 knob /sys/module/damon_reclaim/parameters/quota_ms 20
 knob /sys/module/damon_reclaim/parameters/enabled Y
+knob /sys/module/damon_stat/parameters/enabled N
 
 batch=$cgroups/batch.slice low=$cgroups/batch.slice/batch-low.slice
 if [ $version = 2 ]; then

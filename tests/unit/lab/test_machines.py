@@ -84,7 +84,7 @@ def test_command_line(machine: Machine, present: str, absent: str) -> None:
     assert absent not in line
 
 
-@pytest.mark.parametrize(("accelerator", "wanted"), [("kvm", "-accel kvm -cpu host"), ("tcg", "-accel tcg,thread=multi -cpu max")])
+@pytest.mark.parametrize(("accelerator", "wanted"), [("kvm", "-accel kvm -cpu host"), ("tcg", "-accel tcg,thread=multi,tb-size=128 -cpu max")])
 def test_acceleration(accelerator: qemu.Accelerator, wanted: str) -> None:
     assert wanted in command(machines.MACHINES[0], accelerator)
 

@@ -105,10 +105,17 @@ class Systemd:
             "FragmentPath": fragment,
             # After a set-property too (measured on 252).
             "NeedDaemonReload": "yes" if active and self._files(unit) != self._loaded[unit] else "no",
+            "Slice": self._slice(unit),
         }
         # A unit that nobody uses is read anew each time.
         values = self._held[unit] if active else self._read(unit)
         return "".join(f"{key}={value}\n" for key, value in {**values, **context}.items() if key in asked)
+
+    def _slice(self, unit: str) -> str:
+        stem, unused, kind = unit.rpartition(".")
+        if kind == "slice":
+            return f"{stem.rpartition('-')[0] or '-'}.slice"
+        return f"system-{stem.partition('@')[0]}.slice" if "@" in stem else "system.slice"
 
     def _set(self, unit: str, pairs: t.Sequence[str]) -> None:
         for pair in pairs:

@@ -46,9 +46,9 @@ def held(name: str, text: str) -> Held:
     return _present._hold(_registry.find(name), text)  # as a reading has it
 
 
-def unit(name: str, cgroup: str = "", shown: t.Optional[t.Mapping[str, str]] = None, **files: str) -> Unit:
-    """C(files): C(high="max") is memory.high."""
-    state = UnitState(name, True, bool(cgroup), cgroup, f"/usr/lib/systemd/system/{name}", shown or {})
+def unit(name: str, cgroup: str = "", shown: t.Optional[t.Mapping[str, str]] = None, home: str = "", **files: str) -> Unit:
+    """C(files): C(high="max") is memory.high; C(home): its slice."""
+    state = UnitState(name, True, bool(cgroup), cgroup, f"/usr/lib/systemd/system/{name}", shown or {}, (name,), home)
     return Unit(state, 7 if cgroup else 0, {f"memory.{key}": held(f"memory.{key}", text) for key, text in files.items()}, {})
 
 

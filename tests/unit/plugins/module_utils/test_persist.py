@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import typing as t
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -36,10 +39,41 @@ def test_the_header_is_a_comment_in_each_format() -> None:
 VALUES = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20).filter(lambda text: text != "-")
 
 
-@given(st.lists(st.tuples(st.from_regex(r"/sys/[a-z/]{1,20}[a-z]", fullmatch=True).filter(lambda path: "//" not in path), VALUES), min_size=1, max_size=4))
+@given(st.lists(st.tuples(st.from_regex(r"/sys/[a-z/\\]{1,20}[a-z]", fullmatch=True).filter(lambda path: "//" not in path), VALUES), min_size=1, max_size=4))
 def test_lines_of_tmpfiles_d_are_read_as_they_were_meant(lines: t.List[t.Tuple[str, str]]) -> None:
     text = _persist.tmpfiles_text(lines) or ""
     assert [(path, value) for unused, kind, path, value in _persisted.parse_tmpfiles(text.encode()) if kind == "w"] == lines
+    assert _persist.tmpfiles_lines(text) == dict(lines)
+
+
+def program(name: str) -> str:
+    found = shutil.which(name)
+    if not found:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def test_systemd_tmpfiles_finds_the_cgroups_whatever_their_names(tmp_path: Path) -> None:
+    tmpfiles = program("systemd-tmpfiles")
+    names = ["system-a\\x2db.slice", "user-1.slice", "user-2.slice", "a%i@b\\x2dc.service"]
+    for name in names:
+        (tmp_path / "x" / name).mkdir(parents=True)
+        (tmp_path / "x" / name / "f").write_text("----", encoding="ascii")
+    lines = [
+        ("/x/user-*.slice/f", "7"),
+        *((f"/x/{_persist.pattern(name)}/f", value) for name, value in zip((names[0], names[2], names[3]), ("1", "8", r"\%i"))),
+    ]
+    file = tmp_path / "late.conf"
+    file.write_text(_persist.tmpfiles_text(lines) or "", encoding="ascii")
+    subprocess.run([tmpfiles, "--create", f"--root={tmp_path}", str(file)], capture_output=True, check=False)
+    found = [(tmp_path / "x" / name / "f").read_text(encoding="ascii").rstrip("-") for name in names]
+    assert found == ["1", "7", "8", r"\%i"]
+
+
+def test_lines_of_a_drop_in_are_read_as_they_were_meant() -> None:
+    wanted = {"MemoryHigh": "5", "MemoryMax": "infinity"}
+    assert _persist.drop_in_lines(_persist.drop_in_text("a.slice", wanted)) == wanted
+    assert _persist.drop_in_lines(None) == {}
 
 
 @pytest.mark.parametrize("subject, section", [("batch.slice", "[Slice]"), ("app@.service", "[Service]"), ("x.scope", "[Scope]")])
@@ -60,16 +94,48 @@ def test_the_late_unit_waits_for_the_units_whose_files_it_writes() -> None:
         ("/sys/fs/cgroup/a.slice/a-b.slice/memory.wmark_ratio", "95"),
         ("/sys/fs/cgroup/a.slice/a-b.slice/memory.priority", "1"),
         ("/sys/fs/cgroup/system.slice/c.service/memory.wmark_ratio", "90"),
+        (r"/sys/fs/cgroup/system.slice/system-a\\x2db.slice/memory.wmark_ratio", "90"),
+        ("/sys/fs/cgroup/user.slice/user-*.slice/memory.wmark_ratio", "90"),
+        ("/sys/fs/cgroup/user.slice/user-1000.slice/memory.wmark_ratio", "80"),
     ]
     files = _persist.late_files(lines, "/bin/systemd-tmpfiles")
     unit = (files[_persist.LATE_UNIT] or "").splitlines()
     after = next(line for line in unit if line.startswith("After="))
-    assert after.endswith(" systemd-zram-setup@zram0.service a-b.slice c.service")
-    # A service starts when somebody wants it; a slice without units has no cgroup to write to.
-    assert "Wants=a-b.slice" in unit
+    assert after.endswith(r" systemd-zram-setup@zram0.service a-b.slice c.service system-a\x2db.slice user-1000.slice")
+    # What it had by default, but for the order among targets.
+    assert "basic.target" in after.split() and {"DefaultDependencies=no", "Conflicts=shutdown.target", "Before=shutdown.target"} <= set(unit)
+    # A service starts when somebody wants it; a slice without units has no cgroup to write to. Nobody is logged in at boot.
+    assert r"Wants=a-b.slice system-a\x2db.slice" in unit
     assert f"ExecStart=/bin/systemd-tmpfiles --create {_persist.LATE_TMPFILES}" in unit
-    assert [line.split()[1] for line in (files[_persist.LATE_TMPFILES] or "").splitlines()[1:]] == [path for path, unused in lines]
+    assert list(_persist.tmpfiles_lines(files[_persist.LATE_TMPFILES])) == [path for path, unused in lines]
     assert (files[_persist.LATE_WANTS] or "").splitlines()[1:] == ["[Unit]", "Wants=memqos-late.service"]
+
+
+APP = "[Unit]\nAfter=multi-user.target\n[Service]\nExecStart=/bin/true\n"
+BOOT = ("sysinit.target", "basic.target", "shutdown.target", "local-fs.target", "swap.target", "system.slice", "-.slice")
+
+
+def verify(root: Path, files: t.Mapping[str, t.Optional[str]]) -> str:
+    """What systemd says of a boot of a node with these files: with a service that comes after the boot, and is wanted by it."""
+    analyze = program("systemd-analyze")
+    units = root / "etc/systemd/system"
+    boot = {**dict.fromkeys(BOOT, "[Unit]\nDefaultDependencies=no\n"), "app.service": APP, "multi-user.target": "[Unit]\nWants=app.service\n"}
+    texts = {**{str(units / name): text for name, text in boot.items()}, **{f"{root}{path}": text or "" for path, text in files.items()}}
+    for path, text in {**texts, f"{root}/bin/true": ""}.items():
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        Path(path).write_text(text, encoding="utf-8")
+    Path(f"{root}/bin/true").chmod(0o755)
+    done = subprocess.run([analyze, "verify", f"--root={root}", "--man=no", str(units / "multi-user.target")], capture_output=True, text=True, check=False)
+    return done.stderr
+
+
+def test_a_service_that_comes_after_the_boot_makes_no_circle_with_the_late_unit(tmp_path: Path) -> None:
+    files = _persist.late_files([("/sys/fs/cgroup/system.slice/app.service/memory.wmark_ratio", "90")], "/bin/true")
+    assert "After=local-fs.target" in (files[_persist.LATE_UNIT] or "") and "app.service" in (files[_persist.LATE_UNIT] or "")
+    assert verify(tmp_path / "ours", files) == ""
+    # As it was, systemd left one of the two out.
+    naive = (files[_persist.LATE_UNIT] or "").replace("DefaultDependencies=no\n", "")
+    assert "ordering cycle" in verify(tmp_path / "naive", {**files, _persist.LATE_UNIT: naive})
 
 
 @pytest.mark.parametrize("text, ours", [(None, True), (f"{_persist.HEADER}\nx", True), ("", False), ("# by hand\n", False), (f"\n{_persist.HEADER}", False)])

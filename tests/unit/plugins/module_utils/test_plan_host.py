@@ -28,7 +28,7 @@ HOST = {
     "lru_gen/enabled": "0x0007", "zram0/disksize": "0", "zram0/comp_algorithm": "lzo [zstd]", "damon_reclaim/enabled": "N",
     "damon_reclaim/min_age": "120000000",
     "damon_reclaim/wmarks_low": "200", "damon_reclaim/wmarks_mid": "400", "damon_reclaim/wmarks_high": "500", "damon_reclaim/commit_inputs": "N",
-    "damon_reclaim/monitor_region_start": "0", "damon_reclaim/monitor_region_end": "0",
+    "damon_stat/enabled": "N", "damon_reclaim/monitor_region_start": "0", "damon_reclaim/monitor_region_end": "0",
 }  # fmt: skip
 ORDERS: t.List[t.Tuple[t.Dict[str, t.Any], t.Dict[str, str], t.List[str]]] = [
     # wanted, live values that differ from above, what is written in this order
@@ -63,6 +63,10 @@ ORDERS: t.List[t.Tuple[t.Dict[str, t.Any], t.Dict[str, str], t.List[str]]] = [
     ({"damon_reclaim/min_age": 5}, {"damon_reclaim/enabled": "Y"}, ["damon_reclaim/min_age", "damon_reclaim/commit_inputs"]),
     ({"damon_reclaim/min_age": 5, "damon_reclaim/enabled": False}, {"damon_reclaim/enabled": "Y"}, ["damon_reclaim/min_age", "damon_reclaim/enabled"]),
     ({"damon_reclaim/min_age": 120000000}, {"damon_reclaim/enabled": "Y"}, []),
+    # One at a time: what goes off comes first, whichever it is.
+    ({"damon_reclaim/enabled": True, "damon_stat/enabled": False}, {"damon_stat/enabled": "Y"}, ["damon_stat/enabled", "damon_reclaim/enabled"]),
+    ({"damon_reclaim/enabled": False, "damon_stat/enabled": True}, {"damon_reclaim/enabled": "Y"}, ["damon_reclaim/enabled", "damon_stat/enabled"]),
+    ({"damon_reclaim/enabled": True, "damon_stat/enabled": False}, {}, ["damon_reclaim/enabled"]),
 ]
 
 
@@ -84,6 +88,36 @@ def test_order(wanted: t.Dict[str, t.Any], live: t.Dict[str, str], order: t.List
     # In whatever order the profiles name them.
     for names in itertools.permutations(wanted):
         assert [step.knob for step in made({name: wanted[name] for name in names}, live).steps] == order
+
+
+def switched(name: str, text: str) -> WriteStep:
+    return WriteStep(name, "host", "", _registry.find(name).path, "Y", text)
+
+
+ALONE: t.List[t.Tuple[t.Dict[str, t.Any], t.Dict[str, str], t.Tuple[WriteStep, ...], t.Set[str]]] = [
+    # wanted, live, what goes back; who is refused
+    ({"damon_reclaim/enabled": True}, {}, (), set()),
+    ({"damon_reclaim/enabled": True}, {"damon_stat/enabled": "Y"}, (), {"damon_reclaim/enabled"}),
+    ({"damon_reclaim/enabled": True}, {"damon_stat/enabled": "Y"}, (switched("damon_stat/enabled", "N"),), set()),
+    ({"damon_reclaim/enabled": True, "damon_stat/enabled": True}, {"damon_stat/enabled": "Y"}, (), {"damon_reclaim/enabled"}),
+    ({"damon_reclaim/enabled": True, "damon_stat/enabled": True}, {}, (), {"damon_reclaim/enabled", "damon_stat/enabled"}),
+    ({"damon_reclaim/enabled": True, "damon_reclaim/min_age": 5}, {"damon_reclaim/enabled": "Y"}, (), set()),
+    ({"damon_reclaim/enabled": False}, {"damon_reclaim/enabled": "Y"}, (), set()),
+]
+
+
+@pytest.mark.parametrize("wanted, live, returning, refused", ALONE)
+def test_what_cannot_be_on_beside_another_is_refused_before_anything_is_written(
+    wanted: t.Dict[str, t.Any], live: t.Dict[str, str], returning: t.Tuple[WriteStep, ...], refused: t.Set[str]
+) -> None:
+    rows = made(wanted, live, history=History(returning=returning)).rows
+    assert {row.name for row in rows if row.status == "refused"} == refused
+    assert all("on: set it to 0 as well" in row.reason for row in rows if row.status == "refused")
+
+
+def test_at_boot_what_is_off_stands_before_what_is_on() -> None:
+    lines = made({"damon_reclaim/enabled": True, "damon_stat/enabled": False}, {"damon_reclaim/enabled": "Y"}).tmpfiles
+    assert [path.split("/")[3] for path, unused in lines] == ["damon_stat", "damon_reclaim"]
 
 
 def test_the_registry_has_no_circle() -> None:
@@ -226,3 +260,4 @@ def test_companions_are_read_too() -> None:
     assert _plan_host.companions(["vm.swappiness"]) == set()
     assert _plan_host.companions(["vm.dirty_bytes", THP]) == {"vm.dirty_ratio", "vm.min_free_kbytes"}
     assert {"damon_reclaim/commit_inputs", "damon_reclaim/enabled"} <= _plan_host.companions(["damon_reclaim/min_age"])
+    assert {"damon_stat/enabled", "damon_lru_sort/enabled"} <= _plan_host.companions(["damon_reclaim/enabled"])

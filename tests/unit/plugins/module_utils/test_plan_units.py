@@ -84,6 +84,60 @@ def test_files_that_systemd_does_not_own_are_written_directly_and_by_the_late_un
     assert (part.writes, len(part.late)) == ((), 1)
 
 
+V1 = "/sys/fs/cgroup/memory"
+LATE: t.List[t.Tuple[str, t.List[Unit], t.List[str]]] = [
+    # subject, its units, where the late unit finds memory.swappiness
+    ("batch.slice", [unit("batch.slice")], ["/batch.slice"]),
+    ("a-b.slice", [unit("a-b.slice")], ["/a.slice/a-b.slice"]),
+    ("redis.service", [unit("redis-server.service", home="cache-x.slice")], ["/cache.slice/cache-x.slice/redis-server.service"]),
+    ("redis.service", [unit("redis.service", "/elsewhere/redis.service")], ["/elsewhere/redis.service"]),
+    (r"system-a\x2db.slice", [unit(r"system-a\x2db.slice")], [r"/system.slice/system-a\\x2db.slice"]),
+    ("user-.slice", [], ["/user.slice/user-*.slice"]),
+    ("user-.slice", [unit("user-1000.slice", "/user.slice/user-1000.slice", swappiness="60")], ["/user.slice/user-*.slice"]),
+    ("a-.slice", [unit("a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice")], ["/a.slice/a-b.slice/a-*.slice", "/a.slice/a-*.slice"]),
+    ("app@.service", [unit("app@1.service", home="system-app.slice")], ["/system.slice/system-app.slice/app@*.service"]),
+    # Nobody knows the slice of a service that is not there.
+    ("app@.service", [], []),
+    ("x.service", [unit("x.service")], []),
+]
+
+
+@pytest.mark.parametrize("subject, units, places", LATE)
+def test_the_late_unit_finds_what_does_not_run_now(subject: str, units: t.List[Unit], places: t.List[str]) -> None:
+    node = present({}, version=1)._replace(units={subject: units})
+    part = made(node, wish("memory.swappiness", 10, subject))
+    assert part.late == tuple((f"{V1}{place}/memory.swappiness", "10") for place in places)
+    (row,) = part.rows
+    assert (row.persisted_after, row.winner.path if row.winner else "") == (("10", _persist.LATE_TMPFILES) if places else (None, ""))
+    if not units or not units[0].files:
+        assert row.status == ("would_change" if places else "ok")
+        assert row.reason.endswith("by the next run" if places else "nor is known where it will be: the next run sets it")
+        # A line that stands there needs nothing.
+        ours = {_persist.LATE_TMPFILES: _persist.tmpfiles_text(part.late)}
+        (again,) = _plan_units.plan_units([wish("memory.swappiness", 10, subject)], node, OPTIONS, ours).rows
+        assert (again.status, again.persisted_before) == ("ok", "10" if places else None)
+
+
+def test_where_instances_were_the_late_unit_looks_again() -> None:
+    node, wanted = present({}, version=1)._replace(units={"app@.service": []}), wish("memory.swappiness", 10, "app@.service")
+    before = [(f"{V1}/x.slice/app@*.service/memory.swappiness", "20"), (f"{V1}/x.slice/app@*.service/memory.oom_control", "1")]
+    part = _plan_units.plan_units([wanted], node, OPTIONS, {_persist.LATE_TMPFILES: _persist.tmpfiles_text(before)})
+    assert part.late == ((before[0][0], "10"),)
+
+
+def test_the_late_unit_writes_globs_before_what_is_one_of_them() -> None:
+    units = [unit(f"user-{name}.slice", f"/user.slice/user-{name}.slice", swappiness="60") for name in ("1000", "1001")]
+    node = present({}, version=1)._replace(units={"user-.slice": units, "user-1000.slice": units[:1], "a.slice": [unit("a.slice")]})
+    part = made(node, *(wish("memory.swappiness", value, subject) for subject, value in (("user-1000.slice", 20), ("user-.slice", 10), ("a.slice", 30))))
+    assert [(path[len(V1) :].split("/")[-2], text) for path, text in part.late] == [("user-*.slice", "10"), ("a.slice", "30"), ("user-1000.slice", "20")]
+
+
+@pytest.mark.parametrize("name, when", [("batch.slice", "lost when it stops: the next boot or run sets it again"), ("system.slice", "")])
+def test_what_is_written_directly_is_lost_with_its_cgroup(name: str, when: str) -> None:
+    (row,) = made(present({}, unit(name, f"/{name}", wmark_ratio="95")), wish("memory.wmark_ratio", 95, name)).rows
+    assert (row.status, row.reason) == ("ok", when)
+
+
 @pytest.mark.parametrize("files, status", [({"high": "max", "low": "0"}, "would_change"), ({"low": "0"}, "unsupported")])
 def test_on_v1_a_vendors_file_is_written_directly(files: t.Dict[str, str], status: str) -> None:
     part = made(present({}, unit("batch.slice", "/batch.slice", {"MemoryHigh": "infinity"}, **files), version=1), high(GIB))
@@ -180,6 +234,16 @@ def test_who_decides_at_the_next_boot(drop_ins: t.List[t.Any], winner: str, valu
     assert part.overruled == (part.reasserted if value else ())
 
 
+def test_drop_ins_of_another_name_decide_too() -> None:
+    redis = unit("redis-server.service", "/redis", {"MemoryHigh": "infinity"}, high="max")
+    redis = redis._replace(state=redis.state._replace(names=("redis.service", "redis-server.service")))
+    theirs = drop_in("/etc/systemd/system/redis.service.d/zzz.conf", MemoryHigh="3G")
+    part = made(present({}, redis, drop_ins=[theirs]), high(GIB, "redis-server.service"))
+    (row,) = part.rows
+    assert row.winner is not None and (row.winner.path, row.persisted_after, row.persisted_before) == (theirs["path"], "3G", "3G")
+    assert [step.unit for step in part.reasserted] == ["redis-server.service"]
+
+
 def test_a_unit_under_a_later_drop_in_is_set_again_after_any_reload() -> None:
     batch = unit("batch.slice", "/batch.slice", {"MemoryHigh": str(GIB)}, high=str(GIB))
     part = made(present({}, batch, drop_ins=[drop_in("/etc/systemd/system/batch.slice.d/zzz.conf", MemoryHigh="3G")]), high(GIB))
@@ -193,6 +257,19 @@ def test_policies(policy: str, status: str) -> None:
     assert [row.status for row in part.rows] == [status, "would_change"]
     names = [line.partition("=")[0] for line in (part.drop_ins[_persist.drop_in_path("batch.slice")] or "").splitlines()[2:]]
     assert names == (["MemoryHigh", "MemoryLow"] if status == "would_change" else ["MemoryLow"])
+
+
+def test_what_is_left_alone_keeps_our_line() -> None:
+    """docs/tuning.md: in the kernel and in our files."""
+    pods = unit("kubepods.slice", "/kubepods.slice", {"MemoryHigh": "infinity"}, high="max", wmark_ratio="0")
+    node = present({}, pods, persisted=PERSISTED._replace(writers=["koordlet"]))
+    path, late = _persist.drop_in_path("kubepods.slice"), ("/sys/fs/cgroup/kubepods.slice/memory.wmark_ratio", "80")
+    ours = {path: _persist.drop_in_text("kubepods.slice", {"MemoryHigh": "5", "MemoryLow": "7"}), _persist.LATE_TMPFILES: _persist.tmpfiles_text([late])}
+    wanted = [high(GIB, "kubepods.slice"), wish("memory.wmark_ratio", 95, "kubepods.slice")]
+    part = _plan_units.plan_units(wanted, node, OPTIONS._replace(on_conflict="defer"), ours)
+    assert [row.status for row in part.rows] == ["deferred", "deferred"]
+    assert (part.drop_ins, part.late) == ({path: _persist.drop_in_text("kubepods.slice", {"MemoryHigh": "5"})}, (late,))
+    assert (part.properties, part.writes) == ((), ())
 
 
 def test_what_somebody_wrote_by_hand_is_named_and_goes_with_the_step() -> None:
@@ -218,7 +295,7 @@ def test_koordlet_writes_pods_only() -> None:
     assert {f"{row.subject} {row.name}": row.reason for row in part.rows} == {
         "batch.slice MemoryHigh": "",
         "kubepods.slice MemoryHigh": "koordlet writes it too",
-        "kubepods.slice memory.wmark_ratio": "koordlet writes it too",
+        "kubepods.slice memory.wmark_ratio": "lost when it stops: the next boot or run sets it again; koordlet writes it too",
         "kubepods.slice ManagedOOMPreference": "",
     }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
 import tempfile
 import types
@@ -409,7 +410,8 @@ def test_rollback_leaves_what_somebody_changed_unless_forced(machine: Machine) -
     left = machine.rollback("origin", check=True)
     assert {name for name, status in statuses(left).items() if status == "deferred"} == {"vm.swappiness", "batch.slice MemoryHigh", TMPFILES}
     assert rows(left)["vm.swappiness"]["reason"] == ("changed by others since: it stays as it is; memqos_rollback_force: true takes it back to 60 all the same")
-    assert rows(left)[TMPFILES]["reason"] == "changed by others since: it stays as it is; memqos_rollback_force: true takes it back all the same"
+    at_boot = "it stays, and what stands in it decides at the next boot"
+    assert rows(left)[TMPFILES]["reason"] == f"changed by others since: {at_boot}; memqos_rollback_force: true takes it back all the same"
     assert machine.rollback("origin", force=True)["problem"] == ""
     assert machine.snapshot() == before
 
@@ -725,6 +727,17 @@ def test_what_another_area_moves_comes_back_and_stands_after_it(machine: Machine
     assert (machine.text(THP_FILE), machine.text("vm.min_free_kbytes")) == ("[always] madvise never", "131072")
 
 
+def test_a_drop_in_of_another_name_is_named_and_its_value_is_not_ours(machine: Machine) -> None:
+    path = "/etc/systemd/system/redis.service.d/zzz-local.conf"
+    machine.write(path, "[Service]\nMemoryMax=1G\n")
+    wanted = layer(slices={"redis-server.service": {"MemoryMax": 2 * GIB}})
+    first = rows(machine.tune(wanted))["redis-server.service MemoryMax"]
+    assert (first["winner"]["path"], first["persisted_after"]) == (path, "1G")
+    again = machine.tune(wanted)
+    assert (again["changed"], machine.text("/system.slice/redis-server.service memory.max")) == (False, str(2 * GIB))
+    assert path in rows(again)["redis-server.service MemoryMax"]["reason"]
+
+
 def test_an_area_that_is_not_asked_for_keeps_what_no_profile_wants(machine: Machine) -> None:
     machine.tune(layer(host={"vm.swappiness": 10, "vm.dirty_ratio": 30}, slices={"batch.slice": {"MemoryHigh": GIB}}))
     assert statuses(machine.tune(layer(), only=["writeback"])) == {"vm.dirty_ratio": "changed"}
@@ -743,6 +756,93 @@ def test_a_late_unit_of_another_area_keeps_its_order(make: Make) -> None:
     machine.tune(wanted, only=["swap"])
     machine.tune(layer(host={"vm.swappiness": 20}), only=["swap"])
     assert (machine.text(LATE_UNIT), machine.text(LATE), machine.text(LATE_WANTS)) == before
+
+
+@pytest.mark.parametrize(
+    "subject, who", [("redis-server.service", "redis-server.service"), ("user-.slice", "user-1001.slice"), ("app@.service", "app@2.service")]
+)
+def test_what_stops_keeps_its_line_for_the_next_boot(make: Make, subject: str, who: str) -> None:
+    machine = make(vendor=True)
+    wanted = layer(slices={subject: {"memory.wmark_ratio": 95}})
+    machine.tune(wanted)
+    before = machine.text(LATE), machine.text(LATE_UNIT)
+    cgroup = machine.node.systemd.running[who]
+    machine.node.systemd.stop(who)
+    shutil.rmtree(machine.root + machine.mount + cgroup)
+    again = machine.tune(wanted)
+    assert (again["changed"], again["files"], machine.text(LATE), machine.text(LATE_UNIT)) == (False, [], *before)
+    machine.reboot()
+    assert machine.text(f"{cgroup} memory.wmark_ratio") == "95"
+    assert "user-" not in (machine.text(LATE_UNIT) or "")
+
+
+TMPFILES_FIRST = "/etc/tmpfiles.d/00-first.conf"
+
+
+class V1(Node):
+    """memory.memsw.limit_in_bytes is never below memory.limit_in_bytes (measured)."""
+
+    def answer(self, path: str, text: str, before: str) -> str:
+        directory, unused, name = path.rpartition("/")
+        pair = ["memory.limit_in_bytes", "memory.memsw.limit_in_bytes"]
+        if name in pair and os.path.exists(f"{self.root}{directory}/{pair[1]}"):
+            low, high = (text if one == name else self.kernel_read(f"{directory}/{one}") for one in pair)
+            if high != "-1" and (low == "-1" or int(low) > int(high)):
+                raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return super().answer(path, text, before)
+
+
+@pytest.mark.parametrize("before, after", [((2, 3), (4, 5)), ((4, 5), (2, 3)), ((2, 6), (4, 5)), ((4, 5), (3, 8))])
+def test_a_limit_and_that_of_memory_and_swap_move_in_the_order_that_v1_takes(make: Make, before: t.Tuple[int, int], after: t.Tuple[int, int]) -> None:
+    machine = make(hierarchy=1, writer=V1)
+    top = "/sys/fs/cgroup/memory/batch.slice"
+    machine.write("/etc/systemd/system/batch.slice.d/50-a.conf", f"[Slice]\nMemoryMax={before[0]}G\n")
+    machine.write(f"{top}/memory.memsw.limit_in_bytes", f"{before[1] * GIB}\n")
+    machine.start("batch.slice", "/batch.slice")
+    files = ("/batch.slice memory.limit_in_bytes", "/batch.slice memory.memsw.limit_in_bytes")
+    assert [machine.text(file) for file in files] == [str(size * GIB) for size in before]
+    names = ("MemoryMax", "memory.memsw.limit_in_bytes")
+    assert machine.tune(layer(slices={"batch.slice": {name: size * GIB for name, size in zip(names, after)}}))["problem"] == ""
+    assert [machine.text(file) for file in files] == [str(size * GIB) for size in after]
+    assert machine.rollback("origin")["problem"] == ""
+    assert [machine.text(file) for file in files] == [str(size * GIB) for size in before]
+
+
+def test_a_share_does_not_follow_every_page_of_memory(machine: Machine) -> None:
+    """A balloon, or a new kernel, which reserves less."""
+    wanted = layer(slices={"batch.slice": {"MemoryHigh": {"of_memory": [1, 2]}}})
+    machine.tune(wanted)
+
+    def has(memory: int) -> t.Tuple[bool, int]:
+        text = machine.text("/proc/meminfo") or ""
+        machine.write("/proc/meminfo", "\n".join([f"MemTotal: {memory >> 10} kB", *text.splitlines()[1:], ""]))
+        return machine.tune(wanted)["changed"], int(machine.text("/batch.slice memory.high") or "")
+
+    for memory in (8 * GIB - 64 * 1024, 8 * GIB - 80 * MIB, 8 * GIB + 80 * MIB):
+        assert has(memory) == (False, 4 * GIB)
+    assert has(8 * GIB - 160 * MIB) == (True, 4 * GIB - 80 * MIB)
+    # From there it is counted anew.
+    assert has(8 * GIB - 80 * MIB) == (False, 4 * GIB - 80 * MIB)
+    assert has(16 * GIB) == (True, 8 * GIB)
+    # What the operator says counts whatever the size of it.
+    machine.tune(layer(slices={"batch.slice": {"MemoryHigh": {"of_memory": [501, 1000]}}}))
+    assert machine.text("/batch.slice memory.high") == str(16 * GIB * 501 // 1000 // 4096 * 4096)
+
+
+@pytest.mark.parametrize(
+    "knob, place, before, path", [("vm.swappiness", "/etc/sysctl.d/zzz.conf", "vm.swappiness = 99", MINE), (THP, TMPFILES_FIRST, "", TMPFILES)]
+)
+def test_what_is_left_alone_keeps_our_line(machine: Machine, knob: str, place: str, before: str, path: str) -> None:
+    """docs/tuning.md: in the kernel and in our file."""
+    values = {"vm.swappiness": 10, "vm.min_free_kbytes": 131072, THP: "never"}
+    machine.tune(layer(host=values))
+    ours = machine.text(path)
+    machine.write(place, f"{before or f'w {THP_FILE} - - - - always'}\n")
+    answer = machine.tune(layer(host=values), on_conflict="defer")
+    assert (statuses(answer)[knob], answer["changed"], machine.text(path)) == ("deferred", False, ours)
+    # A new value of another knob does not take it away.
+    machine.tune(layer(host={**values, "vm.page-cluster": 0}), on_conflict="defer")
+    assert set((ours or "").splitlines()) <= set((machine.text(path) or "").splitlines())
 
 
 # Conflicts
@@ -954,6 +1054,20 @@ def test_a_file_of_somebody_else_with_our_name_is_refused(machine: Machine, path
     assert machine.snapshot() == before
 
 
+@pytest.mark.parametrize("root", ["/run", "/usr/local/lib", "/usr/lib"])
+def test_a_name_that_would_hide_a_file_of_somebody_else_is_refused(machine: Machine, root: str) -> None:
+    """Whatever stands in it: nothing of it would be set at boot any more."""
+    path = f"{root}/sysctl.d/50-default.conf"
+    machine.write(path, "kernel.sysrq = 16\n")
+    before = machine.snapshot()
+    answer = machine.tune(swap(swappiness=10), sysctl_file="50-default.conf")
+    why = f"memqos_sysctl_file: a file of the name 50-default.conf would hide {path}: choose another name"
+    assert (answer["problem"], machine.snapshot()) == (f"nothing was written:\n{why}", before)
+    # With nothing to write it is hidden by nothing.
+    assert machine.tune(layer(slices={"batch.slice": {"MemoryHigh": GIB}}), sysctl_file="50-default.conf")["problem"] == ""
+    assert machine.tune(swap(swappiness=10))["problem"] == ""
+
+
 def test_a_file_of_somebody_else_with_a_name_that_is_not_needed_is_theirs(machine: Machine) -> None:
     machine.write(LATE_UNIT, "# made by hand\n")
     assert machine.tune(swap(swappiness=10))["problem"] == ""
@@ -1061,7 +1175,8 @@ def test_what_a_node_lacks_is_told_and_fails_only_if_asked(machine: Machine, fai
 HOLDS = "it holds when it starts"
 IMPLICIT = "nothing runs in it and no unit file names it: it holds when something starts there"
 EACH_START = "processes that run keep theirs; it holds from the next start on"
-NOT_YET = "its cgroup is not there yet: the next run sets it"
+NOT_YET = "its cgroup is not there yet; set at boot if it is there by then, else by the next run"
+LOST = "lost when it stops: the next boot or run sets it again"
 UNITS: t.Dict[str, t.Tuple[Json, str, Json, t.Dict[str, t.Tuple[str, str]]]] = {
     # how the machine is made, subject, properties, {unit and knob: (status, reason)}
     "a slice": ({}, "batch.slice", {"MemoryHigh": GIB}, {"batch.slice MemoryHigh": ("changed", "")}),
@@ -1104,14 +1219,14 @@ UNITS: t.Dict[str, t.Tuple[Json, str, Json, t.Dict[str, t.Tuple[str, str]]]] = {
             "batch.slice MemoryMax": ("changed", ""),
             "batch.slice MemoryHigh": ("unsupported", "cgroup v1 has memory.high on kernels of anolis openeuler only"),
             "batch.slice MemoryZSwapMax": ("unsupported", "cgroup v1 has no memory.zswap.max"),
-            "batch.slice memory.swappiness": ("changed", ""),
+            "batch.slice memory.swappiness": ("changed", LOST),
         },
     ),
     "v1 of a vendor": (
         {"hierarchy": 1, "vendor": True},
         "batch.slice",
         {"MemoryHigh": GIB, "MemoryLow": 64 * MIB, "memory.wmark_ratio": 95},
-        {f"batch.slice {name}": ("changed", "") for name in ("MemoryHigh", "MemoryLow", "memory.wmark_ratio")},
+        {f"batch.slice {name}": ("changed", LOST) for name in ("MemoryHigh", "MemoryLow", "memory.wmark_ratio")},
     ),
     "v1, and it does not run": (
         {"hierarchy": 1},
@@ -1119,8 +1234,8 @@ UNITS: t.Dict[str, t.Tuple[Json, str, Json, t.Dict[str, t.Tuple[str, str]]]] = {
         {"MemoryMax": GIB, "MemoryHigh": GIB, "memory.swappiness": 20},
         {
             "later.slice MemoryMax": ("changed", IMPLICIT),
-            "later.slice MemoryHigh": ("ok", NOT_YET),
-            "later.slice memory.swappiness": ("ok", NOT_YET),
+            "later.slice MemoryHigh": ("changed", NOT_YET),
+            "later.slice memory.swappiness": ("changed", NOT_YET),
         },
     ),
     "a file of v1 on v2": (

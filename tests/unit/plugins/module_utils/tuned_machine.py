@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shutil
@@ -158,8 +159,13 @@ class Machine:
         for unit, cgroup in UNITS.items():
             self.start(unit, cgroup)
         if os.path.exists(self.root + LATE_WANTS):
-            for path, text in self._lines("tmpfiles.d", " - - - - "):
-                self.node.take(path[2:], text)
+            for line, text in self._lines("tmpfiles.d", " - - - - "):
+                for path in self._written(line):
+                    self.node.take(path, text)
+
+    def _written(self, line: str) -> t.List[str]:
+        """What a line of tmpfiles.d writes: a glob, of C escapes."""
+        return [path[len(self.root) :] for path in glob.glob(self.root + line[2:].replace("\\" * 4, "\\"))]
 
     def start(self, unit: str, cgroup: str) -> None:
         for name, text in self.cgroup_files.items():
@@ -177,7 +183,7 @@ class Machine:
         for name in sorted(files):
             for line in files[name].read_text(encoding="utf-8").splitlines():
                 key, equals, text = line.partition(separator)
-                if equals and not key.startswith("#") and (kind == "sysctl.d" or (key not in found and os.path.exists(self.root + key[2:]))):
+                if equals and not key.startswith("#") and (kind == "sysctl.d" or (key not in found and self._written(key))):
                     found.pop(key, None)
                     found[key] = text
         return iter(list(found.items()))

@@ -38,7 +38,7 @@ def every_row(check: t.Callable[[Knob], None]) -> t.Callable[[], None]:
 ROOTS = (
     (r"/proc/sys/(vm|kernel)/([\w-]+)", r"\1.\2"),
     (r"/sys/kernel/mm/(.+)", r"\1"),
-    (r"/sys/module/(zswap|damon_reclaim|damon_lru_sort)/parameters/(\w+)", r"\1/\2"),
+    (r"/sys/module/(zswap|damon_reclaim|damon_lru_sort|damon_stat)/parameters/(\w+)", r"\1/\2"),
     (r"/sys/block/(zram\{n\}/\w+)", r"\1"),
     (r"/sys/devices/system/node/(node\{n\}/.+)", r"\1"),
 )
@@ -125,6 +125,8 @@ def test_placeholders_of_the_name_are_those_of_the_path(row: Knob) -> None:
 def test_other_knobs_that_a_row_names_exist(row: Knob) -> None:
     assert set(row.partners) <= NAMES - {row.name}
     assert row.at_most in NAMES - {row.name} | {""}
+    assert set(row.excludes) <= NAMES - {row.name}
+    assert all(row.name in _registry.find(name).excludes for name in row.excludes)
     for pattern in row.after:
         assert fnmatch.filter(NAMES - {row.name}, pattern), pattern
 

@@ -73,3 +73,10 @@ def test_a_units_own_drop_in_comes_before_its_types(tmp_path: Path) -> None:
     paths = ["/etc/systemd/system/service.d/m.conf", "/etc/systemd/system/ssh.service.d/m.conf"]
     found = _systemd.read_drop_ins(tree(tmp_path, dict.fromkeys(paths, "[Service]\nMemoryMax=1G\n")))
     assert [drop_in["path"] for drop_in in _drop_ins.drop_ins_of("ssh.service", found)] == paths[1:]
+
+
+def test_drop_ins_of_other_names_apply_too(tmp_path: Path) -> None:
+    paths = ["/etc/systemd/system/redis.service.d/x.conf", "/etc/systemd/system/service.d/m.conf", "/etc/systemd/system/redis-server.service.d/m.conf"]
+    found = _systemd.read_drop_ins(tree(tmp_path, dict.fromkeys(paths, "[Service]\nMemoryMax=1G\n")))
+    applied = _drop_ins.drop_ins_of("redis-server.service", found, ["redis-server.service", "redis.service"])
+    assert {drop_in["path"] for drop_in in applied} == {paths[0], paths[2]}

@@ -117,6 +117,7 @@ PRINTED: list[tuple[str, str, t.Any]] = [
     ("damon_reclaim/skip_anon", "N\n", 0),
     ("damon_lru_sort/hot_thres_access_freq", "500\n", 500),
     ("damon_lru_sort/cold_min_age", "120000000\n", 120000000),
+    ("damon_stat/enabled", "Y\n", 1),
     *[
         (f"{module}/{name}", text, value)
         for module in ("damon_reclaim", "damon_lru_sort")

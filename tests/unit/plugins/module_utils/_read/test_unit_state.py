@@ -49,6 +49,7 @@ LoadState=loaded
 ActiveState=inactive
 ControlGroup=
 FragmentPath=/usr/lib/systemd/system/redis-server.service
+Slice=cache.slice
 
 Id=app@2.service
 Names=app@2.service
@@ -69,10 +70,13 @@ def test_units_are_read_in_the_words_of_set_property() -> None:
     tree = Asked(SHOWN)
     found = _unit_state.read_unit_states(tree, ["batch.slice", "redis.service", "app@.service", "nosuch.service", "user-.slice"], PROPERTIES)
     shown = {"MemoryHigh": "infinity", "MemoryLow": "67108864", "ManagedOOMMemoryPressureLimit": "60%", "MemoryPressureThresholdSec": "200ms"}
-    assert found["batch.slice"] == [UnitState("batch.slice", True, True, "/batch.slice", "", shown)]
+    assert found["batch.slice"] == [UnitState("batch.slice", True, True, "/batch.slice", "", shown, ("batch.slice",))]
     # By its alias; what is not set is empty.
     fragment = "/usr/lib/systemd/system/redis-server.service"
-    assert found["redis.service"] == [UnitState("redis-server.service", True, False, "", fragment, {"MemoryHigh": "infinity", "MemoryLow": ""})]
+    names = ("redis.service", "redis-server.service")
+    assert found["redis.service"] == [
+        UnitState("redis-server.service", True, False, "", fragment, {"MemoryHigh": "infinity", "MemoryLow": ""}, names, "cache.slice")
+    ]
     assert [state.name for state in found["app@.service"]] == ["app@2.service"]
     assert [(state.loaded, state.active) for state in found["nosuch.service"]] == [(False, False)]
     assert found["user-.slice"] == []
