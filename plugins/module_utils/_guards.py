@@ -18,7 +18,8 @@ from ansible_collections.memqos.fleet.plugins.module_utils._steps import Propert
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup
 
-_OVERCOMMIT = ("vm.overcommit_memory", "vm.overcommit_ratio", "vm.overcommit_kbytes")
+# Read of every node, wanted or not: any of them can make the limit that counts.
+OVERCOMMIT = ("vm.overcommit_memory", "vm.overcommit_ratio", "vm.overcommit_kbytes")
 _size = _shares.format_size
 
 
@@ -45,7 +46,7 @@ def host_danger(knob: str, before: Value, after: Value, *, meminfo: t.Mapping[st
     if knob == "vm.min_free_kbytes" and isinstance(before, int) and isinstance(after, int) and after > before and after * 1024 * 20 > total > 0:
         text = f"{_size(after * 1024)} is more than 5 % of memory ({_size(total)}): too much of it kept free ends in OOM kills"
         return Danger("min_free_above_5_percent", text)
-    if knob in _OVERCOMMIT and live.get("vm.overcommit_memory") == 2:
+    if knob in OVERCOMMIT and live.get("vm.overcommit_memory") == 2:
         return _overcommit(meminfo, live)
     if knob.endswith("nr_hugepages") and isinstance(before, int) and isinstance(after, int) and after > before:
         return _hugepages(knob, after - before, meminfo)
@@ -142,10 +143,7 @@ def _writes(steps: t.Iterable[Step]) -> t.Iterator[tuple[WriteStep, str, str]]:
 
 def _live(writes: t.Iterable[tuple[WriteStep, str, str]], live: t.Mapping[str, Value]) -> dict[str, Value]:
     """Host knobs as the writes leave them."""
-    after = dict(live)
-    for write, unused, unused_too in writes:
-        if write.scope != "memcg":
-            knob = _registry.find(write.knob)
-            after.update(dict.fromkeys(_wanted.rivals(knob), 0))
-            after[knob.name] = normalize(knob, write.after)
-    return after
+    steps = [write for write, unused, unused_too in writes if write.scope != "memcg"]
+    switched_off = [rival for step in steps if step.before != step.after for rival in _wanted.rivals(_registry.find(step.knob))]
+    # A rival that has a step of its own holds what that says: it is written last, if need be.
+    return {**live, **dict.fromkeys(switched_off, 0), **{step.knob: normalize(_registry.find(step.knob), step.after) for step in steps}}

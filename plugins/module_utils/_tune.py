@@ -26,8 +26,6 @@ if t.TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
-# What the guards need besides what is wanted.
-_OVERCOMMIT = ("vm.overcommit_ratio", "vm.overcommit_kbytes")
 
 
 class TuneError(Exception):
@@ -114,7 +112,7 @@ def rollback(request: Json, work: Work) -> Json:
         keys = _checked(_origin.parts(turned.steps, {}))
         present = _present.read(
             work.tree,
-            knobs=[key[2] for key in keys if not key[1]] + list(_OVERCOMMIT),
+            knobs=[key[2] for key in keys if not key[1]] + list(_guards.OVERCOMMIT),
             subjects=sorted({key[1] for key in keys if key[1]}),
             properties={key[2] for key in keys if key[1]},
         )
@@ -151,7 +149,7 @@ def _read(layers: t.Sequence[Json], before: t.Iterable[Key], tree: Tree) -> Pres
     knobs |= {key[2] for key in keys if not key[1]}
     subjects = {unit for layer in layers for unit in layer["slices"]} | {key[1] for key in keys if key[1]}
     properties = {name for layer in layers for unit in layer["slices"].values() for name in unit} | {key[2] for key in keys if key[1]}
-    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_guards.OVERCOMMIT), subjects=sorted(subjects), properties=properties)
 
 
 def _asked(condition: t.Any) -> t.Iterator[str]:

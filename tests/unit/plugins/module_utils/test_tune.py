@@ -863,6 +863,20 @@ def test_what_would_hurt_is_refused_with_the_figures_unless_allowed(machine: Mac
     assert any(f"allowed ({risk}): {figures}" in row["reason"] for row in allowed["results"])
 
 
+@pytest.mark.parametrize("wanted", [{"vm.overcommit_ratio": 10}, {"vm.overcommit_kbytes": GIB // 1024}])
+def test_the_strict_mode_of_somebody_else_counts(machine: Machine, wanted: t.Dict[str, int]) -> None:
+    machine.set("vm.overcommit_memory", "2")
+    answer = machine.tune(layer(host=wanted))
+    assert set(statuses(answer).values()) == {"refused"}
+    assert "To do it all the same: memqos_allow_risks: [overcommit_below_committed]" in answer["problem"]
+    # Going back is held against the same bound.
+    machine.set("vm.overcommit_memory", "0")
+    machine.tune(layer(host={"vm.overcommit_ratio": 90}))
+    machine.set("vm.overcommit_memory", "2")
+    machine.write("/proc/meminfo", (machine.text("/proc/meminfo") or "").replace(f"{3 * GIB >> 10} kB", f"{6 * GIB >> 10} kB") + "\n")
+    assert "6.00 GiB are committed and the limit would be 5.00 GiB" in machine.rollback("origin")["problem"]
+
+
 def test_a_rollback_that_would_kill_is_refused_unless_allowed(machine: Machine) -> None:
     machine.write("/etc/systemd/system/batch.slice.d/50-max.conf", "[Slice]\nMemoryMax=512M\n")
     machine.reboot()
