@@ -167,9 +167,21 @@ def _left_rows(history: History) -> t.List[Row]:
 
 
 def _with_dangers(rows: t.Sequence[Row], steps: t.Iterable[Step], present: Present, options: Options) -> t.List[Row]:
-    live = {name: held.value for name, held in present.host.items()}
-    found = _guards.dangers(steps, _guards.Figures(present.meminfo, live, present.cgroups, present.mount))
+    found = _guards.dangers(steps, figures(present), _to_come(rows))
     return [_with_warning(judged(row, found.get((file_of(row), row.subject)), options.allow), rows, present) for row in rows]
+
+
+def figures(present: Present) -> _guards.Figures:
+    live = {name: held.value for name, held in present.host.items()}
+    running = {unit.state.name: unit.state.cgroup for units in present.units.values() for unit in units if unit.state.cgroup}
+    return _guards.Figures(present.meminfo, live, present.cgroups, present.mount, running, str(present.facts.get("kernel", "")))
+
+
+def _to_come(rows: t.Iterable[Row]) -> t.Iterator[_guards.ToCome]:
+    """Of units that do not run."""
+    for row in rows:
+        if row.subject and row.live_before is None and row.wanted is not None and row.status in ("ok", "would_change"):
+            yield _guards.ToCome(file_of(row), row.subject, row.persisted_before, row.wanted)
 
 
 def file_of(row: Row) -> str:

@@ -252,8 +252,7 @@ def _standing(number: int, journal: _journal.Journal) -> t.Union[int, str]:
 
 def _rollback_plan(turned: _transaction.Rollback, present: Present, allow: t.Collection[str]) -> Plan:
     steps = _plan.in_order(turned.steps)
-    live = {name: held.value for name, held in present.host.items()}
-    dangers = _guards.dangers(steps, _guards.Figures(present.meminfo, live, present.cgroups, present.mount))
+    dangers = _guards.dangers(steps, _plan.figures(present))
     rows = [judged(row, dangers.get((_plan.file_of(row), row.subject)), allow) for row in _plan.returned_rows(steps)]
     for one in turned.left:
         target = f" to {one.target or 'its default'}" if one.knob else ""

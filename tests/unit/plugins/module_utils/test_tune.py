@@ -826,6 +826,38 @@ REFUSED: t.Dict[str, t.Tuple[Json, str, str]] = {
     "overcommit": (
         swap(overcommit_memory=2, overcommit_ratio=10), "overcommit_below_committed", "3.00 GiB are committed and the limit would be 1.80 GiB",
     ),
+    "min_free_kbytes, too low": (
+        swap(min_free_kbytes=10000),
+        "min_free_below_kernel_default",
+        "9.77 MiB is less than 90 % of what the kernel itself keeps free of so much memory (11.3 MiB)",
+    ),
+    "watermarks": (
+        swap(watermark_scale_factor=500),
+        "watermark_scale_above_400",
+        "above 400: kswapd would go on until 10 % of memory (819 MiB) is free beyond the reserve",
+    ),
+    "a unit that does not run": (
+        layer(slices={"idle.service": {"MemoryMax": 0}}), "limit_too_small_to_start", "when it starts: 0 B is less than 6.00 MiB, without which",
+    ),
+    "a template of which nothing runs": (
+        layer(slices={"job@.service": {"MemoryHigh": MIB}}), "limit_too_small_to_start", "when it starts: 1.00 MiB is less than 6.00 MiB",
+    ),
+    "protection of what does not run": (
+        layer(slices={"a.slice": {"MemoryMin": 4 * GIB}, "b.slice": {"MemoryMin": 3 * GIB}}),
+        "protection_above_80_percent",
+        "Σ memory.min would be 7.00 GiB, more than 80 % of memory (8.00 GiB)",
+    ),
+    "protection without bound": (
+        layer(slices={"batch.slice": {"MemoryMin": "max"}}), "protection_above_80_percent", "Σ memory.min would be without bound",
+    ),
+    "a limit while the node starts": (
+        layer(slices={"batch.slice": {"StartupMemoryMax": 100 * MIB}}),
+        "limit_below_usage",
+        "while the node starts and stops: 100 MiB is below its usage of 256 MiB",
+    ),
+    "a default of protection": (
+        layer(slices={"batch.slice": {"DefaultMemoryMin": 7 * GIB}}), "protection_above_80_percent", "Σ memory.min would be 7.00 GiB",
+    ),
     "huge pages": (swap(nr_hugepages=4000), "hugepages_above_available", "4000 more huge pages take 7.81 GiB of 6.00 GiB available memory"),
     "a limit": (layer(slices={"batch.slice": {"MemoryMax": 100 * MIB}}), "limit_below_usage", "100 MiB is below its usage of 256 MiB"),
     "memory.high": (
@@ -1365,7 +1397,7 @@ def test_what_an_interrupted_run_left_is_undone_first_and_told(make: Make) -> No
 _HOST = {
     "vm.swappiness": st.one_of(st.integers(0, 200), st.builds(lambda key, value: {key: value}, st.sampled_from(["raise_to", "lower_to"]), st.integers(0, 200))),
     THP: st.sampled_from(["always", "madvise", "never"]),
-    "vm.min_free_kbytes": st.integers(4096, 300000),
+    "vm.min_free_kbytes": st.integers(11000, 300000),
     "vm.dirty_ratio": st.integers(1, 100),
     "vm.dirty_bytes": st.integers(2, 10**6).map(lambda pages: pages * 4096),
     "vm.dirty_background_ratio": st.integers(1, 100),
