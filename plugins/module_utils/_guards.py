@@ -202,7 +202,7 @@ def _protection(changes: t.Iterable[_Change], cgroups: t.Mapping[str, t.Any], to
     for change in changes:
         if change.sets and change.path in cgroups:
             # The first of several changes has the value from before.
-            before[change.path] = {change.sets: change.before, **cgroups[change.path]}
+            before[change.path] = {change.sets: change.before, **before[change.path]}
             after[change.path] = {**after[change.path], change.sets: change.after}
     unbounded, hard = _protected(after.values())
     if (not unbounded and hard * 5 <= total * 4) or (unbounded, hard) <= _protected(before.values()):

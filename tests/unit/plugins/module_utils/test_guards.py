@@ -207,6 +207,13 @@ def test_a_property_without_a_file_of_its_own_is_held_against_what_it_becomes(na
     assert dangers(step(refused)) == {(name, "a.slice"): risk}
 
 
+def test_a_default_that_is_lowered_and_a_slice_that_gives_way_are_not_refused() -> None:
+    lower = PropertyStep("a.slice", (("DefaultMemoryMin", str(8 * GIB)),), (("DefaultMemoryMin", str(9 * GIB)),))
+    assert dangers(lower, memcg("memory.min", 2 * GIB, GIB)) == {}
+    more, less = memcg("memory.min", GIB, 9 * GIB, cgroup="/c.slice", subject="c.slice"), memcg("memory.min", 2 * GIB, GIB)
+    assert set(dangers(less, more)) == {("memory.min", "c.slice")}
+
+
 def test_a_limit_while_the_node_starts_is_no_limit_of_protection() -> None:
     startup = PropertyStep("a.slice", (("StartupMemoryMax", str(GIB)),), (("StartupMemoryMax", "infinity"),))
     assert set(dangers(startup, memcg("memory.min", 2 * GIB, "max"))) == {("memory.min", "a.slice")}
