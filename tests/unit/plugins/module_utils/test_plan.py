@@ -291,7 +291,9 @@ def test_protection_as_large_as_the_limit_and_oomd_without_a_daemon_are_warned_o
     batch = unit("batch.slice", "/batch.slice", {"MemoryMin": "0", "MemoryMax": "infinity"}, min="0", max="max")
     rows = _plan.plan(folded(low, limit, wish("ManagedOOMSwap", "kill", "batch.slice")), present({}, batch), History(), OPTIONS, Files({})).rows
     assert {row.name: row.reason.partition(":")[0] for row in rows} == {
-        "MemoryMin": "equal to MemoryMax", "MemoryMax": "", "ManagedOOMSwap": "without effect while systemd-oomd does not run",
-    }  # fmt: skip
+        "MemoryMin": "MemoryMin (1.00 GiB) is not below MemoryMax (1.00 GiB)",
+        "MemoryMax": "",
+        "ManagedOOMSwap": "without effect while systemd-oomd does not run",
+    }
     node = present({}, batch, persisted=PERSISTED._replace(writers=["systemd-oomd"]))
     assert _plan.plan(folded(wish("ManagedOOMSwap", "kill", "batch.slice")), node, History(), OPTIONS, Files({})).rows[0].reason == ""

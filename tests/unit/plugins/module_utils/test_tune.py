@@ -928,7 +928,53 @@ def test_a_rollback_that_would_kill_is_refused_unless_allowed(machine: Machine) 
 def test_protection_as_large_as_the_limit_is_warned_of(machine: Machine) -> None:
     answer = machine.tune(layer(slices={"batch.slice": {"MemoryMin": GIB, "MemoryMax": GIB}}))
     assert statuses(answer) == {"batch.slice MemoryMin": "changed", "batch.slice MemoryMax": "changed"}
-    assert rows(answer)["batch.slice MemoryMin"]["reason"].startswith("equal to MemoryMax: page cache within it cannot be reclaimed")
+    assert rows(answer)["batch.slice MemoryMin"]["reason"].startswith("MemoryMin (1.00 GiB) is not below MemoryMax (1.00 GiB): page cache within it")
+
+
+TIGHT: t.Dict[str, t.Tuple[Json, str]] = {
+    # what is wanted where redis-server.service and idle.service have MemoryMax=512M in their unit files, and batch.slice has none; who is warned
+    "more than the limit of the unit file": ({"redis-server.service": {"MemoryMin": GIB}}, "redis-server.service MemoryMin"),
+    "as much": ({"redis-server.service": {"MemoryMin": 512 * MIB}}, "redis-server.service MemoryMin"),
+    "less": ({"redis-server.service": {"MemoryMin": 511 * MIB}}, ""),
+    "more, under a limit that is raised": ({"redis-server.service": {"MemoryMin": GIB, "MemoryMax": 2 * GIB}}, ""),
+    "more than a limit wanted too": ({"batch.slice": {"MemoryMin": 3 * GIB, "MemoryMax": GIB}}, "batch.slice MemoryMin"),
+    "all of it": ({"batch.slice": {"MemoryMin": "infinity", "MemoryMax": GIB}}, "batch.slice MemoryMin"),
+    "without a limit": ({"batch.slice": {"MemoryMin": 3 * GIB}}, ""),
+    "a limit of nothing protected": ({"batch.slice": {"MemoryMax": GIB}}, ""),
+    "a unit that does not run, and its unit file": ({"idle.service": {"MemoryMin": GIB}}, "idle.service MemoryMin"),
+    "a unit that does not run": ({"idle.service": {"MemoryMin": GIB, "MemoryMax": 2 * GIB}}, ""),
+    "nothing of which runs": ({"job@.service": {"MemoryMin": GIB, "MemoryMax": GIB, "OOMPolicy": "kill"}}, "job@.service MemoryMin"),
+}
+
+
+@pytest.mark.parametrize("what", TIGHT)
+def test_protection_is_held_against_the_limit_that_holds_then(machine: Machine, what: str) -> None:
+    slices, warned = TIGHT[what]
+    for name in ("redis-server", "idle"):
+        machine.write(f"/usr/lib/systemd/system/{name}.service", f"[Service]\nExecStart=/usr/bin/{name}\nMemoryMax=512M\n")
+    machine.write("/usr/lib/systemd/system/job@.service", "[Service]\nExecStart=/usr/bin/job\n")
+    machine.reboot()
+    answer = machine.tune(layer(slices=slices))
+    assert answer["problem"] == ""
+    assert [name for name, row in rows(answer).items() if "is not below MemoryMax" in row["reason"]] == ([warned] if warned else [])
+
+
+def test_a_limit_alone_is_held_against_the_protection_that_stands(machine: Machine) -> None:
+    machine.write("/etc/systemd/system/batch.slice.d/50-min.conf", "[Slice]\nMemoryMin=1G\n")
+    machine.reboot()
+    row = rows(machine.tune(layer(slices={"batch.slice": {"MemoryMax": GIB}})))["batch.slice MemoryMax"]
+    assert (row["status"], row["reason"].startswith("MemoryMin (1.00 GiB) is not below MemoryMax (1.00 GiB): ")) == ("changed", True)
+
+
+@pytest.mark.parametrize("hierarchy", [1, 2])
+@pytest.mark.parametrize("more, told", [({}, True), ({"MemoryHigh": GIB}, False), ({"MemoryMax": GIB}, False), ({"memory.wmark_ratio": 0}, False)])
+def test_a_ratio_of_no_limit_is_named(make: Make, hierarchy: int, more: Json, told: bool) -> None:
+    machine = make(hierarchy=hierarchy, vendor=True)
+    row = rows(machine.tune(layer(slices={"batch.slice": {"memory.wmark_ratio": 95, **more}})))["batch.slice memory.wmark_ratio"]
+    assert (row["reason"] == "without effect while memory.high and memory.max are max") == told
+    # What stands already counts.
+    machine.tune(layer(slices={"user.slice": {"MemoryMax": GIB}}))
+    assert rows(machine.tune(layer(slices={"user.slice": {"memory.wmark_ratio": 95, "MemoryMax": GIB}})))["user.slice memory.wmark_ratio"]["reason"] == ""
 
 
 @pytest.mark.parametrize("fail", [False, True])
