@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import tempfile
 import types
@@ -785,6 +786,18 @@ def test_a_kubelet_that_would_not_start_is_named(machine: Machine) -> None:
 
 
 # Our files
+
+
+@pytest.mark.parametrize("path", [MINE, TMPFILES, "/etc/systemd/system/batch.slice.d/zz-memqos.conf"])
+def test_a_file_of_ours_that_cannot_be_read_is_told_with_its_path(machine: Machine, path: str) -> None:
+    wanted = layer(host={"vm.swappiness": 10, THP: "never"}, slices={"batch.slice": {"MemoryHigh": GIB}})
+    machine.tune(wanted)
+    machine.write(path, "#" * (17 << 20))
+    before = machine.snapshot()
+    for check in (True, False):
+        with pytest.raises(OSError, match=re.escape(f"File too large: '{path}'")):
+            machine.tune(wanted, check=check)
+    assert machine.snapshot() == before
 
 
 @pytest.mark.parametrize("path", [MINE, TMPFILES, "/etc/systemd/system/batch.slice.d/zz-memqos.conf"])
