@@ -24,6 +24,7 @@ class UnitState(t.NamedTuple):
     cgroup: str
     fragment: str
     shown: t.Mapping[str, str]
+    masked: bool = False
 
 
 def instances_of(subject: str) -> str:
@@ -68,6 +69,6 @@ def _state(block: str, properties: t.Iterable[str]) -> tuple[UnitState, list[str
     shown = {name: show_value(name, lines[shown_name(name)]) for name in properties if shown_name(name) in lines}
     state = UnitState(
         lines.get("Id", ""), lines.get("LoadState") == "loaded", lines.get("ActiveState") == "active", lines.get("ControlGroup", ""),
-        lines.get("FragmentPath", ""), shown,
+        lines.get("FragmentPath", ""), shown, masked=lines.get("LoadState") == "masked",
     )  # fmt: skip
     return state, [lines.get("Id", ""), *lines.get("Names", "").split()]

@@ -288,7 +288,7 @@ def test_what_ancestors_leave(name: str, wanted: t.Any, above: t.Any, wanted_abo
 
 def test_protection_as_large_as_the_limit_and_oomd_without_a_daemon_are_warned_of() -> None:
     low, limit = wish("MemoryMin", GIB, "batch.slice"), wish("MemoryMax", GIB, "batch.slice")
-    batch = unit("batch.slice", "/batch.slice", {"MemoryMin": "0", "MemoryMax": "infinity"}, min="0", max="max")
+    batch = unit("batch.slice", "/batch.slice", {"MemoryMin": "0", "MemoryMax": "infinity", "ManagedOOMSwap": "auto"}, min="0", max="max")
     rows = _plan.plan(folded(low, limit, wish("ManagedOOMSwap", "kill", "batch.slice")), present({}, batch), History(), OPTIONS, Files({})).rows
     assert {row.name: row.reason.partition(":")[0] for row in rows} == {
         "MemoryMin": "MemoryMin (1.00 GiB) is not below MemoryMax (1.00 GiB)",

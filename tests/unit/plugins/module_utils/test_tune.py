@@ -785,6 +785,25 @@ def test_a_kubelet_that_would_not_start_is_named(machine: Machine) -> None:
     assert (row["reason"], row["winner"]["path"]) == ("kubelet does not start while the kernel has another value (protectKernelDefaults)", MINE)
 
 
+def test_what_this_systemd_does_not_have_is_unsupported(make: Make) -> None:
+    # 247 calls it ManagedOOMMemoryPressureLimitPercent.
+    machine = make(systemd=247)
+    told = rows(machine.tune(layer(slices={"batch.slice": {"ManagedOOMMemoryPressureLimit": "60%", "MemoryHigh": GIB, "MemoryAccounting": True}})))
+    assert {name: (row["status"], row["reason"]) for name, row in told.items()} == {
+        "batch.slice ManagedOOMMemoryPressureLimit": ("unsupported", "systemd 247 has no ManagedOOMMemoryPressureLimit: 248 is the first"),
+        "batch.slice MemoryAccounting": ("unsupported", "systemd 247 shows no MemoryAccounting of batch.slice: it does not have it"),
+        "batch.slice MemoryHigh": ("changed", ""),
+    }
+
+
+def test_a_masked_unit_is_told_as_such(machine: Machine) -> None:
+    machine.write("/etc/systemd/system/idle.service", "[Service]\n")
+    shown = machine.node.systemd._shown
+    machine.node.systemd._shown = lambda unit, asked: shown(unit, asked).replace("LoadState=loaded", "LoadState=masked")  # type: ignore[method-assign]
+    row = rows(machine.tune(layer(slices={"idle.service": {"MemoryHigh": GIB}})))["idle.service MemoryHigh"]
+    assert (row["status"], row["reason"]) == ("unsupported", "idle.service is masked: 'systemctl unmask' comes first")
+
+
 # Our files
 
 
