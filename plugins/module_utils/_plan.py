@@ -79,7 +79,7 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
         *units.rows,
         *returned_rows(history.returning, "no profile wants it any more: back to what stood before"),
         *_left_rows(history),
-        *_refused_rows(folded, options),
+        *_refused_rows(folded, present, options),
     ]
     rows = _with_dangers(rows, steps, present, options)
     rows = _with_effective(rows, steps, present)
@@ -150,9 +150,14 @@ def returned_rows(steps: t.Iterable[Step], why: str = "") -> t.List[Row]:
     return rows
 
 
-def _refused_rows(folded: Folded, options: Options) -> t.List[Row]:
-    rows = [(new_row(one.wanted, one.wanted.subject), one.reason) for one in folded.refused.values() if _covered(one.wanted.knob, options)]
-    return [row.because(f"{row.wanted} {reason}", "refused") for row, reason in rows]
+def _refused_rows(folded: Folded, present: Present, options: Options) -> t.List[Row]:
+    """Of what this kernel does not take, with what it has."""
+    rows = []
+    for one in (one for one in folded.refused.values() if _covered(one.wanted.knob, options)):
+        held = present.host.get(one.wanted.knob) if not one.wanted.subject else None
+        row = new_row(one.wanted, one.wanted.subject)._replace(live_before=held.text if held else None, live_after=held.text if held else None)
+        rows.append(row.because(f"{row.wanted} {one.reason}", "refused"))
+    return rows
 
 
 def _left_rows(history: History) -> t.List[Row]:

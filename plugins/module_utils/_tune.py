@@ -314,10 +314,14 @@ def _keys(step: Step) -> t.Set[t.Tuple[str, str]]:
 
 
 def _live(row: Row, present: Present) -> t.Optional[str]:
+    """None where nothing is there yet: of a unit that does not run systemctl shows what would hold."""
     if not row.subject:
         held = present.host.get(row.name)
         return held.text if held else None
     for unit in (unit for units in present.units.values() for unit in units if unit.state.name == row.subject):
+        run_time = _registry.find(row.name).run_time
+        if run_time and not (unit.state.active or unit.state.cgroup):
+            return None
         owner = next((held for name, held in unit.files.items() if row.name in (name, _registry.find(name).unit_property)), None)
-        return owner.text if owner and _registry.find(row.name).run_time else unit.state.shown.get(row.name)
+        return owner.text if owner and run_time else unit.state.shown.get(row.name)
     return None

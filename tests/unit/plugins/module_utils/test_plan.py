@@ -210,6 +210,7 @@ def test_a_value_that_this_kernel_does_not_take_is_refused_with_what_it_takes() 
     refused = folded()._replace(refused={("host", "", "vm.swappiness"): Refused(wanted, "is refused; it takes 0..200")})
     plan = _plan.plan(refused, present(HOST), History(), OPTIONS, Files(NONE))
     assert plan.blocked == "vm.swappiness: 300 is refused; it takes 0..200"
+    assert [(row.wanted, row.live_before, row.live_after) for row in plan.rows] == [("300", HOST["vm.swappiness"], HOST["vm.swappiness"])]
 
 
 def test_a_foreign_file_that_is_not_in_the_way_is_left() -> None:

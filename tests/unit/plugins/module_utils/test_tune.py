@@ -796,6 +796,14 @@ def test_what_this_systemd_does_not_have_is_unsupported(make: Make) -> None:
     }
 
 
+def test_of_what_does_not_run_nothing_is_live(machine: Machine) -> None:
+    row = rows(machine.tune(layer(slices={"idle.service": {"MemoryLow": MIB, "OOMScoreAdjust": -500}})))["idle.service MemoryLow"]
+    assert (row["status"], row["live_before"], row["live_after"], row["persisted_after"]) == ("changed", None, None, str(MIB))
+    machine.start("idle.service", "/system.slice/idle.service")
+    row = rows(machine.tune(layer(slices={"idle.service": {"MemoryLow": 2 * MIB, "OOMScoreAdjust": -500}})))["idle.service MemoryLow"]
+    assert (row["live_before"], row["live_after"]) == (str(MIB), str(2 * MIB))
+
+
 def test_a_masked_unit_is_told_as_such(machine: Machine) -> None:
     machine.write("/etc/systemd/system/idle.service", "[Service]\n")
     shown = machine.node.systemd._shown
