@@ -60,8 +60,11 @@ options:
     choices:
       - limit_below_usage
       - high_below_working_set
+      - limit_too_small_to_start
       - protection_above_80_percent
       - min_free_above_5_percent
+      - min_free_below_kernel_default
+      - watermark_scale_above_400
       - overcommit_below_committed
       - hugepages_above_available
       - oom_kill_disable

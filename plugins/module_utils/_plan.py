@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _guards, _persist, _plan_host, _plan_units, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _guards, _persist, _plan_host, _plan_units, _present, _shares, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Plan, Row, judged, new_row
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
 
 if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import Value
     from ansible_collections.memqos.fleet.plugins.module_utils._present import Present
     from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Folded, Key
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup
@@ -82,7 +83,7 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
         *units.rows,
         *returned_rows(history.returning, "no profile wants it any more: back to what stood before"),
         *_left_rows(history),
-        *_refused_rows(folded, options),
+        *_refused_rows(folded, present, options),
     ]
     rows = _with_dangers(rows, steps, present, options)
     rows = _with_effective(rows, steps, present)
@@ -163,9 +164,14 @@ def returned_rows(steps: t.Iterable[Step], why: str = "") -> t.List[Row]:
     return rows
 
 
-def _refused_rows(folded: Folded, options: Options) -> t.List[Row]:
-    rows = [(new_row(one.wanted, one.wanted.subject), one.reason) for one in folded.refused.values() if _covered(one.wanted.knob, options)]
-    return [row.because(f"{row.wanted} {reason}", "refused") for row, reason in rows]
+def _refused_rows(folded: Folded, present: Present, options: Options) -> t.List[Row]:
+    """Of what this kernel does not take, with what it has."""
+    rows = []
+    for one in (one for one in folded.refused.values() if _covered(one.wanted.knob, options)):
+        held = present.host.get(one.wanted.knob) if not one.wanted.subject else None
+        row = new_row(one.wanted, one.wanted.subject)._replace(live_before=held.text if held else None, live_after=held.text if held else None)
+        rows.append(row.because(f"{row.wanted} {one.reason}", "refused"))
+    return rows
 
 
 def _left_rows(history: History) -> t.List[Row]:
@@ -183,10 +189,27 @@ def _left_rows(history: History) -> t.List[Row]:
 # Dangers
 
 
-def _with_dangers(rows: t.Sequence[Row], steps: t.Iterable[Step], present: Present, options: Options) -> t.List[Row]:
+def _with_dangers(rows: t.Sequence[Row], steps: t.Sequence[Step], present: Present, options: Options) -> t.List[Row]:
+    found = _guards.dangers(steps, figures(present), _to_come(rows))
+    judged_rows = [judged(row, found.get((file_of(row), row.subject)), options.allow) for row in rows]
+    values, named = _values_after(rows, steps, present), {row.key for row in rows}
+    return [row.because(_warning(row, values.get(row.subject, {}), named, present)) for row in judged_rows]
+
+
+def figures(present: Present) -> _guards.Figures:
     live = {name: held.value for name, held in present.host.items()}
-    found = _guards.dangers(steps, _guards.Figures(present.meminfo, live, present.cgroups, present.mount))
-    return [_with_warning(judged(row, found.get((file_of(row), row.subject)), options.allow), rows, present) for row in rows]
+    running = {unit.state.name: unit.state.cgroup for units in present.units.values() for unit in units if unit.state.cgroup}
+    return _guards.Figures(present.meminfo, live, present.cgroups, present.mount, running, str(present.facts.get("kernel", "")))
+
+
+def _to_come(rows: t.Iterable[Row]) -> t.Iterator[_guards.ToCome]:
+    for row in filter(_holds_later, rows):
+        yield _guards.ToCome(file_of(row), row.subject, row.persisted_before, row.wanted or "")
+
+
+def _holds_later(row: Row) -> bool:
+    """Whether its unit does not run."""
+    return bool(row.subject) and row.live_before is None and row.wanted is not None and row.status in ("ok", "would_change")
 
 
 def file_of(row: Row) -> str:
@@ -196,12 +219,34 @@ def file_of(row: Row) -> str:
     return next((knob.name for knob in _registry.memcg_knobs() if knob.unit_property == row.name), row.name)
 
 
-def _with_warning(row: Row, rows: t.Iterable[Row], present: Present) -> Row:
-    if row.name == "MemoryMin" and any(other.key == ("MemoryMax", row.subject) and other.wanted == row.wanted for other in rows):
-        return row.because("equal to MemoryMax: page cache within it cannot be reclaimed, and file-heavy work ends in OOM kills")
-    if row.name.startswith("ManagedOOM") and row.status != "unsupported" and "systemd-oomd" not in present.persisted.writers:
-        return row.because("without effect while systemd-oomd does not run")
-    return row
+def _warning(row: Row, values: t.Mapping[str, Value], named: t.Container[t.Tuple[str, str]], present: Present) -> str:
+    """What is not refused, but should be known. C(values): of its unit, when all is done; C(named): what has a row."""
+    if row.status == "unsupported":
+        return ""
+    if row.name == "MemoryMin" or (row.name == "MemoryMax" and ("MemoryMin", row.subject) not in named):
+        least, most = values.get("MemoryMin", 0), values.get("MemoryMax")
+        if least != 0 and isinstance(most, int) and (least is None or (isinstance(least, int) and least >= most)):
+            sizes = ["infinity" if value is None else _shares.format_size(value) for value in (least, most)]
+            why = "page cache within it cannot be reclaimed, and file-heavy work ends in OOM kills"
+            return f"MemoryMin ({sizes[0]}) is not below MemoryMax ({sizes[1]}): {why}"
+    if row.name == "memory.wmark_ratio" and row.wanted != "0" and values.get("MemoryHigh") is None and values.get("MemoryMax") is None:
+        return "without effect while memory.high and memory.max are max"
+    if row.name.startswith("ManagedOOM") and "systemd-oomd" not in present.persisted.writers:
+        return "without effect while systemd-oomd does not run"
+    return ""
+
+
+def _values_after(rows: t.Iterable[Row], steps: t.Iterable[Step], present: Present) -> t.Dict[str, t.Dict[str, Value]]:
+    """{unit: {property: value}} when all steps are done, and of what does not run when it starts."""
+    values = {unit.state.name: _present.unit_values(unit) for units in present.units.values() for unit in units}
+    for row in filter(_holds_later, rows):
+        values.setdefault(row.subject, {})[row.name] = _registry.normalize(_registry.find(row.name), row.wanted)
+    for step in steps:
+        for write in (*step.files, *step.besides) if isinstance(step, PropertyStep) else (step,):
+            if isinstance(write, WriteStep) and write.scope == "memcg":
+                knob = _registry.find(write.knob)
+                values.setdefault(write.subject, {})[knob.unit_property or knob.name] = _registry.normalize(knob, write.after)
+    return values
 
 
 # Effective values

@@ -138,6 +138,8 @@ def lacking(knob: Knob) -> str:
     age += [f"until {knob.last}"] if knob.last else []
     if knob.vendor != "mainline":
         age = [f"a kernel of {knob.vendor} has it"]
+    if knob.name.startswith(("memory.swap.", "memory.memsw.")):
+        age.append("while swap is accounted: not with swapaccount=0 on its command line")
     return f"this kernel has no {knob.name}" + (f" ({', '.join(age)})" if age else "")
 
 

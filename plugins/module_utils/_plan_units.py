@@ -161,19 +161,29 @@ def _unsupported(subject: str, knob: Knob, units: t.Sequence[Unit], present: Pre
     others = [unit.state.name for unit in present.units.get(subject, ()) if unit not in units]
     if others and not _unit_state.instances_of(subject):
         return f"it is {others[0]}, for which the profiles have values of their own"
+    if any(unit.state.masked for unit in units):
+        return f"{units[0].state.name} is masked: 'systemctl unmask' comes first"
     if kind != "slice" and not _unit_state.instances_of(subject) and not any(unit.state.loaded for unit in units):
         return f"this node has no unit {subject}"
     owner = _owner(knob)
     if owner is None or not knob.run_time:
-        return ""
+        return _unshown(knob, units, systemd)
     if not present.version:
         return f"this node has no memory controller, so no {owner.name}"
     if not _present.file_name(owner, present.version):
         return f"cgroup v{present.version} has no {owner.name}"
     live = [unit for unit in units if unit.files]
     if not live or any(owner.name in unit.files for unit in live):
-        return ""
+        return _unshown(knob, units, systemd)
     return f"cgroup v1 has {owner.name} on kernels of {owner.v1_vendor} only" if present.version == 1 and owner.v1_vendor else lacking(owner)
+
+
+def _unshown(knob: Knob, units: t.Iterable[Unit], systemd: int) -> str:
+    """Why systemd has no such property, whatever its version says: distributions leave some out, others had another name first."""
+    for unit in units if knob.scope == "unit" else ():
+        if unit.state.loaded and knob.name not in unit.state.shown:
+            return f"systemd {systemd} shows no {knob.name} of {unit.state.name}: it does not have it"
+    return ""
 
 
 def _owner(knob: Knob) -> t.Optional[Knob]:

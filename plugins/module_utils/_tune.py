@@ -38,9 +38,6 @@ if t.TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
-# What the guards need besides what is wanted.
-_OVERCOMMIT = ("vm.overcommit_ratio", "vm.overcommit_kbytes")
-
 # The first systemd whose daemon-reload leaves the kernel's values alone (measured: 252 and 257).
 _RELOAD_KEEPS_KERNEL = 253
 _UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live"
@@ -168,7 +165,7 @@ def _read(layers: t.Sequence[Json], before: t.Iterable[Key], tree: Tree) -> Pres
     knobs |= {key[2] for key in keys if not key[1]}
     subjects = {unit for layer in layers for unit in layer["slices"]} | {key[1] for key in keys if key[1]}
     properties = {name for layer in layers for unit in layer["slices"].values() for name in unit} | {key[2] for key in keys if key[1]}
-    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_guards.OVERCOMMIT), subjects=sorted(subjects), properties=properties)
 
 
 def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
@@ -178,7 +175,7 @@ def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
     subjects = {key[1] for key in keys if key[1]} | {_started.subject_of(step.path) for step in drop_ins}
     properties = {key[2] for key in keys if key[1]}
     knobs = {key[2] for key in keys if not key[1]}
-    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_guards.OVERCOMMIT), subjects=sorted(subjects), properties=properties)
 
 
 def _asked(condition: t.Any) -> t.Iterator[str]:
@@ -282,8 +279,7 @@ def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: W
     known, drop_ins = _origin.parts(made.steps, {}), _started.changed(read.drop_ins, _started.lines_of(made.files))
     coming = [step for units in read.units.values() for unit in units for step in _started.coming(unit, drop_ins, read, known)]
     present = present._replace(units={**read.units, **present.units}, cgroups={**read.cgroups, **present.cgroups})
-    live = {name: held.value for name, held in present.host.items()}
-    dangers = _guards.dangers([*made.steps, *coming], _guards.Figures(present.meminfo, live, present.cgroups, present.mount))
+    dangers = _guards.dangers([*made.steps, *coming], _plan.figures(present))
     rows = [judged(row, dangers.get((row.name, row.subject)), allow) for row in _plan.returned_rows(coming, _UNREAD)]
     blocked = _refusals(rows)
     return made._replace(steps=() if blocked else made.steps, rows=(*made.rows, *rows), blocked=blocked), present
@@ -327,8 +323,7 @@ def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool
 
 def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Json) -> Plan:
     steps = _plan.in_order([*turned.steps, *_commits(turned.steps, present)])
-    live = {name: held.value for name, held in present.host.items()}
-    dangers = _guards.dangers(steps, _guards.Figures(present.meminfo, live, present.cgroups, present.mount))
+    dangers = _guards.dangers(steps, _plan.figures(present))
     rows = [judged(row, dangers.get((_plan.file_of(row), row.subject)), request["allow"]) for row in _plan.returned_rows(steps)]
     for one in turned.left:
         if one.failed and not request["force"]:
@@ -398,10 +393,14 @@ def _keys(step: Step) -> t.Set[t.Tuple[str, str]]:
 
 
 def _live(row: Row, present: Present) -> t.Optional[str]:
+    """None where nothing is there yet: of a unit that does not run systemctl shows what would hold."""
     if not row.subject:
         held = present.host.get(row.name)
         return held.text if held else None
     for unit in (unit for units in present.units.values() for unit in units if unit.state.name == row.subject):
+        run_time = _registry.find(row.name).run_time
+        if run_time and not (unit.state.active or unit.state.cgroup):
+            return None
         owner = next((held for name, held in unit.files.items() if row.name in (name, _registry.find(name).unit_property)), None)
-        return owner.text if owner and _registry.find(row.name).run_time else unit.state.shown.get(row.name)
+        return owner.text if owner and run_time else unit.state.shown.get(row.name)
     return None

@@ -111,7 +111,7 @@ class Writer:
     # Files of ours
 
     def read(self, path: str) -> t.Optional[File]:
-        """None if absent."""
+        """None if absent. An error has the whole path."""
         try:
             with self._own_parent(path) as (fd, name):
                 file = _opened(name, os.O_RDONLY, fd, path)
@@ -119,6 +119,9 @@ class Writer:
                 return File(_read(file).decode("utf-8", "surrogateescape"), stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid)
         except FileNotFoundError:
             return None
+        except OSError as exc:
+            exc.filename = path
+            raise
 
     def replace(self, path: str, new: File) -> None:
         """Atomic: a temporary file beside it, fsync, rename (which follows no link), fsync of the directory. The old file stays until the rename.

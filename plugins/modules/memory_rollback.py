@@ -84,7 +84,7 @@ def rollback(params: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def main() -> None:
     spec = {**_tune_options.ROLLBACK, **_tune_options.REQUEST}
-    _module.run(spec, rollback, expected=(_tune.TuneError, _journal.JournalError, Refused))
+    _module.run(spec, rollback, expected=(_tune.TuneError, _journal.JournalError, Refused, OSError))
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def tune(params: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def main() -> None:
     spec = {**_tune_options.TUNE, **_tune_options.REQUEST}
-    _module.run(spec, tune, expected=(_tune.TuneError, _journal.JournalError, Refused))
+    _module.run(spec, tune, expected=(_tune.TuneError, _journal.JournalError, Refused, OSError))
 
 
 if __name__ == "__main__":

@@ -402,6 +402,8 @@ def _property(name: str, node: yaml.Node) -> Knob:
         raise Mistake(node, f"there is no memory property '{name:.80}' of units" + nearest(name, known))
     if knob.unit_property:
         raise Mistake(node, f"systemd writes this file: set {knob.unit_property}")
+    if knob.instead:
+        raise Mistake(node, f"is deprecated, and no kernel file of its own shows it: use {knob.instead}")
     return _state(knob, node)
 
 

@@ -72,6 +72,7 @@ def knob_cell(knob: Knob) -> str:
         words += [f"`{knob.unit_property}=`"] if knob.unit_property else []
     if knob.scope == "unit":
         words += [f"`{name}`" for name in (knob.v2, knob.v1) if name]
+    words.append(f"use `{knob.instead}`" if knob.instead else "")
     if knob.scope == "host" and knob.vendor != "mainline":
         words.append(knob.vendor)
     words += [{"rw": "", "wo": "write-only", "ro": "read-only"}[knob.access], "one-shot" if knob.one_shot else ""]

@@ -55,6 +55,7 @@ class Knob(t.NamedTuple):
     last: str = ""
     unit_property: str = ""  # that owns the file
     systemd: int = 0  # the first one that knows the property
+    instead: str = ""  # what a profile sets in its place
     run_time: bool = True  # set-property takes it; else the next start does
     unit_types: tuple[str, ...] = ("slice", "service", "scope")  # that have the property
     source: str = ""

@@ -35,21 +35,22 @@ ROWS = (
     _size("MemoryZSwapMax", 253, v2="memory.zswap.max"),
     _unit("MemoryZSwapWriteback", 256, "bool", _BOOL, v2="memory.zswap.writeback"),
     # Inherited by children without a value of their own.
-    _size("DefaultMemoryMin", 242, risk="H"),
-    _size("DefaultMemoryLow", 242, risk="M"),
-    _size("DefaultStartupMemoryLow", 254, risk="M"),
+    _size("DefaultMemoryMin", 242, v2="memory.min", risk="H"),
+    _size("DefaultMemoryLow", 242, v2="memory.low", risk="M"),
+    _size("DefaultStartupMemoryLow", 254, v2="memory.low", risk="M"),
     # During boot and shutdown only.
-    _size("StartupMemoryLow", 254, risk="M"),
-    _size("StartupMemoryHigh", 254, side_effect="reclaim", risk="H"),
-    _size("StartupMemoryMax", 254, side_effect="oom", risk="H"),
-    _size("StartupMemorySwapMax", 254, risk="M"),
-    _size("StartupMemoryZSwapMax", 254),
-    _size("MemoryLimit", 208, v1="memory.limit_in_bytes", side_effect="oom", risk="H"),  # deprecated by 252: MemoryMax
+    _size("StartupMemoryLow", 254, v2="memory.low", risk="M"),
+    _size("StartupMemoryHigh", 254, v2="memory.high", side_effect="reclaim", risk="H"),
+    _size("StartupMemoryMax", 254, v2="memory.max", side_effect="oom", risk="H"),
+    _size("StartupMemorySwapMax", 254, v2="memory.swap.max", risk="M"),
+    _size("StartupMemoryZSwapMax", 254, v2="memory.zswap.max"),
+    # Deprecated by 252. Up to 255 systemd makes memory.max of it on v2 too, unless something else is set there.
+    _size("MemoryLimit", 208, v1="memory.limit_in_bytes", side_effect="oom", risk="H", instead="MemoryMax"),
     _size("EffectiveMemoryMax", 256, access="ro"),
     _size("EffectiveMemoryHigh", 256, access="ro"),
     _unit("ManagedOOMSwap", 247, "choice", choices=_AUTO_KILL, risk="H"),
     _unit("ManagedOOMMemoryPressure", 247, "choice", choices=_AUTO_KILL, risk="H"),
-    _unit("ManagedOOMMemoryPressureLimit", 247, "percent", ("", 0, 100), risk="M"),  # 0: oomd.conf decides
+    _unit("ManagedOOMMemoryPressureLimit", 248, "percent", ("", 0, 100), risk="M"),  # 0: oomd.conf decides
     _unit("ManagedOOMMemoryPressureDurationSec", 257, "timespan", risk="M"),
     _unit("ManagedOOMPreference", 248, "choice", choices=("none", "avoid", "omit"), risk="M"),
     # No set-property takes these two (measured on 257).

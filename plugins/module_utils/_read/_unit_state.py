@@ -29,6 +29,7 @@ class UnitState(t.NamedTuple):
     shown: t.Mapping[str, str]
     names: t.Tuple[str, ...] = ()
     slice: str = ""
+    masked: bool = False
 
 
 def instances_of(subject: str) -> str:
@@ -81,6 +82,6 @@ def _state(block: str, properties: t.Iterable[str]) -> tuple[UnitState, list[str
     shown = {name: show_value(name, lines[shown_name(name)]) for name in properties if shown_name(name) in lines}
     state = UnitState(
         lines.get("Id", ""), lines.get("LoadState") == "loaded", lines.get("ActiveState") == "active", lines.get("ControlGroup", ""),
-        lines.get("FragmentPath", ""), shown, tuple(lines.get("Names", "").split()), lines.get("Slice", ""),
+        lines.get("FragmentPath", ""), shown, tuple(lines.get("Names", "").split()), lines.get("Slice", ""), lines.get("LoadState") == "masked",
     )  # fmt: skip
     return state, [state.name, *state.names]

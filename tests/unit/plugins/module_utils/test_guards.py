@@ -11,7 +11,7 @@ import typing as t
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _tune_options
-from ansible_collections.memqos.fleet.plugins.module_utils._guards import Figures
+from ansible_collections.memqos.fleet.plugins.module_utils._guards import Figures, ToCome
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import PropertyStep, Step, WriteStep
 
@@ -24,7 +24,9 @@ CGROUPS: t.Dict[str, t.Any] = {
     "/a.slice/b.service": {"path": "/a.slice/b.service", "parent": "/a.slice", "usage": 100 * MIB, "min": 0},
     "/c.slice": {"path": "/c.slice", "parent": "/", "usage": GIB, "min": GIB},
     "/d.slice": {"path": "/d.slice", "parent": "/"},
+    "/e.slice": {"path": "/e.slice", "parent": "/", "usage": 0},
 }
+UNITS = {"a.slice": "/a.slice", "b.service": "/a.slice/b.service"}
 
 
 def host(name: str, before: t.Any, after: t.Any) -> WriteStep:
@@ -35,8 +37,15 @@ def memcg(file: str, before: t.Any, after: t.Any, *, cgroup: str = "/a.slice", s
     return WriteStep(file, "memcg", subject, f"{MOUNT}{cgroup}/{file}", str(before), str(after))
 
 
-def dangers(*steps: Step, meminfo: t.Optional[t.Mapping[str, int]] = None, live: t.Optional[t.Mapping[str, t.Any]] = None) -> t.Dict[t.Tuple[str, str], str]:
-    return {key: danger.risk for key, danger in _guards.dangers(steps, Figures(meminfo or MEMINFO, live or LIVE, CGROUPS, MOUNT)).items()}
+def dangers(
+    *steps: Step,
+    meminfo: t.Optional[t.Mapping[str, int]] = None,
+    live: t.Optional[t.Mapping[str, t.Any]] = None,
+    to_come: t.Sequence[ToCome] = (),
+    **more: t.Any,
+) -> t.Dict[t.Tuple[str, str], str]:
+    figures = Figures(meminfo or MEMINFO, live or LIVE, CGROUPS, MOUNT, UNITS, **more)
+    return {key: danger.risk for key, danger in _guards.dangers(steps, figures, to_come).items()}
 
 
 # 4 GiB are committed: (10 GiB · ratio) + 1 GiB of swap is enough from 30 % on.
@@ -45,6 +54,11 @@ BOUNDS: t.List[t.Tuple[t.List[Step], t.List[Step], str]] = [
     ([host("vm.min_free_kbytes", 67584, 524288)], [host("vm.min_free_kbytes", 67584, 524289)], "min_free_above_5_percent"),
     # The kernel's own may lie above: only our raising counts.
     ([host("vm.min_free_kbytes", 700000, 600000)], [host("vm.min_free_kbytes", 600000, 700000)], "min_free_above_5_percent"),
+    # 90 % of the root of 10 GiB · 16, in kB; who raises it makes it better.
+    ([host("vm.min_free_kbytes", 67584, 11657)], [host("vm.min_free_kbytes", 67584, 11656)], "min_free_below_kernel_default"),
+    ([host("vm.min_free_kbytes", 1000, 1100)], [host("vm.min_free_kbytes", 1100, 1000)], "min_free_below_kernel_default"),
+    ([host("vm.watermark_scale_factor", 10, 400)], [host("vm.watermark_scale_factor", 10, 401)], "watermark_scale_above_400"),
+    ([host("vm.watermark_scale_factor", 1000, 500)], [host("vm.watermark_scale_factor", 500, 1000)], "watermark_scale_above_400"),
     (
         [host("vm.overcommit_memory", 0, 2), host("vm.overcommit_ratio", 50, 30)],
         [host("vm.overcommit_memory", 0, 2), host("vm.overcommit_ratio", 50, 29)],
@@ -67,10 +81,33 @@ BOUNDS: t.List[t.Tuple[t.List[Step], t.List[Step], str]] = [
         "hugepages_above_available",
     ),
     ([host("vm.nr_hugepages", 9999, 9000)], [host("vm.nr_hugepages", 0, 9000)], "hugepages_above_available"),
+    # All pools together: 4.5 GiB. One pool has two names, and its parts on the nodes.
+    (
+        [host("hugepages/hugepages-1048576kB/nr_hugepages", 0, 2), host("vm.nr_hugepages", 0, 1280)],
+        [host("hugepages/hugepages-1048576kB/nr_hugepages", 0, 2), host("vm.nr_hugepages", 0, 1281)],
+        "hugepages_above_available",
+    ),
+    (
+        [host("hugepages/hugepages-2048kB/nr_hugepages", 0, 2304), host("vm.nr_hugepages", 0, 2304),
+         host("node0/hugepages/hugepages-2048kB/nr_hugepages", 0, 1152), host("node1/hugepages/hugepages-2048kB/nr_hugepages", 0, 1152)],
+        [host("node0/hugepages/hugepages-2048kB/nr_hugepages", 0, 1152), host("node1/hugepages/hugepages-2048kB/nr_hugepages", 0, 1153)],
+        "hugepages_above_available",
+    ),
     ([memcg("memory.max", "max", GIB)], [memcg("memory.max", "max", GIB - 4096)], "limit_below_usage"),
     ([memcg("memory.max", GIB - 4096, "max")], [memcg("memory.max", 2 * GIB, GIB // 2)], "limit_below_usage"),
     # 90 % of 824 MiB.
     ([memcg("memory.high", "max", 742 * MIB)], [memcg("memory.high", "max", 741 * MIB)], "high_below_working_set"),
+    # Nothing is in it.
+    (
+        [memcg("memory.max", "max", 6 * MIB, cgroup="/e.slice", subject="e.slice")],
+        [memcg("memory.max", "max", 6 * MIB - 4096, cgroup="/e.slice", subject="e.slice")],
+        "limit_too_small_to_start",
+    ),
+    (
+        [memcg("memory.high", "max", 6 * MIB, cgroup="/e.slice", subject="e.slice"), memcg("memory.low", GIB, 0, cgroup="/e.slice", subject="e.slice")],
+        [memcg("memory.high", "max", 0, cgroup="/e.slice", subject="e.slice")],
+        "limit_too_small_to_start",
+    ),
     # 8 of 10 GiB: a has 2, c has 1.
     ([memcg("memory.min", 2 * GIB, 7 * GIB)], [memcg("memory.min", 2 * GIB, 7 * GIB + 4096)], "protection_above_80_percent"),
     # Below a top-level cgroup its own bounds it.
@@ -99,11 +136,124 @@ def test_protection_that_is_too_much_already_may_be_lowered() -> None:
     assert _guards.dangers([more], Figures(MEMINFO, LIVE, crowded, MOUNT)) == {}
 
 
-def test_protection_without_limit_counts_as_what_is_used() -> None:
-    used = {**CGROUPS, "/a.slice": {**CGROUPS["/a.slice"], "usage": 8 * GIB}}
-    found = _guards.dangers([memcg("memory.min", 0, "max")], Figures(MEMINFO, LIVE, used, MOUNT))
-    assert found["memory.min", "a.slice"].reason.startswith("Σ memory.min would be 9.00 GiB, more than 80 % of memory (10.0 GiB)")
-    assert dangers(memcg("memory.min", 0, "max")) == {}
+def test_protection_without_limit_is_bounded_by_nothing_but_the_limit() -> None:
+    unlimited = memcg("memory.min", 0, "max")
+    found = _guards.dangers([unlimited], Figures(MEMINFO, LIVE, CGROUPS, MOUNT))
+    assert found["memory.min", "a.slice"].reason.startswith("Σ memory.min would be without bound, more than 80 % of memory (10.0 GiB)")
+    assert dangers(unlimited, memcg("memory.max", "max", 7 * GIB)) == {}
+    # With 7 GiB and one page there would be more than 8 with c.slice, and raising the limit later comes to the same.
+    assert dangers(unlimited, memcg("memory.max", "max", 7 * GIB + 4096)) == dict.fromkeys(
+        [("memory.min", "a.slice"), ("memory.max", "a.slice")], "protection_above_80_percent"
+    )
+    bound = {**CGROUPS, "/a.slice": {**CGROUPS["/a.slice"], "min": None, "limit": 2 * GIB}}
+    raised = _guards.dangers([memcg("memory.max", 2 * GIB, "max")], Figures(MEMINFO, LIVE, bound, MOUNT))
+    assert {key: danger.risk for key, danger in raised.items()} == {("memory.max", "a.slice"): "protection_above_80_percent"}
+
+
+def test_who_protects_without_bound_already_does_not_hide_the_others() -> None:
+    without = {**CGROUPS, "/a.slice": {**CGROUPS["/a.slice"], "min": None}}
+    more = memcg("memory.min", GIB, 9 * GIB, cgroup="/c.slice", subject="c.slice")
+    assert set(_guards.dangers([more], Figures(MEMINFO, LIVE, without, MOUNT))) == {("memory.min", "c.slice")}
+    assert _guards.dangers([memcg("memory.min", "max", 2 * GIB)], Figures(MEMINFO, LIVE, without, MOUNT)) == {}
+
+
+TO_COME: t.List[t.Tuple[ToCome, ToCome, str]] = [
+    # Of units that do not run: let through, refused, the risk. a and c have 3 of 8 GiB.
+    (ToCome("memory.min", "z.slice", None, str(5 * GIB)), ToCome("memory.min", "z.slice", None, str(5 * GIB + 4096)), "protection_above_80_percent"),
+    (ToCome("memory.min", "z.slice", "9G", str(8 * GIB)), ToCome("memory.min", "z.slice", "8G", str(9 * GIB)), "protection_above_80_percent"),
+    (ToCome("memory.min", "a-z.slice", None, str(9 * GIB)), ToCome("memory.min", "z.slice", "10%", "infinity"), "protection_above_80_percent"),
+    (ToCome("DefaultMemoryMin", "z.slice", None, str(5 * GIB)), ToCome("DefaultMemoryMin", "z.slice", None, str(6 * GIB)), "protection_above_80_percent"),
+    (ToCome("memory.max", "z.service", None, str(6 * MIB)), ToCome("memory.max", "z.service", None, "0"), "limit_too_small_to_start"),
+    (ToCome("memory.max", "z@.service", "4M", "4194304"), ToCome("memory.max", "z@.service", "8M", "4194304"), "limit_too_small_to_start"),
+    (ToCome("memory.high", "z.service", None, "infinity"), ToCome("memory.high", "z.service", None, str(MIB)), "limit_too_small_to_start"),
+    (ToCome("StartupMemoryMax", "z.service", None, str(GIB)), ToCome("StartupMemoryMax", "z.service", None, str(MIB)), "limit_too_small_to_start"),
+    (ToCome("memory.swap.max", "z.service", None, "0"), ToCome("StartupMemoryHigh", "z.service", None, "0"), "limit_too_small_to_start"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fine, refused, risk", TO_COME)
+def test_bounds_of_what_does_not_run(fine: ToCome, refused: ToCome, risk: str) -> None:
+    assert dangers(to_come=[fine]) == {}
+    assert dangers(to_come=[refused]) == {(refused.name, refused.unit): risk}
+
+
+def test_protection_of_what_runs_and_of_what_does_not_is_one_sum() -> None:
+    idle = [ToCome("memory.min", "y.slice", None, str(2 * GIB)), ToCome("memory.min", "z.slice", None, str(2 * GIB))]
+    assert dangers(memcg("memory.min", 2 * GIB, 3 * GIB), to_come=idle) == {}
+    assert set(dangers(memcg("memory.min", 2 * GIB, 3 * GIB + 4096), to_come=idle)) == {
+        ("memory.min", "a.slice"), ("memory.min", "y.slice"), ("memory.min", "z.slice"),
+    }  # fmt: skip
+    # Its own limit bounds it, whoever says it.
+    limited = [ToCome("memory.min", "z.slice", None, "infinity"), ToCome("memory.max", "z.slice", "5G", str(5 * GIB))]
+    assert dangers(to_come=limited) == {}
+    # What is written down already counts too.
+    assert set(dangers(memcg("memory.min", 2 * GIB, 7 * GIB), to_come=[ToCome("memory.min", "z.slice", "1G", str(GIB))])) == {("memory.min", "a.slice")}
+
+
+STARTUP: t.List[t.Tuple[str, t.Any, t.Any, str]] = [
+    # property of a.slice, which uses 1 GiB and works with 824 MiB; let through, refused
+    ("StartupMemoryMax", GIB, GIB - 4096, "limit_below_usage"),
+    ("StartupMemoryHigh", 742 * MIB, 741 * MIB, "high_below_working_set"),
+    ("DefaultMemoryMin", 7 * GIB, 7 * GIB + 4096, "protection_above_80_percent"),
+]
+
+
+@pytest.mark.parametrize("name, fine, refused, risk", STARTUP)
+def test_a_property_without_a_file_of_its_own_is_held_against_what_it_becomes(name: str, fine: int, refused: int, risk: str) -> None:
+    def step(value: int) -> PropertyStep:
+        return PropertyStep("a.slice", ((name, str(value)),), ((name, "infinity" if name.startswith("Startup") else "0"),))
+
+    assert dangers(step(fine)) == {}
+    assert dangers(step(refused)) == {(name, "a.slice"): risk}
+
+
+def test_a_default_that_is_lowered_and_a_slice_that_gives_way_are_not_refused() -> None:
+    lower = PropertyStep("a.slice", (("DefaultMemoryMin", str(8 * GIB)),), (("DefaultMemoryMin", str(9 * GIB)),))
+    assert dangers(lower, memcg("memory.min", 2 * GIB, GIB)) == {}
+    more, less = memcg("memory.min", GIB, 9 * GIB, cgroup="/c.slice", subject="c.slice"), memcg("memory.min", 2 * GIB, GIB)
+    assert set(dangers(less, more)) == {("memory.min", "c.slice")}
+
+
+def test_a_limit_while_the_node_starts_is_no_limit_of_protection() -> None:
+    startup = PropertyStep("a.slice", (("StartupMemoryMax", str(GIB)),), (("StartupMemoryMax", "infinity"),))
+    assert set(dangers(startup, memcg("memory.min", 2 * GIB, "max"))) == {("memory.min", "a.slice")}
+
+
+OWN = [
+    # MemTotal, kernel, what it chooses itself
+    (512 * MIB, "6.12.48", 2896), (GIB, "6.1.0-28-amd64", 4096), (64 * GIB, "5.4.0", 32768), (1 << 40, "4.18.0-553.el8", 65536), (1 << 40, "6.12.48", 131072),
+    (24 << 40, "5.4.0", 65536), (24 << 40, "5.8.1", 262144),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("memtotal, kernel, own", OWN)
+def test_what_the_kernel_chooses_itself_is_never_refused(memtotal: int, kernel: str, own: int) -> None:
+    meminfo = {"MemTotal": memtotal}
+    least = -(-own * 9 // 10)
+    assert dangers(host("vm.min_free_kbytes", 10**6, least), meminfo=meminfo, kernel=kernel) == {}
+    assert set(dangers(host("vm.min_free_kbytes", 10**6, least - 1), meminfo=meminfo, kernel=kernel).values()) == {"min_free_below_kernel_default"}
+
+
+def test_highmem_is_not_counted() -> None:
+    # Measured after THP was switched off on 965 MiB: it leaves out what the high marks keep free.
+    assert dangers(host("vm.min_free_kbytes", 45056, 3838), meminfo={"MemTotal": 965 * MIB}, kernel="6.1.0") == {}
+    assert dangers(host("vm.min_free_kbytes", 45056, 3600), meminfo={"MemTotal": 16 * GIB, "LowTotal": 900 * MIB}, kernel="6.1.0") == {}
+
+
+FIGURES = [
+    (
+        host("vm.min_free_kbytes", 67584, 512),
+        "512 KiB is less than 90 % of what the kernel itself keeps free of so much memory (12.6 MiB): below 1.00 MiB reclaim",
+    ),
+    (host("vm.watermark_scale_factor", 10, 3000), "above 400: kswapd would go on until 60 % of memory (6.00 GiB) is free beyond the reserve"),
+    (host("hugepages/hugepages-1048576kB/nr_hugepages", 0, 4), "4 more huge pages take 4.00 GiB, all pools 8.00 GiB, of 5.00 GiB available memory"),
+]
+
+
+@pytest.mark.parametrize("step, reason", FIGURES)
+def test_reasons_have_the_figures(step: WriteStep, reason: str) -> None:
+    found = _guards.dangers([step, host("vm.nr_hugepages", 0, 2048)], Figures(MEMINFO, LIVE, CGROUPS, MOUNT, kernel="6.12"))
+    assert found[step.knob, ""].reason.startswith(reason)
 
 
 def test_all_that_protect_more_are_refused_together() -> None:
@@ -130,6 +280,9 @@ def test_without_a_figure_nothing_is_refused_by_guess(lacking: str) -> None:
         "Committed_AS": host("vm.overcommit_memory", 0, 2), "MemAvailable": host("vm.nr_hugepages", 0, 9999), "MemTotal": host("vm.min_free_kbytes", 1, 10**7),
     }  # fmt: skip
     assert dangers(steps[lacking], meminfo=meminfo) == {}
+    # What the kernel calls too low is too low on all of them.
+    assert len(dangers(host("vm.min_free_kbytes", 2048, 1024), meminfo={"SwapTotal": 0})) == 0
+    assert len(dangers(host("vm.min_free_kbytes", 2048, 1023), meminfo={"SwapTotal": 0})) == 1
 
 
 def test_a_property_goes_by_its_file_and_by_what_it_brings_back_besides() -> None:

@@ -210,6 +210,7 @@ def test_a_value_that_this_kernel_does_not_take_is_refused_with_what_it_takes() 
     refused = folded()._replace(refused={("host", "", "vm.swappiness"): Refused(wanted, "is refused; it takes 0..200")})
     plan = _plan.plan(refused, present(HOST), History(), OPTIONS, Files(NONE))
     assert plan.blocked == "vm.swappiness: 300 is refused; it takes 0..200"
+    assert [(row.wanted, row.live_before, row.live_after) for row in plan.rows] == [("300", HOST["vm.swappiness"], HOST["vm.swappiness"])]
 
 
 def test_a_foreign_file_that_is_not_in_the_way_is_left() -> None:
@@ -288,10 +289,12 @@ def test_what_ancestors_leave(name: str, wanted: t.Any, above: t.Any, wanted_abo
 
 def test_protection_as_large_as_the_limit_and_oomd_without_a_daemon_are_warned_of() -> None:
     low, limit = wish("MemoryMin", GIB, "batch.slice"), wish("MemoryMax", GIB, "batch.slice")
-    batch = unit("batch.slice", "/batch.slice", {"MemoryMin": "0", "MemoryMax": "infinity"}, min="0", max="max")
+    batch = unit("batch.slice", "/batch.slice", {"MemoryMin": "0", "MemoryMax": "infinity", "ManagedOOMSwap": "auto"}, min="0", max="max")
     rows = _plan.plan(folded(low, limit, wish("ManagedOOMSwap", "kill", "batch.slice")), present({}, batch), History(), OPTIONS, Files({})).rows
     assert {row.name: row.reason.partition(":")[0] for row in rows} == {
-        "MemoryMin": "equal to MemoryMax", "MemoryMax": "", "ManagedOOMSwap": "without effect while systemd-oomd does not run",
-    }  # fmt: skip
+        "MemoryMin": "MemoryMin (1.00 GiB) is not below MemoryMax (1.00 GiB)",
+        "MemoryMax": "",
+        "ManagedOOMSwap": "without effect while systemd-oomd does not run",
+    }
     node = present({}, batch, persisted=PERSISTED._replace(writers=["systemd-oomd"]))
     assert _plan.plan(folded(wish("ManagedOOMSwap", "kill", "batch.slice")), node, History(), OPTIONS, Files({})).rows[0].reason == ""

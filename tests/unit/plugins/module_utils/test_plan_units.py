@@ -164,6 +164,12 @@ LACKING: t.List[t.Tuple[t.Dict[str, t.Any], str, str, str]] = [
     ({"version": 1}, "batch.slice", "MemoryZSwapMax", "cgroup v1 has no memory.zswap.max"),
     ({}, "batch.slice", "memory.swappiness", "cgroup v2 has no memory.swappiness"),
     ({}, "batch.slice", "MemoryZSwapMax", "this kernel has no memory.zswap.max (mainline has it since 5.19)"),
+    (
+        {},
+        "batch.slice",
+        "MemorySwapMax",
+        "this kernel has no memory.swap.max (mainline has it since 4.5, while swap is accounted: not with swapaccount=0 on its command line)",
+    ),
     ({}, "nosuch.service", "MemoryHigh", "this node has no unit nosuch.service"),
     ({}, "nosuch.scope", "MemoryHigh", "this node has no unit nosuch.scope"),
 ]
@@ -178,7 +184,25 @@ def test_why_a_node_cannot(more: t.Dict[str, t.Any], subject: str, name: str, wh
 
 
 def test_a_property_without_a_file_needs_no_memory_controller() -> None:
-    assert [row.status for row in made(present({}, BATCH, version=0), wish("ManagedOOMSwap", "kill", "batch.slice")).rows] == ["would_change"]
+    batch = unit("batch.slice", "/batch.slice", {"ManagedOOMSwap": "auto"})
+    assert [row.status for row in made(present({}, batch, version=0), wish("ManagedOOMSwap", "kill", "batch.slice")).rows] == ["would_change"]
+
+
+def test_what_systemd_does_not_show_of_a_unit_that_it_has_loaded_it_does_not_have() -> None:
+    batch = unit("batch.slice", "/batch.slice", {"MemoryHigh": "infinity"}, high="max", low="0")
+    for name, value in (("MemoryLow", 5), ("ManagedOOMSwap", "kill")):
+        (row,) = made(present({}, batch), wish(name, value, "batch.slice")).rows
+        assert (row.status, row.reason) == ("unsupported", f"systemd 257 shows no {name} of batch.slice: it does not have it")
+    # What it owns and what the kernel has are two things.
+    part = made(present({}, batch), wish("memory.swap.high", 5, "batch.slice"), high(GIB))
+    assert {row.name: row.status for row in part.rows} == {"memory.swap.high": "unsupported", "MemoryHigh": "would_change"}
+
+
+def test_a_masked_unit_is_told_as_such() -> None:
+    masked = unit("redis.service", "", {"MemoryHigh": "infinity"})
+    node = present({}, masked._replace(state=masked.state._replace(loaded=False, masked=True)))
+    (row,) = made(node, high(GIB, "redis.service")).rows
+    assert (row.status, row.reason) == ("unsupported", "redis.service is masked: 'systemctl unmask' comes first")
 
 
 def test_two_names_of_one_unit_are_told() -> None:
@@ -288,7 +312,8 @@ def test_what_somebody_wrote_by_hand_is_named_and_goes_with_the_step() -> None:
 
 
 def test_koordlet_writes_pods_only() -> None:
-    pods = unit("kubepods.slice", "/kubepods.slice", {"MemoryHigh": "infinity"}, high="max", wmark_ratio="0")
+    shown = {"MemoryHigh": "infinity", "ManagedOOMPreference": "none"}
+    pods = unit("kubepods.slice", "/kubepods.slice", shown, high="max", wmark_ratio="0")
     node = present({}, pods, BATCH, persisted=PERSISTED._replace(writers=["koordlet"]))
     pod_wishes = [high(GIB, "kubepods.slice"), wish("ManagedOOMPreference", "avoid", "kubepods.slice"), wish("memory.wmark_ratio", 95, "kubepods.slice")]
     part = made(node, high(GIB), *pod_wishes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -1040,7 +1041,46 @@ def test_a_kubelet_that_would_not_start_is_named(machine: Machine) -> None:
     assert (row["reason"], row["winner"]["path"]) == ("kubelet does not start while the kernel has another value (protectKernelDefaults)", MINE)
 
 
+def test_what_this_systemd_does_not_have_is_unsupported(make: Make) -> None:
+    # 247 calls it ManagedOOMMemoryPressureLimitPercent.
+    machine = make(systemd=247)
+    told = rows(machine.tune(layer(slices={"batch.slice": {"ManagedOOMMemoryPressureLimit": "60%", "MemoryHigh": GIB, "MemoryAccounting": True}})))
+    assert {name: (row["status"], row["reason"]) for name, row in told.items()} == {
+        "batch.slice ManagedOOMMemoryPressureLimit": ("unsupported", "systemd 247 has no ManagedOOMMemoryPressureLimit: 248 is the first"),
+        "batch.slice MemoryAccounting": ("unsupported", "systemd 247 shows no MemoryAccounting of batch.slice: it does not have it"),
+        "batch.slice MemoryHigh": ("changed", ""),
+    }
+
+
+def test_of_what_does_not_run_nothing_is_live(machine: Machine) -> None:
+    row = rows(machine.tune(layer(slices={"idle.service": {"MemoryLow": MIB, "OOMScoreAdjust": -500}})))["idle.service MemoryLow"]
+    assert (row["status"], row["live_before"], row["live_after"], row["persisted_after"]) == ("changed", None, None, str(MIB))
+    machine.start("idle.service", "/system.slice/idle.service")
+    row = rows(machine.tune(layer(slices={"idle.service": {"MemoryLow": 2 * MIB, "OOMScoreAdjust": -500}})))["idle.service MemoryLow"]
+    assert (row["live_before"], row["live_after"]) == (str(MIB), str(2 * MIB))
+
+
+def test_a_masked_unit_is_told_as_such(machine: Machine) -> None:
+    machine.write("/etc/systemd/system/idle.service", "[Service]\n")
+    shown = machine.node.systemd._shown
+    machine.node.systemd._shown = lambda unit, asked: shown(unit, asked).replace("LoadState=loaded", "LoadState=masked")  # type: ignore[method-assign]
+    row = rows(machine.tune(layer(slices={"idle.service": {"MemoryHigh": GIB}})))["idle.service MemoryHigh"]
+    assert (row["status"], row["reason"]) == ("unsupported", "idle.service is masked: 'systemctl unmask' comes first")
+
+
 # Our files
+
+
+@pytest.mark.parametrize("path", [MINE, TMPFILES, "/etc/systemd/system/batch.slice.d/zz-memqos.conf"])
+def test_a_file_of_ours_that_cannot_be_read_is_told_with_its_path(machine: Machine, path: str) -> None:
+    wanted = layer(host={"vm.swappiness": 10, THP: "never"}, slices={"batch.slice": {"MemoryHigh": GIB}})
+    machine.tune(wanted)
+    machine.write(path, "#" * (17 << 20))
+    before = machine.snapshot()
+    for check in (True, False):
+        with pytest.raises(OSError, match=re.escape(f"File too large: '{path}'")):
+            machine.tune(wanted, check=check)
+    assert machine.snapshot() == before
 
 
 @pytest.mark.parametrize("path", [MINE, TMPFILES, "/etc/systemd/system/batch.slice.d/zz-memqos.conf"])
@@ -1096,6 +1136,38 @@ REFUSED: t.Dict[str, t.Tuple[Json, str, str]] = {
     "overcommit": (
         swap(overcommit_memory=2, overcommit_ratio=10), "overcommit_below_committed", "3.00 GiB are committed and the limit would be 1.80 GiB",
     ),
+    "min_free_kbytes, too low": (
+        swap(min_free_kbytes=10000),
+        "min_free_below_kernel_default",
+        "9.77 MiB is less than 90 % of what the kernel itself keeps free of so much memory (11.3 MiB)",
+    ),
+    "watermarks": (
+        swap(watermark_scale_factor=500),
+        "watermark_scale_above_400",
+        "above 400: kswapd would go on until 10 % of memory (819 MiB) is free beyond the reserve",
+    ),
+    "a unit that does not run": (
+        layer(slices={"idle.service": {"MemoryMax": 0}}), "limit_too_small_to_start", "when it starts: 0 B is less than 6.00 MiB, without which",
+    ),
+    "a template of which nothing runs": (
+        layer(slices={"job@.service": {"MemoryHigh": MIB}}), "limit_too_small_to_start", "when it starts: 1.00 MiB is less than 6.00 MiB",
+    ),
+    "protection of what does not run": (
+        layer(slices={"a.slice": {"MemoryMin": 4 * GIB}, "b.slice": {"MemoryMin": 3 * GIB}}),
+        "protection_above_80_percent",
+        "Σ memory.min would be 7.00 GiB, more than 80 % of memory (8.00 GiB)",
+    ),
+    "protection without bound": (
+        layer(slices={"batch.slice": {"MemoryMin": "max"}}), "protection_above_80_percent", "Σ memory.min would be without bound",
+    ),
+    "a limit while the node starts": (
+        layer(slices={"batch.slice": {"StartupMemoryMax": 100 * MIB}}),
+        "limit_below_usage",
+        "while the node starts and stops: 100 MiB is below its usage of 256 MiB",
+    ),
+    "a default of protection": (
+        layer(slices={"batch.slice": {"DefaultMemoryMin": 7 * GIB}}), "protection_above_80_percent", "Σ memory.min would be 7.00 GiB",
+    ),
     "huge pages": (swap(nr_hugepages=4000), "hugepages_above_available", "4000 more huge pages take 7.81 GiB of 6.00 GiB available memory"),
     "a limit": (layer(slices={"batch.slice": {"MemoryMax": 100 * MIB}}), "limit_below_usage", "100 MiB is below its usage of 256 MiB"),
     "memory.high": (
@@ -1133,6 +1205,20 @@ def test_what_would_hurt_is_refused_with_the_figures_unless_allowed(machine: Mac
     assert any(f"allowed ({risk}): {figures}" in row["reason"] for row in allowed["results"])
 
 
+@pytest.mark.parametrize("wanted", [{"vm.overcommit_ratio": 10}, {"vm.overcommit_kbytes": GIB // 1024}])
+def test_the_strict_mode_of_somebody_else_counts(machine: Machine, wanted: t.Dict[str, int]) -> None:
+    machine.set("vm.overcommit_memory", "2")
+    answer = machine.tune(layer(host=wanted))
+    assert set(statuses(answer).values()) == {"refused"}
+    assert "To do it all the same: memqos_allow_risks: [overcommit_below_committed]" in answer["problem"]
+    # Going back is held against the same bound.
+    machine.set("vm.overcommit_memory", "0")
+    machine.tune(layer(host={"vm.overcommit_ratio": 90}))
+    machine.set("vm.overcommit_memory", "2")
+    machine.write("/proc/meminfo", (machine.text("/proc/meminfo") or "").replace(f"{3 * GIB >> 10} kB", f"{6 * GIB >> 10} kB") + "\n")
+    assert "6.00 GiB are committed and the limit would be 5.00 GiB" in machine.rollback("origin")["problem"]
+
+
 def test_a_rollback_that_would_kill_is_refused_unless_allowed(machine: Machine) -> None:
     machine.write("/etc/systemd/system/batch.slice.d/50-max.conf", "[Slice]\nMemoryMax=512M\n")
     machine.reboot()
@@ -1152,7 +1238,55 @@ def test_a_rollback_that_would_kill_is_refused_unless_allowed(machine: Machine) 
 def test_protection_as_large_as_the_limit_is_warned_of(machine: Machine) -> None:
     answer = machine.tune(layer(slices={"batch.slice": {"MemoryMin": GIB, "MemoryMax": GIB}}))
     assert statuses(answer) == {"batch.slice MemoryMin": "changed", "batch.slice MemoryMax": "changed"}
-    assert rows(answer)["batch.slice MemoryMin"]["reason"].startswith("equal to MemoryMax: page cache within it cannot be reclaimed")
+    assert rows(answer)["batch.slice MemoryMin"]["reason"].startswith("MemoryMin (1.00 GiB) is not below MemoryMax (1.00 GiB): page cache within it")
+
+
+TIGHT: t.Dict[str, t.Tuple[Json, str]] = {
+    # what is wanted where redis-server.service and idle.service have MemoryMax=512M in their unit files, and batch.slice has none; who is warned
+    "more than the limit of the unit file": ({"redis-server.service": {"MemoryMin": GIB}}, "redis-server.service MemoryMin"),
+    "as much": ({"redis-server.service": {"MemoryMin": 512 * MIB}}, "redis-server.service MemoryMin"),
+    "less": ({"redis-server.service": {"MemoryMin": 511 * MIB}}, ""),
+    "more, under a limit that is raised": ({"redis-server.service": {"MemoryMin": GIB, "MemoryMax": 2 * GIB}}, ""),
+    "more than a limit wanted too": ({"batch.slice": {"MemoryMin": 3 * GIB, "MemoryMax": GIB}}, "batch.slice MemoryMin"),
+    "all of it": ({"batch.slice": {"MemoryMin": "infinity", "MemoryMax": GIB}}, "batch.slice MemoryMin"),
+    "without a limit": ({"batch.slice": {"MemoryMin": 3 * GIB}}, ""),
+    "a limit of nothing protected": ({"batch.slice": {"MemoryMax": GIB}}, ""),
+    "a unit that does not run, and its unit file": ({"idle.service": {"MemoryMin": GIB}}, "idle.service MemoryMin"),
+    "a unit that does not run": ({"idle.service": {"MemoryMin": GIB, "MemoryMax": 2 * GIB}}, ""),
+    "nothing of which runs": ({"job@.service": {"MemoryMin": GIB, "MemoryMax": GIB, "OOMPolicy": "kill"}}, "job@.service MemoryMin"),
+}
+
+
+@pytest.mark.parametrize("what", TIGHT)
+def test_protection_is_held_against_the_limit_that_holds_then(machine: Machine, what: str) -> None:
+    slices, warned = TIGHT[what]
+    for name in ("redis-server", "idle"):
+        machine.write(f"/usr/lib/systemd/system/{name}.service", f"[Service]\nExecStart=/usr/bin/{name}\nMemoryMax=512M\n")
+    machine.write("/usr/lib/systemd/system/job@.service", "[Service]\nExecStart=/usr/bin/job\n")
+    machine.reboot()
+    answer = machine.tune(layer(slices=slices))
+    assert answer["problem"] == ""
+    assert [name for name, row in rows(answer).items() if "is not below MemoryMax" in row["reason"]] == ([warned] if warned else [])
+
+
+def test_a_limit_alone_is_held_against_the_protection_that_stands(machine: Machine) -> None:
+    machine.write("/etc/systemd/system/batch.slice.d/50-min.conf", "[Slice]\nMemoryMin=1G\n")
+    machine.reboot()
+    row = rows(machine.tune(layer(slices={"batch.slice": {"MemoryMax": GIB}})))["batch.slice MemoryMax"]
+    assert (row["status"], row["reason"].startswith("MemoryMin (1.00 GiB) is not below MemoryMax (1.00 GiB): ")) == ("changed", True)
+
+
+@pytest.mark.parametrize("hierarchy", [1, 2])
+@pytest.mark.parametrize("more, told", [({}, True), ({"MemoryHigh": GIB}, False), ({"MemoryMax": GIB}, False), ({"memory.wmark_ratio": 0}, False)])
+def test_a_ratio_of_no_limit_is_named(make: Make, hierarchy: int, more: Json, told: bool) -> None:
+    machine = make(hierarchy=hierarchy, vendor=True)
+    without_effect = "without effect while memory.high and memory.max are max"
+    row = rows(machine.tune(layer(slices={"batch.slice": {"memory.wmark_ratio": 95, **more}})))["batch.slice memory.wmark_ratio"]
+    assert (without_effect in row["reason"]) == told
+    # What stands already counts.
+    machine.tune(layer(slices={"user.slice": {"MemoryMax": GIB}}))
+    row = rows(machine.tune(layer(slices={"user.slice": {"memory.wmark_ratio": 95, "MemoryMax": GIB}})))["user.slice memory.wmark_ratio"]
+    assert without_effect not in row["reason"]
 
 
 @pytest.mark.parametrize("fail", [False, True])
@@ -1622,7 +1756,7 @@ def test_what_an_interrupted_run_left_is_undone_first_and_told(make: Make) -> No
 _HOST = {
     "vm.swappiness": st.one_of(st.integers(0, 200), st.builds(lambda key, value: {key: value}, st.sampled_from(["raise_to", "lower_to"]), st.integers(0, 200))),
     THP: st.sampled_from(["always", "madvise", "never"]),
-    "vm.min_free_kbytes": st.integers(4096, 300000),
+    "vm.min_free_kbytes": st.integers(11000, 300000),
     "vm.dirty_ratio": st.integers(1, 100),
     "vm.dirty_bytes": st.integers(2, 10**6).map(lambda pages: pages * 4096),
     "vm.dirty_background_ratio": st.integers(1, 100),

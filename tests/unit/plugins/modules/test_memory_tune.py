@@ -67,7 +67,7 @@ def test_the_module_takes_what_its_documentation_says(module: t.Any, options: di
     monkeypatch.setattr(_module, "run", run)
     module.main()
     ((spec, unused, expected),) = ran
-    assert set(expected) == {_tune.TuneError, _journal.JournalError, _writer.Refused}
+    assert set(expected) == {_tune.TuneError, _journal.JournalError, _writer.Refused, OSError}
     documentation = yaml.safe_load(module.DOCUMENTATION)
     assert "memqos.fleet._options.changing" in documentation["extends_documentation_fragment"]
     documented = {**documentation["options"], **yaml.safe_load(_options.ModuleDocFragment.CHANGING)["options"]}

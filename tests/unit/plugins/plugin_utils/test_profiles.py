@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _wanted
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
+from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import WriteStep
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles
 
 jsonschema = pytest.importorskip("jsonschema")
@@ -261,6 +262,8 @@ MISTAKES = [
     ("suits: {facts: [kublet]}", "suits.facts, line 2, column 17: there is no fact 'kublet': did you mean 'kubelet'?", False),
     ("slices: {batch.slice: {MemoryHigh: 50%}}", "a share of memory is written {of_memory: 50%}", False),
     ("slices: {batch.slice: {EffectiveMemoryMax: 1G}}", "is read-only", False),
+    ("slices: {batch.slice: {MemoryLimit: 1G}}", "slices.batch.slice.MemoryLimit, line 2, column 37: is deprecated, and no kernel file", False),
+    ("slices: {batch.slice: {MemoryLimit: 1G}}", "of its own shows it: use MemoryMax", False),
     ("slices: {batch.slice: {OOMScoreAdjust: 1001}}", "1001 is refused; it takes -1000..1000", False),
     ("slices: {batch.slice: 1G}", "slices.batch.slice, line 2, column 23: a mapping", True),
     ("slices: {-.slice: {MemoryHigh: 1G}}", "slices.-.slice, line 2, column 19: the name of a slice", True),
@@ -447,6 +450,28 @@ def test_they_are_safe_on_small_and_large_nodes(names: list[str], memtotal: int)
         bad = [wanted for wanted in folded.wanted.values() if wanted.knob in BAD_ADVICE and BAD_ADVICE[wanted.knob](wanted.value, memtotal)]
         assert bad == []
         assert not [wanted for wanted in folded.wanted.values() if _registry.find(wanted.knob).vendor != "mainline"]
+        assert refusals(folded, memtotal, kernel) == {}
+
+
+def refusals(folded: _wanted.Folded, memtotal: int, kernel: str) -> t.Any:
+    """What a fresh node would refuse of it, with units that do not run yet."""
+    live = fresh(memtotal)
+    meminfo = {"MemTotal": memtotal, "MemAvailable": memtotal // 2, "Committed_AS": memtotal // 2, "SwapTotal": 0, "Hugepagesize": 2 * MiB}
+    hosts = [(_registry.find(wanted.knob), wanted.value) for wanted in folded.wanted.values() if not wanted.subject]
+    steps = [
+        WriteStep(knob.name, "host", "", knob.path, _texts.kernel_text(live[knob.name]), _texts.kernel_text(value))
+        for knob, value in hosts
+        if knob.name in live
+    ]
+    to_come = [_guards.ToCome(wanted.knob, wanted.subject, None, _texts.kernel_text(wanted.value)) for wanted in folded.wanted.values() if wanted.subject]
+    return _guards.dangers(steps, _guards.Figures(meminfo, live, {}, "/sys/fs/cgroup", kernel=kernel), to_come)
+
+
+def test_what_hurts_would_be_seen() -> None:
+    worst = {"host": {"vm.min_free_kbytes": 1000, "vm.watermark_scale_factor": 401}, "slices": {"batch.slice": {"MemoryMax": "1M"}}}
+    basis = _wanted.Basis(env={}, memtotal=GiB, page_size=4096, kernel="6.12", live=fresh(GiB), units={})
+    folded = _wanted.fold(_profiles.load_profiles(worst, search_paths=[], overrides={}).layers, basis)
+    assert {name for name, unused in refusals(folded, GiB, "6.12")} == {"vm.min_free_kbytes", "vm.watermark_scale_factor", "MemoryMax"}
 
 
 def test_balanced_changes_a_fresh_node_in_one_place_only() -> None:
