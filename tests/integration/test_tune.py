@@ -53,6 +53,29 @@ def test_tags_choose_areas(check: t.Callable[..., str], tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def names(directory: Path, host: str) -> set[str]:
+    return {row["name"] for row in result(directory, host)["results"]}
+
+
+def test_skipped_tags_leave_the_other_areas(check: t.Callable[..., str], tmp_path: Path) -> None:
+    check("-l", "node-a1.example.net")
+    every = names(tmp_path, "node-a1.example.net")
+    assert every > {"transparent_hugepage/defrag", "MemoryHigh", "vm.swappiness"}
+    check("--skip-tags", "thp,slices", "-l", "node-a1.example.net")
+    assert names(tmp_path, "node-a1.example.net") == every - {"transparent_hugepage/defrag", "MemoryHigh"}
+    check("--tags", "thp,swap", "--skip-tags", "thp", "-l", "node-a1.example.net")
+    assert names(tmp_path, "node-a1.example.net") == {"vm.swappiness"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [(["--tags", "thp", "--skip-tags", "thp"], {}), (["--skip-tags", "thp"], {"memqos_only": ["thp"]})],
+)
+def test_with_nothing_left_nothing_runs(check: t.Callable[..., str], tmp_path: Path, arguments: list[str], variables: dict[str, t.Any]) -> None:
+    printed = check(*arguments, "-l", "node-a1.example.net", **variables)
+    assert "check: " not in printed and not (tmp_path / "tune").exists()
+
+
 def test_values_of_a_host_come_last(check: t.Callable[..., str], tmp_path: Path) -> None:
     check("-l", "db1.example.net", memqos_host={"vm.swappiness": 3}, memqos_profile=["redis", {"name": "ours", "host": {"vm.swappiness": 7}}])
     (row,) = [row for row in result(tmp_path, "db1.example.net")["results"] if row["name"] == "vm.swappiness"]
