@@ -440,8 +440,8 @@ def _absent(nodes: Mapping[str, yaml.Node], _knob: Knob) -> Entry:
 def _bound(key: str) -> t.Callable[[Mapping[str, yaml.Node], Knob], Entry]:
     def read(nodes: Mapping[str, yaml.Node], knob: Knob) -> Entry:
         node = nodes[key]
-        if knob.unit in _UNORDERED:
-            raise Mistake(node, f"{key} needs a knob that is a number; {knob.name} is a {knob.unit}")
+        if knob.unit in _UNORDERED and not _wanted.has_order(knob):
+            raise Mistake(node, f"{key} needs a knob that is a number, or whose words go from never to always; {knob.name} is a {knob.unit}")
         if not isinstance(node, yaml.MappingNode):
             return {key: _literal(node, knob)}
         share = {str(part.value): value for part, value in node.value}
@@ -455,7 +455,7 @@ def _bound(key: str) -> t.Callable[[Mapping[str, yaml.Node], Knob], Entry]:
 def _share(nodes: Mapping[str, yaml.Node], knob: Knob) -> Entry:
     """C({of_memory: [numerator, denominator], min?, max?}), bytes."""
     node = nodes["of_memory"]
-    if not _wanted.unit_bytes(knob):
+    if not _wanted.is_share(knob):
         raise Mistake(node, f"{knob.name} is no amount of memory, but {knob.unit}")
     entry: Entry = {}
     try:
