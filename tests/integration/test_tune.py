@@ -42,8 +42,8 @@ def test_every_pool_would_be_tuned_by_its_profile(check: t.Callable[..., str], t
     assert found == {host: {"balanced", profile} for host, profile in PROFILES.items()}
     for host in PROFILES:
         assert f"{host}: check: " in printed and f"changed: [{host}]" in printed
-    assert "vm.watermark_scale_factor    10 → 150" in printed and "+vm.watermark_scale_factor = 150" in printed
-    assert "colocated, raise to 150: Batch work allocates in bursts" in printed
+    assert "vm.watermark_scale_factor  10 → 150" in printed and "+vm.watermark_scale_factor = 150" in printed
+    assert "colocated, raise to 1.5% of memory, at most 8.00 GiB: Batch work allocates in bursts" in printed
 
 
 def test_tags_choose_areas(check: t.Callable[..., str], tmp_path: Path) -> None:

@@ -157,15 +157,15 @@ def test_counts_name_what_is_there_the_worst_first() -> None:
 
 
 def test_a_real_diff_reads_as_it_should() -> None:
-    text, reasons = asked("colocated")
+    text, reasons = asked(["colocated", {"name": "own", "host": {"transparent_hugepage/defrag": "never"}}])
     parts = _tune_result.diff(_tune_result.parse(text), reasons)
     lines = parts[0]["prepared"].rstrip("\n").splitlines()
     assert [" ".join(line.split()) for line in lines] == [
-        "vm.watermark_scale_factor 10 → 150 colocated, raise to 150: Batch work allocates in bursts",
-        "transparent_hugepage/defrag madvise → defer+madvise colocated: A page fault of a service does not compact memory on behalf of batch work's huge pages",
+        "vm.watermark_scale_factor 10 → 150 colocated, raise to 1.5% of memory, at most 8.00 GiB: Batch work allocates in bursts",
+        "transparent_hugepage/defrag madvise → never own",
     ]
     # The columns stand below each other.
-    assert len({line.index("colocated") for line in lines}) == 1
+    assert lines[0].index("colocated") == lines[1].index("own")
     assert [part["after_header"] for part in parts[1:]] == ["/etc/sysctl.d/zz-memqos.conf", "/etc/tmpfiles.d/00-memqos.conf"]
     assert all(part["before"] == "" and part["before_header"].endswith(" (absent)") for part in parts[1:])
     assert "vm.watermark_scale_factor = 150\n" in parts[1]["after"]
