@@ -18,6 +18,7 @@ import yaml
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _units, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
 from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import CLOSED, ExpressionError, Scope, compile_expression, nearest
 from ansible_collections.memqos.fleet.plugins.plugin_utils._yaml_source import (
     Mistake,
@@ -370,6 +371,7 @@ def _entries(node: yaml.Node, place: Place, unit: str, find: t.Callable[[str, ya
         try:
             knobs[name] = find(name, value)
             values[unit, name] = _stated(value, knobs[name], own)
+            _one_unit(unit, values[unit, name].entry, value)
         except Mistake as exc:
             own.problem(exc.node, str(exc))
     for (_unit, name), stated in values.items():
@@ -378,6 +380,13 @@ def _entries(node: yaml.Node, place: Place, unit: str, find: t.Callable[[str, ya
             if name < rival and other and "absent" not in (*stated.entry, *other.entry):
                 place.under(name).problem(node, f"excludes {rival}, which stands here too: a write of one switches the other off")
     return values
+
+
+def _one_unit(unit: str, entry: Entry, node: yaml.Node) -> None:
+    """One drop-in for many units cannot hold what a bound makes of each one's own value."""
+    bound = next((key for key in ("raise_to", "lower_to") if key in entry), "")
+    if bound and _unit_state.instances_of(unit):
+        raise Mistake(node, f"{unit} stands for many units, each with a value of its own: {bound} needs one unit; write a value, or of_memory")
 
 
 def _host_knob(name: str, node: yaml.Node) -> Knob:

@@ -64,6 +64,7 @@ A profile with `when: facts.hierarchy == 'v2'` counts only on nodes where that i
 
 Under `slices` stand the properties that systemd has for a slice, service or scope, a template (`user-.slice`) or an instance, and files of its cgroup that
 systemd does not own (`memory.swappiness`, `memory.wmark_ratio`). A file that systemd writes itself (`memory.high`) is refused with the name of its property.
+A template takes values and shares, and no bounds: its units have one drop-in.
 
 An own profile is a file such as these in a directory of `memqos_profiles_paths`, or is written in `memqos_profile` itself; its form is
 `docs/schemas/profile.json`. It may have the name of a built-in one, and then replaces it.

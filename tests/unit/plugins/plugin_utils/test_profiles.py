@@ -224,6 +224,16 @@ MISTAKES = [
         "host.transparent_hugepage/shmem_enabled, line 3, column 50: raise_to needs a knob that is a number, or whose words go from never to always",
         False,
     ),
+    (
+        "slices:\n  user-.slice:\n    MemoryHigh: {lower_to: 4G}",
+        "slices.user-.slice.MemoryHigh, line 4, column 17: user-.slice stands for many units, each with a value of its own: lower_to needs one unit",
+        False,
+    ),
+    (
+        "slices:\n  app@.service:\n    MemoryLow: {raise_to: {of_memory: 1%}}",
+        "app@.service stands for many units, each with a value of its own: raise_to",
+        False,
+    ),
     ("host:\n  transparent_hugepage/enabled: {lower_to: defer}", "'defer' is refused; it takes always, madvise, never", False),
     ("host:\n  vm.watermark_boost_factor: {of_memory: 1%}", "vm.watermark_boost_factor is no amount of memory, but permyriad", False),
     ("host:\n  zswap/compressor: no", "YAML reads 'no' as false; zswap/compressor takes text in quotes", False),
