@@ -120,25 +120,6 @@ class Declaration:
         return [profile.layer() for profile in self.profiles]
 
 
-class Explained(t.NamedTuple):
-    """Who sets a value and why. C(overrode): C((profile, expression)) of those it came after, oldest first; a bound moves what they wanted.
-
-    C(condition): the layer counts only on nodes where it is true.
-    """
-
-    scope: str
-    subject: str
-    knob: str
-    profile: str
-    expression: str
-    reason: str
-    source: str
-    file: str
-    line: int
-    condition: str
-    overrode: tuple[tuple[str, str], ...]
-
-
 def load_profiles(names: object, *, search_paths: Sequence[str], overrides: Mapping[str, object]) -> Declaration:
     """A name, an inline profile, or a list of both, with all they extend, checked; the built-in profiles are searched last.
 
@@ -163,15 +144,6 @@ def load_profiles(names: object, *, search_paths: Sequence[str], overrides: Mapp
     return Declaration(tuple(asked), tuple(profile for profile in library.order if profile.values))
 
 
-def explain(profiles: Sequence[Profile]) -> list[Explained]:
-    """Every value that the profiles set, by subject and knob; whether a condition holds, and what a bound comes to, only the node knows."""
-    said: dict[tuple[str, str], list[Profile]] = {}
-    for profile in profiles:
-        for key in profile.values:
-            said.setdefault(key, []).append(profile)
-    return [_explained(key, said[key]) for key in sorted(said)]
-
-
 def suits(search_paths: Sequence[str]) -> list[tuple[str, dict[str, list[str]]]]:
     """(name, suits) of every profile that says what it suits, by name. Raises ProfileError."""
     library = _Library([*search_paths, BUILT_IN])
@@ -179,16 +151,6 @@ def suits(search_paths: Sequence[str]) -> list[tuple[str, dict[str, list[str]]]]
     if library.problems:
         raise ProfileError(library.problems)
     return [(name, profile.suits) for name, profile in found if profile and profile.suits]
-
-
-def _explained(key: tuple[str, str], profiles: Sequence[Profile]) -> Explained:
-    last = profiles[-1]
-    stated = last.values[key]
-    overrode = tuple((profile.name, _wanted.expression(profile.values[key].entry)) for profile in profiles[:-1])
-    return Explained(
-        _registry.find(key[1]).scope, *key, last.name, _wanted.expression(stated.entry), stated.reason, stated.source, stated.file, stated.line,
-        last.condition, overrode,
-    )  # fmt: skip
 
 
 # Finding

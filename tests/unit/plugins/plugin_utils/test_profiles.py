@@ -184,17 +184,6 @@ def test_an_own_profile_suits_instead_of_the_built_in_one(load: Loader) -> None:
     assert dict(_profiles.suits([str(load.directory)]))["redis"] == {"names": ["cache*"]}
 
 
-def test_explain(load: Loader) -> None:
-    load.write("base", "name: base\nhost:\n  vm.swappiness: {value: 60, reason: old}\n")
-    load.write("own", "name: own\nextends: [base]\nwhen: facts.cpus > 4\nhost:\n  vm.swappiness: {lower_to: 10, reason: why, source: https://example.org}\n")
-    (row,) = _profiles.explain(load("own").profiles)
-    assert row == _profiles.Explained(
-        "host", "", "vm.swappiness", "own", "lower to 10", "why", "https://example.org", str(load.directory / "own.yml"), 5, "facts.cpus > 4", (("base", "60"),)
-    )
-    (row,) = _profiles.explain(load("own", host={"vm.swappiness": "absent"}).profiles)
-    assert (row.profile, row.expression, row.line, row.overrode) == ("host variables", "absent", 0, (("base", "60"), ("own", "lower to 10")))
-
-
 # Mistakes: each in a profile of its own; what is said of it; and whether the JSON Schema can see it.
 
 MISTAKES = [
