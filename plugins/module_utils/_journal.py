@@ -11,6 +11,7 @@ A transaction is committed by the rename that makes its generation.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import time
@@ -104,6 +105,24 @@ class Journal:
             else:
                 found[number] = text
         return Pending(entry, tuple(begun), found)
+
+    def unfinished(self) -> str:
+        """What a check, which waits for nobody, has to say of a transaction that is under way or was interrupted; else empty."""
+        if self.pending() is None:
+            return ""
+        interrupted = "an interrupted run left a transaction half done: a run without --check undoes it first"
+        try:
+            lock = os.open(f"{self.writer.root}{self.directory}/lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:
+            return interrupted
+        try:
+            # Shared, for a moment: two checks at once do not take each other for a run.
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return "" if self.pending() is None else interrupted
+        except BlockingIOError:
+            return f"{self._holder()}. This check sees the node amid it: check again."
+        finally:
+            os.close(lock)
 
     def begin(self, steps: t.Sequence[_steps.Step], *, boot_id: str, meta: t.Mapping[str, t.Any]) -> Entry:
         """On disk when this returns: fsync, rename, fsync of the directory. An error means that nothing was written."""
@@ -228,9 +247,19 @@ class Journal:
         except JournalError:
             pending = None
         if pending is None:
-            return "another run has the lock and is still planning"
+            pid = _locker(f"{self.writer.root}{self.directory}/lock")
+            return "another run has the lock and is still planning" + (f": process {pid}" if pid else "")
         meta = pending.entry.meta
         return f"another run is writing: from {meta.get('host', 'an unknown host')}, process {meta['pid']}, since {meta.get('started', 'an unknown time')}"
+
+
+def _locker(path: str) -> int:
+    """The process that holds the lock on this file, as the kernel says: a run that changes nothing writes nothing, so it leaves no name. 0: not known."""
+    with contextlib.suppress(OSError, ValueError, IndexError), open("/proc/locks", encoding="ascii") as stream:
+        inode = os.stat(path).st_ino
+        found = [words for words in map(str.split, stream) if words[1] == "FLOCK" and words[5].rpartition(":")[2] == str(inode)]
+        return max(0, int(found[0][4]))
+    return 0
 
 
 def _plain(entry: Entry) -> t.Dict[str, t.Any]:

@@ -20,6 +20,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Wanted
 
 _MOVABLE = ("sysctl.d", "sysctl.conf", "tmpfiles.d")
+# Those made later have that of the one above them, and so have slices that are made before systemd-sysctl runs.
+_SWAPPINESS_OF_V1 = "on cgroup v1 the cgroups that exist keep a memory.swappiness of their own: set that of their units"
 Line = t.Tuple[str, str]
 
 
@@ -185,6 +187,8 @@ def _item(wish: Wanted, wanted: t.Mapping[str, Knob], present: Present, history:
         differs = False
         row = row._replace(reboot_required=True).because(given(held.text, text))
     row = row._replace(live_before=held.text, live_after=held.text, effective=text if differs else held.text, status="would_change" if differs else "ok")
+    if knob.name == "vm.swappiness" and present.version == 1:
+        row = row.because(_SWAPPINESS_OF_V1)
     file, problem = _file(knob, wanted, present, options)
     return _Item(knob, row.because(problem), text, held.text, differs, file)
 

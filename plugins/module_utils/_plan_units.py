@@ -28,6 +28,8 @@ if t.TYPE_CHECKING:
     Pairs = t.Dict[str, str]
 
 _EACH_START = "processes that run keep theirs; it holds from the next start on"
+# Where no file of the kernel tells.
+_SINCE_THEN = "processes that started before it was written down keep theirs"
 # Every name of a slice is valid, a misspelled one too.
 _IMPLICIT = "nothing runs in it and no unit file names it: it holds when something starts there"
 _LOST = "lost when it stops: the next boot or run sets it again"
@@ -214,8 +216,8 @@ def _item(subject: str, row: Row, unit: t.Optional[Unit], wish: Wanted, present:
         row = row.because("its cgroup is not there yet")
     elif not runs:
         row = row.because(_IMPLICIT if unit and not unit.state.fragment else f"{row.subject} does not run: it holds when it starts")
-    elif not knob.run_time and differs:
-        row = row.because(_EACH_START)
+    elif not knob.run_time:
+        row = row.because(_EACH_START if differs else _older(knob, t.cast("Unit", unit), text))
     return _Item(subject, row._replace(status="would_change" if differs else "ok"), knob, owner, unit, text, direct, differs)
 
 
@@ -252,6 +254,16 @@ def _slice_path(name: str) -> str:
     """C(a-b.slice) → C(/a.slice/a-b.slice)"""
     parts = name[: -len(".slice")].split("-")
     return "" if name == "-.slice" else "".join(f"/{'-'.join(parts[:count])}.slice" for count in range(1, len(parts) + 1))
+
+
+def _older(knob: Knob, unit: Unit, text: str) -> str:
+    """What processes have by now of a value that systemd knows but gives to those that start."""
+    if knob.name == "OOMScoreAdjust" and unit.scores:
+        return "" if text in unit.scores else _EACH_START
+    group = unit.files.get("memory.oom.group") if knob.name == "OOMPolicy" else None
+    if group:
+        return "" if group.text == str(int(text == "kill")) else _EACH_START
+    return _SINCE_THEN
 
 
 def _decided(item: _Item, present: Present, options: Options, late_before: t.Mapping[str, str]) -> _Item:

@@ -18,6 +18,8 @@ if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._read._unit_state import UnitState
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, DropIn
 
+# The main process is among them, and children may have set their own.
+_MAX_PROCESSES = 100
 _MAX_UNIT_FILE = 256 * 1024
 
 
@@ -29,12 +31,16 @@ class Held(t.NamedTuple):
 
 
 class Unit(t.NamedTuple):
-    """C(files): of its cgroup, by knob (C(memory.high)); C(inode): its directory's; C(fragment_lines): the memory directives of its unit file."""
+    """C(files): of its cgroup, by knob (C(memory.high)); C(inode): its directory's; C(fragment_lines): the memory directives of its unit file.
+
+    C(scores): the oom_score_adj of its processes, where a profile has OOMScoreAdjust.
+    """
 
     state: UnitState
     inode: int
     files: t.Mapping[str, Held]
     fragment_lines: t.Mapping[str, str]
+    scores: t.FrozenSet[str] = frozenset()
 
 
 class Present(t.NamedTuple):
@@ -164,4 +170,11 @@ def _unit(tree: Tree, state: UnitState, hierarchy: _cgroupfs.Hierarchy, files: t
         except (Unreadable, KnobValueError):
             continue  # not in this kernel, or the cgroup has gone
     lines = _systemd.parse_drop_in(tree.read_or_empty(state.fragment, limit=_MAX_UNIT_FILE)) if state.fragment else {}
-    return Unit(state, cgroups.get(state.cgroup, {}).get("inode", 0), found, lines)
+    scores = _scores(tree, f"{hierarchy.memory}{state.cgroup}") if "OOMScoreAdjust" in state.shown and state.cgroup and hierarchy.memory else frozenset()
+    return Unit(state, cgroups.get(state.cgroup, {}).get("inode", 0), found, lines, scores)
+
+
+def _scores(tree: Tree, cgroup: str) -> frozenset[str]:
+    """oom_score_adj of the first processes in a cgroup."""
+    pids = tree.read_or_empty(f"{cgroup}/cgroup.procs").decode("ascii", "replace").split()[:_MAX_PROCESSES]
+    return frozenset(filter(None, (tree.read_or_empty(f"/proc/{pid}/oom_score_adj").decode("ascii", "replace").strip() for pid in pids)))

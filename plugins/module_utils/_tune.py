@@ -64,8 +64,7 @@ class Work:
         if os.geteuid() and self.tree.live:
             raise TuneError("needs root: set ansible_become to true for this host")
         if self.check:
-            if self.journal.pending() is not None:
-                self.notes.append("an interrupted run left a transaction half done: a run without --check undoes it first")
+            self.notes += filter(None, [self.journal.unfinished()])
             yield
             return
         if not self.tree.live:

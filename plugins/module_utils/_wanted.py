@@ -19,6 +19,10 @@ if t.TYPE_CHECKING:
 Key = t.Tuple[str, str, str]
 
 _SIZES = {"bytes": 1, "bytes or max": 1, "kB": 1 << 10}
+# Knobs that are a share of memory, in parts of so many. (vm.watermark_boost_factor is a share of a watermark.)
+_PARTS = {"vm.watermark_scale_factor": 10000}
+# How much is done for a huge page. defer and madvise have no order: one works in the background for all, the other stalls those who asked.
+_EFFORT = {"never": 0, "defer": 1, "madvise": 1, "defer+madvise": 2, "always": 3}
 _POOL = re.compile(r"hugepages-([0-9]+)kB/nr_(?:overcommit_)?hugepages")
 
 
@@ -104,6 +108,16 @@ def unit_bytes(knob: Knob) -> int:
     return int(pool.group(1)) << 10 if pool else _SIZES.get(knob.unit, 0)
 
 
+def is_share(knob: Knob) -> bool:
+    """Whether C(of_memory) can say its value."""
+    return bool(unit_bytes(knob)) or knob.name in _PARTS
+
+
+def has_order(knob: Knob) -> bool:
+    """Whether its words go from never to always, so that a bound can move them."""
+    return bool(knob.choices) and set(knob.choices) <= set(_EFFORT)
+
+
 def rivals(knob: Knob) -> t.List[str]:
     """The knobs that cannot be in force at the same time: a write of either switches the other off (dirty_bytes and dirty_ratio)."""
     return [name for name in knob.partners if "{" not in name and knob.name in _registry.find(name).partners]
@@ -139,16 +153,19 @@ class _Fold:
             self.wanted.pop(key, None)
             return
         bound = "raise_to" if "raise_to" in entry else "lower_to" if "lower_to" in entry else ""
-        reason = self._no_base(knob, key) if bound else ""
-        if reason:
-            self.skipped.append(Skipped(profile, *key, reason))
-            return
+        wanted = Wanted(knob.name, knob.scope, subject, self._amount(knob, entry[bound] if bound else entry), profile, expression(entry))
+        if bound:
+            name, value = self._in_its_place(knob, key)
+            if not name:
+                wanted = self._bounded(wanted, max if bound == "raise_to" else min, key)
+            elif bound == "raise_to" or not self._is_above(name, value, wanted.value, unit_bytes(knob)):
+                self.skipped.append(Skipped(profile, *key, f"{name} ({value}) is in force, so there is no {knob.name} to move"))
+                return
         for rival in rivals(knob):
             loser = self.wanted.pop((knob.scope, subject, rival), None)
             if loser:
                 self.skipped.append(Skipped(loser.profile, loser.scope, loser.subject, loser.knob, f"{knob.name} of {profile} takes its place"))
-        wanted = Wanted(knob.name, knob.scope, subject, self._amount(knob, entry[bound] if bound else entry), profile, expression(entry))
-        self.wanted[key] = self._bounded(wanted, max if bound == "raise_to" else min, key) if bound else wanted
+        self.wanted[key] = wanted
 
     def _bounded(self, wanted: Wanted, pick: t.Callable[..., t.Any], key: Key) -> Wanted:
         before = self.wanted.get(key)
@@ -158,18 +175,22 @@ class _Fold:
             return wanted
         base = before or wanted._replace(value=live)
         # max() and min() keep the first of equals.
-        return t.cast(Wanted, pick(base, wanted, key=lambda one: float("inf") if one.value is None else one.value))
+        return t.cast(Wanted, pick(base, wanted, key=lambda one: _rank(one.value, wanted.value)))
 
-    def _no_base(self, knob: Knob, key: Key) -> str:
-        """Why there is nothing that a bound could move: 0 of vm.dirty_ratio is no ratio while vm.dirty_bytes is in force."""
-        if key in self.wanted:
-            return ""
-        for rival in rivals(knob):
+    def _in_its_place(self, knob: Knob, key: Key) -> t.Tuple[str, Value]:
+        """The rival that is in force, with its value: 0 of vm.dirty_ratio is no ratio while vm.dirty_bytes is. ("", 0) for none."""
+        for rival in rivals(knob) if key not in self.wanted else ():
             chosen = self.wanted.get((key[0], key[1], rival))
             value = chosen.value if chosen else self.basis.value(key[1], rival)[1]
             if value and (chosen or not self.basis.value(key[1], knob.name)[1]):
-                return f"{rival} ({value}) is in force, so there is no {knob.name} to move"
-        return ""
+                return rival, value
+        return "", 0
+
+    def _is_above(self, rival: str, value: Value, bound: Value, unit: int) -> bool:
+        """Whether a percentage that is in force allows more than the bytes that are to be the most. The kernel takes it of a part of memory: a little less."""
+        if _registry.find(rival).unit != "percent" or not isinstance(value, int) or not isinstance(bound, int):
+            return False
+        return value * self.basis.memtotal // 100 > bound * unit
 
     def _amount(self, knob: Knob, entry: t.Any) -> Value:
         if not isinstance(entry, dict):
@@ -177,8 +198,13 @@ class _Fold:
         if "value" in entry:
             return normalize(knob, entry["value"])
         part, whole = entry["of_memory"]
-        amount = max(_shares.share_of(self.basis.memtotal, (part, whole)), entry.get("min", 0))
+        share = _shares.share_of(self.basis.memtotal, (part, whole))
+        amount = max(share, entry.get("min", 0))
         amount = min(amount, entry.get("max", amount))
+        if knob.name in _PARTS:
+            # Not of the rounded share: 1.5 % is 150, and not 149, on every node.
+            part, whole = (part, whole) if amount == share else (amount, self.basis.memtotal)
+            return max(1, part * _PARTS[knob.name] // whole)
         return amount // self.basis.page_size * self.basis.page_size // unit_bytes(knob)
 
 
@@ -195,6 +221,13 @@ def _left_out(layer: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any]) -> str:
         return ""
     why = f"unknown ({verdict.reason})" if isinstance(verdict, _rules.Unknown) else "false"
     return f"its condition is {why}: {layer.get('condition', '')}"
+
+
+def _rank(value: Value, bound: Value) -> t.Any:
+    """What max() and min() go by. None is no limit; a word that this version does not know stays."""
+    if isinstance(bound, str):
+        return _EFFORT.get(str(value), _EFFORT[bound])
+    return float("inf") if value is None else value
 
 
 def _out_of_range(wanted: Wanted, kernel: str) -> str:

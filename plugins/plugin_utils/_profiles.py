@@ -18,6 +18,7 @@ import yaml
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _units, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
 from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import CLOSED, ExpressionError, Scope, compile_expression, nearest
 from ansible_collections.memqos.fleet.plugins.plugin_utils._yaml_source import (
     Mistake,
@@ -119,25 +120,6 @@ class Declaration:
         return [profile.layer() for profile in self.profiles]
 
 
-class Explained(t.NamedTuple):
-    """Who sets a value and why. C(overrode): C((profile, expression)) of those it came after, oldest first; a bound moves what they wanted.
-
-    C(condition): the layer counts only on nodes where it is true.
-    """
-
-    scope: str
-    subject: str
-    knob: str
-    profile: str
-    expression: str
-    reason: str
-    source: str
-    file: str
-    line: int
-    condition: str
-    overrode: tuple[tuple[str, str], ...]
-
-
 def load_profiles(names: object, *, search_paths: Sequence[str], overrides: Mapping[str, object]) -> Declaration:
     """A name, an inline profile, or a list of both, with all they extend, checked; the built-in profiles are searched last.
 
@@ -162,15 +144,6 @@ def load_profiles(names: object, *, search_paths: Sequence[str], overrides: Mapp
     return Declaration(tuple(asked), tuple(profile for profile in library.order if profile.values))
 
 
-def explain(profiles: Sequence[Profile]) -> list[Explained]:
-    """Every value that the profiles set, by subject and knob; whether a condition holds, and what a bound comes to, only the node knows."""
-    said: dict[tuple[str, str], list[Profile]] = {}
-    for profile in profiles:
-        for key in profile.values:
-            said.setdefault(key, []).append(profile)
-    return [_explained(key, said[key]) for key in sorted(said)]
-
-
 def suits(search_paths: Sequence[str]) -> list[tuple[str, dict[str, list[str]]]]:
     """(name, suits) of every profile that says what it suits, by name. Raises ProfileError."""
     library = _Library([*search_paths, BUILT_IN])
@@ -178,16 +151,6 @@ def suits(search_paths: Sequence[str]) -> list[tuple[str, dict[str, list[str]]]]
     if library.problems:
         raise ProfileError(library.problems)
     return [(name, profile.suits) for name, profile in found if profile and profile.suits]
-
-
-def _explained(key: tuple[str, str], profiles: Sequence[Profile]) -> Explained:
-    last = profiles[-1]
-    stated = last.values[key]
-    overrode = tuple((profile.name, _wanted.expression(profile.values[key].entry)) for profile in profiles[:-1])
-    return Explained(
-        _registry.find(key[1]).scope, *key, last.name, _wanted.expression(stated.entry), stated.reason, stated.source, stated.file, stated.line,
-        last.condition, overrode,
-    )  # fmt: skip
 
 
 # Finding
@@ -370,6 +333,7 @@ def _entries(node: yaml.Node, place: Place, unit: str, find: t.Callable[[str, ya
         try:
             knobs[name] = find(name, value)
             values[unit, name] = _stated(value, knobs[name], own)
+            _one_unit(unit, values[unit, name].entry, value)
         except Mistake as exc:
             own.problem(exc.node, str(exc))
     for (_unit, name), stated in values.items():
@@ -378,6 +342,13 @@ def _entries(node: yaml.Node, place: Place, unit: str, find: t.Callable[[str, ya
             if name < rival and other and "absent" not in (*stated.entry, *other.entry):
                 place.under(name).problem(node, f"excludes {rival}, which stands here too: a write of one switches the other off")
     return values
+
+
+def _one_unit(unit: str, entry: Entry, node: yaml.Node) -> None:
+    """One drop-in for many units cannot hold what a bound makes of each one's own value."""
+    bound = next((key for key in ("raise_to", "lower_to") if key in entry), "")
+    if bound and _unit_state.instances_of(unit):
+        raise Mistake(node, f"{unit} stands for many units, each with a value of its own: {bound} needs one unit; write a value, or of_memory")
 
 
 def _host_knob(name: str, node: yaml.Node) -> Knob:
@@ -442,8 +413,8 @@ def _absent(nodes: Mapping[str, yaml.Node], _knob: Knob) -> Entry:
 def _bound(key: str) -> t.Callable[[Mapping[str, yaml.Node], Knob], Entry]:
     def read(nodes: Mapping[str, yaml.Node], knob: Knob) -> Entry:
         node = nodes[key]
-        if knob.unit in _UNORDERED:
-            raise Mistake(node, f"{key} needs a knob that is a number; {knob.name} is a {knob.unit}")
+        if knob.unit in _UNORDERED and not _wanted.has_order(knob):
+            raise Mistake(node, f"{key} needs a knob that is a number, or whose words go from never to always; {knob.name} is a {knob.unit}")
         if not isinstance(node, yaml.MappingNode):
             return {key: _literal(node, knob)}
         share = {str(part.value): value for part, value in node.value}
@@ -457,7 +428,7 @@ def _bound(key: str) -> t.Callable[[Mapping[str, yaml.Node], Knob], Entry]:
 def _share(nodes: Mapping[str, yaml.Node], knob: Knob) -> Entry:
     """C({of_memory: [numerator, denominator], min?, max?}), bytes."""
     node = nodes["of_memory"]
-    if not _wanted.unit_bytes(knob):
+    if not _wanted.is_share(knob):
         raise Mistake(node, f"{knob.name} is no amount of memory, but {knob.unit}")
     entry: Entry = {}
     try:

@@ -16,18 +16,20 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import visible
 
 if t.TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from ansible_collections.memqos.fleet.plugins.plugin_utils._profiles import Profile
 
     Json = dict[str, t.Any]
-    # (subject, knob, profile) → why the profile wants it
-    Why = Callable[[str, str, str], str]
+    # Of a subject, a knob, and a profile.
+    Why = Callable[[str, str, str], "Because"]
 
 SCHEMA_VERSION = 1
 STATUSES = ("failed", "refused", "conflict", "unsupported", "deferred", "undone", "would_change", "changed", "ok")
@@ -61,6 +63,13 @@ _ROW = {
 _WINNER = {"source": _TEXT, "path": _TEXT, "line": _COUNT, "value": _TEXT_OR_NONE}
 _FILE = {"path": _TEXT, "before": _TEXT_OR_NONE, "after": _TEXT_OR_NONE}
 _SKIPPED = dict.fromkeys(("profile", "scope", "subject", "knob", "reason"), _TEXT)
+
+
+class Because(t.NamedTuple):
+    """Why a profile wants a value, and what those before it wanted: C((profile, expression)), oldest first."""
+
+    reason: str
+    over: tuple[tuple[str, str], ...] = ()
 
 
 class BadAnswer(ValueError):
@@ -125,17 +134,31 @@ def shown(text: str) -> str:
     return "\n".join(map(visible, text.split("\n")))
 
 
-def reasons(profiles: Iterable[Profile]) -> Why:
-    """Why a profile wants a value, by what it says itself; the unit may be one that a template or prefix stands for."""
+def reasons(profiles: Sequence[Profile]) -> Why:
+    """Why a profile wants a value, by what it says itself; the unit may be one that a template or prefix stands for, or another name of it."""
     said: dict[tuple[str, str, str], str] = {}
     for profile in profiles:
         for (unit, knob), stated in profile.values.items():
             said[unit, knob, profile.name] = said["*" if unit else "", knob, profile.name] = stated.reason
 
-    def why(subject: str, knob: str, profile: str) -> str:
-        return said.get((subject, knob, profile)) or said.get(("*" if subject else "", knob, profile), "")
+    def why(subject: str, knob: str, profile: str) -> Because:
+        reason = said.get((subject, knob, profile)) or said.get(("*" if subject else "", knob, profile), "")
+        return Because(reason, tuple(_overridden(profiles, subject, knob, profile)))
 
     return why
+
+
+def _overridden(profiles: Sequence[Profile], subject: str, knob: str, profile: str) -> list[tuple[str, str]]:
+    """What stands before this profile's entry, as far back as nobody took it back. A bound that goes further than another one overrides nothing."""
+    found: list[tuple[str, t.Any]] = []
+    for one in profiles:
+        for (unit, name), stated in one.values.items():
+            if name != knob or bool(unit) != bool(subject) or not _unit_state.covers(unit, subject):
+                continue
+            if one.name == profile:
+                return [(before, _wanted.expression(entry)) for before, entry in found if not {"raise_to", "lower_to"} & set(entry) & set(stated.entry)]
+            found = [] if "absent" in stated.entry else [*found, (one.name, stated.entry)]
+    return []
 
 
 # The diff
@@ -154,7 +177,9 @@ def diff(answer: Json, why: Why) -> list[dict[str, str]]:
 def values(answer: Json, why: Why) -> list[str]:
     """One line for each value that changes: what, from → to, who wants it and why; then what else happens, and what profiles say that does not count here."""
     rows = [row for row in answer["results"] if row["status"] in _CHANGING]
-    cells = [(visible(_what(row)), visible(_move(row)), visible(_because(row, why))) for row in rows[:_MAX_VALUES]]
+    # Whole layers have no knob.
+    skipped = {(one["profile"], *((one["subject"], one["knob"]) if one["knob"] else ())) for one in answer["skipped"]}
+    cells = [(visible(_what(row)), visible(_move(row)), visible(_because(row, why, skipped))) for row in rows[:_MAX_VALUES]]
     widths = [min(_WIDEST, max((len(cell[column]) for cell in cells), default=0)) for column in (0, 1)]
     lines = [f"{what:<{widths[0]}}  {move:<{widths[1]}}  {because}".rstrip() for what, move, because in cells]
     if len(rows) > _MAX_VALUES:
@@ -186,10 +211,14 @@ def _word(row: Mapping[str, t.Any], value: str | None) -> str:
     return f"{value} ({_shares.format_size(size)})" if size >= 1 << 20 else value
 
 
-def _because(row: Mapping[str, t.Any], why: Why) -> str:
-    """C(colocated, raise to 150: Batch work allocates in bursts), and what the node says besides."""
+def _because(row: Mapping[str, t.Any], why: Why, skipped: AbstractSet[tuple[str, ...]] = frozenset()) -> str:
+    """C(own, 150 (over balanced: raise to 20): Batch work allocates in bursts), and what the node says besides. C(skipped) has no effect on this node."""
     who = row["profile"] if row["expression"] in ("", row["wanted"]) else f"{row['profile']}, {row['expression']}"
-    reason = why(row["subject"], row["name"], row["profile"]).partition(". ")[0].rstrip(".") if who else ""
+    because = why(row["subject"], row["name"], row["profile"]) if who else Because("")
+    counting = [(name, words) for name, words in because.over if not {(name,), (name, row["subject"], row["name"])} & skipped]
+    if counting:
+        who += f" (over {'; '.join(f'{name}: {words}' for name, words in counting)})"
+    reason = because.reason.partition(". ")[0].rstrip(".")
     text = ": ".join(filter(None, (who, reason)))
     rest = "; ".join(filter(None, (row["reason"], _remains(row))))
     return f"{text} ({rest})" if text and rest else text or rest

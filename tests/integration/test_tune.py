@@ -42,8 +42,8 @@ def test_every_pool_would_be_tuned_by_its_profile(check: t.Callable[..., str], t
     assert found == {host: {"balanced", profile} for host, profile in PROFILES.items()}
     for host in PROFILES:
         assert f"{host}: check: " in printed and f"changed: [{host}]" in printed
-    assert "vm.watermark_scale_factor    10 → 150" in printed and "+vm.watermark_scale_factor = 150" in printed
-    assert "colocated, raise to 150: Batch work allocates in bursts" in printed
+    assert "vm.watermark_scale_factor  10 → 150" in printed and "+vm.watermark_scale_factor = 150" in printed
+    assert "colocated, raise to 1.5% of memory, at most 8.00 GiB: Batch work allocates in bursts" in printed
 
 
 def test_tags_choose_areas(check: t.Callable[..., str], tmp_path: Path) -> None:
@@ -51,6 +51,29 @@ def test_tags_choose_areas(check: t.Callable[..., str], tmp_path: Path) -> None:
     assert {row["name"] for row in result(tmp_path, "node-a1.example.net")["results"]} == {
         "vm.watermark_scale_factor", "vm.min_free_kbytes", "transparent_hugepage/defrag",
     }  # fmt: skip
+
+
+def names(directory: Path, host: str) -> set[str]:
+    return {row["name"] for row in result(directory, host)["results"]}
+
+
+def test_skipped_tags_leave_the_other_areas(check: t.Callable[..., str], tmp_path: Path) -> None:
+    check("-l", "node-a1.example.net")
+    every = names(tmp_path, "node-a1.example.net")
+    assert every > {"transparent_hugepage/defrag", "MemoryHigh", "vm.swappiness"}
+    check("--skip-tags", "thp,slices", "-l", "node-a1.example.net")
+    assert names(tmp_path, "node-a1.example.net") == every - {"transparent_hugepage/defrag", "MemoryHigh"}
+    check("--tags", "thp,swap", "--skip-tags", "thp", "-l", "node-a1.example.net")
+    assert names(tmp_path, "node-a1.example.net") == {"vm.swappiness"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [(["--tags", "thp", "--skip-tags", "thp"], {}), (["--skip-tags", "thp"], {"memqos_only": ["thp"]})],
+)
+def test_with_nothing_left_nothing_runs(check: t.Callable[..., str], tmp_path: Path, arguments: list[str], variables: dict[str, t.Any]) -> None:
+    printed = check(*arguments, "-l", "node-a1.example.net", **variables)
+    assert "check: " not in printed and not (tmp_path / "tune").exists()
 
 
 def test_values_of_a_host_come_last(check: t.Callable[..., str], tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ last.
 | `{{value: 10, reason: …, source: https://…}}` | 10, and why |
 | `{{of_memory: 0.5%, min: 64MiB, max: 2GiB}}` | a share of MemTotal, between two sizes, rounded down to a page |
 | `{{raise_to: 150}}`, `{{lower_to: 10}}` | moves one way only: a value that is already there, or beyond, stays. The bound may be a share of memory. |
+| `{{lower_to: madvise}}` | likewise, where words go from `never` to `always` |
 | `absent` | what an inherited profile set is taken back |
 
 Sizes are binary: `64M`, `64MiB` and `65536k` are the same. A setting that the kernel has on or off takes `true` and `false`; where it takes a word, such as
@@ -53,12 +54,17 @@ Sizes are binary: `64M`, `64MiB` and `65536k` are the same. A setting that the k
 
 Later profiles come over earlier ones; a bound moves what they want, or else what the node had. Each profile counts once, at its first place. Where two settings
 exclude each other (`vm.dirty_bytes` and `vm.dirty_ratio`), the later one stays; a bound on the one that is switched off has no effect, and the result says so.
+But `lower_to` bytes takes the place of a percentage in force that comes to more of MemTotal.
+
+`lower_to: madvise` makes `madvise` of `always` and of `defer+madvise`, and leaves `never`. `defer` and `madvise` have no order: a bound on the one leaves the
+other. A share may stand for `vm.watermark_scale_factor` too (`{{of_memory: 1.5%, max: 8GiB}}`): it is what lies between two watermarks.
 
 A profile with `when: facts.hierarchy == 'v2'` counts only on nodes where that is true; conditions are written in the language of rules, over `facts.` and
 `knob('…')`. A setting that leaves a node's profiles goes back to the value it had before.
 
 Under `slices` stand the properties that systemd has for a slice, service or scope, a template (`user-.slice`) or an instance, and files of its cgroup that
 systemd does not own (`memory.swappiness`, `memory.wmark_ratio`). A file that systemd writes itself (`memory.high`) is refused with the name of its property.
+A template takes values and shares, and no bounds: its units have one drop-in.
 
 An own profile is a file such as these in a directory of `memqos_profiles_paths`, or is written in `memqos_profile` itself; its form is
 `docs/schemas/profile.json`. It may have the name of a built-in one, and then replaces it.
@@ -100,7 +106,8 @@ def amount(profile: _profiles.Profile, unit: str, name: str, memtotal: int) -> s
     basis = _wanted.Basis(env={}, memtotal=memtotal, page_size=4096, kernel="6.12", live={}, units={})
     knob = _registry.find(name)
     value = _wanted.fold([{**profile.layer(), "when": True}], basis).wanted[knob.scope, unit, name].value
-    return _shares.format_size(value * _wanted.unit_bytes(knob)) if isinstance(value, int) else str(value)
+    unit = _wanted.unit_bytes(knob)
+    return _shares.format_size(value * unit) if isinstance(value, int) and unit else str(value)
 
 
 def table(profile: _profiles.Profile, unit: str) -> list[str]:

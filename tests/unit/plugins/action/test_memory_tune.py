@@ -126,22 +126,23 @@ def test_options_reach_the_plan(node: Node) -> None:
 
 def test_the_result(node: Node, shown: list[str], tmp_path: Path) -> None:
     result = run(node, {"profile": "balanced"})
-    assert result == {"changed": True, "generation": 0, "counts": {"would_change": 1, "ok": 6}, "path": "build/report/tune/n1.json"}
+    assert result == {"changed": True, "generation": 0, "counts": {"would_change": 1, "ok": 5}, "path": "build/report/tune/n1.json"}
     assert json.loads((tmp_path / result["path"]).read_bytes())["results"]
-    assert shown == ["n1: check: 1 would change, 6 ok"]
+    assert shown == ["n1: check: 1 would change, 5 ok"]
 
 
 def test_the_diff_says_what_from_to_who_and_why(node: Node) -> None:
     result = run(node, {"profile": "colocated"}, diff=True)
-    assert "vm.watermark_scale_factor    10 → 150                 colocated, raise to 150: Batch work allocates in bursts\n" in result["diff"][0]["prepared"]
+    said = "vm.watermark_scale_factor  10 → 150  colocated, raise to 1.5% of memory, at most 8.00 GiB: Batch work allocates in bursts\n"
+    assert said in result["diff"][0]["prepared"]
 
 
 def test_a_refusal_fails_with_the_figures_and_shows_the_rest(node: Node, shown: list[str]) -> None:
     result = run(node, {"profile": "balanced", "host": {"vm.min_free_kbytes": "512MiB"}}, diff=True)
     assert result["failed"] and not result["changed"] and "diff" not in result
     assert result["msg"].startswith("nothing was written:\nvm.min_free_kbytes: 512 MiB is more than 5 % of memory")
-    assert shown[0] == "n1: check: 1 refused, 1 would change, 6 ok"
-    assert shown[1].startswith("  vm.watermark_scale_factor  10 → 20  balanced, raise to 20: kswapd begins to reclaim")
+    assert shown[0] == "n1: check: 1 refused, 1 would change, 5 ok"
+    assert shown[1].startswith("  vm.watermark_scale_factor  10 → 20  balanced, raise to 0.2% of memory, at most 2.00 GiB: kswapd begins to reclaim")
     assert len(shown) == 2
 
 

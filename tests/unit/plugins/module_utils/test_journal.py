@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _steps, _transaction
+from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _steps, _transaction
 from ansible_collections.memqos.fleet.plugins.module_utils._journal import Busy, JournalError
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, WriteStep
 from ansible_collections.memqos.fleet.plugins.module_utils._transaction import Outcome
@@ -280,9 +280,35 @@ def test_a_second_run_fails_with_the_first_ones_name(root: Path) -> None:
     assert f"another run is writing: from controller, process {process}, since 2026-11-23T09:00:00Z. Wait for it" in str(failed.value)
 
 
-def test_a_first_run_that_has_not_begun_has_no_name_yet(root: Path) -> None:
-    with other_run(root, []), pytest.raises(Busy, match="another run has the lock and is still planning"):
+def test_a_first_run_that_has_not_begun_has_the_name_of_its_process(root: Path) -> None:
+    with other_run(root, []) as process, pytest.raises(Busy) as failed:
         run(root)
+    assert f"another run has the lock and is still planning: process {process}. Wait for it" in str(failed.value)
+
+
+def test_a_check_tells_a_transaction_under_way_from_an_interrupted_one(root: Path) -> None:
+    own = journal(root)
+    assert own.unfinished() == ""
+    with other_run(root, []):
+        assert own.unfinished() == ""
+    with other_run(root, plan(root)) as process:
+        said = f"another run is writing: from controller, process {process}, since 2026-11-23T09:00:00Z. This check sees the node amid it: check again."
+        assert own.unfinished() == said
+    interrupted = "an interrupted run left a transaction half done: a run without --check undoes it first"
+    assert own.unfinished() == interrupted
+    # Nothing is held by then, nor is another look in the way.
+    with own.locked():
+        assert own.pending() is not None
+    (root / STATE / "lock").unlink()
+    assert own.unfinished() == interrupted
+    assert not (root / STATE / "lock").exists()
+
+
+def test_the_process_that_has_the_lock_is_known_without_a_word_from_it(root: Path) -> None:
+    with journal(root).locked():
+        assert _journal._locker(str(root / STATE / "lock")) == os.getpid()
+    assert _journal._locker(str(root / STATE / "lock")) == 0
+    assert _journal._locker(str(root / "nothing")) == 0
 
 
 def test_a_second_run_waits_as_long_as_told(root: Path) -> None:

@@ -261,3 +261,10 @@ def test_companions_are_read_too() -> None:
     assert _plan_host.companions(["vm.dirty_bytes", THP]) == {"vm.dirty_ratio", "vm.min_free_kbytes"}
     assert {"damon_reclaim/commit_inputs", "damon_reclaim/enabled"} <= _plan_host.companions(["damon_reclaim/min_age"])
     assert {"damon_stat/enabled", "damon_lru_sort/enabled"} <= _plan_host.companions(["damon_reclaim/enabled"])
+
+
+@pytest.mark.parametrize("live", ["60", "10"])
+@pytest.mark.parametrize("version", [0, 1, 2])
+def test_swappiness_of_v1_does_not_move_cgroups(live: str, version: int) -> None:
+    (row,) = made({"vm.swappiness": 10}, {"vm.swappiness": live}, version=version).rows
+    assert ("keep a memory.swappiness of their own" in row.reason) == (version == 1)

@@ -72,6 +72,33 @@ def test_what_comes_with_the_next_start_is_no_step() -> None:
     assert (part.drop_ins[_persist.drop_in_path("redis.service")] or "").splitlines()[2:] == ["OOMPolicy=kill", "OOMScoreAdjust=-5"]
 
 
+OLDER = "processes that run keep theirs; it holds from the next start on"
+UNSEEN = "processes that started before it was written down keep theirs"
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "shown", "scores", "files", "reason"),
+    [
+        # systemd knows it, and nobody has started since.
+        ("OOMScoreAdjust", -500, "-500", {"0"}, {}, OLDER),
+        ("OOMScoreAdjust", -500, "-500", {"-500"}, {}, ""),
+        # Children of the main process may have their own.
+        ("OOMScoreAdjust", -500, "-500", {"-500", "0"}, {}, ""),
+        ("OOMScoreAdjust", -500, "-500", set(), {}, UNSEEN),
+        ("OOMPolicy", "kill", "kill", set(), {"oom.group": "0"}, OLDER),
+        ("OOMPolicy", "kill", "kill", set(), {"oom.group": "1"}, ""),
+        ("OOMPolicy", "continue", "continue", set(), {"oom.group": "0"}, ""),
+        ("MemoryPressureWatch", "off", "off", set(), {}, UNSEEN),
+    ],
+)
+def test_what_older_processes_have_is_said_until_they_are_gone(
+    knob: str, value: t.Any, shown: str, scores: t.Set[str], files: t.Dict[str, str], reason: str
+) -> None:
+    redis = unit("redis.service", "/redis.service", {knob: shown}, **files)._replace(scores=frozenset(scores))
+    (row,) = made(present({}, redis), wish(knob, value, "redis.service")).rows
+    assert row.reason == reason
+
+
 def test_files_that_systemd_does_not_own_are_written_directly_and_by_the_late_unit() -> None:
     batch = unit("batch.slice", "/batch.slice", high="max", wmark_ratio="0")
     part = made(present({}, batch), wish("memory.wmark_ratio", 95, "batch.slice"), high(GIB))

@@ -449,6 +449,20 @@ def test_a_value_that_is_set_after_a_rollback_is_the_next_origin(machine: Machin
 # Bounds and conditions
 
 
+def test_a_property_of_processes_is_not_said_to_hold_while_they_have_another(machine: Machine) -> None:
+    wanted = layer(slices={"redis-server.service": {"OOMScoreAdjust": -500}})
+    machine.write("/sys/fs/cgroup/system.slice/redis-server.service/cgroup.procs", "41\n42\n")
+    for pid in (41, 42):
+        machine.write(f"/proc/{pid}/oom_score_adj", "0\n")
+    machine.tune(wanted)
+    again = machine.tune(wanted)
+    row = rows(again)["redis-server.service OOMScoreAdjust"]
+    assert (again["changed"], row["status"], row["reason"]) == (False, "ok", "processes that run keep theirs; it holds from the next start on")
+    # It was started again.
+    machine.write("/proc/41/oom_score_adj", "-500\n")
+    assert rows(machine.tune(wanted))["redis-server.service OOMScoreAdjust"]["reason"] == ""
+
+
 def test_a_bound_moves_what_stood_before_us(machine: Machine) -> None:
     for bound, stands in (({"raise_to": 150}, "150"), ({"raise_to": 90}, "90"), ({"raise_to": 20}, "60"), ({"lower_to": 10}, "10")):
         assert machine.tune(swap(swappiness=bound))["problem"] == ""

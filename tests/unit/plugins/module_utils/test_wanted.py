@@ -73,6 +73,25 @@ MATRIX = [
     ("vm.min_free_kbytes", [{"raise_to": {"of_memory": [1, 1000]}}], 67584),
     ("vm.dirty_bytes", [{"of_memory": [10, 100], "max": 512 * MiB}], 512 * MiB),
     ("hugepages/hugepages-2048kB/nr_hugepages", [{"of_memory": [25, 100]}], 1024),
+    # In parts of memory: 1.5 % is 150 on every node, and 8 MiB of 8 GiB are 9.77.
+    ("vm.watermark_scale_factor", [{"of_memory": [15, 1000]}], 150),
+    ("vm.watermark_scale_factor", [{"of_memory": [15, 1000], "max": 8 * MiB}], 9),
+    ("vm.watermark_scale_factor", [{"raise_to": {"of_memory": [15, 1000], "max": 8 * MiB}}], 10),
+    ("vm.watermark_scale_factor", [{"of_memory": [1, 1000000]}], 1),
+    # Words from never to always.
+    ("transparent_hugepage/defrag", [{"value": "always"}, {"lower_to": "madvise"}], "madvise"),
+    ("transparent_hugepage/defrag", [{"value": "defer+madvise"}, {"lower_to": "madvise"}], "madvise"),
+    ("transparent_hugepage/defrag", [{"value": "never"}, {"lower_to": "madvise"}], "never"),
+    ("transparent_hugepage/defrag", [{"value": "defer"}, {"lower_to": "madvise"}], "defer"),
+    ("transparent_hugepage/defrag", [{"value": "madvise"}, {"raise_to": "defer"}], "madvise"),
+    ("transparent_hugepage/defrag", [{"value": "madvise"}, {"raise_to": "defer+madvise"}], "defer+madvise"),
+    ("transparent_hugepage/enabled", [{"value": "always"}, {"lower_to": "never"}], "never"),
+    ("transparent_hugepage/enabled", [{"lower_to": "madvise"}], "madvise"),
+    # Bytes come for a percentage that allows more, and not for one that allows less.
+    ("vm.dirty_bytes", [{"lower_to": "512MiB"}], 512 * MiB),
+    ("vm.dirty_bytes", [{"value": "64MiB"}, {"lower_to": "512MiB"}], 64 * MiB),
+    ("vm.dirty_bytes", [{"lower_to": "2GiB"}], "nothing"),
+    ("vm.dirty_bytes", [{"raise_to": "512MiB"}], "nothing"),
     ("hugepages/hugepages-1048576kB/nr_hugepages", [{"of_memory": [30, 100]}], 2),
 ]
 
@@ -168,6 +187,20 @@ def test_the_zero_of_a_knob_that_is_switched_off_is_not_a_value_to_bound() -> No
     folded = fold({"host": {"vm.dirty_ratio": {"lower_to": 10}}}, live=live)
     assert folded.wanted == {}
     assert folded.skipped[0].reason == "vm.dirty_bytes (536870912) is in force, so there is no vm.dirty_ratio to move"
+
+
+def test_words_that_a_kernel_has_and_this_version_does_not_know_stay() -> None:
+    assert host("transparent_hugepage/defrag", {"lower_to": "madvise"}, live={"transparent_hugepage/defrag": "sometimes"}) == "sometimes"
+
+
+def test_bytes_take_the_place_of_a_percentage_that_an_earlier_layer_wants() -> None:
+    folded = fold({"host": {"vm.dirty_ratio": {"lower_to": 20}}}, {"host": {"vm.dirty_bytes": {"lower_to": "512MiB"}}})
+    assert {wanted.knob: wanted.value for wanted in folded.wanted.values()} == {"vm.dirty_bytes": 512 * MiB}
+    assert folded.skipped == [Skipped("a", "host", "", "vm.dirty_ratio", "vm.dirty_bytes of b takes its place")]
+    # 5 % of 8 GiB are less than 512 MiB.
+    folded = fold({"host": {"vm.dirty_ratio": {"lower_to": 5}}}, {"host": {"vm.dirty_bytes": {"lower_to": "512MiB"}}})
+    assert {wanted.knob: wanted.value for wanted in folded.wanted.values()} == {"vm.dirty_ratio": 5}
+    assert folded.skipped[0].reason == "vm.dirty_ratio (5) is in force, so there is no vm.dirty_bytes to move"
 
 
 def test_nor_is_it_after_an_earlier_layer_switches_it_off() -> None:

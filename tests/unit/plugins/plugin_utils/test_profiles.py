@@ -67,6 +67,8 @@ FORMS = [
     ("vm.min_free_kbytes: {of_memory: 0.5%, min: 64MiB, max: 2GiB}", {"of_memory": [5, 1000], "min": 64 * MiB, "max": 2 * GiB}),
     ("vm.min_free_kbytes: {raise_to: {of_memory: 1%, max: 4G}}", {"raise_to": {"of_memory": [1, 100], "max": 4 * GiB}}),
     ("vm.min_free_kbytes: {raise_to: 64MiB}", {"raise_to": "64MiB"}),
+    ("vm.watermark_scale_factor: {raise_to: {of_memory: 1.5%, max: 8GiB}}", {"raise_to": {"of_memory": [15, 1000], "max": 8 * GiB}}),
+    ("transparent_hugepage/defrag: {lower_to: defer+madvise}", {"lower_to": "defer+madvise"}),
     ("vm.lowmem_reserve_ratio: [256, 256, 32]", {"value": [256, 256, 32]}),
     ("vm.lowmem_reserve_ratio: 256 256 32", {"value": "256 256 32"}),
     ("kernel.panic: -1", {"value": -1}),
@@ -183,17 +185,6 @@ def test_an_own_profile_suits_instead_of_the_built_in_one(load: Loader) -> None:
     assert dict(_profiles.suits([str(load.directory)]))["redis"] == {"names": ["cache*"]}
 
 
-def test_explain(load: Loader) -> None:
-    load.write("base", "name: base\nhost:\n  vm.swappiness: {value: 60, reason: old}\n")
-    load.write("own", "name: own\nextends: [base]\nwhen: facts.cpus > 4\nhost:\n  vm.swappiness: {lower_to: 10, reason: why, source: https://example.org}\n")
-    (row,) = _profiles.explain(load("own").profiles)
-    assert row == _profiles.Explained(
-        "host", "", "vm.swappiness", "own", "lower to 10", "why", "https://example.org", str(load.directory / "own.yml"), 5, "facts.cpus > 4", (("base", "60"),)
-    )
-    (row,) = _profiles.explain(load("own", host={"vm.swappiness": "absent"}).profiles)
-    assert (row.profile, row.expression, row.line, row.overrode) == ("host variables", "absent", 0, (("base", "60"), ("own", "lower to 10")))
-
-
 # Mistakes: each in a profile of its own; what is said of it; and whether the JSON Schema can see it.
 
 MISTAKES = [
@@ -218,7 +209,23 @@ MISTAKES = [
         False,
     ),
     ("host:\n  transparent_hugepage/enabled: allways", "'allways' is refused; it takes always, madvise, never", False),
-    ("host:\n  transparent_hugepage/enabled: {raise_to: always}", "raise_to needs a knob that is a number", False),
+    (
+        "host:\n  transparent_hugepage/shmem_enabled: {raise_to: always}",
+        "host.transparent_hugepage/shmem_enabled, line 3, column 50: raise_to needs a knob that is a number, or whose words go from never to always",
+        False,
+    ),
+    (
+        "slices:\n  user-.slice:\n    MemoryHigh: {lower_to: 4G}",
+        "slices.user-.slice.MemoryHigh, line 4, column 17: user-.slice stands for many units, each with a value of its own: lower_to needs one unit",
+        False,
+    ),
+    (
+        "slices:\n  app@.service:\n    MemoryLow: {raise_to: {of_memory: 1%}}",
+        "app@.service stands for many units, each with a value of its own: raise_to",
+        False,
+    ),
+    ("host:\n  transparent_hugepage/enabled: {lower_to: defer}", "'defer' is refused; it takes always, madvise, never", False),
+    ("host:\n  vm.watermark_boost_factor: {of_memory: 1%}", "vm.watermark_boost_factor is no amount of memory, but permyriad", False),
     ("host:\n  zswap/compressor: no", "YAML reads 'no' as false; zswap/compressor takes text in quotes", False),
     ('host:\n  zswap/compressor: "a\\nb"', "holds a control character", False),
     ("host:\n  vm.swappiness: [1, 2]", "line 3, column 18: one value is expected here", False),
@@ -414,7 +421,7 @@ def test_every_value_has_a_reason_and_a_public_source(name: str) -> None:
 def fresh(memtotal: int) -> dict[str, _wanted.Value]:
     return {
         "vm.swappiness": 60, "vm.dirty_ratio": 20, "vm.dirty_background_ratio": 10, "vm.dirty_bytes": 0, "vm.dirty_background_bytes": 0, "vm.panic_on_oom": 0,
-        "vm.watermark_scale_factor": 10, "vm.vfs_cache_pressure": 100, "vm.oom_dump_tasks": 1, "vm.max_map_count": 65530, "vm.zone_reclaim_mode": 0,
+        "vm.watermark_scale_factor": 10, "vm.vfs_cache_pressure": 100, "vm.max_map_count": 65530, "vm.zone_reclaim_mode": 0,
         "vm.overcommit_memory": 0, "kernel.panic": 0, "kernel.panic_on_oops": 0, "transparent_hugepage/enabled": "always",
         "transparent_hugepage/defrag": "madvise", "vm.min_free_kbytes": min(262144, int((memtotal // 1024 * 16) ** 0.5)),
     }  # fmt: skip
@@ -479,6 +486,51 @@ def test_balanced_changes_a_fresh_node_in_one_place_only() -> None:
     basis = _wanted.Basis(env={}, memtotal=16 * GiB, page_size=4096, kernel="6.12", live=live, units={})
     wanted = _wanted.fold(_profiles.load_profiles("balanced", search_paths=[], overrides={}).layers, basis).wanted
     assert {name: one.value for (_scope, _subject, name), one in wanted.items() if one.value != live[name]} == {"vm.watermark_scale_factor": 20}
+
+
+# What somebody set tighter than a profile would.
+TIGHT: dict[str, _wanted.Value] = {
+    "transparent_hugepage/enabled": "never", "transparent_hugepage/defrag": "never", "vm.dirty_bytes": 64 * MiB, "vm.dirty_ratio": 0,
+    "vm.dirty_background_bytes": 16 * MiB, "vm.dirty_background_ratio": 0, "vm.swappiness": 1, "vm.watermark_scale_factor": 300,
+    "vm.min_free_kbytes": 8 << 20, "vm.max_map_count": 1 << 24, "vm.oom_dump_tasks": 0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_who_tuned_tighter_keeps_it(name: str) -> None:
+    live = {**fresh(64 * GiB), **TIGHT}
+    basis = _wanted.Basis(env={}, memtotal=64 * GiB, page_size=4096, kernel="6.12", live=live, units={})
+    wanted = _wanted.fold(_profiles.load_profiles(name, search_paths=[], overrides={}).layers, basis).wanted
+    moved = {knob: one.value for (_scope, _subject, knob), one in wanted.items() if knob in TIGHT and one.value != TIGHT[knob]}
+    # What the profile is for.
+    assert moved == ({"transparent_hugepage/enabled": "always"} if name == "batch" else {})
+
+
+def test_a_database_gets_bytes_for_the_kernels_percentages() -> None:
+    for memtotal, ratio, wanted in ((512 * MiB, 20, 53686272), (64 * GiB, 20, 512 * MiB), (24 * TiB, 1, 512 * MiB), (GiB, 5, "nothing")):
+        live = {**fresh(memtotal), "vm.dirty_ratio": ratio}
+        basis = _wanted.Basis(env={}, memtotal=memtotal, page_size=4096, kernel="6.12", live=live, units={})
+        folded = _wanted.fold(_profiles.load_profiles("database", search_paths=[], overrides={}).layers, basis).wanted
+        found = folded.get(("host", "", "vm.dirty_bytes"))
+        assert (found.value if found else "nothing") == wanted
+        assert (("host", "", "vm.dirty_ratio") in folded) == (wanted == "nothing")
+
+
+# The gap between two watermarks; kswapd goes on until two of them are free.
+GAPS = [
+    ("balanced", {512 * MiB: 20, 64 * GiB: 20, TiB: 19, 2 * TiB: 10, 24 * TiB: 10}),
+    ("latency_sensitive", {512 * MiB: 100, 64 * GiB: 100, TiB: 39, 4 * TiB: 10, 24 * TiB: 10}),
+    ("redis", {512 * MiB: 100, 64 * GiB: 100, TiB: 39, 4 * TiB: 10, 24 * TiB: 10}),
+    ("colocated", {512 * MiB: 150, 64 * GiB: 150, TiB: 78, 4 * TiB: 19, 24 * TiB: 10}),
+]
+
+
+@pytest.mark.parametrize("name, factors", GAPS)
+def test_watermarks_are_bounded_on_huge_nodes(name: str, factors: dict[int, int]) -> None:
+    for memtotal, factor in factors.items():
+        basis = _wanted.Basis(env={}, memtotal=memtotal, page_size=4096, kernel="6.12", live=fresh(memtotal), units={})
+        folded = _wanted.fold(_profiles.load_profiles(name, search_paths=[], overrides={}).layers, basis)
+        assert folded.wanted["host", "", "vm.watermark_scale_factor"].value == factor, memtotal
 
 
 def test_their_page_in_the_docs_is_up_to_date() -> None:

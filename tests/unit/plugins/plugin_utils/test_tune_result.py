@@ -52,8 +52,8 @@ def answer(*rows: dict[str, t.Any], **values: t.Any) -> dict[str, t.Any]:
     return _tune_result.parse(_module.to_json(whole))
 
 
-def why(_subject: str, _knob: str, _profile: str) -> str:
-    return "Because it is so. And more."
+def why(_subject: str, _knob: str, _profile: str) -> _tune_result.Because:
+    return _tune_result.Because("Because it is so. And more.")
 
 
 # The shape
@@ -157,15 +157,15 @@ def test_counts_name_what_is_there_the_worst_first() -> None:
 
 
 def test_a_real_diff_reads_as_it_should() -> None:
-    text, reasons = asked("colocated")
+    text, reasons = asked(["colocated", {"name": "own", "host": {"transparent_hugepage/defrag": "never"}}])
     parts = _tune_result.diff(_tune_result.parse(text), reasons)
     lines = parts[0]["prepared"].rstrip("\n").splitlines()
     assert [" ".join(line.split()) for line in lines] == [
-        "vm.watermark_scale_factor 10 → 150 colocated, raise to 150: Batch work allocates in bursts",
-        "transparent_hugepage/defrag madvise → defer+madvise colocated: A page fault of a service does not compact memory on behalf of batch work's huge pages",
+        "vm.watermark_scale_factor 10 → 150 colocated, raise to 1.5% of memory, at most 8.00 GiB: Batch work allocates in bursts",
+        "transparent_hugepage/defrag madvise → never own (over colocated: lower to defer+madvise)",
     ]
     # The columns stand below each other.
-    assert len({line.index("colocated") for line in lines}) == 1
+    assert lines[0].index("colocated") == lines[1].index("own")
     assert [part["after_header"] for part in parts[1:]] == ["/etc/sysctl.d/zz-memqos.conf", "/etc/tmpfiles.d/00-memqos.conf"]
     assert all(part["before"] == "" and part["before_header"].endswith(" (absent)") for part in parts[1:])
     assert "vm.watermark_scale_factor = 150\n" in parts[1]["after"]
@@ -316,6 +316,32 @@ def test_a_reason_is_the_profiles_own_also_for_units_of_a_template() -> None:
         "slices": {"user-.slice": {"MemoryHigh": {"value": "1G", "reason": "unit"}}},
     }
     found = _tune_result.reasons(_profiles.load_profiles(profile, search_paths=[], overrides={}).profiles)
-    assert found("", "vm.swappiness", "own") == "host"
-    assert found("user-.slice", "MemoryHigh", "own") == found("user-1000.slice", "MemoryHigh", "own") == "unit"
-    assert found("", "vm.swappiness", "other") == found("", "MemoryHigh", "own") == ""
+    assert found("", "vm.swappiness", "own") == ("host", ())
+    assert found("user-.slice", "MemoryHigh", "own") == found("user-1000.slice", "MemoryHigh", "own") == ("unit", ())
+    assert found("", "vm.swappiness", "other") == found("", "MemoryHigh", "own") == ("", ())
+
+
+def over(subject: str, knob: str, profile: str, *layers: t.Any, **overrides: t.Any) -> t.Any:
+    return _tune_result.reasons(_profiles.load_profiles(list(layers), search_paths=[], overrides=overrides).profiles)(subject, knob, profile).over
+
+
+def test_what_a_profile_came_over() -> None:
+    base = {"name": "base", "host": {"vm.swappiness": 60}, "slices": {"user-.slice": {"MemoryHigh": "1G"}, "app@.service": {"MemoryMax": "2G"}}}
+    own = {"name": "own", "host": {"vm.swappiness": {"lower_to": 10}}, "slices": {"user-1000.slice": {"MemoryHigh": "2G"}}}
+    assert over("", "vm.swappiness", "host variables", base, own, host={"vm.swappiness": 5}) == (("base", "60"), ("own", "lower to 10"))
+    assert over("", "vm.swappiness", "own", base, own, host={"vm.swappiness": {"lower_to": 50}}) == (("base", "60"),)
+    # It only goes further.
+    assert over("", "vm.swappiness", "host variables", base, own, host={"vm.swappiness": {"lower_to": 5}}) == (("base", "60"),)
+    assert over("", "vm.swappiness", "base", base, own) == over("", "vm.swappiness", "another", base, own) == ()
+    assert over("user-1000.slice", "MemoryHigh", "own", base, own) == (("base", "1G"),)
+    assert over("user-1000.slice", "MemoryMax", "own", base, own) == ()
+    # What was taken back was not there to come over.
+    none = {"name": "none", "host": {"vm.swappiness": "absent"}}
+    assert over("", "vm.swappiness", "own", base, none, own) == ()
+
+
+def test_the_diff_says_what_a_profile_came_over_on_this_node() -> None:
+    profiles = ["balanced", {"name": "v1", "when": "facts.hierarchy == 'v1'", "host": {"vm.swappiness": 40}}, {"name": "own", "host": {"vm.swappiness": 10}}]
+    text, reasons = asked(profiles, host={"vm.swappiness": {"lower_to": 5}})
+    lines = [line for line in _tune_result.values(_tune_result.parse(text), reasons) if line.startswith("vm.swappiness")]
+    assert [" ".join(line.split()) for line in lines] == ["vm.swappiness 60 → 5 host variables, lower to 5 (over balanced: raise to 1; own: 10)"]

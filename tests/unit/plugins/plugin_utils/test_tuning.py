@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from ansible.errors import AnsibleActionFail
 
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _results, _tuning
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _results, _tune_result, _tuning
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
 from ansible_collections.memqos.fleet.plugins.plugin_utils._yaml_source import Problem
 
@@ -39,8 +39,8 @@ def fixture_shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return lines
 
 
-def why(*_key: str) -> str:
-    return "Because."
+def why(*_key: str) -> _tune_result.Because:
+    return _tune_result.Because("Because.")
 
 
 def finish(directory: Path, told: dict[str, t.Any] | None = None, *, diff: bool = False, **answer: t.Any) -> dict[str, t.Any]:
