@@ -152,8 +152,8 @@ def _overridden(profiles: Sequence[Profile], subject: str, knob: str, profile: s
     """What stands before this profile's entry, as far back as nobody took it back. A bound that goes further than another one overrides nothing."""
     found: list[tuple[str, t.Any]] = []
     for one in profiles:
-        for (unit, name), stated in one.values.items():
-            if name != knob or bool(unit) != bool(subject) or not _unit_state.covers(unit, subject):
+        for (place, name), stated in one.values.items():
+            if name != knob or bool(place) != bool(subject) or not _unit_state.covers(place, subject):
                 continue
             if one.name == profile:
                 return [(before, _wanted.expression(entry)) for before, entry in found if not {"raise_to", "lower_to"} & set(entry) & set(stated.entry)]

@@ -106,8 +106,8 @@ def amount(profile: _profiles.Profile, unit: str, name: str, memtotal: int) -> s
     basis = _wanted.Basis(env={}, memtotal=memtotal, page_size=4096, kernel="6.12", live={}, units={})
     knob = _registry.find(name)
     value = _wanted.fold([{**profile.layer(), "when": True}], basis).wanted[knob.scope, unit, name].value
-    unit = _wanted.unit_bytes(knob)
-    return _shares.format_size(value * unit) if isinstance(value, int) and unit else str(value)
+    unit_bytes = _wanted.unit_bytes(knob)
+    return _shares.format_size(value * unit_bytes) if isinstance(value, int) and unit_bytes else str(value)
 
 
 def table(profile: _profiles.Profile, unit: str) -> list[str]:

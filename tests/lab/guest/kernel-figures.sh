@@ -5,6 +5,7 @@
 #
 # Prints what the kernel's files say, to hold the audit against. It shares no code and no formula with the collection, on purpose.
 #   host ROW BYTES                                  a row of the breakdown
+#   zone NODE NAME MANAGED MIN LOW HIGH   a zone that has memory, in bytes
 #   cgroup USAGE WORKING_SET SYSOM_WORKING_SET PATH
 #   here PATH                                       the cgroup this very script runs in
 # With an argument it reads the captured tree there.
@@ -24,7 +25,13 @@ awk '
     $1 in row { printf "host %s %.0f\n", row[$1], $2 * 1024 }
 ' "$tree/proc/meminfo"
 # Pages on the lists of each processor are free, and not in MemFree.
-awk -v page="$(getconf PAGESIZE)" '$1 == "count:" { pages += $2 } END { printf "host free_percpu_lists %.0f\n", pages * page }' "$tree/proc/zoneinfo"
+awk -v page="$(getconf PAGESIZE)" '
+    $1 == "Node" { node = $2 + 0; zone = $4 }
+    $1 ~ /^(min|low|high|managed)$/ { value[$1] = $2 * page }
+    $1 == "managed" && $2 > 0 { printf "zone %d %s %.0f %.0f %.0f %.0f\n", node, zone, value["managed"], value["min"], value["low"], value["high"] }
+    $1 == "count:" { pages += $2 }
+    END { printf "host free_percpu_lists %.0f\n", pages * page }
+' "$tree/proc/zoneinfo"
 
 if [ -d "$tree/sys/fs/cgroup/memory" ]; then
     root=$tree/sys/fs/cgroup/memory usage=memory.usage_in_bytes prefix=total_

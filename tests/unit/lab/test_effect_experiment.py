@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _tune_result
 from ansible_collections.memqos.fleet.tests.lab import vms
 from ansible_collections.memqos.fleet.tests.lab.effect import __main__, experiment, guest, nodes
 from ansible_collections.memqos.fleet.tests.lab.machines import MACHINES, LabError, RealMachine
@@ -86,7 +87,7 @@ def fixture_slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def carry_out(out: Path, answers: list[dict[str, t.Any] | None], node: nodes.Node | None = None, **options: t.Any) -> tuple[int, FakeGuest]:
     fake = FakeGuest(out, answers)
-    work = experiment.Experiment(t.cast("guest.Guest", fake), dataclasses.replace(OPTIONS, out=out, **options), lambda *_: "Because. And more.")
+    work = experiment.Experiment(t.cast("guest.Guest", fake), dataclasses.replace(OPTIONS, out=out, **options), lambda *_: _tune_result.Because("Because. And more."))
     return work.run(CHOICE, node, out), fake
 
 
