@@ -87,7 +87,9 @@ def fixture_slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def carry_out(out: Path, answers: list[dict[str, t.Any] | None], node: nodes.Node | None = None, **options: t.Any) -> tuple[int, FakeGuest]:
     fake = FakeGuest(out, answers)
-    work = experiment.Experiment(t.cast("guest.Guest", fake), dataclasses.replace(OPTIONS, out=out, **options), lambda *_: _tune_result.Because("Because. And more."))
+    work = experiment.Experiment(
+        t.cast("guest.Guest", fake), dataclasses.replace(OPTIONS, out=out, **options), lambda *_: _tune_result.Because("Because. And more.")
+    )
     return work.run(CHOICE, node, out), fake
 
 
