@@ -49,9 +49,12 @@ SEEDS: dict[str, Seeds] = {
 
 @dataclasses.dataclass
 class Figures:
-    """The kernel's figures in bytes: breakdown rows, C({path: {usage, working_set, working_set_sysom}}), the cgroup of the reading script."""
+    """The kernel's figures in bytes: breakdown rows, C({(node, zone): (managed, min, low, high)}), C({path: {usage, working_set, working_set_sysom}}), the
+    cgroup of the reading script.
+    """
 
     host: dict[str, int] = dataclasses.field(default_factory=dict)
+    zones: dict[tuple[int, str], tuple[int, ...]] = dataclasses.field(default_factory=dict)
     cgroups: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     here: str = "/"
 
@@ -64,6 +67,9 @@ def parse_figures(text: str) -> Figures:
         if kind == "host":
             name, number = rest.split()
             figures.host[name] = int(number)
+        elif kind == "zone":
+            node, name, *sizes = rest.split()
+            figures.zones[int(node), name] = tuple(map(int, sizes))
         elif kind == "cgroup":
             usage, working_set, sysom, path = rest.split(" ", 3)
             figures.cgroups[path] = {"usage": int(usage), "working_set": int(working_set), "working_set_sysom": int(sysom)}
@@ -78,7 +84,10 @@ def disagreements(result: dict[str, t.Any], figures: Figures, *, exact: bool = F
     seeded = SEEDED.copy()
     for seed in seeds:
         seeded.update(SEEDS[seed])
-    return [*_breakdown(result["breakdown"], figures, exact=exact, uncounted=uncounted), *_cgroups(rows, figures, exact=exact), *_seeded(rows, seeded)]
+    return [
+        *_breakdown(result["breakdown"], figures, exact=exact, uncounted=uncounted), *_zones(result["zones"], figures, exact=exact),
+        *_cgroups(rows, figures, exact=exact), *_seeded(rows, seeded),
+    ]  # fmt: skip
 
 
 def _breakdown(breakdown: dict[str, t.Any], figures: Figures, *, exact: bool, uncounted: int) -> t.Iterator[str]:
@@ -99,6 +108,21 @@ def _breakdown(breakdown: dict[str, t.Any], figures: Figures, *, exact: bool, un
     found, wanted = (sum(source.get(name, 0) for name in MOVING_ROWS) for source in (rows, figures.host))
     if abs(found - wanted) > _room(wanted, SUM_TOLERANCE):
         yield f"{' + '.join(MOVING_ROWS)} is {found}, the kernel says {wanted}"
+
+
+def _zones(rows: list[dict[str, t.Any]], figures: Figures, *, exact: bool) -> t.Iterator[str]:
+    found = {(row["node"], row["name"]): tuple(row[key] for key in ("managed", "min", "low", "high")) for row in rows}
+    if found.keys() != figures.zones.keys():
+        yield f"the audit has the zones {sorted(found)}, the kernel {sorted(figures.zones)}"
+    for zone in found.keys() & figures.zones.keys():
+        both = [sizes if exact else _gaps(*sizes) for sizes in (found[zone], figures.zones[zone])]
+        if both[0] != both[1]:
+            yield f"zone {zone[1]} of node {zone[0]} has {found[zone]}, the kernel says {figures.zones[zone]}"
+
+
+def _gaps(managed: int, least: int, low: int, high: int) -> tuple[int, ...]:
+    """What a boost, which the kernel adds to all marks for a moment, does not move."""
+    return managed, low - least, high - low
 
 
 def _cgroups(rows: list[dict[str, t.Any]], figures: Figures, *, exact: bool) -> t.Iterator[str]:
@@ -141,7 +165,7 @@ def main(argv: list[str]) -> int:
     arguments = parser.parse_args(argv)
     result, figures = json.loads(arguments.result.read_text()), parse_figures(arguments.figures.read_text())
     rows = {row["name"]: row["bytes"] for row in result["breakdown"]["rows"]}
-    print(f"{len(rows)} rows, {len(figures.cgroups)} cgroups compared; unaccounted {rows['unaccounted'] / MIB:.2f} MiB "
+    print(f"{len(rows)} rows, {len(figures.zones)} zones, {len(figures.cgroups)} cgroups compared; unaccounted {rows['unaccounted'] / MIB:.2f} MiB "
           f"({100 * rows['unaccounted'] / result['breakdown']['memtotal_bytes']:.2f} % of MemTotal)")  # fmt: skip
     problems = disagreements(result, figures, seeds=arguments.seeds, uncounted=arguments.uncounted)
     for problem in problems:

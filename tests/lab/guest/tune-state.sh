@@ -11,7 +11,8 @@ cgroups=/sys/fs/cgroup
 [ -d $cgroups/memory ] && cgroups=$cgroups/memory
 # Of what memory there is at boot the kernel makes the two reserves.
 find /proc/sys/vm /proc/sys/kernel/numa_balancing* -type f -perm /444 ! -name stat_refresh ! -name '*_reserve_kbytes' -exec grep -H '' {} + 2>/dev/null | sort
-find /sys/kernel/mm /sys/module/zswap/parameters /sys/module/damon*/parameters -type f -perm /200 -perm /444 ! -path '*/stats/*' -exec grep -H '' {} + 2>/dev/null | sort
+find /sys/kernel/mm /sys/devices/system/node/node*/hugepages /sys/module/zswap/parameters /sys/module/damon*/parameters -type f -perm /200 -perm /444 \
+    ! -path '*/stats/*' -exec grep -H '' {} + 2>/dev/null | sort
 # One grep for all: a program costs tens of milliseconds on an emulated guest.
 for unit in app.slice app.slice/app-web.service batch.slice batch.slice/batch-low.slice batch.slice/batch-low.slice/job@1.service \
     batch.slice/batch-low.slice/job@2.service system.slice user.slice idle.slice; do

@@ -4,7 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Holds a guest against what the profile "lab" wants, by shell and awk alone: tune-verify.sh PHASE [OTHER]. PHASE: live, right after a tune; boot, as the node
-# came up. OTHER: who else has wishes there (tune-seed.sh); containers: the profile is "pods". Prints what is wrong; nothing, if all is right.
+# came up. OTHER: who else has wishes there (tune-seed.sh); containers: the profile is "pods"; numa: it is "numa". Prints what is wrong, nothing if all is
+# right.
 set -eu
 phase=$1
 other=${2:-}
@@ -24,8 +25,16 @@ is() { # FILE VALUE
         status=1
     fi
 }
-share() { # PERCENT of memory, whole pages
-    awk -v memory="$memory" -v page="$page" -v percent="$1" 'BEGIN { printf "%.0f", int(memory * percent / 100 / page) * page }'
+is_share() { # FILE PERCENT of memory, whole pages. MemTotal is some pages more or less at each boot, and a share does not follow that (docs/tuning.md).
+    awk -v memory="$memory" -v page="$page" -v percent="$2" -v file="$1" '
+        BEGIN { wanted = int(memory * percent / 100 / page) * page; found = "nothing" }
+        { found = $1 }
+        END {
+            if (found !~ /^[0-9]+$/ || found % page || found - wanted > 16 * page || wanted - found > 16 * page) {
+                printf "%s is %s and should be %.0f\n", file, found, wanted
+                exit 1
+            }
+        }' "$1" 2>/dev/null || status=1
 }
 knob() { # FILE VALUE: of the kernel, if it has it
     if [ -e "$1" ]; then is "$1" "$2"; fi
@@ -44,7 +53,13 @@ is /proc/sys/vm/swappiness $swappiness
 is /proc/sys/vm/dirty_bytes $((192 << 20))
 is /proc/sys/vm/dirty_ratio 0
 is /proc/sys/vm/dirty_background_bytes $((48 << 20))
-is /proc/sys/vm/nr_hugepages 4
+pages=4
+if [ "$other" = numa ]; then
+    pages=7
+    is /sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages 1
+    is /sys/devices/system/node/node1/hugepages/hugepages-2048kB/nr_hugepages 6
+fi
+is /proc/sys/vm/nr_hugepages $pages
 is /sys/kernel/mm/transparent_hugepage/enabled $thp
 is /sys/kernel/mm/transparent_hugepage/defrag defer+madvise
 is /sys/kernel/mm/transparent_hugepage/khugepaged/max_ptes_none 255
@@ -58,17 +73,17 @@ knob /sys/module/damon_stat/parameters/enabled N
 
 batch=$cgroups/batch.slice low=$cgroups/batch.slice/batch-low.slice
 if [ $version = 2 ]; then
-    is $batch/memory.high "$(share 50)"
-    is $batch/memory.max "$(share 75)"
-    is $low/memory.max "$(share 25)"
+    is_share $batch/memory.high 50
+    is_share $batch/memory.max 75
+    is_share $low/memory.max 25
     is $cgroups/app.slice/memory.min $((32 << 20))
     is $cgroups/app.slice/memory.low $((64 << 20))
     is $cgroups/app.slice/app-web.service/memory.min $((16 << 20))
     is $low/job@1.service/memory.max $((128 << 20))
     is $low/job@2.service/memory.max $((128 << 20))
 else
-    is $batch/memory.limit_in_bytes "$(share 75)"
-    is $low/memory.limit_in_bytes "$(share 25)"
+    is_share $batch/memory.limit_in_bytes 75
+    is_share $low/memory.limit_in_bytes 25
     is $low/memory.swappiness 80
     is $low/job@2.service/memory.limit_in_bytes $((128 << 20))
 fi
@@ -84,7 +99,7 @@ if [ "$other $phase" = "containers live" ]; then
     is $pods/memory.low $((160 << 20))
     is $guaranteed/memory.min $((48 << 20))
     is $pods/kubepods-burstable.slice/memory.low $((96 << 20))
-    is $pods/kubepods-besteffort.slice/memory.max "$(share 10)"
+    is_share $pods/kubepods-besteffort.slice/memory.max 10
     is $cgroups/machine.slice/memory.low $((32 << 20))
     high=$(find $pods -path '*/cri-containerd-*.scope/memory.high' -exec cat {} +)
     [ "$high" = "$(printf '%s\n' 62914560 62914560 62914560)" ] || { echo "memory.high of the pods' three containers is $high"; status=1; }

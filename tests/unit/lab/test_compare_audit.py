@@ -49,9 +49,11 @@ def agreeing() -> tuple[dict[str, t.Any], compare_audit.Figures]:
     rows = {"free": 700 * MIB, "active_anon": 100 * MIB, "inactive_file": 197 * MIB, "unaccounted": 3 * MIB}
     result: dict[str, t.Any] = {
         "breakdown": {"memtotal_bytes": 1000 * MIB, "rows": [{"name": name, "bytes": size} for name, size in rows.items()]},
+        "zones": [{"node": node, "name": "Normal", "managed": 500 * MIB, "min": 4 * MIB, "low": 5 * MIB, "high": 6 * MIB} for node in (0, 1)],
         "top": {"rows": [*seeded_rows(), {"path": "/system.slice", "usage": 90 * MIB, "working_set": 80 * MIB, "working_set_sysom": 70 * MIB}, {"path": "/"}]},
     }
     printed = [f"host {name} {size}" for name, size in {**rows, "memtotal": 1000 * MIB}.items() if name != "unaccounted"]
+    printed += [f"zone {node} Normal {500 * MIB} {4 * MIB} {5 * MIB} {6 * MIB}" for node in (0, 1)]
     printed += [f"cgroup {row['usage']} {row['working_set']} {row['working_set_sysom']} {row['path']}" for row in result["top"]["rows"] if "usage" in row]
     return result, compare_audit.parse_figures("\n".join([*printed, "here /system.slice/ssh.service"]))
 
@@ -74,6 +76,10 @@ def set_cgroup(path: str, key: str, value: t.Any) -> t.Callable[[dict[str, t.Any
     return change_it
 
 
+def set_zone(**values: int) -> t.Callable[[dict[str, t.Any]], None]:
+    return lambda result: result["zones"][1].update(values)
+
+
 def forget(path: str) -> t.Callable[[dict[str, t.Any]], None]:
     def change_it(result: dict[str, t.Any]) -> None:
         result["top"]["rows"] = [row for row in result["top"]["rows"] if row["path"] != path]
@@ -91,6 +97,9 @@ def forget(path: str) -> t.Callable[[dict[str, t.Any]], None]:
         (set_row("inactive_file", 33 * MIB), "row inactive_file is"),
         (set_row("active_anon", 12 * MIB), "free + free_percpu_lists + active_anon + inactive_anon + page_tables is"),
         (lambda result: result["breakdown"]["rows"].pop(0), "no row free, which the kernel has with"),
+        (set_zone(node=2), "the audit has the zones [(0, 'Normal'), (2, 'Normal')], the kernel [(0, 'Normal'), (1, 'Normal')]"),
+        (set_zone(managed=499 * MIB), "zone Normal of node 1 has (523239424, 4194304, 5242880, 6291456), the kernel says (524288000, "),
+        (set_zone(low=4 * MIB), "zone Normal of node 1 has"),
         (forget(f"{POD}/web"), f"{POD}/web is only in the kernel"),
         (lambda result: result["top"]["rows"].append({"path": "/ghost"}), "/ghost is only in the audit"),
         (set_cgroup(f"{POD}/db", "working_set", 42 * MIB), f"{POD}/db: working_set is"),
@@ -110,8 +119,8 @@ def test_disagreement(change: t.Callable[[dict[str, t.Any]], t.Any], words: str)
 
 @pytest.mark.parametrize(
     "change",
-    [set_cgroup(f"{POD}/db", "usage", 50 * MIB + MIB), set_cgroup("/system.slice", "usage", 120 * MIB)],
-    ids=["a pod moves a little", "the audit itself in the cgroup of SSH"],
+    [set_cgroup(f"{POD}/db", "usage", 50 * MIB + MIB), set_cgroup("/system.slice", "usage", 120 * MIB), set_zone(min=6 * MIB, low=7 * MIB, high=8 * MIB)],
+    ids=["a pod moves a little", "the audit itself in the cgroup of SSH", "marks with a boost"],
 )
 def test_what_an_idle_guest_does_is_no_disagreement(change: t.Callable[[dict[str, t.Any]], None]) -> None:
     result, figures = agreeing()
