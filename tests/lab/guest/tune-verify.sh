@@ -26,7 +26,7 @@ is() { # FILE VALUE
     fi
 }
 is_share() { # FILE PERCENT of memory, whole pages. MemTotal is some pages more or less at each boot, and a share does not follow that (docs/tuning.md).
-    awk -v memory="$memory" -v page="$page" -v percent="$2" -v file="$1" '
+    cat "$1" 2>/dev/null | awk -v memory="$memory" -v page="$page" -v percent="$2" -v file="$1" '
         BEGIN { wanted = int(memory * percent / 100 / page) * page; found = "nothing" }
         { found = $1 }
         END {
@@ -34,7 +34,7 @@ is_share() { # FILE PERCENT of memory, whole pages. MemTotal is some pages more 
                 printf "%s is %s and should be %.0f\n", file, found, wanted
                 exit 1
             }
-        }' "$1" 2>/dev/null || status=1
+        }' || status=1
 }
 knob() { # FILE VALUE: of the kernel, if it has it
     if [ -e "$1" ]; then is "$1" "$2"; fi
