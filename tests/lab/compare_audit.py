@@ -162,7 +162,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("figures", type=Path, metavar="FIGURES")
     parser.add_argument("seeds", nargs="*", metavar="SEED")
     parser.add_argument("--uncounted", type=int, default=0, metavar="BYTES")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     result, figures = json.loads(arguments.result.read_text()), parse_figures(arguments.figures.read_text())
     rows = {row["name"]: row["bytes"] for row in result["breakdown"]["rows"]}
     print(f"{len(rows)} rows, {len(figures.zones)} zones, {len(figures.cgroups)} cgroups compared; unaccounted {rows['unaccounted'] / MIB:.2f} MiB "

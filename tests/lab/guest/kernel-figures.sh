@@ -41,16 +41,21 @@ else
     here=$(sed -n 's/^0:://p' "$tree/proc/self/cgroup")
 fi
 echo "here $here"
-find "$root" -mindepth 1 -type d | while read -r directory; do
-    [ -r "$directory/$usage" ] || continue
-    current=$(cat "$directory/$usage")
-    awk -v prefix="$prefix" -v current="$current" -v path="${directory#"$root"}" '
-        { value[$1] = $2 }
-        END {
-            inactive_file = value[prefix "inactive_file"]
-            working_set = current > inactive_file ? current - inactive_file : 0
-            sysom = value[prefix "inactive_anon"] + value[prefix "active_anon"] + value[prefix "active_file"]
-            printf "cgroup %.0f %.0f %.0f %s\n", current, working_set, sysom, path
+# One grep and one awk for all: a program costs tens of milliseconds on an emulated guest. What has ended meanwhile is not missed.
+find "$root" -mindepth 2 \( -name $usage -o -name memory.stat \) -exec grep -sH '' {} + | awk -v root="$root" -v prefix="$prefix" -v usage=$usage '
+    match($0, /\/memory\.[a-z_]*:/) {
+        path = substr($0, length(root) + 1, RSTART - length(root) - 1)
+        file = substr($0, RSTART + 1, RLENGTH - 2)
+        split(substr($0, RSTART + RLENGTH), word, " ")
+        if (file == usage) current[path] = word[1]
+        else value[path, word[1]] = word[2]
+    }
+    END {
+        for (path in current) {
+            inactive_file = value[path, prefix "inactive_file"]
+            working_set = current[path] > inactive_file ? current[path] - inactive_file : 0
+            sysom = value[path, prefix "inactive_anon"] + value[path, prefix "active_anon"] + value[path, prefix "active_file"]
+            printf "cgroup %.0f %.0f %.0f %s\n", current[path], working_set, sysom, path
         }
-    ' "$directory/memory.stat"
-done
+    }
+'

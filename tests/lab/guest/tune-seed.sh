@@ -12,7 +12,7 @@ unit() { # NAME SLICE
 }
 unit app-web.service app.slice
 unit job@.service batch-low.slice
-systemctl daemon-reload
+# It reloads too.
 systemctl enable --quiet --now app-web.service job@1.service job@2.service
 
 case ${1:-} in

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import subprocess
 import typing as t
 from pathlib import Path
@@ -147,3 +148,23 @@ def test_containers_are_looked_for_where_they_were_made() -> None:
 
 def test_a_path_with_spaces() -> None:
     assert list(compare_audit.parse_figures("cgroup 3 2 1 /a b/c  d\n").cgroups) == ["/a b/c  d"]
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "words"),
+    [
+        ([], 0, "unaccounted 3.00 MiB"),
+        (["--uncounted", "0"], 0, ""),
+        (["containers", "--uncounted", str(20 * MIB)], 1, "MiB"),
+        (["--uncounted", "0", "containers"], 1, "worker"),
+    ],
+)
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], status: int, words: str) -> None:
+    result, figures = agreeing()
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    lines = [f"host {name} {size}" for name, size in figures.host.items()]
+    lines += [f"zone {node} {name} {' '.join(map(str, sizes))}" for (node, name), sizes in figures.zones.items()]
+    lines += [f"cgroup {values['usage']} {values['working_set']} {values['working_set_sysom']} {path}" for path, values in figures.cgroups.items()]
+    (tmp_path / "figures").write_text("\n".join([*lines, f"here {figures.here}"]))
+    assert compare_audit.main([str(tmp_path / "result.json"), str(tmp_path / "figures"), *more]) == status
+    assert words in capsys.readouterr().out
