@@ -21,7 +21,6 @@ import pytest
 from ansible_collections.memqos.fleet.plugins.module_utils import _compiled, _writer
 from ansible_collections.memqos.fleet.plugins.module_utils._compiled import Compiled
 
-pytestmark = pytest.mark.skipif(sys.version_info < (3, 10), reason="zipimport loads by other ways before 3.10")
 ROOM = '"""Told to nobody."""\n\n\ndef fail():\n    raise ValueError("here")\n'
 FILES = {"alone.py": "import house.room\nvalue = 7\n", "house/__init__.py": "", "house/room.py": ROOM}
 # A process of its own: the importer of this one stays as it is.
