@@ -26,15 +26,20 @@ is() { # FILE VALUE
     fi
 }
 is_share() { # FILE PERCENT of memory, whole pages. MemTotal is some pages more or less at each boot, and a share does not follow that (docs/tuning.md).
-    cat "$1" 2>/dev/null | awk -v memory="$memory" -v page="$page" -v percent="$2" -v file="$1" '
-        BEGIN { wanted = int(memory * percent / 100 / page) * page; found = "nothing" }
+    if [ ! -e "$1" ]; then
+        echo "$1 is not there"
+        status=1
+        return
+    fi
+    awk -v memory="$memory" -v page="$page" -v percent="$2" -v file="$1" '
+        BEGIN { wanted = int(memory * percent / 100 / page) * page }
         { found = $1 }
         END {
             if (found !~ /^[0-9]+$/ || found % page || found - wanted > 16 * page || wanted - found > 16 * page) {
                 printf "%s is %s and should be %.0f\n", file, found, wanted
                 exit 1
             }
-        }' || status=1
+        }' "$1" || status=1
 }
 knob() { # FILE VALUE: of the kernel, if it has it
     if [ -e "$1" ]; then is "$1" "$2"; fi

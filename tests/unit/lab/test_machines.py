@@ -46,6 +46,7 @@ def test_names_are_unique() -> None:
 
 def test_the_documented_matrix_is_this_one() -> None:
     page = (Path(__file__).resolve().parents[3] / "docs" / "testing.md").read_text(encoding="utf-8")
+    page = page[page.index("\n## The lab\n") : page.index("\n### A new machine\n")]
     assert sorted(re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)) == sorted(machine.name for machine in machines.MACHINES)
 
 
