@@ -83,7 +83,7 @@ def retargeted(journal: t.Iterable[Step], changes: Lines, present: Present) -> t
 
 
 def _retargeted(step: PropertyStep, unit: Unit, after: t.Sequence[DropIn], present: Present) -> PropertyStep:
-    ours = next((drop_in["lines"] for drop_in in _of(unit.state.name, after) if _persist.is_drop_in(drop_in["path"])), {})
+    ours = next((drop_in["lines"] for drop_in in _of(unit.state.name, after, unit.state.names) if _persist.is_drop_in(drop_in["path"])), {})
     target = said(unit, after, present)
     texts = {knob.unit_property: target[knob.name] for knob in _owned(unit, present) if knob.unit_property in ours}
     files = tuple(file._replace(before=texts.get(_registry.find(file.knob).unit_property, file.before)) for file in step.files)
@@ -144,7 +144,7 @@ def _lines(unit: Unit, drop_ins: t.Sequence[DropIn], present: Present) -> t.Dict
         for drop_in in _of(above, drop_ins):
             for name in ("MemoryMin", "MemoryLow"):
                 found.setdefault(name, []).extend([drop_in["lines"][f"Default{name}"]] if f"Default{name}" in drop_in["lines"] else [])
-    for lines in (unit.fragment_lines, *(drop_in["lines"] for drop_in in _of(unit.state.name, drop_ins))):
+    for lines in (unit.fragment_lines, *(drop_in["lines"] for drop_in in _of(unit.state.name, drop_ins, unit.state.names))):
         for name, text in lines.items():
             found.setdefault(name, []).append(text)
     return found
@@ -164,8 +164,8 @@ def _value(knob: Knob, text: str, before: Value, present: Present) -> Value:
         return before
 
 
-def _of(unit: str, drop_ins: t.Sequence[DropIn]) -> t.List[DropIn]:
-    return _drop_ins.drop_ins_of(unit, drop_ins)
+def _of(unit: str, drop_ins: t.Sequence[DropIn], names: t.Iterable[str] = ()) -> t.List[DropIn]:
+    return _drop_ins.drop_ins_of(unit, drop_ins, names)
 
 
 def _units(present: Present) -> t.Iterable[Unit]:

@@ -272,3 +272,12 @@ def test_slices_above_give_their_children_a_protection() -> None:
     node = present(None, one)
     assert _started.said(one, drop_ins, node)["memory.low"] == str(GIB)
     assert _started.said(one._replace(fragment_lines={"MemoryLow": "0"}), drop_ins, node)["memory.low"] == "0"
+
+
+def test_drop_ins_of_its_other_names_count() -> None:
+    drop_ins: t.Any = [{"path": "/etc/systemd/system/alias.service.d/10-a.conf", "unit": "alias.service", "lines": {"MemoryMax": "1G"}}]
+    one = unit("a.service", "/a.service", max="max")
+    node = present(None, one)
+    assert _started.said(one, drop_ins, node).get("memory.max", "max") == "max"
+    one = one._replace(state=one.state._replace(names=("a.service", "alias.service")))
+    assert _started.said(one, drop_ins, node)["memory.max"] == str(GIB)
