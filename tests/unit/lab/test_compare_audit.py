@@ -130,6 +130,28 @@ def test_what_an_idle_guest_does_is_no_disagreement(change: t.Callable[[dict[str
     assert compare_audit.disagreements(result, figures, exact=True) != []
 
 
+@pytest.mark.parametrize(
+    ("free", "lists", "rows"),
+    [
+        (-40, 26, []),
+        (-33, 0, ["row free + free_percpu_lists"]),
+        (-20, -20, ["row free + free_percpu_lists"]),
+        (33, -33, ["row free_percpu_lists"]),
+    ],
+)
+def test_free_pages_move_to_the_lists_of_processors_and_back(free: int, lists: int, rows: list[str]) -> None:
+    result, figures = agreeing()
+    result["breakdown"]["rows"].append({"name": "free_percpu_lists", "bytes": (40 + lists) * MIB})
+    figures.host["free_percpu_lists"] = 40 * MIB
+    set_row("active_anon", -40 * MIB)(result)
+    figures.host["active_anon"] -= 40 * MIB
+    # What is neither there was allocated meanwhile.
+    set_row("free", free * MIB)(result)
+    set_row("active_anon", -(free + lists) * MIB)(result)
+    problems = compare_audit.disagreements(result, figures)
+    assert [problem.partition(" is ")[0] for problem in problems if problem.startswith("row free")] == rows
+
+
 @pytest.mark.parametrize(("more", "uncounted", "agrees"), [(12, 12, True), (12, 0, False), (0, 12, False), (24, 12, False)])
 def test_what_a_kernel_counts_nowhere_is_in_the_remainder(more: int, uncounted: int, agrees: bool) -> None:
     result, figures = agreeing()
