@@ -132,12 +132,7 @@ def leaving(folded: Folded, history_wanted: t.Iterable[Key], options: Options) -
 def _host_part(folded: Folded, present: Present, history: History, options: Options, files: Files) -> _plan_host.HostPart:
     wishes = [wish for wish in folded.wanted.values() if not wish.subject and _covered(wish.knob, options)]
     ours = tuple(path for path, text in files.ours.items() if text is not None and _persist.is_ours(text))
-    host = _plan_host.plan_host(wishes, present, history._replace(ours=ours), options, _kept_lines(files, options)[0])
-    alone = {row.name for row in host.rows if row.status == "deferred"}
-    if not alone:
-        return host
-    # Our lines of what is left alone stay, in their order.
-    return _plan_host.plan_host(wishes, present, history._replace(ours=ours), options, _kept_lines(files, options, alone)[0])
+    return _plan_host.plan_host(wishes, present, history._replace(ours=ours), options, _our_lines(files, options)[0])
 
 
 def _covered(knob: str, options: Options) -> bool:
@@ -306,8 +301,8 @@ def _retired(files: Files, options: Options) -> t.Tuple[str, ...]:
     return tuple(path for path, text in files.ours.items() if path.startswith("/etc/sysctl.d/") and path != current and text is not None)
 
 
-def _kept_lines(files: Files, options: Options, alone: t.Collection[str] = ()) -> t.Tuple[t.Dict[str, str], t.List[t.Tuple[str, str]]]:
-    """Of areas that are not asked for, and of the host knobs C(alone): (host knobs of our lines, lines of cgroup files)."""
+def _our_lines(files: Files, options: Options) -> t.Tuple[t.Dict[str, str], t.List[t.Tuple[str, str]]]:
+    """What can stand there again though this run does not set it: (host knobs of our lines, lines of cgroup files in areas that are not asked for)."""
     ours = {path: (text or "").encode("utf-8", "surrogateescape") for path, text in files.ours.items() if _persist.is_ours(text)}
     sysctl = (_persist.sysctl_path(options.sysctl_file), *_retired(files, options))
     lines = [(f"/proc/sys/{key}", value or "") for path in sysctl for unused, key, value in _persisted.parse_sysctl(ours.get(path, b""))]
@@ -315,11 +310,11 @@ def _kept_lines(files: Files, options: Options, alone: t.Collection[str] = ()) -
         lines += [(key, value) for unused, unused_kind, key, value in _persisted.parse_tmpfiles(ours.get(path, b""))]
     host: t.Dict[str, str] = {}
     cgroups: t.List[t.Tuple[str, str]] = []
-    for path, value in lines if options.only or alone else ():
+    for path, value in lines if options.only or options.on_conflict == "defer" else ():
         knob = _registry.of_path(path)
         if knob and knob.scope == "memcg":
             cgroups += [] if _covered(knob.name, options) else [(path, value)]
-        elif knob and (knob.name in alone or not _covered(knob.name, options)):
+        elif knob:
             host[knob.name] = value
     return host, cgroups
 
@@ -330,7 +325,7 @@ def _texts_of_files(host: _plan_host.HostPart, units: _plan_units.UnitPart, pres
     texts[_persist.sysctl_path(options.sysctl_file)] = _persist.sysctl_text(host.sysctl)
     if "systemd" in present.facts:
         texts[_persist.TMPFILES] = _persist.tmpfiles_text(host.tmpfiles)
-        texts.update(_persist.late_files([*host.late, *_kept_lines(files, options)[1], *units.late], files.tmpfiles_program))
+        texts.update(_persist.late_files([*host.late, *_our_lines(files, options)[1], *units.late], files.tmpfiles_program))
     if not present.no_units and options.covers("slices"):
         # Drop-ins of subjects that nobody wants any more are among ours.
         texts.update({path: None for path in files.ours if _persist.is_drop_in(path)})

@@ -47,8 +47,12 @@ class _Item(t.NamedTuple):
     file: str
 
 
-def plan_host(wishes: t.Sequence[Wanted], present: Present, history: History, options: Options, kept: t.Mapping[str, str]) -> HostPart:
-    """C(kept): {knob: text} of our lines in areas that are not asked for. They stand again where they have to, and what we move of theirs comes back."""
+def plan_host(wishes: t.Sequence[Wanted], present: Present, history: History, options: Options, lines: t.Mapping[str, str]) -> HostPart:
+    """C(lines): {knob: text} of ours as they stand. Those in areas that are not asked for, and of what is left alone, stand again where they have to.
+
+    What we move of such a knob comes back.
+    """
+    kept = {name: text for name, text in lines.items() if not options.covers(_texts.area(_registry.find(name)))}
     rows: t.List[Row] = []
     aside: t.List[t.Tuple[str, int]] = []
     wanted = {name: _registry.find(name) for name in (*(wish.knob for wish in wishes), *kept)}
@@ -63,18 +67,20 @@ def plan_host(wishes: t.Sequence[Wanted], present: Present, history: History, op
         rows.append(item.row)
         if item.row.status not in ("deferred", "conflict"):
             items.append(item)
+        elif wish.knob in lines:
+            items.append(_kept(item.knob, lines[wish.knob], wanted, present, options))
     rows = [_alone(row, items, present, history) for row in rows]
     ordered = in_order(items)
-    lines = [item for item in ordered if item.file]
+    lasting = [item for item in ordered if item.file]
     return HostPart(
         tuple(rows),
         (
             *(_step(item) for item in ordered if item.differs or _is_moved(item, ordered)),
             *commits({item.knob.name for item in ordered if item.differs}, present),
         ),
-        {item.knob.name: item.text for item in lines if item.knob.persist == "sysctl.d"},
-        tuple((item.knob.path, item.text) for item in lines if item.file == _persist.TMPFILES),
-        tuple((item.knob.path, item.text) for item in lines if item.file == _persist.LATE_TMPFILES),
+        {item.knob.name: item.text for item in lasting if item.knob.persist == "sysctl.d"},
+        tuple((item.knob.path, item.text) for item in lasting if item.file == _persist.TMPFILES),
+        tuple((item.knob.path, item.text) for item in lasting if item.file == _persist.LATE_TMPFILES),
         tuple(aside),
     )
 

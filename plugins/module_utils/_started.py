@@ -15,7 +15,7 @@ import typing as t
 from ansible_collections.memqos.fleet.plugins.module_utils import _origin, _persist, _present
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import is_same
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _drop_ins, _systemd
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _drop_ins
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, Step, WriteStep
 
 if t.TYPE_CHECKING:
@@ -36,7 +36,7 @@ _SHARE = re.compile(r"([0-9]+)(?:\.([0-9]{1,2}))?%")
 def lines_of(files: t.Iterable[Step]) -> Lines:
     """Of drop-ins of ours that change: what stands in them afterwards."""
     changed = [step for step in files if isinstance(step, FileStep) and _persist.is_drop_in(step.path) and step.before != step.after]
-    return {step.path: _systemd.parse_drop_in((step.after or "").encode("utf-8", "surrogateescape")) for step in changed}
+    return {step.path: _persist.drop_in_lines(step.after) for step in changed}
 
 
 def subject_of(path: str) -> str:

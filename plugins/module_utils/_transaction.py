@@ -165,15 +165,6 @@ def done_since(journal: _journal.Journal, to: t.Union[int, str]) -> t.List[Step]
     return steps
 
 
-def undo(journal: _journal.Journal, *, to: t.Union[int, str], boot_id: str, page_size: int, force: bool = False) -> Rollback:
-    """The steps back to what stood after generation C(to), as C(done_since) takes it. Writes nothing.
-
-    Values that others changed since are left, unless C(force). Raises JournalError.
-    """
-    steps = done_since(journal, to)
-    return back(steps, journal.writer, boot_id=boot_id, page_size=page_size, force=force, found=shown_after(journal, steps))
-
-
 def shown_after(journal: _journal.Journal, steps: t.Iterable[Step]) -> t.Dict[t.Tuple[str, str], str]:
     """{(path, what we wrote): what the kernel made of it the last time} of knobs in C(steps) that it rounds as it likes (huge pages)."""
     loose = {step.path for step in steps if isinstance(step, WriteStep) and _is_rounded(step)}
@@ -187,14 +178,13 @@ def shown_after(journal: _journal.Journal, steps: t.Iterable[Step]) -> t.Dict[t.
 
 
 def back(
-    steps: t.Sequence[Step], writer: Writer, *, boot_id: str, page_size: int, force: bool = False,
-    started: t.Sequence[PropertyStep] = (), found: t.Optional[t.Mapping[t.Tuple[str, str], str]] = None,
-) -> Rollback:  # fmt: skip
+    steps: t.Sequence[Step], journal: _journal.Journal, *, boot_id: str, page_size: int, force: bool = False, started: t.Sequence[PropertyStep] = ()
+) -> Rollback:
     """The steps that turn C(steps), merged and done, round. Writes nothing. Actions (DAMON's commit) are the caller's to add, who knows what runs.
 
-    C(started): what units took from our drop-ins themselves; C(found): as C(shown_after) says.
+    C(started): what units took from our drop-ins themselves. Values that others changed since are left, unless C(force). Raises JournalError.
     """
-    collected = _Back(_Work(writer, boot_id, page_size), steps, force, found or {})
+    collected = _Back(_Work(journal.writer, boot_id, page_size), steps, force, shown_after(journal, steps))
     for step in (*started, *reversed(steps)):
         collected.add(step)
     units = any(isinstance(step, PropertyStep) or (isinstance(step, FileStep) and "/systemd/" in step.path) for step in collected.steps.values())

@@ -94,8 +94,7 @@ class Work:
         return _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
 
     def turned(self, steps: t.Sequence[Step], started: t.Sequence[PropertyStep] = (), *, force: bool = False) -> _transaction.Rollback:
-        found = _transaction.shown_after(self.journal, steps)
-        return _transaction.back(steps, self.writer, boot_id=self.boot_id(), page_size=self.page_size(), force=force, started=started, found=found)
+        return _transaction.back(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), force=force, started=started)
 
 
 def answer(result: Json) -> Json:
@@ -133,7 +132,8 @@ def rollback(request: Json, work: Work) -> Json:
         made, present = _with_unread(made, present, request["allow"], work)
         wanted = [] if target == "origin" else work.journal.generation(int(target)).meta.get("wanted", [])
         adopted = _started.adopted(made.steps, present, _origin.parts(work.journal.origin(), {}))
-        outcome = work.run(made.steps, {**request["meta"], "wanted": wanted, "stands": stands}, adopted)
+        meta = {**request["meta"], "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
+        outcome = work.run(made.steps, meta, adopted)
         return _told(made, outcome, present, work)
 
 

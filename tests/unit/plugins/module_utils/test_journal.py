@@ -136,7 +136,7 @@ def test_a_generation_that_is_not_there_is_told_with_those_that_are(root: Path) 
     with pytest.raises(JournalError, match="no such generation; there are: 1"):
         journal(root).generation(7)
     with pytest.raises(JournalError, match="no such generation"):
-        _transaction.undo(journal(root), to=7, boot_id=BOOT, page_size=PAGE)
+        _transaction.done_since(journal(root), 7)
 
 
 def test_reading_needs_no_directory_and_makes_none(root: Path) -> None:
@@ -236,9 +236,9 @@ def test_a_damaged_generation_hinders_only_what_needs_it(root: Path, content: by
     path.write_bytes(content)
     assert run(root, [sysctl("vm.swappiness", "10", "30")]).generation == 2
     with pytest.raises(JournalError, match="is damaged"):
-        _transaction.undo(journal(root), to=0, boot_id=BOOT, page_size=PAGE)
+        _transaction.done_since(journal(root), 0)
     assert path.read_bytes() == content
-    assert [_steps.name(step) for step in _transaction.undo(journal(root), to="origin", boot_id=BOOT, page_size=PAGE).steps] == ["/proc/sys/vm/swappiness"]
+    assert [_steps.name(step) for step in _transaction.done_since(journal(root), "origin")] == ["/proc/sys/vm/swappiness"]
 
 
 def test_an_interrupted_transaction_comes_first(root: Path) -> None:

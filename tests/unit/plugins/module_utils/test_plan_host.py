@@ -12,7 +12,7 @@ import typing as t
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _persist, _plan_host
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options
 from ansible_collections.memqos.fleet.plugins.module_utils._read._persisted import Line, Persisted, Sources
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import WriteStep
@@ -76,11 +76,11 @@ def made(
     *,
     options: Options = OPTIONS,
     history: History = History(),  # noqa: B008
-    kept: t.Optional[t.Mapping[str, str]] = None,
+    lines: t.Optional[t.Mapping[str, str]] = None,
     **more: t.Any,
 ) -> _plan_host.HostPart:
     wishes = [wish(name, value) for name, value in wanted.items()]
-    return _plan_host.plan_host(wishes, present({**HOST, **(live or {})}, **more), history, options, kept or {})
+    return _plan_host.plan_host(wishes, present({**HOST, **(live or {})}, **more), history, options, lines or {})
 
 
 @pytest.mark.parametrize("wanted, live, order", ORDERS)
@@ -218,7 +218,7 @@ def test_what_other_areas_hold_stays_and_stands_in_its_place(
     kept: t.Dict[str, str], wanted: t.Dict[str, t.Any], written: t.List[t.Tuple[str, str]], lines: t.List[str]
 ) -> None:
     """Its live value comes back if we move it, whatever its line says."""
-    part = made(wanted, kept=kept)
+    part = made(wanted, lines=kept, options=OPTIONS._replace(only=tuple({_texts.area(_registry.find(name)) for name in wanted})))
     assert [(one.knob, one.after) for one in part.steps] == written
     assert [path for path, unused in part.tmpfiles] == [_registry.find(name).path for name in lines]
     assert [row.name for row in part.rows] == list(wanted)

@@ -53,7 +53,8 @@ def recover(node: Node, *, boot: str = BOOT) -> t.Optional[Outcome]:
 
 
 def undo(node: Node, to: t.Union[int, str], *, boot: str = BOOT, force: bool = False) -> Rollback:
-    return _transaction.undo(Journal(node), to=to, boot_id=boot, page_size=PAGE, force=force)
+    journal = Journal(node)
+    return _transaction.back(_transaction.done_since(journal, to), journal, boot_id=boot, page_size=PAGE, force=force)
 
 
 def statuses(outcome: Outcome) -> t.Dict[str, str]:
@@ -595,7 +596,7 @@ def test_what_a_write_moved_goes_back_with_it_unless_it_is_theirs_by_now(node: N
 def test_a_write_that_moves_something_back_keeps_what_is_wanted_of_that(node: Node) -> None:
     assert run(node, [*never(), sysctl("vm.min_free_kbytes", "67584", "131072")]).ok
     steps = [step for step in Journal(node).origin() if getattr(step, "knob", "") == "transparent_hugepage/enabled"]
-    back = _transaction.back(steps, node, boot_id=BOOT, page_size=PAGE)
+    back = _transaction.back(steps, Journal(node), boot_id=BOOT, page_size=PAGE)
     assert run(node, back.steps).ok
     assert (text(node, THP), text(node, MIN_FREE)) == ("[always] madvise never", "131072")
 

@@ -839,6 +839,11 @@ def test_a_share_does_not_follow_every_page_of_memory(machine: Machine) -> None:
     # From there it is counted anew.
     assert has(8 * GIB - 80 * MIB) == (False, 4 * GIB - 80 * MIB)
     assert has(16 * GIB) == (True, 8 * GIB)
+    # After a rollback too.
+    machine.tune(layer(slices={"batch.slice": {"MemoryHigh": GIB}}))
+    machine.write("/proc/meminfo", (machine.text("/proc/meminfo") or "").replace(f"{16 << 20} kB", f"{(16 << 20) - 64} kB", 1))
+    assert machine.rollback("previous")["changed"] and machine.text("/batch.slice memory.high") == str(8 * GIB)
+    assert machine.tune(wanted)["changed"] is False
     # What the operator says counts whatever the size of it.
     machine.tune(layer(slices={"batch.slice": {"MemoryHigh": {"of_memory": [501, 1000]}}}))
     assert machine.text("/batch.slice memory.high") == str(16 * GIB * 501 // 1000 // 4096 * 4096)
