@@ -14,6 +14,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileSte
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._guards import Danger
     from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
+    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import Value
     from ansible_collections.memqos.fleet.plugins.module_utils._read._persisted import Setting
     from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Key, Skipped, Wanted
 
@@ -157,10 +158,15 @@ def is_same(knob: Knob, one: t.Optional[str], other: t.Optional[str], page_size:
         return one.split() == other.split()
 
 
+def whole_pages(knob: Knob, value: Value, page_size: int) -> Value:
+    """As the kernel keeps it."""
+    return value // page_size * page_size if knob.comparison == "page_rounded" and isinstance(value, int) else value
+
+
 def cgroup_write(unit: _present.Unit, knob: Knob, after: str, present: _present.Present) -> WriteStep:
     """The write of a file in a unit's cgroup, in the words that the kernel will show."""
     value = _registry.normalize(knob, after)
-    if knob.comparison == "page_rounded" and isinstance(value, int):
-        after = str(value // present.page_size * present.page_size)
+    kept = whole_pages(knob, value, present.page_size)
+    after = after if kept == value else str(kept)
     path = f"{present.mount}{unit.state.cgroup}/{_present.file_name(knob, present.version)}"
     return WriteStep(knob.name, "memcg", unit.state.name, path, unit.files[knob.name].text, after, unit.inode)

@@ -14,7 +14,7 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _origin, _persist, _present
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
-from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import is_same
+from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import is_same, whole_pages
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _drop_ins
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, Step, WriteStep
 
@@ -133,7 +133,7 @@ def said(unit: Unit, drop_ins: t.Sequence[DropIn], present: Present) -> t.Dict[s
         value = _UNSET.get(knob.unit_property)
         for text in lines.get(knob.unit_property, ()):
             value = _value(knob, text, value, present)
-        found[knob.name] = _texts.kernel_text(value, version=present.version)
+        found[knob.name] = _texts.kernel_text(whole_pages(knob, value, present.page_size), version=present.version)
     return found
 
 

@@ -252,6 +252,7 @@ SAID: t.Dict[str, t.Tuple[t.Dict[str, str], t.List[t.Tuple[str, t.Dict[str, str]
     "an empty line": ({"MemoryMax": "1G"}, [("10-a", {"MemoryMax": ""})], "max"),
     "what systemd cannot read": ({"MemoryMax": "1G"}, [("10-a", {"MemoryMax": "lots"})], str(GIB)),
     "a share": ({"MemoryMax": "12.5%"}, [], str(GIB)),
+    "half a page": ({"MemoryMax": "4097"}, [], "4096"),
     "ours gone": ({"MemoryMax": "1G"}, [(_persist.DROP_IN[:-5], {"MemoryMax": "3G"})], str(GIB)),
 }
 

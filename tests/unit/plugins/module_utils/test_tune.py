@@ -1853,6 +1853,14 @@ def test_each_generation_can_be_gone_back_to(layers: t.List[Json], data: st.Data
             assert machine.snapshot() == stood[to]
 
 
+def test_less_than_a_page_goes_back_to_the_value_before_all_tunes(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "node", systemd=252)
+    for wanted in (1, 4096):
+        machine.tune(layer(slices={"batch.slice": {"MemoryMin": wanted}}))
+    for to in ("1", "origin"):
+        assert machine.rollback(to)["problem"] == "" and machine.text("/batch.slice memory.min") == "0"
+
+
 _STARTING = {
     "app@3.service": "/system.slice/system-app.slice/app@3.service",
     "app@4.service": "/system.slice/system-app.slice/app@4.service",
