@@ -19,9 +19,21 @@ options:
     default: /
 """
 
-    # Which rules an audit evaluates, and where its results go.
+    # All of an audit's: each byte travels to every node, and there the bound is near (tests/unit/test_payload.py).
     AUDIT = r"""
 options:
+  window:
+    description: Seconds between two readings of counters and of the largest cgroups, for rates and to see who pushes. V(0) takes no second reading.
+    type: float
+    default: 1.0
+  top:
+    description: How many cgroups to keep of each part of memory.
+    type: int
+    default: 20
+  request:
+    description: Set by the action plugin.
+    type: list
+    elements: str
   directory:
     description: Directory on the controller for C(hosts/HOST.json) and C(rules.json). Relative to the current directory of the controller.
     type: path

@@ -1,30 +1,31 @@
 # Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What the modules share: arguments, and the one place that turns a domain error into a failed task."""
+"""What the modules share: arguments, how their code is loaded, and the one place that turns a domain error into a failed task."""
 
 from __future__ import annotations
 
 import base64
+import functools
 import json
-import time
 import typing as t
+import zipimport
 import zlib
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _node
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
-
-if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Node
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 
 ROOT: dict[str, t.Any] = {"type": "path", "default": "/"}
 WINDOW: dict[str, t.Any] = {"type": "float", "default": 1.0}
-_MAX_WINDOW = 60.0
-_MAX_TOP = 10000
 _MAX_REQUEST = 1 << 24
+
+
+def compile_once() -> None:
+    """zipimport compiles a module when importlib asks for its file name, and again to run it. (Before Python 3.10 it loads by other ways.)"""
+    importer = t.cast(t.Any, zipimport.zipimporter)
+    importer.get_code = functools.lru_cache(None)(importer.get_code)
+    importer.get_filename = lambda self, fullname: self.get_code(fullname).co_filename
 
 
 class BadOption(Exception):
@@ -48,20 +49,6 @@ def run(argument_spec: dict[str, t.Any], body: t.Callable[[dict[str, t.Any]], di
     if problem:
         module.fail_json(msg=problem, **result)
     module.exit_json(**{"changed": False, **result})
-
-
-def read_node(params: t.Mapping[str, t.Any], *, wanted: _values.Wanted = _values.Wanted(), sections: t.Collection[str] = _node.SECTIONS) -> Node:
-    """The snapshot of the node or captured tree that O(root) names. Raises BadOption and Unreadable."""
-    window = params.get("window", 0.0)
-    if not 0 <= window <= _MAX_WINDOW:
-        raise BadOption(f"window={window:g}: write seconds from 0 (no window, no rates) to {_MAX_WINDOW:g}.")
-    tree = Tree(params["root"])
-    if not tree.exists("/proc/meminfo"):
-        raise BadOption(f"root={params['root']}: there is no proc/meminfo below it. Name a captured tree with the layout of a node, or / for the node itself.")
-    top = params.get("top", 1)
-    if not 1 <= top <= _MAX_TOP:
-        raise BadOption(f"top={top}: write how many cgroups to keep for every part, from 1 to {_MAX_TOP}.")
-    return _node.read(tree, window_seconds=window, monotonic=time.monotonic, sleep=time.sleep, wanted=wanted, sections=sections)
 
 
 def unpack(text: str) -> dict[str, t.Any]:

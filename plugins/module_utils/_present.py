@@ -9,8 +9,8 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _node
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Readable, Value, Wanted, normalize
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _persisted, _procfs, _systemd, _unit_state
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _persisted, _systemd, _unit_state
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 
 if t.TYPE_CHECKING:
@@ -75,9 +75,8 @@ def read(
     Raises Unreadable without meminfo.
     """
     rows = [knob for knob in map(_registry.find, sorted(set(knobs))) if knob.access != "wo"]
-    node = _node.read(tree, window_seconds=0, monotonic=float, sleep=_never, wanted=_wanted(rows), sections=())
+    node, hierarchy = _node.read(_node.Reader(tree))
     host, troubles = _held(tree, rows)
-    hierarchy = _cgroupfs.detect(tree, _mounts(tree))
     asked = sorted(set(properties))
     states, no_units = _states(tree, subjects, asked) if subjects else ({}, "")
     paths = [state.cgroup for found in states.values() for state in found if state.cgroup]
@@ -107,21 +106,6 @@ def unit_values(unit: Unit) -> dict[str, Value]:
     for name, held in unit.files.items():
         found[_registry.find(name).unit_property or name] = held.value
     return found
-
-
-def _never(_seconds: float) -> None:
-    """Without a window nobody waits."""
-
-
-def _wanted(rows: t.Iterable[Knob]) -> Wanted:
-    return Wanted([Readable(row.name, row.path, row.unit) for row in rows])
-
-
-def _mounts(tree: Tree) -> t.Any:
-    try:
-        return _procfs.read_mountinfo(tree)
-    except Unreadable:
-        return []
 
 
 def _held(tree: Tree, rows: t.Iterable[Knob]) -> tuple[dict[str, Held], dict[str, str]]:

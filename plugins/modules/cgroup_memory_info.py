@@ -111,7 +111,7 @@ unknown:
 import fnmatch
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _module
+from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _module, _snapshot
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 
 if t.TYPE_CHECKING:
@@ -130,7 +130,7 @@ def select_cgroups(cgroups: t.Sequence[Cgroup], *, kinds: t.Collection[str] = ()
 def info(params: dict[str, t.Any]) -> dict[str, t.Any]:
     if params["limit"] < 0:
         raise _module.BadOption(f"limit={params['limit']}: write how many cgroups to return, or 0 for all.")
-    node = _module.read_node(params, wanted=_registry.wanted(), sections=("cgroups", "workloads"))
+    node = _snapshot.of_options(params, wanted=_registry.wanted(), sections=("cgroups", "workloads"))
     _diagnosis.account(node)
     rows = select_cgroups(node["cgroups"], kinds=params["kinds"], path=params["path"], sort_by=params["sort_by"])
     cut = rows[: params["limit"]] if params["limit"] else rows
@@ -146,7 +146,7 @@ def main() -> None:
         "sort_by": {"type": "str", "choices": list(_diagnosis.PARTS), "default": "working_set"},
         "limit": {"type": "int", "default": 20},
     }
-    _module.run(spec, info)
+    _module.run(spec, info, expected=(_snapshot.UnusableOption,))
 
 
 if __name__ == "__main__":

@@ -22,19 +22,6 @@ extends_documentation_fragment:
   - memqos.fleet._attributes.info
   - memqos.fleet._options.root
   - memqos.fleet._options.audit
-options:
-  window:
-    description: Seconds between two readings of counters and of the largest cgroups, for rates and to see who pushes. V(0) takes no second reading.
-    type: float
-    default: 1.0
-  top:
-    description: How many cgroups to keep of each part of memory.
-    type: int
-    default: 20
-  request:
-    description: Set by the action plugin.
-    type: list
-    elements: str
 """
 
 EXAMPLES = r"""
@@ -70,18 +57,18 @@ memtotal_bytes:
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _archive
+from ansible_collections.memqos.fleet.plugins.module_utils import _module
 
-_archive.compile_once()
+_module.compile_once()
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _diagnosis, _module, _rules
+from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _diagnosis, _rules, _snapshot
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 
 
 def audit(params: dict[str, t.Any]) -> dict[str, t.Any]:
     request = {key: value for part in params["request"] or [""] for key, value in _module.unpack(part).items()}
     wanted = _values.Wanted(_values.unfold(request["knobs"]), request["vendor_files"])
-    node = _module.read_node(params, wanted=wanted)
+    node = _snapshot.of_options(params, wanted=wanted)
     return {"audit": _module.to_json(_diagnosis.diagnose(node, rules=request["rules"], previous=request["previous"], top=params["top"]))}
 
 
@@ -97,7 +84,7 @@ def main() -> None:
         # no secret, but it would fill the node's syslog
         "request": {"type": "list", "elements": "str", "no_log": True},
     }
-    _module.run(spec, audit, expected=(_breakdown.NoTotal, _rules.RuleFormatError))
+    _module.run(spec, audit, expected=(_snapshot.UnusableOption, _breakdown.NoTotal, _rules.RuleFormatError))
 
 
 if __name__ == "__main__":

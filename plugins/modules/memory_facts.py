@@ -77,16 +77,16 @@ ansible_facts:
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _facts, _module
+from ansible_collections.memqos.fleet.plugins.module_utils import _facts, _module, _snapshot
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 
 
 def gather(params: dict[str, t.Any]) -> dict[str, t.Any]:
-    return {"ansible_facts": {"memqos": _facts.facts(_module.read_node(params, wanted=_registry.wanted(), sections=()))}}
+    return {"ansible_facts": {"memqos": _facts.facts(_snapshot.of_options(params, wanted=_registry.wanted(), sections=()))}}
 
 
 def main() -> None:
-    _module.run({"root": _module.ROOT}, gather)
+    _module.run({"root": _module.ROOT}, gather, expected=(_snapshot.UnusableOption,))
 
 
 if __name__ == "__main__":

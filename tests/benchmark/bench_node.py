@@ -20,7 +20,7 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _node
+from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _snapshot
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
@@ -39,7 +39,7 @@ def compiled_rules() -> t.Any:
 
 
 def audit(tree: Tree, rules: t.Any) -> str:
-    node = _node.read(tree, window_seconds=0.0, monotonic=time.monotonic, sleep=time.sleep, wanted=_registry.wanted())
+    node = _snapshot.read(tree, window_seconds=0.0, monotonic=time.monotonic, sleep=time.sleep, wanted=_registry.wanted())
     return json.dumps(_diagnosis.diagnose(node, rules=rules, previous=None, top=20))
 
 

@@ -21,7 +21,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _node
+from ansible_collections.memqos.fleet.plugins.module_utils import _snapshot
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.roles.audit.files import memqos_bundle
 
@@ -73,7 +73,7 @@ def wait_until_quiet(name: str) -> None:
 
 def tree_name(tree: Path) -> str:
     """C(debian13-6.12-v2)."""
-    facts = _node.read(Tree(str(tree)), window_seconds=0.0, monotonic=lambda: 0.0, sleep=lambda _seconds: None, sections=())["facts"]
+    facts = _snapshot.read(Tree(str(tree)), window_seconds=0.0, monotonic=lambda: 0.0, sleep=lambda _seconds: None, sections=())["facts"]
     release = dict(re.findall(r'^(ID|VERSION_ID)="?([^"\n]*)"?$', (tree / "usr/lib/os-release").read_text(encoding="utf-8"), re.MULTILINE))
     kernel = ".".join(str(facts["kernel"]).split(".")[:2])
     return f"{release['ID']}{release.get('VERSION_ID', '')}-{kernel}-{facts['hierarchy']}"

@@ -26,6 +26,7 @@ SHAPES = PACKAGE + "plugin_utils._shapes."
 # Rooms from top to bottom. Code imports from floors below its own, and within its own room where that is a directory.
 NODE_FLOORS = [
     {"modules"},
+    {"_snapshot"},
     {"_module"},
     {"_tune"},
     {"_transaction"},
@@ -44,7 +45,6 @@ NODE_FLOORS = [
     {"_read"},
     {"_compiled"},
     {"_tune_options"},
-    {"_archive"},
     {"_knobs"},
     {"_shares"},
     {"_units"},

@@ -60,18 +60,24 @@ def _numa_node(tree: Tree, node: int, base: str) -> Values:
     return {"id": node, "hugepages": pools, **_known(parsed)}
 
 
-def read_details(tree: Tree, *, whole: bool = True) -> Values:
-    """What compresses, merges, folds and reserves memory (docs/architecture.md §3.2); if not C(whole), what is a fact. Never raises."""
+def read_telling(tree: Tree) -> Values:
+    """What tells which kind of node it is. Never raises."""
     found: Values = {
         "zswap": _known({"parameters": _folder(tree, "/sys/module/zswap/parameters"), "debug": _folder(tree, "/sys/kernel/debug/zswap")}),
         "zram": _zram(tree),
         "mglru": {name: value for name in ("enabled", "min_ttl_ms") for value in [parse_mask(tree.read_or_empty(f"{MM}/lru_gen/{name}"))] if value is not None},
     }
-    if whole:
-        found["thp"] = _folder(tree, f"{MM}/transparent_hugepage")
-        found["ksm"] = _folder(tree, f"{MM}/ksm")
-        found["damon"] = _known({name: _folder(tree, f"/sys/module/{name}/parameters") for name in ("damon_reclaim", "damon_lru_sort")})
-        found["hugepages"] = read_hugepages(tree, f"{MM}/hugepages")
+    return _known(found)
+
+
+def read_details(tree: Tree) -> Values:
+    """What merges, folds and reserves memory (docs/architecture.md §3.2). Never raises."""
+    found: Values = {
+        "thp": _folder(tree, f"{MM}/transparent_hugepage"),
+        "ksm": _folder(tree, f"{MM}/ksm"),
+        "damon": _known({name: _folder(tree, f"/sys/module/{name}/parameters") for name in ("damon_reclaim", "damon_lru_sort")}),
+        "hugepages": read_hugepages(tree, f"{MM}/hugepages"),
+    }
     return _known(found)
 
 

@@ -12,7 +12,7 @@ import fnmatch
 import typing as t
 from pathlib import Path
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _node, _shares
+from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _snapshot
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 
@@ -72,7 +72,7 @@ class Settings(t.NamedTuple):
 def read(tree: Path) -> Node:
     """Of an unpacked bundle. Raises LabError."""
     try:
-        found = _node.read(
+        found = _snapshot.read(
             Tree(str(tree)), window_seconds=0, monotonic=lambda: 0.0, sleep=lambda _seconds: None, wanted=_registry.wanted(), sections=("details",)
         )
     except Unreadable as exc:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _node
+from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _snapshot
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.tests.lab import compare_audit
 
@@ -27,7 +27,7 @@ POD = "/kubepods.slice/pod.slice"
 
 def captured(name: str) -> tuple[dict[str, t.Any], compare_audit.Figures]:
     tree = str(TREES / name)
-    node = _node.read(Tree(tree), window_seconds=0.0, monotonic=lambda: 0.0, sleep=lambda _seconds: None)
+    node = _snapshot.read(Tree(tree), window_seconds=0.0, monotonic=lambda: 0.0, sleep=lambda _seconds: None)
     result = _diagnosis.diagnose(node, rules=[], previous=None, top=100)
     printed = subprocess.run(["sh", str(FIGURES), tree], stdout=subprocess.PIPE, text=True, check=True).stdout
     return result, compare_audit.parse_figures(printed)

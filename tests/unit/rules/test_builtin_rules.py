@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _node, _rules
+from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _rules, _snapshot
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _files
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler, _rule_expression
@@ -142,7 +142,7 @@ def test_the_page_s_example_is_a_rule(tmp_path: Path) -> None:
 
 
 def snapshot(tree: Path) -> t.Any:
-    return _node.read(_files.Tree(str(tree)), window_seconds=0.0, monotonic=lambda: 0.0, sleep=lambda _seconds: None, wanted=_registry.wanted())
+    return _snapshot.read(_files.Tree(str(tree)), window_seconds=0.0, monotonic=lambda: 0.0, sleep=lambda _seconds: None, wanted=_registry.wanted())
 
 
 @pytest.mark.parametrize("tree", ["debian12-6.1-v1", "debian12-6.1-v2", "debian13-6.12-v2"])

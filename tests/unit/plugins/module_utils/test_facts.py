@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _facts, _node
+from ansible_collections.memqos.fleet.plugins.module_utils import _facts, _snapshot
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 
@@ -20,7 +20,7 @@ TREES = pathlib.Path(__file__).parents[3] / "unit" / "fixtures" / "trees"
 
 
 def facts_of(root: pathlib.Path) -> dict[str, t.Any]:
-    node = _node.read(Tree(str(root)), window_seconds=0, monotonic=lambda: 0.0, sleep=lambda seconds: None, wanted=_registry.wanted(), sections=())
+    node = _snapshot.read(Tree(str(root)), window_seconds=0, monotonic=lambda: 0.0, sleep=lambda seconds: None, wanted=_registry.wanted(), sections=())
     return _facts.facts(node)
 
 

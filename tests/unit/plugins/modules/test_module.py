@@ -85,20 +85,6 @@ def test_domain_errors_are_failed_tasks(monkeypatch: pytest.MonkeyPatch, error: 
     assert result["failed"] and words in result["msg"]
 
 
-@pytest.mark.parametrize(
-    "params, words",
-    [
-        ({"root": "/", "window": 61.0}, "window=61"),
-        ({"root": "/", "window": -1.0}, "window=-1"),
-        ({"root": "/", "top": 0}, "top=0"),
-        ({"root": "/nowhere/at/all"}, "/nowhere/at/all"),
-    ],
-)
-def test_options_that_cannot_be_used(params: dict[str, t.Any], words: str) -> None:
-    with pytest.raises(_module.BadOption, match=words):
-        _module.read_node(params)
-
-
 def pack(content: bytes) -> str:
     return base64.b64encode(zlib.compress(content)).decode()
 

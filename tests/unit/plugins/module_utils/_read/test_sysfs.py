@@ -87,7 +87,7 @@ def test_details_of_the_host() -> None:
     assert (ksm["run"], ksm["advisor_mode"], ksm["pages_to_scan"]) == (0, "none", 100)
     assert set(ksm) == set(os.listdir(host().root + "/sys/kernel/mm/ksm"))
     assert details["hugepages"] == {size: {"nr": 0, "free": 0, "surplus": 0, "reserved": 0} for size in ("1073741824", "2097152")}
-    assert set(details) == {"thp", "ksm", "zswap", "hugepages"}
+    assert set(details) == {"thp", "ksm", "hugepages"} and set(_sysfs.read_telling(host())) == {"zswap"}
 
 
 def test_details_that_the_host_lacks(tmp_path: t.Any) -> None:
@@ -95,14 +95,12 @@ def test_details_that_the_host_lacks(tmp_path: t.Any) -> None:
         "/sys/kernel/mm/lru_gen/enabled": b"0x0007\n", "/sys/block/zram0/disksize": b"4096\n", "/sys/module/damon_reclaim/parameters/enabled": b"N\n",
         "/sys/module/damon_reclaim/parameters/min_age": b"120000000\n", "/sys/kernel/mm/transparent_hugepage/enabled": b"[always] madvise never\n",
     })  # fmt: skip
-    assert _sysfs.read_details(tree) == {
-        "thp": {"enabled": "always"}, "mglru": {"enabled": 7}, "zram": [{"name": "zram0", "disksize": 4096}],
-        "damon": {"damon_reclaim": {"enabled": "N", "min_age": 120000000}},
-    }  # fmt: skip
+    assert _sysfs.read_telling(tree) == {"mglru": {"enabled": 7}, "zram": [{"name": "zram0", "disksize": 4096}]}
+    assert _sysfs.read_details(tree) == {"thp": {"enabled": "always"}, "damon": {"damon_reclaim": {"enabled": "N", "min_age": 120000000}}}
 
 
 def test_details_of_nothing(tmp_path: t.Any) -> None:
-    assert _sysfs.read_details(Tree(str(tmp_path))) == {}
+    assert _sysfs.read_details(Tree(str(tmp_path))) == {} == _sysfs.read_telling(Tree(str(tmp_path)))
 
 
 def test_a_link_in_a_circle_ends(tmp_path: t.Any) -> None:
@@ -114,11 +112,11 @@ def test_a_link_in_a_circle_ends(tmp_path: t.Any) -> None:
 
 
 def test_zswap(tmp_path: t.Any) -> None:
-    assert _sysfs.read_details(host())["zswap"] == {
+    assert _sysfs.read_telling(host())["zswap"] == {
         "parameters": {"accept_threshold_percent": 90, "compressor": "lzo", "enabled": "N", "max_pool_percent": 20, "shrinker_enabled": "N"},
     }  # fmt: skip
     tree = write(tmp_path, {"/sys/module/zswap/parameters/enabled": b"Y\n", "/sys/kernel/debug/zswap/stored_pages": b"12\n"})
-    assert _sysfs.read_details(tree)["zswap"] == {"parameters": {"enabled": "Y"}, "debug": {"stored_pages": 12}}
+    assert _sysfs.read_telling(tree)["zswap"] == {"parameters": {"enabled": "Y"}, "debug": {"stored_pages": 12}}
 
 
 def test_zram(tmp_path: t.Any) -> None:
@@ -127,7 +125,7 @@ def test_zram(tmp_path: t.Any) -> None:
         "/sys/block/zram1/mm_stat": b"   40960     1200    12288        0    16384        2        0        0        0\n",
         "/sys/block/zram1/backing_dev": b"none\n", "/sys/block/vda/disksize": b"9\n", "/sys/block/zram2/disksize": b"10",
     })  # fmt: skip
-    devices = _sysfs.read_details(tree)["zram"]
+    devices = _sysfs.read_telling(tree)["zram"]
     assert len(devices) == 1
     assert devices[0] == {
         "name": "zram1", "disksize": 1 << 30, "comp_algorithm": "zstd", "backing_dev": "none",
@@ -138,14 +136,14 @@ def test_zram(tmp_path: t.Any) -> None:
 
 def test_mm_stat_of_4_18_is_shorter(tmp_path: t.Any) -> None:
     tree = write(tmp_path, {"/sys/block/zram0/disksize": b"4096\n", "/sys/block/zram0/mm_stat": b"1 2 3 4 5 6 7\n"})
-    assert set(_sysfs.read_details(tree)["zram"][0]["mm_stat"]) == {
+    assert set(_sysfs.read_telling(tree)["zram"][0]["mm_stat"]) == {
         "orig_data_size", "compr_data_size", "mem_used_total", "mem_limit", "mem_used_max", "same_pages", "pages_compacted",
     }  # fmt: skip
 
 
 def test_mglru(tmp_path: t.Any) -> None:
     tree = write(tmp_path, {"/sys/kernel/mm/lru_gen/enabled": b"0x0007\n", "/sys/kernel/mm/lru_gen/min_ttl_ms": b"1000\n"})
-    assert _sysfs.read_details(tree)["mglru"] == {"enabled": 7, "min_ttl_ms": 1000}
+    assert _sysfs.read_telling(tree)["mglru"] == {"enabled": 7, "min_ttl_ms": 1000}
 
 
 def test_a_kernel_without_numa_says_so(tmp_path: t.Any) -> None:
@@ -153,9 +151,3 @@ def test_a_kernel_without_numa_says_so(tmp_path: t.Any) -> None:
         _sysfs.read_numa(Tree(str(tmp_path)))
     assert caught.value.kind == "absent"
     assert caught.value.path.startswith("/sys/")
-
-
-def test_only_what_is_a_fact_of_the_node() -> None:
-    whole, few = _sysfs.read_details(host()), _sysfs.read_details(host(), whole=False)
-    assert few and few == {name: whole[name] for name in ("zswap", "zram", "mglru") if name in whole}
-    assert set(whole) > set(few)

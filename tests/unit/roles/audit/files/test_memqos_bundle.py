@@ -21,7 +21,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _node, _workloads
+from ansible_collections.memqos.fleet.plugins.module_utils import _snapshot, _workloads
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _files, _kernel_log, _persisted, _systemd
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_reports
@@ -53,7 +53,7 @@ def bundled(root: pathlib.Path, target: pathlib.Path, scrub: Scrub | None = None
 
 def snapshot(root: pathlib.Path) -> t.Any:
     tree = _files.Tree(str(root))
-    return _node.read(tree, window_seconds=0.0, monotonic=lambda: 0.0, sleep=lambda _seconds: None, wanted=_registry.wanted())
+    return _snapshot.read(tree, window_seconds=0.0, monotonic=lambda: 0.0, sleep=lambda _seconds: None, wanted=_registry.wanted())
 
 
 def comparable(node: t.Any) -> t.Any:
@@ -245,7 +245,7 @@ class Recorder:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.paths: set[str] = set()
-        real_path, real_plain, real_output, real_file = _files.Tree.fs_path, _files.Tree.read_plain, _files.Tree.output, _node._cgroupfs._read_file
+        real_path, real_plain, real_output, real_file = _files.Tree.fs_path, _files.Tree.read_plain, _files.Tree.output, _snapshot._cgroupfs._read_file
 
         def fs_path(tree: _files.Tree, path: t.Any) -> bytes:
             self.paths.add(os.fsdecode(path))
@@ -266,7 +266,7 @@ class Recorder:
         monkeypatch.setattr(_files.Tree, "fs_path", fs_path)
         monkeypatch.setattr(_files.Tree, "read_plain", read_plain)
         monkeypatch.setattr(_files.Tree, "output", output)
-        monkeypatch.setattr(_node._cgroupfs, "_read_file", read_file)
+        monkeypatch.setattr(_snapshot._cgroupfs, "_read_file", read_file)
 
     def missed(self) -> set[str]:
         return {path for path in self.paths if not captured(path) and not any(re.fullmatch(pattern, path) for pattern in NOT_CAPTURED)}
