@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Reports from result files, on the controller only. The documentation stands in plugins/modules/memory_report.py."""
+"""Reports from result files, on the controller only. The documentation stands in plugins/modules/memory_report.yml."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of a rollback. Documentation: plugins/modules/memory_rollback.py."""
+"""The controller's half of a rollback. Documentation: plugins/modules/memory_rollback.yml."""
 
 from __future__ import annotations
 

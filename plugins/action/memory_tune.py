@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of a tune: profiles to layers, one remote call, result file, diff and summary. Documentation: plugins/modules/memory_tune.py."""
+"""The controller's half of a tune: profiles to layers, one remote call, result file, diff and summary. Documentation: plugins/modules/memory_tune.yml."""
 
 from __future__ import annotations
 

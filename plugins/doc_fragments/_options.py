@@ -4,7 +4,7 @@
 
 # This file is private to the collection: its names can change at any release.
 
-"""Options that several modules have, and those that a module need not carry to every node: its documentation travels with it."""
+"""Options that several modules have."""
 
 from __future__ import annotations
 
@@ -17,47 +17,6 @@ options:
     description: The tree to read, V(/) for the live node, or the path B(on the node) of a captured tree with the same layout.
     type: path
     default: /
-"""
-
-    # All of an audit's: each byte travels to every node, and there the bound is near (tests/unit/test_payload.py).
-    AUDIT = r"""
-options:
-  window:
-    description: Seconds between two readings of counters and of the largest cgroups, for rates and to see who pushes. V(0) takes no second reading.
-    type: float
-    default: 1.0
-  top:
-    description: How many cgroups to keep of each part of memory.
-    type: int
-    default: 20
-  request:
-    description: Set by the action plugin.
-    type: list
-    elements: str
-  directory:
-    description: Directory on the controller for C(hosts/HOST.json) and C(rules.json). Relative to the current directory of the controller.
-    type: path
-    default: build/report
-  rules_paths:
-    description:
-      - More rule files, or directories of them. A rule with the id of a built-in one replaces it.
-      - Relative to the current directory of the controller, like O(directory).
-    type: list
-    elements: path
-    default: []
-  rules_drop:
-    description: Ids of rules to leave out.
-    type: list
-    elements: str
-    default: []
-  thresholds:
-    description: Thresholds by rule id and name; see the examples.
-    type: dict
-    default: {}
-seealso:
-  - module: memqos.fleet.memory_report
-  - module: memqos.fleet.memory_facts
-  - module: memqos.fleet.cgroup_memory_info
 """
 
     # Modules that change a node.

@@ -6,55 +6,6 @@
 
 from __future__ import annotations
 
-DOCUMENTATION = r"""
-module: memory_audit
-short_description: Audit where the memory of a node goes and what is wrong with it
-version_added: 0.1.0
-description:
-  - Reads the kernel's files once, accounts for every byte of MemTotal, evaluates the rules on the node and writes a result file on the
-    controller, of which M(memqos.fleet.memory_report) makes reports.
-  - One remote call for each host, which needs Python 3.8 or newer and nothing else.
-  - Root-only files that an ordinary user cannot read are unknown, with the reason.
-author:
-  - memqos.fleet contributors (@memqos)
-extends_documentation_fragment:
-  - memqos.fleet._attributes
-  - memqos.fleet._attributes.info
-  - memqos.fleet._options.root
-  - memqos.fleet._options.audit
-"""
-
-EXAMPLES = r"""
-- name: Audit every node
-  memqos.fleet.memory_audit:
-    directory: /var/tmp/memory-report
-
-- name: Audit a captured tree, with rules of our own
-  memqos.fleet.memory_audit:
-    root: /srv/captures/node17
-    rules_paths: [rules/]
-    thresholds:
-      N03: {allocstall_per_second: 10}
-"""
-
-RETURN = r"""
-path:
-  description: The result file on the controller.
-  returned: success
-  type: str
-  sample: build/report/hosts/node17.json
-findings:
-  description: How many findings there are of each severity, and how many rules could not be decided.
-  returned: success
-  type: dict
-  sample: {critical: 0, warning: 2, info: 1, unknown: 3}
-memtotal_bytes:
-  description: MemTotal of the node.
-  returned: success
-  type: int
-  sample: 25276510208
-"""
-
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _module

@@ -69,7 +69,7 @@ def test_the_module_takes_what_its_documentation_says(module: t.Any, options: di
     module.main()
     ((spec, unused, expected),) = ran
     assert set(expected) == {_tune.TuneError, _journal.JournalError, _writer.Refused, OSError}
-    documentation = yaml.safe_load(module.DOCUMENTATION)
+    documentation = yaml.safe_load(Path(str(module.__file__)).with_suffix(".yml").read_text())["DOCUMENTATION"]
     assert "memqos.fleet._options.changing" in documentation["extends_documentation_fragment"]
     documented = {**documentation["options"], **yaml.safe_load(_options.ModuleDocFragment.CHANGING)["options"]}
     described = {name: {key: value for key, value in option.items() if key != "description"} for name, option in documented.items()}
