@@ -15,6 +15,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _want
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import PropertyStep, Step, WriteStep
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
@@ -35,7 +36,7 @@ _BOUNDED = ("memory.min", "memory.max", "memory.high")
 _PROTECTING = {"memory.min": "min", "DefaultMemoryMin": "default_min", "memory.max": "limit"}
 
 
-class Figures(t.NamedTuple):
+class Figures(NamedTuple):
     """What the steps are held against. C(live): host knobs in normal form; C(mount): of the hierarchy that C(cgroups) (by path) are in.
 
     C(units): {unit: path of its cgroup}, of those that run; C(kernel): its release.
@@ -49,7 +50,7 @@ class Figures(t.NamedTuple):
     kernel: str = ""
 
 
-class ToCome(t.NamedTuple):
+class ToCome(NamedTuple):
     """A property (or memcg file) of a unit that does not run. It holds when the unit starts: C(before), C(after) are what its files say, None nothing."""
 
     name: str
@@ -58,14 +59,14 @@ class ToCome(t.NamedTuple):
     after: str
 
 
-class Danger(t.NamedTuple):
+class Danger(NamedTuple):
     """C(risk) is one of _tune_options.RISKS; C(reason) has the figures."""
 
     risk: str
     reason: str
 
 
-class _Change(t.NamedTuple):
+class _Change(NamedTuple):
     """A value that will be another one. C(name): the knob that is refused for it; C(note): what goes before the reason.
 
     C(path): of the cgroup, empty for the host's; C(sets): what of its figures it sets (_PROTECTING), empty for nothing.

@@ -18,6 +18,7 @@ import time
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _steps
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Refused, Writer, cure, words
 
 SCHEMA_VERSION = 1
@@ -37,7 +38,7 @@ class Busy(JournalError):
     """Another run holds the lock."""
 
 
-class Entry(t.NamedTuple):
+class Entry(NamedTuple):
     """A transaction: C(meta) as its caller gave it, with our C(pid); C(results) are {status, found}, one a step."""
 
     generation: int
@@ -47,7 +48,7 @@ class Entry(t.NamedTuple):
     results: t.Tuple[t.Dict[str, t.Any], ...] = ()
 
 
-class Pending(t.NamedTuple):
+class Pending(NamedTuple):
     entry: Entry
     begun: t.Tuple[int, ...]
     found: t.Dict[int, str]  # step: what was read back

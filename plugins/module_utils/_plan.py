@@ -17,6 +17,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _regist
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Plan, Row, judged, new_row
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import Value
@@ -32,7 +33,7 @@ _OF_UNITS = ("/etc/systemd/system/", "/run/systemd/system.control/")
 _INHERITED = "cgroups that were made below it meanwhile keep it, as they began with it"
 
 
-class Foreign(t.NamedTuple):
+class Foreign(NamedTuple):
     """A file of somebody else in which lines are set aside: C(text) so far. C(target) is written: the file itself, or C(is_copy) that hides it.
 
     C(before): what stands there, None = absent.
@@ -45,7 +46,7 @@ class Foreign(t.NamedTuple):
     is_copy: bool
 
 
-class Files(t.NamedTuple):
+class Files(NamedTuple):
     """Text files as they stand, None = absent. C(ours): by path; C(made): {path: directories that we made for it}.
 
     C(foreign): by the path that is read at boot; C(tmpfiles_program): where the node has systemd-tmpfiles. C(hidden): what our sysctl file would hide.

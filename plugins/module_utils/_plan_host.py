@@ -13,6 +13,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _regist
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Row, Said, given, is_same, lacking, new_row, place, said
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import WriteStep
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
@@ -25,7 +26,7 @@ _SWAPPINESS_OF_V1 = "on cgroup v1 the cgroups that exist keep a memory.swappines
 Line = t.Tuple[str, str]
 
 
-class HostPart(t.NamedTuple):
+class HostPart(NamedTuple):
     """C(sysctl): {knob: text}; C(tmpfiles), C(late): (path, text) in order; C(aside): (path, line) of others that C(take) moves aside."""
 
     rows: t.Tuple[Row, ...]
@@ -36,7 +37,7 @@ class HostPart(t.NamedTuple):
     aside: t.Tuple[t.Tuple[str, int], ...]
 
 
-class _Item(t.NamedTuple):
+class _Item(NamedTuple):
     """A knob that this node has. C(text) is wanted, C(held) is live; C(file): of ours, that makes it last; empty for none."""
 
     knob: Knob

@@ -10,6 +10,7 @@ import typing as t
 from ansible_collections.memqos.fleet.plugins.module_utils import _present
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Step, WriteStep
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._guards import Danger
@@ -22,7 +23,7 @@ if t.TYPE_CHECKING:
     Policy = t.Literal["report", "defer", "refuse", "take"]
 
 
-class Options(t.NamedTuple):
+class Options(NamedTuple):
     """As the operator says. C(only): areas, empty for all; C(allow): risks by name; C(sysctl_file): a name in /etc/sysctl.d."""
 
     on_conflict: Policy
@@ -35,7 +36,7 @@ class Options(t.NamedTuple):
         return not self.only or area in self.only
 
 
-class Said(t.NamedTuple):
+class Said(NamedTuple):
     """One place that decides a value at boot; C(line) 0 where there is none."""
 
     source: str
@@ -44,7 +45,7 @@ class Said(t.NamedTuple):
     value: t.Optional[str]
 
 
-class Row(t.NamedTuple):
+class Row(NamedTuple):
     """What becomes of one knob: docs/architecture.md §3.7. Values are the words that the kernel or systemd takes; None is not there."""
 
     name: str
@@ -73,7 +74,7 @@ class Row(t.NamedTuple):
         return self._replace(reason="; ".join(filter(None, (self.reason, reason))), status=status or self.status)
 
 
-class Left(t.NamedTuple):
+class Left(NamedTuple):
     """A value that no profile wants any more, and that stays: C(reason). C(name): of a knob, or a file's path. C(failed): for want of an answer."""
 
     subject: str
@@ -83,7 +84,7 @@ class Left(t.NamedTuple):
     failed: bool = False
 
 
-class History(t.NamedTuple):
+class History(NamedTuple):
     """What earlier runs did. C(wanted): by the last one; C(returning): steps back to before our first, of what is no longer wanted.
 
     C(found): of kernel files that show another value than the one written (huge pages), {(path, written): found}. C(ours): all
@@ -97,7 +98,7 @@ class History(t.NamedTuple):
     ours: t.Tuple[str, ...] = ()
 
 
-class Plan(t.NamedTuple):
+class Plan(NamedTuple):
     """C(steps) is empty if C(blocked) says why nothing may be written; C(files) are those of the steps in any case. C(wanted) is for the next History."""
 
     steps: t.Tuple[Step, ...]

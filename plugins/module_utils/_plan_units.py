@@ -19,6 +19,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _regist
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import Options, Row, Said, cgroup_write, is_same, lacking, new_row, place
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _drop_ins, _unit_state
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import PropertyStep, WriteStep
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
@@ -39,7 +40,7 @@ _ALONE = ("deferred", "conflict")
 _WRITERS_OF_PODS = ("koordlet", "katalyst-agent")
 
 
-class UnitPart(t.NamedTuple):
+class UnitPart(NamedTuple):
     """C(properties), C(writes): in no order yet; C(drop_ins): {path: text}; C(late): (glob, text) of cgroup files.
 
     C(overruled): properties of units to which a daemon-reload gives the value of a later drop-in; C(reasserted): what such a unit needs after one.
@@ -54,7 +55,7 @@ class UnitPart(t.NamedTuple):
     late: t.Tuple[t.Tuple[str, str], ...]
 
 
-class _Item(t.NamedTuple):
+class _Item(NamedTuple):
     """One knob of one unit. C(subject): what the profile calls it, whose drop-in has it; C(owner): the memcg file behind it, if any.
 
     C(unit) None: nothing of it is there yet. C(late): where the late unit finds its file, globs.

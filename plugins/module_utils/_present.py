@@ -12,6 +12,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _regist
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _persisted, _systemd, _unit_state
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
@@ -23,14 +24,14 @@ _MAX_PROCESSES = 100
 _MAX_UNIT_FILE = 256 * 1024
 
 
-class Held(t.NamedTuple):
+class Held(NamedTuple):
     """What a kernel file holds: C(text) as the kernel takes it."""
 
     text: str
     value: Value
 
 
-class Unit(t.NamedTuple):
+class Unit(NamedTuple):
     """C(files): of its cgroup, by knob (C(memory.high)); C(inode): its directory's; C(fragment_lines): the memory directives of its unit file.
 
     C(scores): the oom_score_adj of its processes, where a profile has OOMScoreAdjust.
@@ -43,7 +44,7 @@ class Unit(t.NamedTuple):
     scores: t.FrozenSet[str] = frozenset()
 
 
-class Present(t.NamedTuple):
+class Present(NamedTuple):
     """C(host): by knob; C(troubles): why one that is there cannot be read. C(units): {subject: its units}; C(no_units): why none can be set.
 
     C(version): of the hierarchy that has the memory controller, 0 for none; C(mount): where. C(cgroups): those of the units, above and beside, by path.

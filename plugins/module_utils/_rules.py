@@ -8,6 +8,8 @@ from __future__ import annotations
 import operator
 import typing as t
 
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+
 MAX_NODES = 500
 MAX_DEPTH = 32
 MAX_KEYS = 8
@@ -37,7 +39,7 @@ class Unknown:
         self.reason = reason
 
 
-class Reading(t.NamedTuple):
+class Reading(NamedTuple):
     """Growth, a number or Unknown, over C(seconds); C(kind) is since_last_run, since_boot or window."""
 
     value: Value
@@ -46,7 +48,7 @@ class Reading(t.NamedTuple):
     reset: bool = False
 
 
-class Outcome(t.NamedTuple):
+class Outcome(NamedTuple):
     """C(status) is pass, fail, unknown or not_applicable.
 
     C(observed) (fail and unknown only) is what is known of the rule's C(observe); None is infinity. C(window): C({kind, seconds}) of the widest counter.
@@ -58,7 +60,7 @@ class Outcome(t.NamedTuple):
     window: t.Optional[t.Dict[str, t.Union[str, float, None]]]
 
 
-class Prepared(t.NamedTuple):
+class Prepared(NamedTuple):
     """C(counters): the C((operation, keys)) that the verdict rests on."""
 
     id: str
@@ -76,7 +78,7 @@ _TOO_LARGE = Unknown("a result beyond any real size")
 _NO_WINDOW = Unknown("no measuring window, so no rate")
 
 
-class Counters(t.NamedTuple):
+class Counters(NamedTuple):
     """Earlier and later readings, nested like the environment.
 
     C(previous) was read C(elapsed) seconds ago (same boot, same cgroup inode: the caller's check), C(window) C(window_seconds) after the environment.

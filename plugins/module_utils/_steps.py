@@ -8,9 +8,10 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _persist
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 
-class Moved(t.NamedTuple):
+class Moved(NamedTuple):
     """Another host knob that a write moves (dirty_bytes: dirty_ratio), and what it held before."""
 
     knob: str
@@ -18,7 +19,7 @@ class Moved(t.NamedTuple):
     before: str
 
 
-class WriteStep(t.NamedTuple):
+class WriteStep(NamedTuple):
     """A kernel file. C(before) and C(after) as the kernel takes them, without newline; in a cgroup C(inode) is its directory's.
 
     C(boot_id) and C(moves) are filled in by the transaction.
@@ -35,7 +36,7 @@ class WriteStep(t.NamedTuple):
     moves: t.Tuple[Moved, ...] = ()
 
 
-class FileStep(t.NamedTuple):
+class FileStep(NamedTuple):
     """A text file; None is absent. Bytes that are not UTF-8 travel as surrogate escapes, so that every file comes back as it was.
 
     C(mode) is the new file's. The old one's mode and owner, and the directories to be made, are filled in by the transaction.
@@ -51,7 +52,7 @@ class FileStep(t.NamedTuple):
     creates: t.Tuple[str, ...] = ()
 
 
-class PropertyStep(t.NamedTuple):
+class PropertyStep(NamedTuple):
     """C(systemctl set-property --runtime). Pairs of property and value; C(files) are the kernel files that they become: read back, never written first.
 
     C(besides): files of this unit that somebody wrote by hand, which systemd brings back to what it thinks (C(after)).
@@ -66,7 +67,7 @@ class PropertyStep(t.NamedTuple):
     besides: t.Tuple[WriteStep, ...] = ()
 
 
-class ReloadStep(t.NamedTuple):
+class ReloadStep(NamedTuple):
     """One daemon-reload."""
 
 

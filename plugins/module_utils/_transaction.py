@@ -18,6 +18,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _regist
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, WriteStep
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Refused, Replaced, Writer, cure, property_words, words
 
 if t.TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Kept(Exception):
         self.found = found
 
 
-class Result(t.NamedTuple):
+class Result(NamedTuple):
     """What became of a step. C(left): somebody changed it since, it is as they want it. C(found): what a kernel file reads at the end."""
 
     step: Step
@@ -45,7 +46,7 @@ class Result(t.NamedTuple):
     reason: str = ""
 
 
-class Outcome(t.NamedTuple):
+class Outcome(NamedTuple):
     """C(ok): all is done (of a recovery: all is undone, or it was done). C(clean): nothing is half done. C(generation) is 0 if none was made."""
 
     ok: bool
@@ -56,7 +57,7 @@ class Outcome(t.NamedTuple):
     warning: str = ""
 
 
-class Left(t.NamedTuple):
+class Left(NamedTuple):
     """What a rollback does not touch, and why: C(found) is neither C(ours) nor C(target), or (C(failed)) nobody knows what it is.
 
     C(knob) is empty where it is no knob's, but a file, or all of a unit.
@@ -72,7 +73,7 @@ class Left(t.NamedTuple):
     failed: bool = False
 
 
-class Rollback(t.NamedTuple):
+class Rollback(NamedTuple):
     """C(steps): also those of what is back already, which write nothing: by them the journal's origin forgets it."""
 
     steps: t.Tuple[Step, ...]

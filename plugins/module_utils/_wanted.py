@@ -11,6 +11,7 @@ import typing as t
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
@@ -26,7 +27,7 @@ _EFFORT = {"never": 0, "defer": 1, "madvise": 1, "defer+madvise": 2, "always": 3
 _POOL = re.compile(r"hugepages-([0-9]+)kB/nr_(?:overcommit_)?hugepages")
 
 
-class Wanted(t.NamedTuple):
+class Wanted(NamedTuple):
     """One value, in the registry's normal form. C(profile) is the layer that decided it, C(expression) what stands there."""
 
     knob: str
@@ -37,7 +38,7 @@ class Wanted(t.NamedTuple):
     expression: str
 
 
-class Skipped(t.NamedTuple):
+class Skipped(NamedTuple):
     """An entry without effect, or (C(knob) empty) a whole layer, and why."""
 
     profile: str
@@ -47,20 +48,20 @@ class Skipped(t.NamedTuple):
     reason: str
 
 
-class Refused(t.NamedTuple):
+class Refused(NamedTuple):
     """A wanted value that this kernel does not take."""
 
     wanted: Wanted
     reason: str
 
 
-class Folded(t.NamedTuple):
+class Folded(NamedTuple):
     wanted: t.Dict[Key, Wanted]
     skipped: t.List[Skipped]
     refused: t.Dict[Key, Refused]
 
 
-class Basis(t.NamedTuple):
+class Basis(NamedTuple):
     """What a fold rests on. C(env) holds C(facts) and C(knob) for conditions; C(memtotal) and C(page_size) are bytes.
 
     C(live) is C({host knob: value}), C(units) is C({unit: {property: value}}), both in normal form: what a bound moves. Of a knob that an earlier generation

@@ -13,12 +13,13 @@ from itertools import accumulate, chain, islice
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
 from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number, read_mountinfo
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._read._cgroupfs import Cgroup, Hierarchy
 
 
-class PodNames(t.NamedTuple):
+class PodNames(NamedTuple):
     """C(containers): {container id: …}; C(pods): {pod UID: (namespace, name)}."""
 
     containers: dict[str, Cgroup]

@@ -18,6 +18,7 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.module_utils._read._unit_state import show_value, shown_name
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 STATE = "/var/lib/memqos"
 _KERNEL = ("/proc/sys/", "/sys/")
@@ -59,7 +60,7 @@ class Replaced(Refused):
     """The cgroup is gone, and another one has its path."""
 
 
-class File(t.NamedTuple):
+class File(NamedTuple):
     """A text file as it lies there; bytes that are not UTF-8 are surrogate escapes."""
 
     text: str

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._drop_ins import drop_ins_of
@@ -16,12 +17,18 @@ if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import DropIn
 
 
+# What systemd made itself, one file a property, for each container.
+_TRANSIENT = "/run/systemd/transient/"
+_FULL_SCALE = (1 << 32) - 1
+
+
 def from_node(units: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     """What _systemd.read_units read → {unit: {property: value}}, with C(drop_ins) (DropIn), the last of which decides.
 
+    Numbers as int, ManagedOOMMemoryPressureLimit in %, DropInPaths as list, NeedDaemonReload as bool.
     Drop-ins whose unit systemd does not show (C(user-.slice)) stand under their directory's name.
     """
-    joined: dict[str, dict[str, t.Any]] = {unit: dict(properties) for unit, properties in units.get("shown", {}).items()}
+    joined: dict[str, dict[str, t.Any]] = {unit: _typed(shown) for unit, shown in units.get("shown", {}).items()}
     drop_ins: list[DropIn] = units.get("drop_ins", [])
     used: set[str] = set()
     for unit, properties in joined.items():
@@ -32,3 +39,19 @@ def from_node(units: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     for name in sorted({drop_in["unit"] for drop_in in drop_ins} - used):
         joined.setdefault(name, {})["drop_ins"] = [drop_in for drop_in in drop_ins if drop_in["unit"] == name]
     return joined
+
+
+def _typed(shown: t.Mapping[str, str]) -> dict[str, t.Any]:
+    values = {name: _value(name, str(text)) for name, text in shown.items()}
+    return {name: value for name, value in values.items() if value not in ([], None)}
+
+
+def _value(name: str, text: str) -> t.Any:
+    if name == "DropInPaths":
+        return [path for path in text.split() if not path.startswith(_TRANSIENT)]
+    if name == "NeedDaemonReload":
+        return text == "yes"
+    number = int(text) if re.fullmatch(r"-?[0-9]{1,20}", text) else None
+    if name == "ManagedOOMMemoryPressureLimit":
+        return None if number is None else round(number * 100 / _FULL_SCALE, 2)
+    return text if number is None else number

@@ -48,6 +48,7 @@ NODE_FLOORS = [
     {"_knobs"},
     {"_shares"},
     {"_units"},
+    {"_tuples"},
 ]
 # Controller code knows the options of its modules, sizes, the registry, the bounds of the rule language, the words of profiles, what a path says, and how text
 # of a node is decoded.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import fill
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 Unit = t.Literal["bytes", "bytes or max", "kB", "MB/s", "pages", "percent", "permil", "permyriad", "ratio", "us", "ms", "cs", "s", "jiffies",
                  "timespan", "count", "bool", "choice", "list", "mask", "text"]  # fmt: skip
@@ -25,7 +26,7 @@ Vendor = t.Literal["mainline", "anolis", "openeuler", "tencent"]
 Range = t.Tuple[str, t.Optional[int], t.Optional[int]]
 
 
-class Knob(t.NamedTuple):
+class Knob(NamedTuple):
     """One value that the kernel or systemd lets us set. A pattern row holds placeholders (C({size}), C({n})); C(at) fills them."""
 
     name: str

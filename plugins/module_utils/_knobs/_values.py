@@ -10,6 +10,7 @@ import re
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _units
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import KnobRow
@@ -24,7 +25,7 @@ _MICROSECONDS = {"us": 1, "ms": 1000, "": 10**6, "s": 10**6, "min": 60 * 10**6, 
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 
 
-class Readable(t.NamedTuple):
+class Readable(NamedTuple):
     """What reading a host knob needs of its row."""
 
     name: str
@@ -42,7 +43,7 @@ def unfold(places: t.Mapping[str, t.Sequence[t.Sequence[str]]]) -> list[Readable
     return [Readable(prefix + file, directory + file, unit) for (directory, prefix), files in split for file, unit in files]
 
 
-class Wanted(t.NamedTuple):
+class Wanted(NamedTuple):
     """What a reading of a node looks for: host knobs, and memcg files of vendor kernels."""
 
     knobs: t.Sequence[Readable] = ()
@@ -74,6 +75,8 @@ def fill(text: str, places: t.Mapping[str, str]) -> str:
 
 def placeholders(pattern: str, text: str) -> dict[str, str] | None:
     """C(zram{n}/disksize), C(zram0/disksize) → C({"n": "0"}); None if the text is no instance."""
+    if not text.startswith(pattern.partition("{")[0]):
+        return None  # nearly always, and an expression takes long to compile
     match = _compiled(pattern).fullmatch(text)
     return match.groupdict() if match else None
 

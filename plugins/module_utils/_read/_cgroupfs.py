@@ -19,6 +19,7 @@ from itertools import accumulate
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _procfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display, whole_lines
 from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number, parse_keyed
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, Mount
@@ -27,7 +28,7 @@ if t.TYPE_CHECKING:
     Parser = t.Callable[[bytes], t.Any]
 
 
-class Hierarchy(t.NamedTuple):
+class Hierarchy(NamedTuple):
     """Where the memory controller is. C(reason): why C(memory) is None or only a part is visible."""
 
     kind: Kind
@@ -39,7 +40,7 @@ class Hierarchy(t.NamedTuple):
     reason: str = ""
 
 
-class _File(t.NamedTuple):
+class _File(NamedTuple):
     name: bytes
     key: str
     parse: Parser
@@ -281,7 +282,7 @@ def walk(
     return walker.found, walker.unknown()
 
 
-class _Directory(t.NamedTuple):
+class _Directory(NamedTuple):
     """C(other): the same cgroup in the tree that has memory.pressure, or -1."""
 
     fd: int

@@ -21,6 +21,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _regist
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _knob_values, _procfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 OUR_SYSCTL_FILE = "/etc/sysctl.d/zz-memqos.conf"
 
@@ -41,6 +42,7 @@ _MAX_WORDS = 64  # of a brace expression
 _MAX_PROFILES = 64
 _MAX_LINKS = 8
 _BLANK = " \t\r"
+_GLOB = frozenset("*?[")
 _DIGITS = frozenset("-0123456789 \t")
 _SWAP = str.maketrans("./", "/.")
 _NAME = re.compile("-?[A-Za-z0-9_.-]+")
@@ -68,7 +70,7 @@ _DISABLED = "not enabled in the profile"
 _STAR = ("**", True)  # no set of letters
 
 
-class Setting(t.NamedTuple):
+class Setting(NamedTuple):
     """One place that says what a knob shall be."""
 
     source: Source
@@ -79,7 +81,7 @@ class Setting(t.NamedTuple):
     problem: str = ""
 
 
-class Line(t.NamedTuple):
+class Line(NamedTuple):
     """One assignment: C(key) is the absolute path of the knob's file, or a glob. C(value) None: sysctl.d leaves the knob alone."""
 
     path: str
@@ -89,7 +91,7 @@ class Line(t.NamedTuple):
     kind: str = ""  # tmpfiles.d: w, w+ or f+; TuneD: why it has no effect, or reapply
 
 
-class Kubelet(t.NamedTuple):
+class Kubelet(NamedTuple):
     """C(memory_qos): whether it writes memory.min, low or high; None if its version decides (the gate without a setting, or the reverse)."""
 
     config: str
@@ -97,7 +99,7 @@ class Kubelet(t.NamedTuple):
     memory_qos: bool | None
 
 
-class Sources(t.NamedTuple):
+class Sources(NamedTuple):
     """What was read, before it is put in order."""
 
     fixed: list[tuple[str, Setting]]  # kernel command line and kubelet, by knob
@@ -109,7 +111,7 @@ class Sources(t.NamedTuple):
     reapplied: list[Line]  # what TuneD writes again where its list says reapply
 
 
-class Persisted(t.NamedTuple):
+class Persisted(NamedTuple):
     """C(settings): of each knob, the deciding one last. C(boot): what else the command line says of memory. C(writers): processes that set memory."""
 
     settings: dict[str, list[Setting]]
@@ -122,7 +124,7 @@ class Persisted(t.NamedTuple):
     sources: Sources
 
 
-class Option(t.NamedTuple):
+class Option(NamedTuple):
     """One option of a file with sections."""
 
     section: str
@@ -154,7 +156,13 @@ def read_persisted(tree: Tree, *, page_size: int) -> Persisted:
     )
     boot = {key: value or "" for key, value in words if key in _BOOT_OTHERS}
     rows = {**{row.name: row for row in index.by_path.values()}, **{name: _registry.find(name) for name, _setting in fixed}}
-    settings = {knob.name: found for knob in rows.values() for found in [_settings_of(knob, sources)] if found}
+    keys = {line.key for line in (*sources.sysctl, *sources.sysctl_conf, *sources.tmpfiles, *sources.tuned, *sources.reapplied)}
+    patterns = [key for key in keys if _is_pattern(key)]
+    said = [
+        knob for knob in rows.values()
+        if knob.path in keys or any(name == knob.name for name, _setting in fixed + enforced) or any(matches(pattern, knob.path) for pattern in patterns)
+    ]  # fmt: skip
+    settings = {knob.name: found for knob in said for found in [_settings_of(knob, sources)] if found}
     real_paths = {path: files.target(path) for path in {line.path for line in (*sources.sysctl, *sources.tmpfiles)}}
     links = {path: real for path, real in real_paths.items() if real != path}
     return Persisted(settings, boot, sorted(running), kubelet, profile, problems, links, sources)
@@ -302,7 +310,7 @@ class _Index:
             return True
         if not key.startswith(("/sys/", "/proc/sys/")):
             return False
-        if _is_glob(key) or "{" in key:
+        if _is_pattern(key):
             return any(matches(key, path) for path in self.by_path)
         for row in self.patterns:
             places = _values.placeholders(row.path, key)
@@ -620,7 +628,7 @@ def _unescape(match: re.Match[str]) -> str:
 # TuneD
 
 
-class Unit(t.NamedTuple):
+class Unit(NamedTuple):
     """A section of a profile after C(include): options with the file of each."""
 
     kind: str
@@ -795,11 +803,15 @@ def _lines(data: bytes, *, strip: bool = True) -> t.Iterator[tuple[int, str]]:
 
 
 def _is_glob(key: str) -> bool:
-    return any(letter in key for letter in "*?[")
+    return not _GLOB.isdisjoint(key)
+
+
+def _is_pattern(key: str) -> bool:
+    return "{" in key or _is_glob(key)
 
 
 def _matches(key: str, path: str) -> bool:
-    return key == path or ((_is_glob(key) or "{" in key) and matches(key, path))
+    return key == path or (_is_pattern(key) and matches(key, path))
 
 
 def _braces(pattern: str) -> list[str]:

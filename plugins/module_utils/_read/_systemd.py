@@ -27,9 +27,6 @@ _USUAL = {
 }  # fmt: skip
 _UNSET = ("", "[not set]", "infinity", "18446744073709551615")
 _SHOW = ("systemctl", "show", "--no-pager", "--property=Id," + ",".join((*_PROPERTIES, *_CONTEXT)), "*.slice", "*.service", "*.scope")
-# What systemd made itself, one file a property, for each container.
-_TRANSIENT = "/run/systemd/transient/"
-_FULL_SCALE = (1 << 32) - 1
 
 # systemd.unit(5), highest first, without generators and transient units.
 SEARCH_PATH = ("/etc/systemd/system.control", "/run/systemd/system.control", "/etc/systemd/system", "/run/systemd/system",
@@ -45,6 +42,10 @@ _MAX_DROP_IN = 256 * 1024
 
 def read_version(tree: Tree) -> int:
     """Raises Unreadable: kind absent without systemd."""
+    # What runs, for root, and without a program.
+    running = re.search(rb"/libsystemd-shared-([0-9]{1,5})", tree.read_or_empty("/proc/1/maps"))
+    if running:
+        return int(running.group(1))
     version = parse_version(tree.output("systemctl-version", ["systemctl", "--version"]))
     if version is None:
         raise Unreadable("systemctl --version", "malformed", "no version in it")
@@ -64,9 +65,9 @@ def read_units(tree: Tree) -> dict[str, t.Any]:
     return {"shown": parse_show(tree.output("systemctl-show", _SHOW)), "drop_ins": read_drop_ins(tree)}
 
 
-def parse_show(text: str) -> dict[str, dict[str, t.Any]]:
-    """C(systemctl show) of several units. Only what is set: numbers as int, ManagedOOMMemoryPressureLimit in %, DropInPaths as list."""
-    units: dict[str, dict[str, t.Any]] = {}
+def parse_show(text: str) -> dict[str, dict[str, str]]:
+    """C(systemctl show) of several units: only what is set, as it stands there."""
+    units: dict[str, dict[str, str]] = {}
     for block in re.split(r"\n\s*\n", text):
         shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
         unit = shown.get("Id")
@@ -76,20 +77,8 @@ def parse_show(text: str) -> dict[str, dict[str, t.Any]]:
     return units
 
 
-def _set_ones(shown: dict[str, str], wanted: list[str]) -> dict[str, t.Any]:
-    found = {name: _value(name, shown[name]) for name in wanted if shown.get(name, "") not in (*_UNSET, *_USUAL.get(name, ()))}
-    return {name: value for name, value in found.items() if value not in ([], None)}
-
-
-def _value(name: str, text: str) -> t.Any:
-    if name == "DropInPaths":
-        return [path for path in text.split() if not path.startswith(_TRANSIENT)]
-    if name == "NeedDaemonReload":
-        return text == "yes"
-    number = int(text) if re.fullmatch(r"-?[0-9]{1,20}", text) else None
-    if name == "ManagedOOMMemoryPressureLimit":
-        return None if number is None else round(number * 100 / _FULL_SCALE, 2)
-    return text if number is None else number
+def _set_ones(shown: dict[str, str], wanted: list[str]) -> dict[str, str]:
+    return {name: shown[name] for name in wanted if shown.get(name, "") not in (*_UNSET, *_USUAL.get(name, ()))}
 
 
 def read_drop_ins(tree: Tree) -> list[DropIn]:

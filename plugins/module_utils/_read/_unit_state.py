@@ -9,13 +9,14 @@ import re
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
+from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 _CONTEXT = ("Id", "Names", "LoadState", "ActiveState", "ControlGroup", "FragmentPath", "Slice")
 _FULL_SCALE = (1 << 32) - 1
 _UNLIMITED = "18446744073709551615"
 
 
-class UnitState(t.NamedTuple):
+class UnitState(NamedTuple):
     """C(cgroup): its path below the hierarchy, empty while it has none. C(shown): the words that set-property takes; empty where nothing is set.
 
     C(names): all of its names; C(slice): that it is in, running or not.

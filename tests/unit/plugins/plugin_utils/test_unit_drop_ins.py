@@ -14,9 +14,32 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils import _unit_drop_ins
 def test_units_and_drop_ins_are_joined() -> None:
     own = {"path": "/etc/systemd/system/redis-server.service.d/memory.conf", "unit": "redis-server.service", "lines": {"MemoryMin": "320M"}}
     other = {"path": "/etc/systemd/system/user-.slice.d/limit.conf", "unit": "user-.slice", "lines": {"MemoryHigh": "4G"}}
-    sent: dict[str, t.Any] = {"shown": {"redis-server.service": {"MemoryMin": 335544320}}, "drop_ins": [own, other]}
+    sent: dict[str, t.Any] = {"shown": {"redis-server.service": {"MemoryMin": "335544320"}}, "drop_ins": [own, other]}
     assert _unit_drop_ins.from_node(sent) == {
         "redis-server.service": {"MemoryMin": 335544320, "drop_ins": [own]},
         "user-.slice": {"drop_ins": [other]},
     }
     assert "drop_ins" not in sent["shown"]["redis-server.service"] and _unit_drop_ins.from_node({}) == {}
+
+
+SHOWN: dict[str, tuple[str, t.Any]] = {
+    "MemorySwapMax": ("0", 0),
+    "OOMScoreAdjust": ("-900", -900),
+    "ManagedOOMMemoryPressure": ("kill", "kill"),
+    "ManagedOOMMemoryPressureLimit": ("2147483648", 50.0),
+    "DropInPaths": (
+        "/run/systemd/transient/x.service.d/50-MemoryMax.conf /etc/systemd/system/a.service.d/memory.conf", ["/etc/systemd/system/a.service.d/memory.conf"],
+    ),
+    "NeedDaemonReload": ("yes", True),
+    "Slice": ("system.slice", "system.slice"),
+}  # fmt: skip
+
+
+def test_properties_have_types() -> None:
+    sent = {"shown": {"a.service": {name: text for name, (text, _value) in SHOWN.items()}}}
+    assert _unit_drop_ins.from_node(sent) == {"a.service": {name: value for name, (_text, value) in SHOWN.items()}}
+
+
+def test_what_says_nothing_is_left_out() -> None:
+    shown = {"DropInPaths": "/run/systemd/transient/x.service.d/50-MemoryMax.conf", "ManagedOOMMemoryPressureLimit": "much", "MemoryMax": "9" * 30}
+    assert _unit_drop_ins.from_node({"shown": {"a.service": shown}}) == {"a.service": {"MemoryMax": "9" * 30}}

@@ -66,10 +66,11 @@ Id=session-1.scope
 NeedDaemonReload=no
 """
 REDIS = {
-    "MemoryMin": 335544320, "MemoryMax": 536870912, "MemorySwapMax": 0, "OOMScoreAdjust": -900, "ManagedOOMMemoryPressure": "kill",
-    "ManagedOOMMemoryPressureLimit": 50.0, "ManagedOOMPreference": "avoid", "ControlGroup": "/system.slice/redis-server.service", "Slice": "system.slice",
-    "FragmentPath": "/lib/systemd/system/redis-server.service", "DropInPaths": ["/etc/systemd/system/redis-server.service.d/memory.conf"],
-    "EffectiveMemoryMax": 536870912, "NeedDaemonReload": True,
+    "MemoryMin": "335544320", "MemoryMax": "536870912", "MemorySwapMax": "0", "OOMScoreAdjust": "-900", "ManagedOOMMemoryPressure": "kill",
+    "ManagedOOMMemoryPressureLimit": "2147483648", "ManagedOOMPreference": "avoid", "ControlGroup": "/system.slice/redis-server.service",
+    "Slice": "system.slice", "FragmentPath": "/lib/systemd/system/redis-server.service",
+    "DropInPaths": "/run/systemd/transient/x.service.d/50-MemoryMax.conf /etc/systemd/system/redis-server.service.d/memory.conf",
+    "EffectiveMemoryMax": "536870912", "NeedDaemonReload": "yes",
 }  # fmt: skip
 
 
@@ -109,6 +110,14 @@ def test_no_systemd(tmp_path: Path) -> None:
         with pytest.raises(Unreadable) as caught:
             read(Tree(str(tmp_path)))
         assert caught.value.kind == "absent"
+
+
+def test_the_version_of_what_runs_needs_no_program(tmp_path: Path) -> None:
+    maps = "7f3a00000000-7f3a00200000 r-xp 00000000 fe:01 9 /usr/lib/x86_64-linux-gnu/systemd/libsystemd-shared-252.so (deleted)\n"
+    files = {"proc/1/maps": maps, ".memqos/output/systemctl-version": "systemd 257 (257.9)\n"}
+    assert _systemd.read_version(tree(tmp_path, files)) == 252
+    # Another first process, or an ordinary user.
+    assert _systemd.read_version(tree(tmp_path, {**files, "proc/1/maps": "7f3a00000000-7f3a00200000 r-xp 00000000 fe:01 9 /usr/bin/busybox\n"})) == 257
 
 
 def test_a_version_that_is_none(tmp_path: Path) -> None:
