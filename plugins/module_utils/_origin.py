@@ -107,6 +107,35 @@ def only(step: PropertyStep, names: t.Container[str]) -> PropertyStep:
     return step._replace(properties=pairs, before=before, files=files)
 
 
+def stale(steps: t.Iterable[Step], planned: t.Iterable[Step], wanted: t.Iterable[Key], present: _present.Present) -> t.List[Step]:
+    """Of units that no longer run and that no profile names, as instances come and go: the steps to forget, turned round; their run-time drop-ins can go.
+
+    What persists gives such a unit our values when it starts again, and C(_started) takes them back. A drop-in that was there before us stays for the way back.
+    """
+    if present.no_units:
+        return []
+    named = {subject for unused, subject, unused_name in wanted}
+    running = {unit.state.name for units in present.units.values() for unit in units if unit.state.active or unit.state.cgroup}
+    busy = {step.path for step in planned if isinstance(step, FileStep)} | {step.unit for step in planned if isinstance(step, PropertyStep)}
+
+    def is_gone(unit: str) -> bool:
+        known = any(_unit_state.covers(subject, unit) for subject in present.units)
+        return known and unit not in named and unit not in running and unit not in busy
+
+    turned: t.List[Step] = []
+    for step in steps:
+        if isinstance(step, FileStep):
+            match = _RUN_TIME.fullmatch(step.path)
+            if match and is_gone(match.group(1)) and step.path not in busy and step.before is None:
+                turned.append(step._replace(before=step.after, after=None))
+        elif isinstance(step, PropertyStep) and is_gone(step.unit):
+            files = tuple(file._replace(before=file.after, after=file.before) for file in step.files)
+            turned.append(step._replace(properties=step.before, before=step.properties, files=files, drop_ins=(), besides=()))
+        elif isinstance(step, WriteStep) and step.inode and is_gone(step.subject):
+            turned.append(step._replace(before=step.after, after=step.before))
+    return turned
+
+
 def our_files(steps: t.Iterable[Step]) -> t.Dict[str, t.Tuple[str, ...]]:
     """{path: directories that were made for it} of the files that we made."""
     return {step.path: step.creates for step in steps if isinstance(step, FileStep) and step.after is not None and _persist.is_ours(step.after)}

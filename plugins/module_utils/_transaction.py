@@ -558,7 +558,9 @@ class _Back:
 
     def _property(self, step: PropertyStep) -> None:
         """Property by property: what somebody else changed since stays, in the kernel too, whatever set-property does to the rest."""
-        shown = self.work.writer.properties(step.unit, [name for name, unused in step.properties])
+        shown = self.work.writer.properties(step.unit, [*(name for name, unused in step.properties), "ActiveState"])
+        if not step.files and shown.pop("ActiveState", "") in ("inactive", "failed"):
+            return  # systemd would load it for this alone, and forget it
         files = {_registry.find(file.knob).unit_property: self._again(file) for file in step.files}
         target = dict(step.before)
         going = []

@@ -117,7 +117,9 @@ def tune(request: Json, work: Work) -> Json:
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work))
         made, present = _with_unread(made, present, options.allow, work)
         adopted = _started.adopted(made.steps, present, _origin.parts(steps, {}))
-        outcome = work.run(made.steps, {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal}, adopted)
+        made, forgotten = _without_stale(made, steps, made.wanted, present, work)
+        meta = {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal}
+        outcome = work.run(made.steps, meta, [*adopted, *forgotten])
         return _told(made, outcome, present, work)
 
 
@@ -131,9 +133,11 @@ def rollback(request: Json, work: Work) -> Json:
         made = _rollback_plan(turned, present, request)
         made, present = _with_unread(made, present, request["allow"], work)
         wanted = [] if target == "origin" else work.journal.generation(int(target)).meta.get("wanted", [])
-        adopted = _started.adopted(made.steps, present, _origin.parts(work.journal.origin(), {}))
+        origin = work.journal.origin()
+        adopted = _started.adopted(made.steps, present, _origin.parts(origin, {}))
+        made, forgotten = _without_stale(made, origin, [*map(tuple, wanted)], present, work)
         meta = {**request["meta"], "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
-        outcome = work.run(made.steps, meta, adopted)
+        outcome = work.run(made.steps, meta, [*adopted, *forgotten])
         return _told(made, outcome, present, work)
 
 
@@ -282,6 +286,21 @@ def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: W
     rows = [judged(row, dangers.get((row.name, row.subject)), allow) for row in _plan.returned_rows(coming, _UNREAD)]
     blocked = _refusals(rows)
     return made._replace(steps=() if blocked else made.steps, rows=(*made.rows, *rows), blocked=blocked), present
+
+
+def _without_stale(made: Plan, origin: t.Sequence[Step], wanted: t.Iterable[Key], present: Present, work: Work) -> t.Tuple[Plan, t.List[Step]]:
+    """A plan that does something takes away what is left of units that have gone: (the plan with run-time drop-ins of ours, what the journal alone forgets)."""
+    going: t.List[FileStep] = []
+    forgotten: t.List[Step] = []
+    for step in _origin.stale(origin, made.steps, wanted, present) if made.steps else ():
+        text = _text(step.path, work.writer) if isinstance(step, FileStep) else None
+        if not isinstance(step, FileStep) or text is None:
+            forgotten.append(step)
+        elif text == step.before:
+            going.append(step)
+    # After what makes the directories of others, and before systemd reads them anew.
+    at = next((number for number, step in enumerate(made.steps) if isinstance(step, ReloadStep)), len(made.steps))
+    return made._replace(steps=(*made.steps[:at], *going, *made.steps[at:]), files=(*made.files, *going)), forgotten
 
 
 def _refusals(rows: t.Iterable[Row]) -> str:

@@ -58,11 +58,6 @@ def held(machine: Machine) -> t.List[t.Optional[str]]:
     return [machine.text(f"{cgroup} {file}") for cgroup, file in STARTED.values()]
 
 
-def stop(machine: Machine, name: str, cgroup: str) -> None:
-    machine.node.systemd.stop(name)
-    shutil.rmtree(f"{machine.root}{machine.mount}{cgroup}")
-
-
 def back(machine: Machine, how: str) -> Json:
     return machine.rollback("origin") if how == "rollback" else machine.tune(layer(host={"vm.swappiness": 10}))
 
@@ -173,7 +168,7 @@ def test_a_unit_keeps_what_it_is_given_by_name_when_its_template_leaves(machine:
 def test_a_knob_that_leaves_while_its_unit_is_stopped_leaves_nothing_behind(machine: Machine) -> None:
     machine.tune(layer(slices={"redis-server.service": {"MemoryMax": 2 * GIB}}))
     assert machine.text(RUN_TIME) is not None
-    stop(machine, "redis-server.service", REDIS)
+    machine.stop("redis-server.service")
     answer = machine.tune(layer(host={"vm.swappiness": 10}))
     assert answer["problem"] == ""
     assert machine.text(RUN_TIME) is None
@@ -184,7 +179,7 @@ def test_a_knob_that_leaves_while_its_unit_is_stopped_leaves_nothing_behind(mach
 def test_a_run_time_drop_in_from_before_us_comes_back_while_its_unit_is_stopped(machine: Machine) -> None:
     machine.write(RUN_TIME, "[Service]\nMemoryMax=7G\n")
     machine.tune(layer(slices={"redis-server.service": {"MemoryMax": 2 * GIB}}))
-    stop(machine, "redis-server.service", REDIS)
+    machine.stop("redis-server.service")
     machine.tune(layer(host={"vm.swappiness": 10}))
     assert machine.text(RUN_TIME) == "[Service]\nMemoryMax=7G"
 

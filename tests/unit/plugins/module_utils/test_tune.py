@@ -782,8 +782,7 @@ def test_what_stops_keeps_its_line_for_the_next_boot(make: Make, subject: str, w
     machine.tune(wanted)
     before = machine.text(LATE), machine.text(LATE_UNIT)
     cgroup = machine.node.systemd.running[who]
-    machine.node.systemd.stop(who)
-    shutil.rmtree(machine.root + machine.mount + cgroup)
+    machine.stop(who)
     again = machine.tune(wanted)
     assert (again["changed"], again["files"], machine.text(LATE), machine.text(LATE_UNIT)) == (False, [], *before)
     machine.reboot()
@@ -1897,3 +1896,89 @@ def test_units_that_start_between_tunes_follow_their_files_on_every_way(systemd:
             assert out_of_line(machine) == []
             assert machine.rollback("origin")["problem"] == ""
             assert out_of_line(machine) == []
+
+
+def _log_in(machine: Machine, number: int) -> str:
+    user = f"user-{number}.slice"
+    machine.start(user, f"/user.slice/{user}")
+    return user
+
+
+@pytest.mark.parametrize("rebooted", [False, True])
+def test_units_that_have_gone_leave_nothing(make: Make, rebooted: bool) -> None:
+    machine = make(systemd=257)
+    before = machine.snapshot()
+    sizes = []
+    for number in range(2000, 2008):
+        user = _log_in(machine, number)
+        # Another value each time: what a unit took when it started is not what is wanted now.
+        assert machine.tune(layer(slices={"user-.slice": {"MemoryHigh": number * MIB}}))["problem"] == ""
+        machine.stop(user)
+        if rebooted:
+            machine.reboot()
+        sizes.append((len(_journal.Journal(machine.node).origin()), len(list(Path(f"{machine.root}/run/systemd/system.control").glob("*")))))
+    assert len(set(sizes[1:])) == 1
+    assert machine.rollback("origin")["problem"] == "" and machine.snapshot() == before
+
+
+def test_one_that_comes_again_goes_back_all_the_same(make: Make) -> None:
+    machine = make(systemd=257)
+    machine.tune(layer(slices={"user-.slice": {"MemoryHigh": GIB}}))
+    before = _log_in(machine, 2000)
+    machine.tune(layer(slices={"user-.slice": {"MemoryHigh": 2 * GIB}}))
+    machine.stop(before)
+    machine.tune(layer(host={"vm.swappiness": 10}, slices={"user-.slice": {"MemoryHigh": 2 * GIB}}))
+    assert not os.path.exists(f"{machine.root}/run/systemd/system.control/{before}.d")
+    _log_in(machine, 2000)
+    assert machine.text(f"/user.slice/{before} memory.high") == str(2 * GIB)
+    assert machine.rollback("1")["problem"] == "" and machine.text(f"/user.slice/{before} memory.high") == str(GIB)
+    assert machine.rollback("origin")["problem"] == "" and machine.text(f"/user.slice/{before} memory.high") == "max"
+
+
+def test_a_run_time_drop_in_from_before_us_comes_back_with_its_unit_gone(make: Make) -> None:
+    machine = make(systemd=257)
+    user = _log_in(machine, 2000)
+    theirs = f"/run/systemd/system.control/{user}.d/50-MemoryHigh.conf"
+    machine.write(theirs, "[Slice]\nMemoryHigh=3221225472\n")
+    before = machine.text(theirs)
+    machine.tune(layer(slices={"user-.slice": {"MemoryHigh": GIB}}))
+    assert machine.text(theirs) != before
+    machine.stop(user)
+    machine.tune(layer(host={"vm.swappiness": 10}, slices={"user-.slice": {"MemoryHigh": GIB}}))
+    assert machine.rollback("origin")["problem"] == "" and machine.text(theirs) == before
+
+
+def test_a_unit_that_nobody_asked_about_has_not_gone(make: Make) -> None:
+    machine = make(systemd=252)
+    before = machine.snapshot()
+    instances = {"app@.service": {"MemoryHigh": "infinity", "MemoryLow": 4096}}
+    for one in (layer(slices={"app@2.service": {"MemoryHigh": GIB}}), layer(slices=instances), layer(host={"vm.swappiness": 5}, slices=instances)):
+        machine.tune(one)
+    for to in ("2", "origin"):
+        assert machine.rollback(to)["problem"] == ""
+    assert machine.snapshot() == before
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from([252, 257]), st.lists(st.tuples(_layers(without=["vm.nr_hugepages"]), st.sets(st.integers(2000, 2002))), min_size=2, max_size=5), st.data()
+)
+def test_units_come_and_go_between_tunes(systemd: int, runs: t.List[t.Tuple[Json, t.Set[int]]], data: st.DataObject) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        machine = Machine(Path(directory) / "node", systemd=systemd)
+        before = machine.snapshot()
+        there: t.Set[int] = set()
+        for one, wanted in runs:
+            for number in there - wanted:
+                machine.stop(f"user-{number}.slice")
+            for number in sorted(wanted - there):
+                _log_in(machine, number)
+            there = wanted
+            assert machine.tune(one)["problem"] == "" and out_of_line(machine) == []
+        if os.path.exists(f"{machine.root}/var/lib/memqos/generations"):
+            to = data.draw(st.integers(0, len(os.listdir(f"{machine.root}/var/lib/memqos/generations"))))
+            for back in (str(to), "origin"):
+                assert machine.rollback(back)["problem"] == "" and out_of_line(machine) == []
+        for number in there:
+            machine.stop(f"user-{number}.slice")
+        assert machine.snapshot() == before

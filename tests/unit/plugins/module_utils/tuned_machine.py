@@ -173,6 +173,10 @@ class Machine:
         if self.has_systemd:
             self.node.systemd.start(unit, cgroup)
 
+    def stop(self, unit: str) -> None:
+        shutil.rmtree(f"{self.root}{self.mount}{self.node.systemd.running[unit]}")
+        self.node.systemd.stop(unit)
+
     def _lines(self, kind: str, separator: str) -> t.Iterator[t.Tuple[str, str]]:
         """What is written at boot: of the lines for one key the last counts (sysctl.d), or the first for a file that is there (tmpfiles.d)."""
         files: t.Dict[str, Path] = {}
