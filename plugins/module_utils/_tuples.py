@@ -13,13 +13,14 @@ if t.TYPE_CHECKING:
 else:
 
     class _Fields(type):
-        """Turns what a class says into a collections.namedtuple."""
-
         def __new__(cls, name, bases, space):
             if not bases:
                 return super().__new__(cls, name, bases, space)
             fields = list(space.pop("__annotations__", ()))
-            made = collections.namedtuple(name, fields, defaults=[space.pop(field) for field in fields if field in space])
+            optional = [field for field in fields if field in space]
+            if fields[len(fields) - len(optional) :] != optional:
+                raise TypeError(f"{name}: defaults come last")
+            made = collections.namedtuple(name, fields, defaults=list(map(space.pop, optional)))
             for key, value in space.items():
                 setattr(made, key, value)
             return made

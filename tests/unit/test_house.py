@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGINS = ROOT / "plugins"
@@ -171,6 +172,20 @@ def test_header(path: str) -> None:
     assert head[0 if not head[0].startswith("#!") else 2].startswith("# Copyright (c) 2026, memqos.fleet contributors")
     if path.split("/")[-1].startswith("_"):
         assert "rivate to the collection" in "".join(head)
+
+
+@pytest.mark.parametrize("path", sorted((PLUGINS / "modules").glob("*.py")), ids=lambda path: path.stem)
+def test_documentation_stands_beside_a_module(path: Path) -> None:
+    documentation = yaml.safe_load(path.with_suffix(".yml").read_text(encoding="utf-8"))
+    assert set(documentation) == {"DOCUMENTATION", "EXAMPLES", "RETURN"} and documentation["DOCUMENTATION"]["module"] == path.stem
+    # It says that the module is in the group.
+    assert "memqos.fleet._attributes" in documentation["DOCUMENTATION"]["extends_documentation_fragment"]
+    assert not any(f"{name} =" in path.read_text(encoding="utf-8") for name in documentation)
+
+
+def test_all_modules_are_in_the_action_group() -> None:
+    groups = yaml.safe_load((ROOT / "meta/runtime.yml").read_text(encoding="utf-8"))["action_groups"]
+    assert groups == {"all": sorted(path.stem for path in (PLUGINS / "modules").glob("*.yml"))}
 
 
 def test_functions_are_short() -> None:

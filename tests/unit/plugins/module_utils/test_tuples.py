@@ -64,3 +64,11 @@ def test_methods_and_properties_stay() -> None:
 def test_wrong_fields_are_errors(wrong: t.Callable[[], object]) -> None:
     with pytest.raises(TypeError):
         wrong()
+
+
+def test_the_order_of_defaults_counts() -> None:
+    with pytest.raises(TypeError, match="Wrong"):
+
+        class Wrong(NamedTuple):
+            path: str = ""
+            value: int  # type: ignore[misc]
