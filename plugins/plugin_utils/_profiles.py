@@ -185,7 +185,8 @@ class _Library:
 
     def load(self, name: str, place: Place, node: yaml.Node | None) -> Profile | None:
         if not _NAME.fullmatch(name):
-            place.problem(node, f"{name!r:.80} is no name of a profile: letters, digits, _ and -")
+            several = f"; several on a command line are written -e '{{\"{PROFILE_VARIABLE}\": [one, other]}}'" if "," in name else ""
+            place.problem(node, f"{name!r:.80} is no name of a profile: letters, digits, _ and -{several}")
             return None
         for directory in self.search_paths:
             for ending in (".yml", ".yaml"):

@@ -67,6 +67,11 @@ def test_skipped_tags_leave_the_other_areas(check: t.Callable[..., str], tmp_pat
     assert names(tmp_path, "node-a1.example.net") == {"vm.swappiness"}
 
 
+def test_areas_on_the_command_line_are_text(check: t.Callable[..., str], tmp_path: Path) -> None:
+    check("-e", "memqos_only=swap,thp", "--skip-tags", "thp", "-l", "node-a1.example.net")
+    assert names(tmp_path, "node-a1.example.net") == {"vm.swappiness"}
+
+
 @pytest.mark.parametrize(
     ("arguments", "variables"),
     [(["--tags", "thp", "--skip-tags", "thp"], {}), (["--skip-tags", "thp"], {"memqos_only": ["thp"]})],

@@ -356,6 +356,7 @@ def test_the_message_ends(load: Loader) -> None:
 def test_an_unknown_profile_names_the_nearest(load: Loader) -> None:
     assert load.problems("rediss") == ["memqos_profile: there is no profile 'rediss': did you mean 'redis'?"]
     assert load.problems("../balanced")[0].startswith("memqos_profile: '../balanced' is no name of a profile")
+    assert load.problems("balanced,redis")[0].endswith("""several on a command line are written -e '{"memqos_profile": [one, other]}'""")
 
 
 @pytest.mark.parametrize("names", [None, 5, True, [["redis"]]])
