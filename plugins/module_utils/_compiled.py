@@ -54,9 +54,9 @@ class Compiled:
         if hasattr(importer, "find_spec"):
             importer.get_code, importer.get_filename = get_code, get_filename
 
-    def save(self) -> None:
-        """What was imported. Writes nothing if the file holds it already."""
-        if all(self._kept.get(name) is row for name, row in self._used.items()):
+    def save(self, *, first: bool = True) -> None:
+        """What was imported. Writes nothing if the file holds it already; a first one only where the node is changed anyway (C(first))."""
+        if all(self._kept.get(name) is row for name, row in self._used.items()) or not (first or os.path.lexists(self._path)):
             return
         body = marshal.dumps({**self._kept, **self._used})
         with contextlib.suppress(OSError):

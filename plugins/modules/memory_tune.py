@@ -21,8 +21,8 @@ from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refuse
 def tune(params: dict[str, t.Any]) -> dict[str, t.Any]:
     work = _tune.Work(Tree(params["root"]), Writer(params["root"]), check=params["check_mode"])
     result = _tune.tune(_module.unpack(params["request"] or ""), work)
-    if result["changed"] and not work.check:
-        COMPILED.save()
+    if not work.check:
+        COMPILED.save(first=result["changed"])
     return _tune.answer(result)
 
 

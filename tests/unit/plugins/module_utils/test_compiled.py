@@ -40,8 +40,8 @@ try:
     alone.house.room.fail()
 except ValueError:
     told = traceback.format_exc()
-if save == "save":
-    kept.save()
+if save:
+    kept.save(first=save == "save")
 print(json.dumps([sorted(compiled), alone.value, alone.__file__, list(alone.house.__path__), "raise ValueError" in told, alone.house.room.__doc__]))
 """
 
