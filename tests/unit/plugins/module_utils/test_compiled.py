@@ -61,10 +61,10 @@ class Node:
             for name, text in files.items():
                 archive.writestr(name, text)
 
-    def run(self, *, owner: t.Optional[int] = None, save: bool = True) -> t.List[str]:
+    def run(self, *, owner: t.Optional[int] = None, save: str = "save") -> t.List[str]:
         """What had to be compiled; the modules are the same in any case."""
         argv = [sys.executable, "-c", PROGRAM, str(self.archive), str(self.path), str(_compiled.__file__)]
-        argv += [str(os.geteuid() if owner is None else owner), "save" if save else ""]
+        argv += [str(os.geteuid() if owner is None else owner), save]
         done = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True)
         compiled, *rest = json.loads(done.stdout)
         assert rest == [7, str(self.archive / "alone.py"), [str(self.archive / "house")], True, None]
@@ -85,7 +85,7 @@ def test_what_is_kept_is_not_compiled_again(node: Node) -> None:
 
 
 def test_without_saving_nothing_is_written(node: Node) -> None:
-    node.run(save=False)
+    node.run(save="")
     assert os.listdir(node.state) == []
 
 
@@ -94,6 +94,17 @@ def test_another_source_is_another_code(node: Node) -> None:
     node.pack({**FILES, "alone.py": "import house.room\nvalue = 3 + 4\n"})
     assert node.run() == ["alone.py"]
     assert node.run() == []
+
+
+def test_a_node_at_rest_writes_anew_what_it_has_and_makes_no_first_file(node: Node) -> None:
+    node.run(save="anew")
+    assert os.listdir(node.state) == []
+    node.run()
+    node.pack({**FILES, "alone.py": "import house.room\nvalue = 3 + 4\n"})
+    assert node.run(save="anew") == ["alone.py"] and node.run(save="anew") == []
+    # As of another Python.
+    node.path.write_bytes(b"another" + node.path.read_bytes())
+    assert node.run(save="anew") == sorted(FILES) and node.run(save="anew") == []
 
 
 def _cut(path: Path) -> None:
@@ -143,12 +154,12 @@ SPOILED: t.Dict[str, t.Callable[[Path], object]] = {
 def test_what_is_not_whole_or_not_only_ours_is_not_used(node: Node, how: str) -> None:
     node.run()
     SPOILED[how](node.path)
-    assert node.run(save=False) == sorted(FILES)
+    assert node.run(save="") == sorted(FILES)
 
 
 def test_of_another_owner_it_is_not_used(node: Node) -> None:
     node.run()
-    assert node.run(owner=os.geteuid() + 1, save=False) == sorted(FILES)
+    assert node.run(owner=os.geteuid() + 1, save="") == sorted(FILES)
 
 
 def test_a_file_that_cannot_be_written_is_left_out(node: Node, tmp_path: Path) -> None:
