@@ -97,7 +97,7 @@ def late_files(lines: t.Sequence[tuple[str, str]], program: str) -> dict[str, st
     if slices:
         # A slice without units has no cgroup.
         unit.append(f"Wants={' '.join(slices)}")
-    unit += ["", "[Service]", "Type=oneshot", "RemainAfterExit=yes", f"ExecStart={program} --create {LATE_TMPFILES}"]
+    unit += ["", "[Service]", "Type=oneshot", f"ExecStart={program} --create {LATE_TMPFILES}"]
     return {
         LATE_TMPFILES: tmpfiles_text(lines),
         LATE_UNIT: _text(unit),
