@@ -32,6 +32,8 @@ LEAST_TO_START = 6 << 20
 _LEAST_FREE = 1024
 _MOST_SCALE = 400
 _BOUNDED = ("memory.min", "memory.max", "memory.high")
+# The risk of a limit on what nobody knows.
+_UNKNOWN = {"memory.max": "limit_below_usage", "memory.high": "high_below_working_set"}
 # What bounds the protection of a cgroup: file or property, and where it stands among its figures.
 _PROTECTING = {"memory.min": "min", "DefaultMemoryMin": "default_min", "memory.max": "limit"}
 
@@ -94,7 +96,7 @@ def dangers(steps: t.Iterable[Step], figures: Figures, to_come: t.Iterable[ToCom
     changes = [change for change in (*_changes(steps, figures), *_starting(to_come)) if change.before != change.after]
     found = {}
     for change in changes:
-        danger = cgroup_danger(change.knob.name, change.after, cgroups.get(change.path, {})) if change.path else _host_danger(change, figures, live)
+        danger = _cgroup_danger(change, cgroups.get(change.path, {})) if change.path else _host_danger(change, figures, live)
         if danger:
             found[change.name, change.subject] = danger._replace(reason=change.note + danger.reason)
     return {**found, **_hugepages(changes, figures.meminfo), **_protection(changes, cgroups, figures.meminfo.get("MemTotal", 0))}
@@ -179,13 +181,16 @@ def _hugepages(changes: t.Iterable[_Change], meminfo: t.Mapping[str, int]) -> di
 # Cgroups
 
 
-def cgroup_danger(file: str, after: Value, cgroup: Cgroup) -> Danger | None:
-    """Of a memory file (v2's name) of a cgroup that is in use. C(after) None is no limit."""
-    usage = cgroup.get("usage")
+def _cgroup_danger(change: _Change, cgroup: Cgroup) -> Danger | None:
+    """Of a memory file of a cgroup that is in use."""
+    file, after, usage = change.knob.name, change.after, cgroup.get("usage")
     if file == "memory.oom_control" and after:
         return Danger("oom_kill_disable", "at the limit its tasks would hang until somebody raises it, instead of being killed")
-    if usage is None or not isinstance(after, int):
+    if not isinstance(after, int):
         return None
+    if usage is None:
+        shrinks = file in _UNKNOWN and (change.before is None or change.more < 0)
+        return Danger(_UNKNOWN[file], f"its usage cannot be read, so whether it fits into {_size(after)} is not known") if shrinks else None
     if file == "memory.max" and after < usage:
         return Danger("limit_below_usage", f"{_size(after)} is below its usage of {_size(usage)}: the kernel would kill its processes, or (v1) answer EBUSY")
     needed = max(0, usage - cgroup.get("stat", {}).get("inactive_file", 0))
