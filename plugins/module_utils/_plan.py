@@ -195,7 +195,9 @@ def _with_dangers(rows: t.Sequence[Row], steps: t.Sequence[Step], present: Prese
 def figures(present: Present) -> _guards.Figures:
     live = {name: held.value for name, held in present.host.items()}
     running = {unit.state.name: unit.state.cgroup for units in present.units.values() for unit in units if unit.state.cgroup}
-    return _guards.Figures(present.meminfo, live, present.cgroups, present.mount, running, str(present.facts.get("kernel", "")))
+    return _guards.Figures(
+        present.meminfo, live, present.cgroups, present.mount, running, str(present.facts.get("kernel", "")), present.zones, present.page_size
+    )
 
 
 def _to_come(rows: t.Iterable[Row]) -> t.Iterator[_guards.ToCome]:

@@ -17,7 +17,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedT
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
     from ansible_collections.memqos.fleet.plugins.module_utils._read._unit_state import UnitState
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, DropIn
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, DropIn, Zone
 
 # The main process is among them, and children may have set their own.
 _MAX_PROCESSES = 100
@@ -64,6 +64,7 @@ class Present(NamedTuple):
     drop_ins: t.Sequence[DropIn]
     persisted: _persisted.Persisted
     silent: bool = False
+    zones: t.Sequence[Zone] = ()
 
     @property
     def page_size(self) -> int:
@@ -91,6 +92,7 @@ def read(
         facts=node["facts"], meminfo=node["meminfo"], host=host, troubles=troubles, units=units, no_units=no_units, version=hierarchy.version,
         mount=hierarchy.memory or "", recursive_protection=hierarchy.recursiveprot, cgroups=cgroups, drop_ins=_systemd.read_drop_ins(tree) if subjects else [],
         persisted=persisted or _persisted.read_persisted(tree, page_size=node["facts"]["page_size"]), silent=silent,
+        zones=node["zones"],
     )  # fmt: skip
 
 

@@ -112,3 +112,43 @@ def test_a_plan_waits_for_systemctl_as_long_as_the_writer(machine: Machine, monk
     machine.tune(layer(slices={"batch.slice": {"MemoryHigh": "3G"}}))
     assert {waited["systemctl-show-units"], waited["systemctl-show-unread"]} == {300.0}
     assert rows(machine.tune(layer(slices={"batch.slice": {"MemoryHigh": "3G"}})))["batch.slice MemoryHigh"]["live_before"] == str(3072 * MIB)
+
+
+# What stops a node
+
+
+ZONEINFO = """\
+Node 0, zone      DMA
+  pages free     3840
+        managed  3840
+Node 0, zone    DMA32
+  pages free     700000
+        managed  750000
+Node 0, zone   Normal
+  pages free     700000
+        managed  1300000
+Node 0, zone  Movable
+  pages free     0
+        managed  0
+Node 0, zone   Device
+  pages free     0
+        managed  0
+"""
+
+
+def test_values_that_stop_a_node_are_refused_with_the_figures(machine: Machine) -> None:
+    machine.write("/proc/zoneinfo", ZONEINFO)
+    machine.write("/proc/sys/vm/max_map_count", "65530\n")
+    machine.write("/proc/sys/vm/lowmem_reserve_ratio", "256\t256\t32\t0\t0\n")
+    deadly = layer(host={"vm.max_map_count": 1, "vm.lowmem_reserve_ratio": "1 1 1 1 1", "vm.dirty_bytes": 8192, "vm.dirty_background_ratio": 0})
+    answer = machine.tune(deadly)
+    assert set(statuses(answer).values()) == {"refused"}
+    reasons = {name: row["reason"].partition(". To do it")[0] for name, row in rows(answer).items()}
+    assert reasons == {
+        "vm.max_map_count": "1 is below the kernel's default of 65530: what maps more cannot start, load a library or get memory, a login included",
+        "vm.lowmem_reserve_ratio": "2.88 GiB of 8.00 GiB would be kept from what can use a higher zone (now 34.8 MiB), more than 5 %: it is lost to programs",
+        "vm.dirty_bytes": "8.00 KiB is below 16.0 MiB of dirty pages: who writes would wait for the disk at nearly every page",
+        "vm.dirty_background_ratio": "0 % is below 16.0 MiB of dirty pages: who writes would wait for the disk at nearly every page",
+    }
+    risks = ["max_map_count_below_default", "lowmem_reserve_above_5_percent", "dirty_below_16_mib"]
+    assert set(statuses(machine.tune(deadly, check=True, allow=risks)).values()) == {"would_change"}
