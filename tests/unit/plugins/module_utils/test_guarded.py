@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, MINE, Machine, layer, rows, statuses
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, MINE, UNITS, Machine, layer, rows, statuses
 
 BATCH = "/etc/systemd/system/batch.slice.d/zz-memqos.conf"
 
@@ -152,3 +152,35 @@ def test_values_that_stop_a_node_are_refused_with_the_figures(machine: Machine) 
     }
     risks = ["max_map_count_below_default", "lowmem_reserve_above_5_percent", "dirty_below_16_mib"]
     assert set(statuses(machine.tune(deadly, check=True, allow=risks)).values()) == {"would_change"}
+
+
+# Drop-ins that others hide
+
+
+def hidden(machine: Machine) -> None:
+    """A file of the same name in a more special directory, with no line about memory."""
+    machine.write("/etc/systemd/system/app@.service.d/zzz-site.conf", "[Service]\nMemoryMax=1G\n")
+    machine.write("/etc/systemd/system/app@1.service.d/zzz-site.conf", "# not for this one\n")
+    machine.start("app@1.service", UNITS["app@1.service"])
+
+
+@pytest.mark.parametrize("policy", ["report", "defer", "refuse"])
+def test_a_drop_in_that_an_empty_one_hides_decides_nothing(machine: Machine, policy: str) -> None:
+    hidden(machine)
+    answer = machine.tune(layer(slices={"app@1.service": {"MemoryMax": "2G"}}), on_conflict=policy)
+    (row,) = answer["results"]
+    assert (row["status"], row["reason"], row["persisted_before"], row["persisted_after"]) == ("changed", "", None, str(2 * GIB))
+    assert row["winner"]["path"] == "/etc/systemd/system/app@1.service.d/zz-memqos.conf"
+    assert machine.text(f"{UNITS['app@1.service']} memory.max") == str(2 * GIB)
+
+
+def test_a_unit_that_started_since_goes_back_to_what_nobody_hides(machine: Machine) -> None:
+    machine.stop("app@1.service")
+    machine.tune(layer(slices={"app@.service": {"MemoryMax": "2G"}}))
+    hidden(machine)
+    os.rename(f"{machine.root}/etc/systemd/system/app@.service.d/zzz-site.conf", f"{machine.root}/etc/systemd/system/app@.service.d/aaa-site.conf")
+    os.rename(f"{machine.root}/etc/systemd/system/app@1.service.d/zzz-site.conf", f"{machine.root}/etc/systemd/system/app@1.service.d/aaa-site.conf")
+    machine.start("app@1.service", UNITS["app@1.service"])
+    assert machine.text(f"{UNITS['app@1.service']} memory.max") == str(2 * GIB)
+    machine.rollback("origin")
+    assert machine.text(f"{UNITS['app@1.service']} memory.max") == "max"
