@@ -313,7 +313,7 @@ def _our_lines(files: Files, options: Options) -> t.Tuple[t.Dict[str, str], t.Li
         lines += [(key, value) for unused, unused_kind, key, value in _persisted.parse_tmpfiles(ours.get(path, b""))]
     host: t.Dict[str, str] = {}
     cgroups: t.List[t.Tuple[str, str]] = []
-    for path, value in lines if options.only or options.on_conflict == "defer" else ():
+    for path, value in lines:
         knob = _registry.of_path(path)
         if knob and knob.scope == "memcg":
             cgroups += [] if _covered(knob.name, options) else [(path, value)]

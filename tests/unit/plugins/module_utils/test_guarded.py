@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, MINE, UNITS, Machine, layer, rows, statuses
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, MINE, TMPFILES, UNITS, Machine, layer, rows, statuses
 
 BATCH = "/etc/systemd/system/batch.slice.d/zz-memqos.conf"
 
@@ -184,3 +184,151 @@ def test_a_unit_that_started_since_goes_back_to_what_nobody_hides(machine: Machi
     assert machine.text(f"{UNITS['app@1.service']} memory.max") == str(2 * GIB)
     machine.rollback("origin")
     assert machine.text(f"{UNITS['app@1.service']} memory.max") == "max"
+
+
+# Bounds that are met
+
+
+SITE = "/etc/sysctl.d/10-site.conf"
+AT_LEAST = layer(host={"vm.swappiness": {"raise_to": 10}})
+
+
+def booted(machine: Machine, swappiness: int) -> None:
+    machine.write(SITE, f"vm.swappiness = {swappiness}\n")
+    machine.reboot()
+
+
+def nothing_changes(machine: Machine, *layers: t.Any) -> None:
+    before = machine.snapshot(times=True)
+    assert machine.tune(*layers)["changed"] is False
+    assert machine.snapshot(times=True) == before
+
+
+def test_what_decides_at_boot_and_meets_the_bound_stays_in_charge(machine: Machine) -> None:
+    booted(machine, 60)
+    answer = machine.tune(AT_LEAST)
+    (row,) = answer["results"]
+    assert (row["status"], row["reason"], row["persisted_before"], row["persisted_after"]) == ("ok", "", "60", "60")
+    assert (row["winner"]["path"], answer["changed"], machine.text(MINE)) == (SITE, False, None)
+    # Another value that the bound allows.
+    machine.write(SITE, "vm.swappiness = 20\n")
+    (row,) = machine.tune(AT_LEAST)["results"]
+    assert (row["reason"], row["persisted_after"]) == (f"the bound lets sysctl.d: {SITE}:1 decide at the next boot: 20", "20")
+    machine.reboot()
+    assert machine.text("vm.swappiness") == "20"
+    nothing_changes(machine, AT_LEAST)
+    # One that it does not.
+    booted(machine, 5)
+    assert statuses(machine.tune(AT_LEAST)) == {"vm.swappiness": "changed"}
+    assert "vm.swappiness = 10\n" in str(machine.text(MINE)) + "\n"
+    nothing_changes(machine, AT_LEAST)
+    machine.reboot()
+    assert machine.text("vm.swappiness") == "10"
+
+
+def test_what_would_break_the_bound_at_the_next_boot_is_written_down_before(machine: Machine) -> None:
+    booted(machine, 60)
+    machine.tune(AT_LEAST)
+    machine.write(SITE, "vm.swappiness = 0\n")
+    (row,) = machine.tune(AT_LEAST)["results"]
+    assert (row["status"], row["persisted_before"], row["persisted_after"], row["winner"]["path"]) == ("ok", "0", "60", MINE)
+    nothing_changes(machine, AT_LEAST)
+    machine.reboot()
+    assert machine.text("vm.swappiness") == "60"
+
+
+def test_what_nobody_names_is_written_down_once(machine: Machine) -> None:
+    answer = machine.tune(AT_LEAST)
+    assert (statuses(answer), answer["results"][0]["winner"]["path"]) == ({"vm.swappiness": "ok"}, MINE)
+    # A trial is no decision.
+    machine.set("vm.swappiness", "30")
+    before = machine.snapshot()
+    (row,) = machine.tune(AT_LEAST, on_conflict="defer")["results"]
+    assert (row["status"], row["live_after"], row["persisted_after"]) == ("ok", "30", "60")
+    assert row["reason"] == "the bound lets 30 stand; 60 stays written down for the next boot"
+    assert machine.snapshot() == before
+    machine.reboot()
+    assert machine.text("vm.swappiness") == "60"
+    nothing_changes(machine, AT_LEAST)
+
+
+def test_a_line_of_ours_goes_when_somebody_else_takes_care_of_it(machine: Machine) -> None:
+    machine.set("vm.swappiness", "5")
+    machine.write(SITE, "vm.swappiness = 5\n")
+    machine.tune(AT_LEAST)
+    assert (machine.text("vm.swappiness"), "vm.swappiness = 10" in str(machine.text(MINE))) == ("10", True)
+    machine.write(SITE, "vm.swappiness = 20\n")
+    answer = machine.tune(AT_LEAST)
+    assert (answer["changed"], statuses(answer), machine.text(MINE)) == (True, {"vm.swappiness": "ok"}, None)
+    assert answer["results"][0]["reason"] == f"the bound lets sysctl.d: {SITE}:1 decide at the next boot: 20"
+    nothing_changes(machine, AT_LEAST)
+    machine.reboot()
+    assert machine.text("vm.swappiness") == "20"
+    nothing_changes(machine, AT_LEAST)
+    assert machine.rollback("1")["changed"] is True
+    assert "vm.swappiness = 10" in str(machine.text(MINE))
+    machine.rollback("origin")
+    assert (machine.text("vm.swappiness"), machine.text(MINE)) == ("20", None)
+
+
+def test_a_value_that_breaks_the_bound_is_moved_though_boot_needs_no_line(machine: Machine) -> None:
+    booted(machine, 60)
+    machine.set("vm.swappiness", "1")
+    assert statuses(machine.tune(AT_LEAST)) == {"vm.swappiness": "changed"}
+    assert (machine.text("vm.swappiness"), machine.text(MINE)) == ("10", None)
+    nothing_changes(machine, AT_LEAST)
+    machine.reboot()
+    nothing_changes(machine, AT_LEAST)
+    assert machine.text("vm.swappiness") == "60"
+    # Nobody wants it any more: what stands there is not ours.
+    machine.tune(layer())
+    assert machine.text("vm.swappiness") == "60"
+
+
+def test_what_a_profile_sets_is_written_down_whatever_bound_comes_later(machine: Machine) -> None:
+    booted(machine, 60)
+    machine.tune(layer(host={"vm.swappiness": 60}), AT_LEAST)
+    assert "vm.swappiness = 60" in str(machine.text(MINE))
+
+
+def test_every_bound_has_to_be_met(machine: Machine) -> None:
+    booted(machine, 60)
+    most = layer("two", host={"vm.swappiness": {"lower_to": 30}})
+    assert statuses(machine.tune(AT_LEAST, most)) == {"vm.swappiness": "changed"}
+    assert "vm.swappiness = 30" in str(machine.text(MINE))
+    machine.write(SITE, "vm.swappiness = 20\n")
+    machine.tune(AT_LEAST, most)
+    assert machine.text(MINE) is None
+
+
+def test_a_word_of_tmpfiles_d_meets_a_bound_and_what_it_moves_is_written_again(machine: Machine) -> None:
+    thp, path = "transparent_hugepage/enabled", "/sys/kernel/mm/transparent_hugepage/enabled"
+    machine.write("/etc/tmpfiles.d/site.conf", f"w {path} - - - - never\n")
+    machine.write(SITE, "vm.min_free_kbytes = 90000\n")
+    machine.reboot()
+    bounds = layer(host={thp: {"lower_to": "madvise"}, "vm.min_free_kbytes": {"raise_to": 1000}})
+    answer = machine.tune(bounds)
+    assert statuses(answer) == {thp: "ok", "vm.min_free_kbytes": "ok"}
+    assert rows(answer)[thp]["winner"]["path"] == "/etc/tmpfiles.d/site.conf"
+    # A write of the one, at boot too, moves the other.
+    assert rows(answer)["vm.min_free_kbytes"]["winner"]["path"] == TMPFILES
+    nothing_changes(machine, bounds)
+
+
+def test_another_knob_that_switches_it_off_at_boot_meets_no_bound(machine: Machine) -> None:
+    machine.write(SITE, f"vm.dirty_ratio = 15\nvm.dirty_bytes = {64 * MIB}\n")
+    (row,) = machine.tune(layer(host={"vm.dirty_ratio": {"lower_to": 30}}))["results"]
+    assert (row["status"], row["persisted_after"], row["winner"]["path"]) == ("ok", "20", MINE)
+
+
+def test_a_file_in_run_decides_nothing_at_the_next_boot(machine: Machine) -> None:
+    machine.write("/run/sysctl.d/10-site.conf", "vm.swappiness = 60\n")
+    assert machine.tune(AT_LEAST)["results"][0]["winner"]["path"] == MINE
+
+
+def test_a_line_of_ours_that_somebody_garbled_is_written_anew(machine: Machine) -> None:
+    machine.tune(AT_LEAST)
+    text = str(machine.text(MINE))
+    machine.write(MINE, text.replace("60", "a lot") + "\n")
+    machine.tune(AT_LEAST)
+    assert machine.text(MINE) == text
