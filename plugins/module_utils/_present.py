@@ -10,7 +10,7 @@ import typing as t
 from ansible_collections.memqos.fleet.plugins.module_utils import _node
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _persisted, _systemd, _unit_state
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _drop_ins, _persisted, _systemd, _unit_state
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
@@ -88,9 +88,11 @@ def read(
     cgroups = {cgroup["path"]: cgroup for cgroup in _cgroupfs.walk(tree, hierarchy, towards=paths)[0]} if subjects else {}
     files = _memcg_files(asked, hierarchy.version)
     units = {subject: [_unit(tree, state, hierarchy, files, cgroups) for state in found] for subject, found in states.items()}
+    names = {state.name for found in states.values() for state in found}
+    drop_ins = _drop_ins.with_transient(tree, _systemd.read_drop_ins(tree), names) if subjects else []
     return Present(
         facts=node["facts"], meminfo=node["meminfo"], host=host, troubles=troubles, units=units, no_units=no_units, version=hierarchy.version,
-        mount=hierarchy.memory or "", recursive_protection=hierarchy.recursiveprot, cgroups=cgroups, drop_ins=_systemd.read_drop_ins(tree) if subjects else [],
+        mount=hierarchy.memory or "", recursive_protection=hierarchy.recursiveprot, cgroups=cgroups, drop_ins=drop_ins,
         persisted=persisted or _persisted.read_persisted(tree, page_size=node["facts"]["page_size"]), silent=silent,
         zones=node["zones"],
     )  # fmt: skip

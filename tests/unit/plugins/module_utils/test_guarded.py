@@ -332,3 +332,31 @@ def test_a_line_of_ours_that_somebody_garbled_is_written_anew(machine: Machine) 
     machine.write(MINE, text.replace("60", "a lot") + "\n")
     machine.tune(AT_LEAST)
     assert machine.text(MINE) == text
+
+
+# Limits of containers
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_a_container_that_started_since_goes_back_to_its_own_limit(tmp_path: Path, systemd: int) -> None:
+    machine = Machine(tmp_path / "node", systemd=systemd)
+    machine.tune(layer(slices={"docker-.scope": {"MemoryMax": "2G"}}))
+    for name, own in (("docker-a.scope", "1G"), ("docker-b.scope", "")):
+        if own:
+            machine.write(f"/run/systemd/transient/{name}.d/50-MemoryMax.conf", f"[Scope]\nMemoryMax={own}\n")
+        machine.start(name, f"/system.slice/{name}")
+        assert machine.text(f"/system.slice/{name} memory.max") == str(2 * GIB)
+    assert set(statuses(machine.rollback("origin")).values()) == {"changed"}
+    assert (machine.text("/system.slice/docker-a.scope memory.max"), machine.text("/system.slice/docker-b.scope memory.max")) == (str(GIB), "max")
+
+
+def test_a_container_that_runs_goes_back_to_its_own_limit(machine: Machine) -> None:
+    machine.write("/run/systemd/transient/docker-a.scope.d/50-MemoryMax.conf", "[Scope]\nMemoryMax=1G\n")
+    machine.start("docker-a.scope", "/system.slice/docker-a.scope")
+    own = layer(slices={"docker-.scope": {"MemoryMax": "2G"}})
+    (row,) = machine.tune(own)["results"]
+    # It is gone at the next boot, and the container with it.
+    assert (row["status"], row["persisted_before"]) == ("changed", None)
+    nothing_changes(machine, own)
+    machine.rollback("origin")
+    assert machine.text("/system.slice/docker-a.scope memory.max") == str(GIB)
