@@ -36,6 +36,9 @@ options:
       - min_free_above_5_percent
       - min_free_below_kernel_default
       - watermark_scale_above_400
+      - lowmem_reserve_above_5_percent
+      - max_map_count_below_default
+      - dirty_below_16_mib
       - overcommit_below_committed
       - hugepages_above_available
       - oom_kill_disable

@@ -19,7 +19,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedT
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, Zone
 
 # Read of every node, wanted or not: any of them can make the limit that counts.
 OVERCOMMIT = ("vm.overcommit_memory", "vm.overcommit_ratio", "vm.overcommit_kbytes")
@@ -31,7 +31,13 @@ LEAST_TO_START = 6 << 20
 # What the kernel calls low enough to deadlock (admin-guide/sysctl/vm).
 _LEAST_FREE = 1024
 _MOST_SCALE = 400
+# The kernel's default (mm/util.c); distributions go higher.
+_LEAST_MAPS = 65530
+# Four of the chunks that writeback writes at least (fs/fs-writeback.c: MIN_WRITEBACK_PAGES). With less, or than 1 % of a small memory, every writer waits.
+_LEAST_DIRTY = 16 << 20
 _BOUNDED = ("memory.min", "memory.max", "memory.high")
+# The risk of a limit on what nobody knows.
+_UNKNOWN = {"memory.max": "limit_below_usage", "memory.high": "high_below_working_set"}
 # What bounds the protection of a cgroup: file or property, and where it stands among its figures.
 _PROTECTING = {"memory.min": "min", "DefaultMemoryMin": "default_min", "memory.max": "limit"}
 
@@ -39,7 +45,7 @@ _PROTECTING = {"memory.min": "min", "DefaultMemoryMin": "default_min", "memory.m
 class Figures(NamedTuple):
     """What the steps are held against. C(live): host knobs in normal form; C(mount): of the hierarchy that C(cgroups) (by path) are in.
 
-    C(units): {unit: path of its cgroup}, of those that run; C(kernel): its release.
+    C(units): {unit: path of its cgroup}, of those that run; C(kernel): its release. C(zones): of memory, in the order of /proc/zoneinfo.
     """
 
     meminfo: t.Mapping[str, int]
@@ -48,6 +54,8 @@ class Figures(NamedTuple):
     mount: str
     units: t.Mapping[str, str] = {}
     kernel: str = ""
+    zones: t.Sequence[Zone] = ()
+    page_size: int = 4096
 
 
 class ToCome(NamedTuple):
@@ -94,7 +102,7 @@ def dangers(steps: t.Iterable[Step], figures: Figures, to_come: t.Iterable[ToCom
     changes = [change for change in (*_changes(steps, figures), *_starting(to_come)) if change.before != change.after]
     found = {}
     for change in changes:
-        danger = cgroup_danger(change.knob.name, change.after, cgroups.get(change.path, {})) if change.path else _host_danger(change, figures, live)
+        danger = _cgroup_danger(change, cgroups.get(change.path, {})) if change.path else _host_danger(change, figures, live)
         if danger:
             found[change.name, change.subject] = danger._replace(reason=change.note + danger.reason)
     return {**found, **_hugepages(changes, figures.meminfo), **_protection(changes, cgroups, figures.meminfo.get("MemTotal", 0))}
@@ -112,6 +120,13 @@ def _host_danger(change: _Change, figures: Figures, live: t.Mapping[str, Value])
         of_memory = f" ({_size(figures.meminfo['MemTotal'] * share // 10000)})" if "MemTotal" in figures.meminfo else ""
         text = f"above {_MOST_SCALE}: kswapd would go on until {share / 100:g} % of memory{of_memory} is free beyond the reserve"
         return Danger("watermark_scale_above_400", text)
+    if change.knob.name == "vm.max_map_count" and change.more < 0 and t.cast("int", change.after) < _LEAST_MAPS:
+        text = f"{change.after} is below the kernel's default of {_LEAST_MAPS}: what maps more cannot start, load a library or get memory, a login included"
+        return Danger("max_map_count_below_default", text)
+    if change.knob.name == "vm.lowmem_reserve_ratio":
+        return _lowmem(change, figures)
+    if change.knob.name.startswith("vm.dirty_") and _wanted.rivals(change.knob):
+        return _dirty(change, figures.meminfo.get("MemTotal", 0), live)
     if change.knob.name in OVERCOMMIT and live.get("vm.overcommit_memory") == 2:
         return _overcommit(figures.meminfo, live)
     return None
@@ -152,6 +167,38 @@ def _overcommit(meminfo: t.Mapping[str, int], live: t.Mapping[str, Value]) -> Da
     return Danger("overcommit_below_committed", f"{_size(committed)} are committed and the limit would be {_size(limit)}: the next allocations fail")
 
 
+def _lowmem(change: _Change, figures: Figures) -> Danger | None:
+    """Held against all of memory: of a small zone (DMA) the kernel's own default reserves everything."""
+    before, total = t.cast("list[int]", change.before), figures.meminfo.get("MemTotal", 0)
+    after = [*t.cast("list[int]", change.after)]
+    # Those that are not named stay.
+    now, then = (_reserved([*ratios, *before[len(ratios) :]], figures) for ratios in (before, after))
+    if then <= now or then * 20 <= total:
+        return None
+    text = f"{_size(then)} of {_size(total)} would be kept from what can use a higher zone (now {_size(now)}), more than 5 %: it is lost to programs"
+    return Danger("lowmem_reserve_above_5_percent", text)
+
+
+def _reserved(ratios: t.Sequence[int], figures: Figures) -> int:
+    """Bytes of all zones: the managed pages of the zones above / ratio (mm/page_alloc.c: setup_per_zone_lowmem_reserve), at most the zone."""
+    pages = 0
+    for node in {zone["node"] for zone in figures.zones}:
+        managed = [zone.get("managed", 0) for zone in figures.zones if zone["node"] == node]
+        pages += sum(min(own, sum(managed[index + 1 :]) // ratio) for index, (own, ratio) in enumerate(zip(managed, ratios)) if ratio > 0)
+    return pages * figures.page_size
+
+
+def _dirty(change: _Change, total: int, live: t.Mapping[str, Value]) -> Danger | None:
+    """0 is no value while the rival is in force, and a percentage of 0 stops every writer."""
+    least, after = min(_LEAST_DIRTY, total // 100), t.cast("int", change.after)
+    is_off = not after and any(live.get(rival) for rival in _wanted.rivals(change.knob))
+    is_ratio = change.knob.unit == "percent"
+    if is_off or (change.before and change.more > 0) or after >= (1 if is_ratio else least):
+        return None
+    text = f"{after} % " if is_ratio else f"{_size(after)} "
+    return Danger("dirty_below_16_mib", f"{text}is below {_size(least)} of dirty pages: who writes would wait for the disk at nearly every page")
+
+
 def _hugepages(changes: t.Iterable[_Change], meminfo: t.Mapping[str, int]) -> dict[tuple[str, str], Danger]:
     """Of all pools together. vm.nr_hugepages is the pool of the default size; those of the nodes are parts of the one of their size."""
     available = meminfo.get("MemAvailable")
@@ -179,13 +226,16 @@ def _hugepages(changes: t.Iterable[_Change], meminfo: t.Mapping[str, int]) -> di
 # Cgroups
 
 
-def cgroup_danger(file: str, after: Value, cgroup: Cgroup) -> Danger | None:
-    """Of a memory file (v2's name) of a cgroup that is in use. C(after) None is no limit."""
-    usage = cgroup.get("usage")
+def _cgroup_danger(change: _Change, cgroup: Cgroup) -> Danger | None:
+    """Of a memory file of a cgroup that is in use."""
+    file, after, usage = change.knob.name, change.after, cgroup.get("usage")
     if file == "memory.oom_control" and after:
         return Danger("oom_kill_disable", "at the limit its tasks would hang until somebody raises it, instead of being killed")
-    if usage is None or not isinstance(after, int):
+    if not isinstance(after, int):
         return None
+    if usage is None:
+        shrinks = file in _UNKNOWN and (change.before is None or change.more < 0)
+        return Danger(_UNKNOWN[file], f"its usage cannot be read, so whether it fits into {_size(after)} is not known") if shrinks else None
     if file == "memory.max" and after < usage:
         return Danger("limit_below_usage", f"{_size(after)} is below its usage of {_size(usage)}: the kernel would kill its processes, or (v1) answer EBUSY")
     needed = max(0, usage - cgroup.get("stat", {}).get("inactive_file", 0))

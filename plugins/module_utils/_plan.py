@@ -195,7 +195,9 @@ def _with_dangers(rows: t.Sequence[Row], steps: t.Sequence[Step], present: Prese
 def figures(present: Present) -> _guards.Figures:
     live = {name: held.value for name, held in present.host.items()}
     running = {unit.state.name: unit.state.cgroup for units in present.units.values() for unit in units if unit.state.cgroup}
-    return _guards.Figures(present.meminfo, live, present.cgroups, present.mount, running, str(present.facts.get("kernel", "")))
+    return _guards.Figures(
+        present.meminfo, live, present.cgroups, present.mount, running, str(present.facts.get("kernel", "")), present.zones, present.page_size
+    )
 
 
 def _to_come(rows: t.Iterable[Row]) -> t.Iterator[_guards.ToCome]:
@@ -311,7 +313,7 @@ def _our_lines(files: Files, options: Options) -> t.Tuple[t.Dict[str, str], t.Li
         lines += [(key, value) for unused, unused_kind, key, value in _persisted.parse_tmpfiles(ours.get(path, b""))]
     host: t.Dict[str, str] = {}
     cgroups: t.List[t.Tuple[str, str]] = []
-    for path, value in lines if options.only or options.on_conflict == "defer" else ():
+    for path, value in lines:
         knob = _registry.of_path(path)
         if knob and knob.scope == "memcg":
             cgroups += [] if _covered(knob.name, options) else [(path, value)]

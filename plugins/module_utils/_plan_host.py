@@ -63,7 +63,7 @@ def plan_host(wishes: t.Sequence[Wanted], present: Present, history: History, op
         if isinstance(item, Row):
             rows.append(item)
             continue
-        item, moved = _resolve(item, present, history, options)
+        item, moved = _resolve(item, wish, lines, present, history, options)
         aside += moved
         rows.append(item.row)
         if item.row.status not in ("deferred", "conflict"):
@@ -213,13 +213,34 @@ def _file(knob: Knob, wanted: t.Mapping[str, Knob], present: Present, options: O
     return (_persist.LATE_TMPFILES, "") if knob.persist in ("boot unit", "reapply") else ("", "holds until the next boot: there is no place to write it down")
 
 
-def _resolve(item: _Item, present: Present, history: History, options: Options) -> t.Tuple[_Item, t.List[t.Tuple[str, int]]]:
+def _as_written(item: _Item, wish: Wanted, lines: t.Mapping[str, str]) -> _Item:
+    """Who moves a value within its bounds decides for this boot: our line stays as it is."""
+    line = lines.get(wish.knob, item.text)
+    if item.differs or line == item.text or not _wanted.lets(wish, line):
+        return item
+    return item._replace(text=line, row=item.row.because(f"the bound lets {item.held} stand; {line} stays written down for the next boot"))
+
+
+def _resolve(
+    item: _Item, wish: Wanted, lines: t.Mapping[str, str], present: Present, history: History, options: Options
+) -> t.Tuple[_Item, t.List[t.Tuple[str, int]]]:
     """Who decides at the next boot, before and after us, and what the policy makes of it."""
     knob = item.knob
     before = _persisted.winner(present.persisted, knob.name)
     row = item.row._replace(persisted_before=None if before is None or before.problem else said(before).value)
     if not item.file:
         return item._replace(row=row._replace(persisted_after=row.persisted_before, winner=said(before) if before else None)), []
+    # What a write of another knob moves at boot needs its line in any case.
+    is_moved = knob.persist == "sysctl.d" and item.file == _persist.TMPFILES
+    other = _persisted.winner_without(present.persisted, knob.name, history.ours) if wish.bounds and not is_moved else None
+    # A file in /run is gone by then.
+    if other and not other.problem and not other.path.startswith("/run/") and _wanted.lets(wish, said(other).value or ""):
+        row = row._replace(persisted_after=said(other).value, winner=said(other))
+        if not _agrees(knob, other, item.held, present.page_size):
+            row = row.because(f"the bound lets {place(said(other))} decide at the next boot: {row.persisted_after}")
+        return item._replace(row=row, file=""), []
+    item = _as_written(item._replace(row=row), wish, lines)
+    row = item.row
     acting = [setting for setting in _persisted.conflicts(present.persisted, knob.name, item.file) if setting.path not in history.ours]
     movable = [setting for setting in acting if _can_go(setting, present) and not _agrees(knob, setting, item.text, present.page_size)]
     aside = movable if options.on_conflict == "take" else []

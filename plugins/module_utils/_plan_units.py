@@ -148,6 +148,9 @@ def _items(subject: str, wishes: t.Mapping[str, Wanted], by_subject: t.Container
         why = _unsupported(subject, knob, units, present)
         for unit in units or (None,):
             row = new_row(wish, unit.state.name if unit else subject)
+            if present.silent:
+                yield row.because(f"{why}: run again", "failed")
+                continue
             yield row._replace(equivalence="none").because(why, "unsupported") if why else _item(subject, row, unit, wish, present)
 
 

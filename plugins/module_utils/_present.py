@@ -10,14 +10,14 @@ import typing as t
 from ansible_collections.memqos.fleet.plugins.module_utils import _node
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _persisted, _systemd, _unit_state
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _drop_ins, _persisted, _systemd, _unit_state
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
     from ansible_collections.memqos.fleet.plugins.module_utils._read._unit_state import UnitState
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, DropIn
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, DropIn, Zone
 
 # The main process is among them, and children may have set their own.
 _MAX_PROCESSES = 100
@@ -45,7 +45,8 @@ class Unit(NamedTuple):
 
 
 class Present(NamedTuple):
-    """C(host): by knob; C(troubles): why one that is there cannot be read. C(units): {subject: its units}; C(no_units): why none can be set.
+    """C(host): by knob; C(troubles): why one that is there cannot be read. C(units): {subject: its units}; C(no_units): why none can be set,
+    C(silent) that they may be again when systemd answers.
 
     C(version): of the hierarchy that has the memory controller, 0 for none; C(mount): where. C(cgroups): those of the units, above and beside, by path.
     """
@@ -62,6 +63,8 @@ class Present(NamedTuple):
     cgroups: t.Mapping[str, Cgroup]
     drop_ins: t.Sequence[DropIn]
     persisted: _persisted.Persisted
+    silent: bool = False
+    zones: t.Sequence[Zone] = ()
 
     @property
     def page_size(self) -> int:
@@ -79,15 +82,19 @@ def read(
     node, hierarchy = _node.read(_node.Reader(tree))
     host, troubles = _held(tree, rows)
     asked = sorted(set(properties))
-    states, no_units = _states(tree, subjects, asked) if subjects else ({}, "")
+    states, no_units, silent = _states(tree, subjects, asked) if subjects else ({}, "", False)
     paths = [state.cgroup for found in states.values() for state in found if state.cgroup]
-    cgroups = {cgroup["path"]: cgroup for cgroup in _cgroupfs.walk(tree, hierarchy, towards=paths)[0]} if paths else {}
+    # The top level in any case: what runs there protects memory too.
+    cgroups = {cgroup["path"]: cgroup for cgroup in _cgroupfs.walk(tree, hierarchy, towards=paths)[0]} if subjects else {}
     files = _memcg_files(asked, hierarchy.version)
     units = {subject: [_unit(tree, state, hierarchy, files, cgroups) for state in found] for subject, found in states.items()}
+    names = {state.name for found in states.values() for state in found}
+    drop_ins = _drop_ins.with_transient(tree, _systemd.read_drop_ins(tree), names) if subjects else []
     return Present(
         facts=node["facts"], meminfo=node["meminfo"], host=host, troubles=troubles, units=units, no_units=no_units, version=hierarchy.version,
-        mount=hierarchy.memory or "", recursive_protection=hierarchy.recursiveprot, cgroups=cgroups, drop_ins=_systemd.read_drop_ins(tree) if subjects else [],
-        persisted=persisted or _persisted.read_persisted(tree, page_size=node["facts"]["page_size"]),
+        mount=hierarchy.memory or "", recursive_protection=hierarchy.recursiveprot, cgroups=cgroups, drop_ins=drop_ins,
+        persisted=persisted or _persisted.read_persisted(tree, page_size=node["facts"]["page_size"]), silent=silent,
+        zones=node["zones"],
     )  # fmt: skip
 
 
@@ -131,13 +138,16 @@ def _hold(knob: Knob, text: str) -> Held:
     return Held(_texts.kernel_text(value) if knob.unit == "choice" or knob.key else text, value)
 
 
-def _states(tree: Tree, subjects: t.Sequence[str], asked: t.Iterable[str]) -> tuple[dict[str, list[UnitState]], str]:
+def _states(tree: Tree, subjects: t.Sequence[str], asked: t.Iterable[str]) -> tuple[dict[str, list[UnitState]], str, bool]:
+    """(states, why there are none, whether systemd runs and is only silent)"""
     properties = [name for name in asked if _registry.find(name).scope == "unit"]
     owners = [knob.unit_property for knob in _registry.memcg_knobs() if knob.unit_property]
     try:
-        return _unit_state.read_unit_states(tree, subjects, dict.fromkeys((*properties, *owners))), ""
+        return _unit_state.read_unit_states(tree, subjects, dict.fromkeys((*properties, *owners))), "", False
     except Unreadable as exc:
-        return {}, f"systemd does not answer ({exc.path}: {exc.reason})"
+        # As sd_booted(3) tells: a container can have the program alone.
+        silent = tree.live and exc.kind != "absent" and tree.exists("/run/systemd/system")
+        return {}, f"systemd does not answer ({exc.path}: {exc.reason})", silent
 
 
 def _memcg_files(asked: t.Iterable[str], version: int) -> list[Knob]:

@@ -122,7 +122,7 @@ def changed(drop_ins: t.Iterable[DropIn], changes: Lines) -> t.List[DropIn]:
     """In the order in which systemd applies them."""
     found: t.List[DropIn] = [drop_in for drop_in in drop_ins if drop_in["path"] not in changes]
     found += [{"path": path, "unit": subject_of(path), "lines": lines} for path, lines in changes.items() if lines]
-    return sorted(found, key=lambda drop_in: (drop_in["path"].rpartition("/")[2], drop_in["unit"]))
+    return _drop_ins.in_order(found)
 
 
 def said(unit: Unit, drop_ins: t.Sequence[DropIn], present: Present) -> t.Dict[str, str]:

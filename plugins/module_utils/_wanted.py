@@ -28,7 +28,10 @@ _POOL = re.compile(r"hugepages-([0-9]+)kB/nr_(?:overcommit_)?hugepages")
 
 
 class Wanted(NamedTuple):
-    """One value, in the registry's normal form. C(profile) is the layer that decided it, C(expression) what stands there."""
+    """One value, in the registry's normal form. C(profile) is the layer that decided it, C(expression) what stands there.
+
+    C(bounds): (raise_to or lower_to, value) of those that alone made it of what the node had; empty where a layer sets a value.
+    """
 
     knob: str
     scope: str
@@ -36,6 +39,7 @@ class Wanted(NamedTuple):
     value: Value
     profile: str
     expression: str
+    bounds: t.Tuple[t.Tuple[str, Value], ...] = ()
 
 
 class Skipped(NamedTuple):
@@ -124,6 +128,16 @@ def rivals(knob: Knob) -> t.List[str]:
     return [name for name in knob.partners if "{" not in name and knob.name in _registry.find(name).partners]
 
 
+def lets(wish: Wanted, text: str) -> bool:
+    """Whether bounds alone made this value, and all of them let another one stand."""
+    try:
+        value = normalize(_registry.find(wish.knob), text)
+    except KnobValueError:
+        return False
+    ranks = [(word == "raise_to", _rank(value, bound), _rank(bound, bound)) for word, bound in wish.bounds]
+    return bool(ranks) and all(rank >= least if is_least else rank <= least for is_least, rank, least in ranks)
+
+
 def expression(entry: t.Mapping[str, t.Any]) -> str:
     """An entry in words: C(raise to 0.5% of memory, at most 1 GiB)."""
     for bound in ("raise_to", "lower_to"):
@@ -158,7 +172,7 @@ class _Fold:
         if bound:
             name, value = self._in_its_place(knob, key)
             if not name:
-                wanted = self._bounded(wanted, max if bound == "raise_to" else min, key)
+                wanted = self._bounded(wanted, bound, key)
             elif bound == "raise_to" or not self._is_above(name, value, wanted.value, unit_bytes(knob)):
                 self.skipped.append(Skipped(profile, *key, f"{name} ({value}) is in force, so there is no {knob.name} to move"))
                 return
@@ -168,15 +182,17 @@ class _Fold:
                 self.skipped.append(Skipped(loser.profile, loser.scope, loser.subject, loser.knob, f"{knob.name} of {profile} takes its place"))
         self.wanted[key] = wanted
 
-    def _bounded(self, wanted: Wanted, pick: t.Callable[..., t.Any], key: Key) -> Wanted:
+    def _bounded(self, wanted: Wanted, bound: str, key: Key) -> Wanted:
         before = self.wanted.get(key)
         known, live = self.basis.value(wanted.subject, wanted.knob)
         if before is None and not known:
             # Such a node has no such knob, which the plan says.
             return wanted
         base = before or wanted._replace(value=live)
+        pick: t.Callable[..., Wanted] = max if bound == "raise_to" else min
+        bounds = (*base.bounds, (bound, wanted.value)) if before is None or before.bounds else ()
         # max() and min() keep the first of equals.
-        return t.cast(Wanted, pick(base, wanted, key=lambda one: _rank(one.value, wanted.value)))
+        return pick(base, wanted, key=lambda one: _rank(one.value, wanted.value))._replace(bounds=bounds)
 
     def _in_its_place(self, knob: Knob, key: Key) -> t.Tuple[str, Value]:
         """The rival that is in force, with its value: 0 of vm.dirty_ratio is no ratio while vm.dirty_bytes is. ("", 0) for none."""

@@ -17,7 +17,7 @@ import stat
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
-from ansible_collections.memqos.fleet.plugins.module_utils._read._unit_state import show_value, shown_name
+from ansible_collections.memqos.fleet.plugins.module_utils._read._unit_state import ANSWER_SECONDS, show_value, shown_name
 from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 STATE = "/var/lib/memqos"
@@ -29,8 +29,6 @@ _DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 # O_NONBLOCK: a FIFO must not stop us.
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _MAX_FILE = 16 * 1024 * 1024
-# A daemon-reload of a busy node takes its time (more than 30 s seen), and giving up means undoing everything.
-_SYSTEMCTL_SECONDS = 300.0
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,250}\.(?:slice|service|scope)")
 _PROPERTY = re.compile("[A-Z][A-Za-z]{1,60}")
 # A signature of the old content would forbid the new one.
@@ -255,7 +253,7 @@ class Writer:
             return self._command(argv)
         if self.root != "/":
             raise Refused("systemctl", f"{self.root} is not the live node")
-        return Tree("/").output("", argv, timeout=_SYSTEMCTL_SECONDS)
+        return Tree("/").output("", argv, timeout=ANSWER_SECONDS)
 
     # Ways to a file
 

@@ -32,12 +32,14 @@ def from_node(units: t.Mapping[str, t.Any]) -> dict[str, dict[str, t.Any]]:
     drop_ins: list[DropIn] = units.get("drop_ins", [])
     used: set[str] = set()
     for unit, properties in joined.items():
-        applied = drop_ins_of(unit, drop_ins)
+        # An empty one only hides those of its name.
+        applied = [drop_in for drop_in in drop_ins_of(unit, drop_ins) if drop_in["lines"]]
         if applied:
             properties["drop_ins"] = applied
             used.update(drop_in["unit"] for drop_in in applied)
-    for name in sorted({drop_in["unit"] for drop_in in drop_ins} - used):
-        joined.setdefault(name, {})["drop_ins"] = [drop_in for drop_in in drop_ins if drop_in["unit"] == name]
+    speaking = [drop_in for drop_in in drop_ins if drop_in["lines"]]
+    for name in sorted({drop_in["unit"] for drop_in in speaking} - used):
+        joined.setdefault(name, {})["drop_ins"] = [drop_in for drop_in in speaking if drop_in["unit"] == name]
     return joined
 
 

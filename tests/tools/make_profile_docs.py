@@ -66,6 +66,8 @@ Under `slices` stand the properties that systemd has for a slice, service or sco
 systemd does not own (`memory.swappiness`, `memory.wmark_ratio`). A file that systemd writes itself (`memory.high`) is refused with the name of its property.
 A template takes values and shares, and no bounds: its units have one drop-in.
 
+A bound on a host knob writes a line only [where it is needed](tuning.md#what-a-bound-writes-down).
+
 An own profile is a file such as these in a directory of `memqos_profiles_paths`, or is written in `memqos_profile` itself; its form is
 `docs/schemas/profile.json`. It may have the name of a built-in one, and then replaces it.
 

@@ -1,15 +1,20 @@
 # Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Which drop-ins apply to a unit (systemd.unit(5)). Pure."""
+"""Which drop-ins apply to a unit (systemd.unit(5)), and those of transient units."""
 
 from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._systemd import SEARCH_PATH
+from ansible_collections.memqos.fleet.plugins.module_utils._read._systemd import SEARCH_PATH, parse_drop_in
+
+# What systemd-run and container runtimes set, and set-property of such units.
+_TRANSIENT = "/run/systemd/transient"
+_PLACES = (*SEARCH_PATH[:2], _TRANSIENT, *SEARCH_PATH[2:])
 
 if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import DropIn
 
 
@@ -24,8 +29,23 @@ def drop_ins_of(unit: str, drop_ins: t.Sequence[DropIn], aliases: t.Iterable[str
     for drop_in in drop_ins:
         if drop_in["unit"] in names:
             place, _directory, name = drop_in["path"].rsplit("/", 2)
-            rivals.setdefault(name, []).append((SEARCH_PATH.index(place), names.index(drop_in["unit"]), drop_in))
+            rivals.setdefault(name, []).append((_PLACES.index(place), names.index(drop_in["unit"]), drop_in))
     return [min(rows, key=lambda row: row[:2])[2] for rows in rivals.values()]
+
+
+def with_transient(tree: Tree, drop_ins: t.Iterable[DropIn], units: t.Iterable[str]) -> list[DropIn]:
+    """With those of transient units: read for these alone, as each container has several."""
+    found = list(drop_ins)
+    for unit in units:
+        place = f"{_TRANSIENT}/{unit}.d"
+        paths = [f"{place}/{name}" for name in tree.names_or_empty(place) if name.endswith(".conf")]
+        found += [{"path": path, "unit": unit, "lines": parse_drop_in(tree.read_or_empty(path))} for path in paths]
+    return in_order(found)
+
+
+def in_order(drop_ins: t.Iterable[DropIn]) -> list[DropIn]:
+    """In which systemd applies them."""
+    return sorted(drop_ins, key=lambda drop_in: (drop_in["path"].rpartition("/")[2], drop_in["unit"]))
 
 
 def drop_in_names(unit: str) -> list[str]:

@@ -177,6 +177,14 @@ def winner(persisted: Persisted, knob: str) -> Setting | None:
     return next(reversed(_acting(knob, settings)), None)
 
 
+def winner_without(persisted: Persisted, knob: str, files: t.Container[str]) -> Setting | None:
+    """As though these files of sysctl.d and tmpfiles.d were not there."""
+    sources = persisted.sources
+    kept: dict[str, t.Any] = {name: [line for line in getattr(sources, name) if line.path not in files] for name in ("sysctl", "tmpfiles", "reapplied")}
+    settings = {name: _settings_of(_registry.find(name), sources._replace(**kept)) for name in _with_rivals(knob)}
+    return next(reversed(_acting(knob, settings)), None)
+
+
 def conflicts(persisted: Persisted, knob: str, our_file: str = OUR_SYSCTL_FILE) -> list[Setting]:
     """What would override C(knob) in C(our_file) (of sysctl.d or tmpfiles.d, there already or not), the deciding one last; equal values too.
 

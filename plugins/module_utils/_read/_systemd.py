@@ -82,7 +82,7 @@ def _set_ones(shown: dict[str, str], wanted: list[str]) -> dict[str, str]:
 
 
 def read_drop_ins(tree: Tree) -> list[DropIn]:
-    """All drop-ins with memory lines, in the order in which systemd applies them: the file name's (conf-files.c).
+    """All drop-ins with memory lines, or a name that has some, in the order in which systemd applies them: the file name's (conf-files.c).
 
     Of one name for one unit only the first in the search path counts, even if empty. Never raises.
     """
@@ -95,7 +95,8 @@ def read_drop_ins(tree: Tree) -> list[DropIn]:
                     if name.endswith(".conf") and (unit, name) not in found:
                         path = f"{place}/{directory}/{name}"
                         found[unit, name] = {"path": path, "unit": unit, "lines": parse_drop_in(tree.read_or_empty(path, limit=_MAX_DROP_IN))}
-    return [drop_in for key, drop_in in sorted(found.items(), key=lambda item: (item[0][1], item[0][0])) if drop_in["lines"]]
+    names = {name for (unit, name), drop_in in found.items() if drop_in["lines"]}
+    return [found[key] for key in sorted(found, key=lambda key: key[::-1]) if key[1] in names]
 
 
 def parse_drop_in(data: bytes) -> dict[str, str]:

@@ -12,6 +12,8 @@ from ansible_collections.memqos.fleet.plugins.module_utils._read._files import T
 from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
 
 _CONTEXT = ("Id", "Names", "LoadState", "ActiveState", "ControlGroup", "FragmentPath", "Slice")
+# A daemon-reload of a busy node takes its time (more than 30 s seen), who asks meanwhile waits, and giving up means undoing everything.
+ANSWER_SECONDS = 300.0
 _FULL_SCALE = (1 << 32) - 1
 _UNLIMITED = "18446744073709551615"
 
@@ -55,7 +57,7 @@ def read_unit_states(tree: Tree, subjects: t.Sequence[str], properties: t.Iterab
     wanted = list(properties)
     asked = ",".join((*_CONTEXT, *map(shown_name, wanted)))
     names = [instances_of(subject) or subject for subject in subjects]
-    text = tree.output("systemctl-show-units", ["systemctl", "show", "--no-pager", f"--property={asked}", "--", *names])
+    text = tree.output("systemctl-show-units", ["systemctl", "show", "--no-pager", f"--property={asked}", "--", *names], timeout=ANSWER_SECONDS)
     # A unit that two of the names stand for is printed twice.
     states = {state.name: (state, aliases) for state, aliases in (_state(block, wanted) for block in re.split(r"\n\s*\n", text)) if state.name}
     return {subject: [state for state, aliases in states.values() if any(covers(subject, name) for name in aliases)] for subject in subjects}
@@ -64,7 +66,8 @@ def read_unit_states(tree: Tree, subjects: t.Sequence[str], properties: t.Iterab
 def read_unread(tree: Tree) -> list[str]:
     """Units with a cgroup whose files were changed since systemd read them. Raises Unreadable where systemctl does not answer."""
     kinds = ("*.slice", "*.service", "*.scope")
-    text = tree.output("systemctl-show-unread", ["systemctl", "show", "--no-pager", "--property=Id,ControlGroup,NeedDaemonReload", "--", *kinds])
+    argv = ["systemctl", "show", "--no-pager", "--property=Id,ControlGroup,NeedDaemonReload", "--", *kinds]
+    text = tree.output("systemctl-show-unread", argv, timeout=ANSWER_SECONDS)
     blocks = (dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in re.split(r"\n\s*\n", text))
     return sorted({lines.get("Id", "") for lines in blocks if lines.get("NeedDaemonReload") == "yes" and lines.get("ControlGroup")})
 

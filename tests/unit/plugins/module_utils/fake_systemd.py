@@ -38,7 +38,8 @@ _V2 = {
     "MemoryZSwapMax": "memory.zswap.max", "MemoryZSwapWriteback": "memory.zswap.writeback",
 }  # fmt: skip
 _V1 = {"MemoryMax": "memory.limit_in_bytes"}
-_ROOTS = ("/etc/systemd/system.control", "/run/systemd/system.control", "/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system")
+_ROOTS = ("/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient", "/etc/systemd/system", "/run/systemd/system",
+          "/usr/lib/systemd/system")  # fmt: skip
 _SUFFIXES = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 Write = t.Callable[[str, str], None]

@@ -35,7 +35,7 @@ def present(host: t.Optional[t.Mapping[str, str]] = None, *units: Unit, **more: 
         "version": version,
         "mount": "/sys/fs/cgroup" if version == 2 else "/sys/fs/cgroup/memory",
         "recursive_protection": True,
-        "cgroups": {},
+        "cgroups": {path: {"path": path, "usage": 0} for path in (unit.state.cgroup for unit in units) if path},
         "drop_ins": [],
         "persisted": PERSISTED,
     }

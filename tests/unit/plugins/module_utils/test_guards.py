@@ -26,6 +26,12 @@ CGROUPS: t.Dict[str, t.Any] = {
     "/d.slice": {"path": "/d.slice", "parent": "/"},
     "/e.slice": {"path": "/e.slice", "parent": "/", "usage": 0},
 }
+# In pages, of node 0 and of node 1, which has normal memory alone. Of the first zone all is reserved by default.
+ZONES: t.List[t.Any] = [
+    {"node": node, "name": name, "managed": pages}
+    for node, of_node in enumerate([(4000, 780000, 1000000, 800000), (0, 0, 500000, 0)])
+    for name, pages in zip(("DMA", "DMA32", "Normal", "Movable"), of_node)
+]
 UNITS = {"a.slice": "/a.slice", "b.service": "/a.slice/b.service"}
 
 
@@ -44,7 +50,7 @@ def dangers(
     to_come: t.Sequence[ToCome] = (),
     **more: t.Any,
 ) -> t.Dict[t.Tuple[str, str], str]:
-    figures = Figures(meminfo or MEMINFO, live or LIVE, CGROUPS, MOUNT, UNITS, **more)
+    figures = Figures(meminfo or MEMINFO, live or LIVE, CGROUPS, MOUNT, UNITS, **{"zones": ZONES, **more})
     return {key: danger.risk for key, danger in _guards.dangers(steps, figures, to_come).items()}
 
 
@@ -93,6 +99,25 @@ BOUNDS: t.List[t.Tuple[t.List[Step], t.List[Step], str]] = [
         [host("node0/hugepages/hugepages-2048kB/nr_hugepages", 0, 1152), host("node1/hugepages/hugepages-2048kB/nr_hugepages", 0, 1153)],
         "hugepages_above_available",
     ),
+    ([host("vm.max_map_count", 262144, 65530)], [host("vm.max_map_count", 262144, 65529)], "max_map_count_below_default"),
+    ([host("vm.max_map_count", 1000, 2000)], [host("vm.max_map_count", 2000, 1000)], "max_map_count_below_default"),
+    # 5 % are 131072 pages: DMA has its 4000, DMA32 1800000 / ratio, Normal 800000 / ratio.
+    (
+        [host("vm.lowmem_reserve_ratio", "256 256 32 0", "256 18 32 0")],
+        [host("vm.lowmem_reserve_ratio", "256 256 32 0", "256 17 32 0")],
+        "lowmem_reserve_above_5_percent",
+    ),
+    # Those that are not named stay; 0 reserves nothing; nothing lies above the last.
+    ([host("vm.lowmem_reserve_ratio", "256 256 32 0", "1 18")], [host("vm.lowmem_reserve_ratio", "256 256 32 0", "256 17")],
+     "lowmem_reserve_above_5_percent"),
+    ([host("vm.lowmem_reserve_ratio", "256 256 32 0", "0 0 7 1")], [host("vm.lowmem_reserve_ratio", "256 256 32 0", "0 0 6 1")],
+     "lowmem_reserve_above_5_percent"),
+    ([host("vm.lowmem_reserve_ratio", "1 1 1 1", "1 2 1 1")], [host("vm.lowmem_reserve_ratio", "1 3 1 1", "1 2 1 1")], "lowmem_reserve_above_5_percent"),
+    ([host("vm.dirty_bytes", 0, 16 * MIB)], [host("vm.dirty_bytes", 0, 16 * MIB - 1)], "dirty_below_16_mib"),
+    ([host("vm.dirty_background_bytes", 4 * MIB, 8 * MIB)], [host("vm.dirty_background_bytes", 64 * MIB, 8 * MIB)], "dirty_below_16_mib"),
+    # Off, or a limit of nothing.
+    ([host("vm.dirty_bytes", 0, 16 * MIB), host("vm.dirty_ratio", 20, 0)], [host("vm.dirty_ratio", 20, 0)], "dirty_below_16_mib"),
+    ([host("vm.dirty_background_ratio", 10, 1)], [host("vm.dirty_background_ratio", 10, 0)], "dirty_below_16_mib"),
     ([memcg("memory.max", "max", GIB)], [memcg("memory.max", "max", GIB - 4096)], "limit_below_usage"),
     ([memcg("memory.max", GIB - 4096, "max")], [memcg("memory.max", 2 * GIB, GIB // 2)], "limit_below_usage"),
     # 90 % of 824 MiB.
@@ -128,6 +153,12 @@ def test_bounds(fine: t.List[Step], refused: t.List[Step], risk: str) -> None:
 
 def test_every_risk_has_a_bound() -> None:
     assert {risk for unused, unused_too, risk in BOUNDS} == set(_tune_options.RISKS)
+
+
+def test_little_memory_may_have_little_of_it_dirty() -> None:
+    small = {**MEMINFO, "MemTotal": GIB}
+    assert dangers(host("vm.dirty_bytes", 0, GIB // 100), meminfo=small) == {}
+    assert set(dangers(host("vm.dirty_bytes", 0, GIB // 100 - 1), meminfo=small).values()) == {"dirty_below_16_mib"}
 
 
 def test_protection_that_is_too_much_already_may_be_lowered() -> None:

@@ -471,10 +471,11 @@ def test_a_bound_moves_what_stood_before_us(machine: Machine) -> None:
 
 def test_a_bound_moves_what_somebody_has_set_since(machine: Machine) -> None:
     machine.tune(swap(swappiness={"lower_to": 40}))
+    # Our line is for the next boot, whatever within the bound somebody tries meanwhile.
     for theirs, stands in (("50", "40"), ("30", "30")):
         machine.set("vm.swappiness", theirs)
         machine.tune(swap(swappiness={"lower_to": 40}))
-        assert (machine.text("vm.swappiness"), machine.text(MINE)) == (stands, f"{_persist.HEADER}\nvm.swappiness = {stands}")
+        assert (machine.text("vm.swappiness"), machine.text(MINE)) == (stands, f"{_persist.HEADER}\nvm.swappiness = 40")
         assert machine.tune(swap(swappiness={"lower_to": 40}))["changed"] is False
     # It is theirs, and no rollback takes it.
     assert statuses(machine.rollback("origin")) == {"vm.swappiness": "deferred"}
@@ -1775,9 +1776,9 @@ _HOST = {
     THP: st.sampled_from(["always", "madvise", "never"]),
     "vm.min_free_kbytes": st.integers(11000, 300000),
     "vm.dirty_ratio": st.integers(1, 100),
-    "vm.dirty_bytes": st.integers(2, 10**6).map(lambda pages: pages * 4096),
+    "vm.dirty_bytes": st.integers(4096, 10**6).map(lambda pages: pages * 4096),
     "vm.dirty_background_ratio": st.integers(1, 100),
-    "vm.dirty_background_bytes": st.integers(1, 10**6).map(lambda pages: pages * 4096),
+    "vm.dirty_background_bytes": st.integers(4096, 10**6).map(lambda pages: pages * 4096),
     "vm.overcommit_ratio": st.integers(0, 100),
     "vm.overcommit_kbytes": st.integers(1, 10**8),
     "vm.nr_hugepages": st.integers(0, 2000),

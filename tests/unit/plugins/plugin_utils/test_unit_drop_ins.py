@@ -22,6 +22,15 @@ def test_units_and_drop_ins_are_joined() -> None:
     assert "drop_ins" not in sent["shown"]["redis-server.service"] and _unit_drop_ins.from_node({}) == {}
 
 
+def test_an_empty_drop_in_hides_one_and_says_nothing() -> None:
+    general = {"path": "/etc/systemd/system/app@.service.d/site.conf", "unit": "app@.service", "lines": {"MemoryMax": "1G"}}
+    empty = {"path": "/etc/systemd/system/app@1.service.d/site.conf", "unit": "app@1.service", "lines": {}}
+    shown = {"app@1.service": {"MemoryMin": "4096"}, "app@2.service": {"MemoryMax": "1073741824"}}
+    assert _unit_drop_ins.from_node({"shown": shown, "drop_ins": [general, empty]}) == {
+        "app@1.service": {"MemoryMin": 4096}, "app@2.service": {"MemoryMax": 1 << 30, "drop_ins": [general]},
+    }  # fmt: skip
+
+
 SHOWN: dict[str, tuple[str, t.Any]] = {
     "MemorySwapMax": ("0", 0),
     "OOMScoreAdjust": ("-900", -900),

@@ -156,6 +156,19 @@ def test_an_empty_drop_in_hides_the_one_below(tmp_path: Path) -> None:
     assert _systemd.read_drop_ins(tree(tmp_path, files)) == []
 
 
+def test_an_empty_drop_in_of_a_more_special_directory_is_told(tmp_path: Path) -> None:
+    files = {
+        "/etc/systemd/system/a-.slice.d/m.conf": "[Slice]\nMemoryMax=1G\n",
+        "/etc/systemd/system/a-b.slice.d/m.conf": "",
+        "/etc/systemd/system/a-b.slice.d/n.conf": "",
+    }
+    found = _systemd.read_drop_ins(tree(tmp_path, files))
+    assert [(drop_in["unit"], drop_in["lines"]) for drop_in in found] == [
+        ("a-.slice", {"MemoryMax": "1G"}),
+        ("a-b.slice", {}),
+    ]
+
+
 def test_read_units_tells_what_systemd_says_and_what_stands_in_files(tmp_path: Path) -> None:
     own = "/etc/systemd/system/redis-server.service.d/memory.conf"
     units = _systemd.read_units(tree(tmp_path, {".memqos/output/systemctl-show": SHOW, own: "[Service]\nMemoryMin=320M\n"}))
