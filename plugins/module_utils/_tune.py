@@ -42,6 +42,8 @@ _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
 _RELOAD_KEEPS_KERNEL = 253
 _UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live"
 
+_NO_WAY_BACK = "given at boot by our line, and what it was without is not known; it ends with its cgroup"
+
 
 class TuneError(Exception):
     """The node cannot be tuned at all; the message says what to do."""
@@ -116,7 +118,7 @@ def tune(request: Json, work: Work) -> Json:
         history = _history(folded, wanted_before, steps, present, options, work)._replace(found=found)
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work))
         made, present = _with_unread(made, present, options.allow, work)
-        adopted = _started.adopted(made.steps, present, _origin.parts(steps, {}))
+        adopted = _started.adopted(made.steps, present, _origin.parts(steps, {})) + _started.adopted_late(made.steps, _late(work), present, steps)
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
         meta = {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal}
         outcome = work.run(made.steps, meta, [*adopted, *forgotten])
@@ -134,7 +136,7 @@ def rollback(request: Json, work: Work) -> Json:
         made, present = _with_unread(made, present, request["allow"], work)
         wanted = [] if target == "origin" else work.journal.generation(int(target)).meta.get("wanted", [])
         origin = work.journal.origin()
-        adopted = _started.adopted(made.steps, present, _origin.parts(origin, {}))
+        adopted = _started.adopted(made.steps, present, _origin.parts(origin, {})) + _started.adopted_late(made.steps, _late(work), present, origin)
         made, forgotten = _without_stale(made, origin, [*map(tuple, wanted)], present, work)
         meta = {**request["meta"], "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
         outcome = work.run(made.steps, meta, [*adopted, *forgotten])
@@ -173,7 +175,7 @@ def _read(layers: t.Sequence[Json], before: t.Iterable[Key], tree: Tree) -> Pres
 
 def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
     """What these steps changed, and the units that take after a drop-in of ours by now."""
-    keys = _checked(_origin.parts(done, {}))
+    keys = _checked([*_origin.parts(done, {}), *_started.late_keys(done)])
     drop_ins = [step for step in done if isinstance(step, FileStep) and _persist.is_drop_in(step.path)]
     subjects = {key[1] for key in keys if key[1]} | {_started.subject_of(step.path) for step in drop_ins}
     properties = {key[2] for key in keys if key[1]}
@@ -218,12 +220,32 @@ def _fold(layers: t.Sequence[Json], present: Present, origin: _origin.Parts, mem
 def _history(folded: Folded, wanted_before: t.FrozenSet[Key], steps: t.Sequence[Step], present: Present, options: Options, work: Work) -> History:
     leaving = _plan.leaving(folded, wanted_before, options)
     staying = {*folded.wanted, *wanted_before} - set(leaving)
-    going = _origin.going_back(leaving, staying, steps, present)
+    late = _late(work) if leaving else {}
+    given, steps = _started.given(late, {}, present, steps), _started.caught_up(late, {}, steps, present)
+    going, unknown = _known(_origin.going_back(leaving, staying, [*steps, *given], present), given)
     known = {*_origin.parts(going, {}), *((scope, unit.state.name, name) for scope, subject, name in staying for unit in present.units.get(subject, ()))}
     turned = work.turned(going, _started.steps(_started.without(leaving, staying, present.drop_ins), present, known))
-    left = tuple(Left(one.subject, one.knob or one.name, one.found, one.reason, one.failed) for one in turned.left)
+    left = tuple(Left(one.subject, one.knob or one.name, one.found, one.reason, one.failed) for one in (*turned.left, *unknown))
     returning = [step for step in turned.steps if not isinstance(step, ReloadStep)]
     return History(wanted_before, (*returning, *_commits(returning, present)), left)
+
+
+def _late(work: Work) -> t.Dict[str, str]:
+    """The lines of our late unit."""
+    text = _text(_persist.LATE_TMPFILES, work.writer)
+    return _persist.tmpfiles_lines(text) if _persist.is_ours(text) else {}
+
+
+def _known(steps: t.Iterable[Step], given: t.Container[Step]) -> t.Tuple[t.List[Step], t.List[_transaction.Left]]:
+    """(steps, those of what the late unit gave of which nobody knows what stood before)"""
+    known: t.List[Step] = []
+    left = []
+    for step in steps:
+        if isinstance(step, WriteStep) and step in given and not step.before:
+            left.append(_transaction.Left(step.path, "", step.after, step.after, _NO_WAY_BACK, step.knob, step.subject))
+        else:
+            known.append(step)
+    return known, left
 
 
 def _commits(returning: t.Iterable[Step], present: Present) -> t.Iterator[WriteStep]:
@@ -332,11 +354,16 @@ def _standing(number: int, journal: _journal.Journal) -> t.Union[int, str]:
 
 def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool) -> _transaction.Rollback:
     """With the units that started since, and took our values from drop-ins that change or go."""
-    changes = _started.lines_of(work.turned([step for step in done if isinstance(step, FileStep)], force=force).steps)
+    files = work.turned([step for step in done if isinstance(step, FileStep)], force=force).steps
+    changes = _started.lines_of(files)
     done = _started.retargeted(done, changes, present)
+    late = next((step for step in files if isinstance(step, FileStep) and step.path == _persist.LATE_TMPFILES), None)
+    now, then = (_persist.tmpfiles_lines(text) for text in ((late.before, late.after) if late else (None, None)))
+    given = _started.given(now, then, present, done)
+    done, left = _known([*given, *_started.caught_up(now, then, done, present)], given)
     turned = work.turned(done, _started.steps(changes, present, _origin.parts(done, {})), force=force)
     unknown = [_transaction.Left(path, "", "", "", present.no_units, failed=True) for path in changes if present.no_units]
-    return turned._replace(left=(*turned.left, *unknown))
+    return turned._replace(left=(*turned.left, *left, *unknown))
 
 
 def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Json) -> Plan:
