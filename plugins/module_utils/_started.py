@@ -4,8 +4,8 @@
 """Units that took our values from a drop-in when they started, after the tune, or from the late unit at boot: as steps that nobody ran, to be turned round
 like those of the journal. Pure.
 
-They go back to what unit file and drop-ins say without ours. At a daemon-reload systemd 252 writes that into the kernel, whoever is killed by it; from 253 on
-it does not, and our value would stay.
+They go back to what unit file and drop-ins say without ours. At a daemon-reload systemd 252 writes that into the kernel, whoever is killed by it; 257
+does not, and our value would stay.
 """
 
 from __future__ import annotations

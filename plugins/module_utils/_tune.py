@@ -38,9 +38,7 @@ if t.TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
-# The first systemd whose daemon-reload leaves the kernel's values alone (measured: 252 and 257).
-_RELOAD_KEEPS_KERNEL = 253
-_UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live"
+_UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live, at once or when a unit beside it starts"
 
 _NO_WAY_BACK = "given at boot by our line, and what it was without is not known; it ends with its cgroup"
 
@@ -283,9 +281,10 @@ def _text(path: str, writer: Writer) -> t.Optional[str]:
 
 
 def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: Work) -> t.Tuple[Plan, Present]:
-    """With units whose files somebody changed and systemd has not read: the plan's daemon-reload makes them live, on 252 in the kernel too.
+    """With units whose files somebody changed and systemd has not read: the plan's daemon-reload makes them count.
 
-    They are held against the same bounds as ours. Nothing takes them back: they are what somebody wants.
+    Systemd 252 writes them into the kernel there and then, 257 when the unit is realized again, as it is when one beside it starts (measured). They are
+    held against the same bounds as ours. Nothing takes them back: they are what somebody wants.
     """
     if not any(isinstance(step, ReloadStep) for step in made.steps):
         return made, present
@@ -298,8 +297,6 @@ def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: W
     if not names:
         return made, present
     work.notes.append(f"somebody changed files of {', '.join(names)} without a daemon-reload: this run's makes them count")
-    if present.facts.get("systemd", 0) >= _RELOAD_KEEPS_KERNEL:
-        return made, present
     read = _present.read(work.tree, knobs=(), subjects=names, properties=_properties(present), persisted=present.persisted)
     known, drop_ins = _origin.parts(made.steps, {}), _started.changed(read.drop_ins, _started.lines_of(made.files))
     coming = [step for units in read.units.values() for unit in units for step in _started.coming(unit, drop_ins, read, known)]
