@@ -202,15 +202,31 @@ def _begins_with(knob: Knob, unit: Unit, known: t.Mapping[str, str], present: Pr
 # What a daemon-reload makes live
 
 
-def coming(unit: Unit, drop_ins: t.Sequence[DropIn], present: Present, known: t.Container[Key]) -> t.List[WriteStep]:
-    """What a daemon-reload of systemd 252 makes of a unit's files in the kernel, but for what steps set (C(known))."""
-    then = said(unit, drop_ins, present)
-    held = ((_registry.find(step.knob), step) for step in _held(unit, present))
-    return [
-        step._replace(before=step.after, after=then[knob.name])
-        for knob, step in held
-        if ("unit", unit.state.name, knob.unit_property) not in known and not is_same(knob, step.after, then[knob.name], present.page_size)
-    ]
+def coming(unit: Unit, drop_ins: t.Sequence[DropIn], present: Present, planned: t.Iterable[Step], *, is_read: bool) -> t.List[WriteStep]:
+    """What a daemon-reload makes of a unit's files in the kernel, but for what steps set. C(is_read): systemd knows what its files say."""
+    planned = list(planned)
+    known = _origin.parts(planned, {})
+    reset = {write.path for step in planned if isinstance(step, PropertyStep) for write in step.besides}
+    now, then = (said(unit, one, present) for one in (present.drop_ins, drop_ins))
+    found = []
+    for step in _held(unit, present):
+        knob = _registry.find(step.knob)
+        shown = _shown(knob, unit, present) if is_read else None
+        # A transient unit's own values stand in no file that is read here.
+        text = then[knob.name] if shown is None or is_same(knob, shown, now[knob.name], present.page_size) else shown
+        same = step.path in reset or is_same(knob, step.after, text, present.page_size)
+        if not same and ("unit", unit.state.name, knob.unit_property) not in known:
+            found.append(step._replace(before=step.after, after=text))
+    return found
+
+
+def _shown(knob: Knob, unit: Unit, present: Present) -> t.Optional[str]:
+    """What systemd has been told of a file; None where nothing is set, and slices above may have a say."""
+    unset = _UNSET.get(knob.unit_property)
+    value = _value(knob, unit.state.shown.get(knob.unit_property, ""), unset, present)
+    if value == unset:
+        return None
+    return _texts.kernel_text(whole_pages(knob, value, present.page_size), version=present.version)
 
 
 def changed(drop_ins: t.Iterable[DropIn], changes: Lines) -> t.List[DropIn]:

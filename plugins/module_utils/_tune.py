@@ -17,6 +17,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import (
     _persist,
     _plan,
     _plan_host,
+    _plan_units,
     _present,
     _started,
     _transaction,
@@ -24,7 +25,6 @@ from ansible_collections.memqos.fleet.plugins.module_utils import (
 )
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Left, Options, Plan, Row, given, is_same, judged
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
 from ansible_collections.memqos.fleet.plugins.module_utils._transaction import Outcome
@@ -38,6 +38,9 @@ if t.TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
+# The first systemd that is known to leave the kernel's values alone at a daemon-reload. Measured: 252 does not, 257 does.
+_RELOAD_KEEPS_KERNEL = 257
+_BY_HAND = "not ours: somebody wrote it by hand, and this run's daemon-reload takes it back"
 _UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live, at once or when a unit beside it starts"
 
 _NO_WAY_BACK = "given at boot by our line, and what it was without is not known; it ends with its cgroup"
@@ -281,28 +284,36 @@ def _text(path: str, writer: Writer) -> t.Optional[str]:
 
 
 def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: Work) -> t.Tuple[Plan, Present]:
-    """With units whose files somebody changed and systemd has not read: the plan's daemon-reload makes them count.
+    """With what the plan's daemon-reload makes of units that are not ours: whose files somebody changed and systemd has not read, or who wrote by hand.
 
-    Systemd 252 writes them into the kernel there and then, 257 when the unit is realized again, as it is when one beside it starts (measured). They are
-    held against the same bounds as ours. Nothing takes them back: they are what somebody wants.
+    Systemd 252 writes all into the kernel there and then, 257 what it has read anew when the unit is realized again, as it is when one beside it starts
+    (measured). It is held against the same bounds as ours. Nothing takes it back: it is what somebody wants.
     """
     if not any(isinstance(step, ReloadStep) for step in made.steps):
         return made, present
     try:
-        names = _unit_state.read_unread(work.tree)
+        resets = present.facts.get("systemd", 0) < _RELOAD_KEEPS_KERNEL
+        names, others = _present.read_unread(work.tree, present, by_hand=resets)
     except Unreadable as exc:
         if work.tree.live:
             raise TuneError(f"systemd does not say whose files it has not read ({exc.path}: {exc.reason}): nothing was written, run again") from exc
         return made, present
-    if not names:
+    by_hand = [unit.state.name for unit in others if any(_plan_units.by_hand(unit, present))]
+    if not (names or by_hand):
         return made, present
-    work.notes.append(f"somebody changed files of {', '.join(names)} without a daemon-reload: this run's makes them count")
-    read = _present.read(work.tree, knobs=(), subjects=names, properties=_properties(present), persisted=present.persisted)
-    known, drop_ins = _origin.parts(made.steps, {}), _started.changed(read.drop_ins, _started.lines_of(made.files))
-    coming = [step for units in read.units.values() for unit in units for step in _started.coming(unit, drop_ins, read, known)]
+    if names:
+        work.notes.append(f"somebody changed files of {', '.join(names)} without a daemon-reload: this run's makes them count")
+    read = _present.read(work.tree, knobs=(), subjects=[*names, *by_hand], properties=_properties(present), persisted=present.persisted)
+    drop_ins = _started.changed(read.drop_ins, _started.lines_of(made.files))
+    coming = [
+        (write, _BY_HAND if name in by_hand else _UNREAD)
+        for name, units in read.units.items()
+        for unit in units
+        for write in _started.coming(unit, drop_ins, read, made.steps, is_read=name in by_hand)
+    ]
     present = present._replace(units={**read.units, **present.units}, cgroups={**read.cgroups, **present.cgroups})
-    dangers = _guards.dangers([*made.steps, *coming], _plan.figures(present))
-    rows = [judged(row, dangers.get((row.name, row.subject)), allow) for row in _plan.returned_rows(coming, _UNREAD)]
+    dangers = _guards.dangers([*made.steps, *(write for write, unused in coming)], _plan.figures(present))
+    rows = [judged(row, dangers.get((row.name, row.subject)), allow) for write, why in coming for row in _plan.returned_rows([write], why)]
     blocked = _refusals(rows)
     return made._replace(steps=() if blocked else made.steps, rows=(*made.rows, *rows), blocked=blocked), present
 

@@ -180,3 +180,94 @@ def test_whatever_came_at_boot_goes_back(more: Json, runs: t.List[t.Tuple[Json, 
         if os.path.exists(f"{machine.root}/var/lib/memqos/generations"):
             assert (machine.tune(layer()) if left else machine.rollback("origin"))["problem"] == ""
         assert {path: text for path, (text, *unused) in machine.snapshot().items()} == {path: text for path, (text, *unused) in before.items()}
+
+
+# What somebody wrote by hand
+
+FOO = "/system.slice/foo.service"
+FOO_MAX = f"{FOO} memory.max"
+OTHER = layer(slices={"batch.slice": {"MemoryLow": GIB}})
+
+
+def with_foo(machine: Machine, limit: str, by_hand: str, **files: str) -> None:
+    """A unit that is nobody's of ours: what its drop-in says, and what somebody wrote into its cgroup since."""
+    machine.write("/usr/lib/systemd/system/foo.service", "[Service]\nExecStart=/usr/bin/foo\n")
+    machine.write("/etc/systemd/system/foo.service.d/10.conf", f"[Service]\nMemoryMax={limit}\n")
+    machine.start("foo.service", FOO)
+    name = "limit_in_bytes" if machine.hierarchy == 1 else "max"
+    machine.set(f"{machine.mount}{FOO}/memory.{name}", by_hand)
+
+
+@pytest.mark.parametrize("hierarchy", [1, 2])
+def test_a_limit_raised_by_hand_that_a_reload_would_take_back_below_usage_is_refused(make: Make, hierarchy: int) -> None:
+    machine = make(systemd=252, hierarchy=hierarchy, vendor=hierarchy == 1)
+    with_foo(machine, "1G", str(2 * GIB))
+    usage = "usage_in_bytes" if hierarchy == 1 else "current"
+    machine.write(f"{machine.mount}{FOO}/memory.{usage}", f"{GIB + GIB // 2}\n")
+    before = machine.snapshot()
+    wanted = layer(slices={"batch.slice": {"MemoryMax": 3 * GIB}})
+    for check in (True, False):
+        answer = machine.tune(wanted, check=check)
+        row = rows(answer)["foo.service memory.max"]
+        assert (row["status"], row["live_before"], row["wanted"]) == ("refused", str(2 * GIB), str(GIB))
+        assert "not ours: somebody wrote it by hand" in answer["problem"] and "below its usage" in answer["problem"]
+        assert machine.snapshot() == before and len(statuses(answer)) == 2
+    if hierarchy == 2:
+        answer = machine.tune(wanted, allow=["limit_below_usage"])
+        assert statuses(answer) == {"batch.slice MemoryMax": "changed", "foo.service memory.max": "changed"}
+
+
+def test_what_a_reload_takes_back_and_hurts_nobody_is_named(make: Make) -> None:
+    machine = make(systemd=252)
+    with_foo(machine, "1G", str(2 * GIB))
+    assert statuses(machine.tune(OTHER, check=True))["foo.service memory.max"] == "would_change"
+    answer = machine.tune(OTHER)
+    assert statuses(answer) == {"batch.slice MemoryLow": "changed", "foo.service memory.max": "changed"}
+    row = rows(answer)["foo.service memory.max"]
+    assert (row["live_before"], row["live_after"], machine.text(FOO_MAX)) == (str(2 * GIB), str(GIB), str(GIB))
+    assert answer["notes"] == []
+    # By now nobody's value differs, and without a reload nothing is taken back.
+    machine.set(f"{machine.mount}{FOO}/memory.max", str(2 * GIB))
+    assert statuses(machine.tune(OTHER)) == {"batch.slice MemoryLow": "ok"}
+    # A rollback reloads as well.
+    assert statuses(machine.rollback("origin"))["foo.service memory.max"] == "changed"
+
+
+def test_where_a_reload_leaves_the_kernel_alone_nothing_is_taken_back(make: Make) -> None:
+    machine = make(systemd=257)
+    with_foo(machine, "1G", str(2 * GIB))
+    assert statuses(machine.tune(OTHER)) == {"batch.slice MemoryLow": "changed"}
+    assert machine.text(FOO_MAX) == str(2 * GIB)
+
+
+def test_units_that_hold_what_systemd_thinks_cost_no_second_question(make: Make) -> None:
+    machine = make(systemd=252)
+    with_foo(machine, "1G", str(GIB))
+    asked: t.List[t.List[str]] = []
+    answer = machine.node.systemd.answer
+
+    def counted(argv: t.List[str]) -> str:
+        asked.append(list(argv))
+        return answer(argv)
+
+    machine.node.systemd.answer = counted  # type: ignore[method-assign,assignment]
+    assert statuses(machine.tune(OTHER, check=True)) == {"batch.slice MemoryLow": "would_change"}
+    assert len([argv for argv in asked if argv[1] == "show"]) == 2
+
+
+def test_a_transient_unit_goes_back_to_what_systemd_was_told(make: Make) -> None:
+    machine = make(systemd=252)
+    machine.start("run-1.scope", "/system.slice/run-1.scope")
+    # systemd-run -p MemoryMax=1G, of which no drop-in that is read here tells.
+    machine.node.systemd._held["run-1.scope"]["MemoryMax"] = str(GIB)
+    machine.set(f"{machine.mount}/system.slice/run-1.scope/memory.max", str(2 * GIB))
+    row = rows(machine.tune(OTHER, check=True))["run-1.scope memory.max"]
+    assert (row["live_before"], row["wanted"]) == (str(2 * GIB), str(GIB))
+
+
+def test_what_set_property_resets_is_told_once(make: Make) -> None:
+    machine = make(systemd=252)
+    with_foo(machine, "1G", str(2 * GIB))
+    answer = machine.tune(layer(slices={"foo.service": {"MemoryLow": GIB}}))
+    assert statuses(answer) == {"foo.service MemoryLow": "changed"}
+    assert "a direct write" in rows(answer)["foo.service MemoryLow"]["reason"]
