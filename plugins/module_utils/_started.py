@@ -1,8 +1,7 @@
 # Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Units that took our values from a drop-in when they started, after the tune, or from the late unit at boot: as steps that nobody ran, to be turned round
-like those of the journal. Pure.
+"""Units that took our values from a drop-in when they started, after the tune, or from the late unit: as steps that nobody ran, to be turned round. Pure.
 
 They go back to what unit file and drop-ins say without ours. At a daemon-reload systemd 252 writes that into the kernel, whoever is killed by it; 257
 does not, and our value would stay.
@@ -33,7 +32,7 @@ if t.TYPE_CHECKING:
 
 # What a property is that nobody sets; of the others: no limit.
 _UNSET: t.Dict[str, Value] = {"MemoryMin": 0, "MemoryLow": 0, "MemoryZSwapWriteback": 1}
-# Of files that begin with none of 0, no limit, what the cgroup above has: what they begin with.
+# What others than 0, no limit and what the cgroup above has files begin with.
 _BEGIN = {"cgroup.pressure": "1", "memory.wmark_scale_factor": "50"}
 _SHARE = re.compile(r"([0-9]+)(?:\.([0-9]{1,2}))?%")
 
@@ -95,8 +94,12 @@ def _retargeted(step: PropertyStep, unit: Unit, after: t.Sequence[DropIn], prese
     return step._replace(before=tuple((name, _words(name, texts[name]) if name in texts else value) for name, value in step.before), files=files)
 
 
-def adopted(planned: t.Iterable[Step], present: Present, origin: t.Container[Key]) -> t.List[Step]:
-    """Of units that a plan sets: what they took from our drop-ins when they started. The journal has to know that this is not the value from before us."""
+def adopted(planned: t.Iterable[Step], present: Present, journal: t.Sequence[Step], late: Late) -> t.List[Step]:
+    """Of units that a plan sets: what they took from our drop-ins when they started, or from these lines at boot.
+
+    C(journal): from before our first step. It has to know that this is not the value from before us.
+    """
+    origin = _origin.parts(journal, {})
     ours: Lines = {drop_in["path"]: {} for drop_in in present.drop_ins if _persist.is_drop_in(drop_in["path"])}
     before = {file.path: file.before for step in planned if isinstance(step, PropertyStep) for file in step.files}
     found: t.List[Step] = []
@@ -105,6 +108,11 @@ def adopted(planned: t.Iterable[Step], present: Present, origin: t.Container[Key
         names = {_registry.find(file.knob).unit_property for file in taken}
         names = {name for name in names if ("unit", step.unit, name) not in origin}
         found += [_origin.only(step, names)] if names else []
+    written = {step.path for step in planned if isinstance(step, WriteStep) and step.inode}
+    known = {step.path: step.after for step in journal if isinstance(step, WriteStep)}
+    for late_step in with_late(journal, late if written else {}, {}, present):
+        if isinstance(late_step, WriteStep) and late_step.path in written and late_step.before and late_step not in journal:
+            found.append(late_step._replace(before=known.get(late_step.path, late_step.before)))
     return found
 
 
@@ -125,58 +133,31 @@ def late_keys(steps: t.Iterable[Step]) -> t.Iterator[Key]:
                     yield "memcg", path.rsplit("/", 2)[1].replace("*", "").replace("\\\\", "\\"), knob.name
 
 
-def given(lines: Late, then: Late, present: Present, done: t.Iterable[Step]) -> t.List[WriteStep]:
-    """Files that hold what these lines gave them at boot, when C(then) stands there: as though a tune had written it. Not what C(done) has steps for.
+def with_late(journal: t.Sequence[Step], lines: Late, then: Late, present: Present) -> t.List[Step]:
+    """The journal, as though a step had written what these lines gave at boot, to go back to what C(then) would have given.
 
-    C(before) is empty where nobody knows what such a file begins with.
+    Where there is none, to what a cgroup begins with; empty where nobody knows that.
     """
-    known = {step.path: step.before for step in done if isinstance(step, WriteStep)}
-    found = []
-    for path, (unit, knob, text) in _files(lines, present).items():
-        later = _line_of(path, then)
-        if path not in known and not is_same(knob, text, later, present.page_size):
-            known[path] = _begins_with(knob, unit, known, present) if later is None else later
-            if not is_same(knob, known[path] or None, text, present.page_size):
-                found.append(WriteStep(knob.name, "memcg", unit.state.name, path, known[path], text, unit.inode))
-    return found
-
-
-def caught_up(lines: Late, then: Late, done: t.Iterable[Step], present: Present) -> t.List[Step]:
-    """Steps of the journal with what these lines, newer than they, gave at boot; back to what C(then) would have given where a cgroup had just been made."""
-    held = _files(lines, present)
-    units = {unit.state.name: unit for unit in _units(present)}
-    found = []
-    for step in done:
-        if isinstance(step, WriteStep) and step.inode and step.subject in units:
-            knob, later = _registry.find(step.knob), _line_of(step.path, then)
-            if step.path in held and not any(is_same(knob, text, held[step.path][2], present.page_size) for text in (step.before, step.after)):
-                step = step._replace(after=held[step.path][2], inode=units[step.subject].inode, boot_id="")
-            if later and is_same(knob, step.before, _begins_with(knob, units[step.subject], {}, present), present.page_size):
-                step = step._replace(before=later)
-        found.append(step)
-    return found
-
-
-def adopted_late(planned: t.Iterable[Step], lines: Late, present: Present, origin: t.Sequence[Step]) -> t.List[Step]:
-    """As C(adopted), of files that a plan writes."""
-    written = {step.path for step in planned if isinstance(step, WriteStep) and step.inode}
-    lines = lines if written else {}
-    found: t.List[Step] = [step for step in given(lines, {}, present, origin) if step.before]
-    for old, new in zip(origin, caught_up(lines, {}, origin, present)):
-        found += [new._replace(before=old.after)] if isinstance(old, WriteStep) and isinstance(new, WriteStep) and old != new else []
-    return [step for step in found if isinstance(step, WriteStep) and step.path in written]
-
-
-def _files(lines: Late, present: Present) -> t.Dict[str, t.Tuple[Unit, Knob, str]]:
-    """By path, from the root down: those that hold what these lines give."""
-    found = {}
+    steps = {step.path: step for step in journal if isinstance(step, WriteStep)}
+    before = {path: step.before for path, step in steps.items()}
+    found: t.Dict[str, Step] = {}
     for unit in sorted(_units(present), key=lambda unit: unit.state.cgroup.count("/")) if lines else ():
         for name, held in unit.files.items():
             knob = _registry.find(name)
             path = f"{present.mount}{unit.state.cgroup}/{_present.file_name(knob, present.version)}"
-            if is_same(knob, _line_of(path, lines), held.text, present.page_size):
-                found[path] = unit, knob, held.text
-    return found
+            later, is_ours = _line_of(path, then), is_same(knob, held.text, _line_of(path, lines), present.page_size)
+            if path not in steps and not is_ours:
+                continue
+            begins = _begins_with(knob, unit, before, present)
+            step = steps.get(path) or WriteStep(name, "memcg", unit.state.name, path, begins, held.text, unit.inode)
+            if is_ours and held.text not in (step.before, step.after):
+                step = step._replace(after=held.text, inode=unit.inode, boot_id="")
+            if later and is_same(knob, step.before, begins, present.page_size):
+                step = step._replace(before=later)
+            before[path] = step.before
+            if path in steps or not is_same(knob, step.before or None, held.text, present.page_size):
+                found[path] = step
+    return [*(step for path, step in found.items() if path not in steps), *(found.get(getattr(step, "path", ""), step) for step in journal)]
 
 
 def _line_of(path: str, lines: Late) -> t.Optional[str]:
@@ -192,10 +173,9 @@ def _begins_with(knob: Knob, unit: Unit, known: t.Mapping[str, str], present: Pr
     if knob.inherited:
         above = unit.state.cgroup.rpartition("/")[0]
         figures: t.Mapping[str, t.Any] = present.cgroups.get(above or "/", {})
-        held = figures.get("swappiness", 60) if knob.name == "memory.swappiness" else int(figures.get("oom_kill_disable", False))
-        # The root's is the host's.
-        path = f"{present.mount}{above}/{knob.v1}" if above or knob.name != "memory.swappiness" else "/proc/sys/vm/swappiness"
-        return known.get(path, str(held))
+        # The root's swappiness is the host's.
+        key, default, top = ("swappiness", 60, "/proc/sys/vm/swappiness") if knob.name == "memory.swappiness" else ("oom_kill_disable", 0, "")
+        return known.get(f"{present.mount}{above}/{knob.v1}" if above else top, str(int(figures.get(key, default))))
     return _BEGIN.get(knob.name, "" if knob.unit == "text" else "0")
 
 

@@ -119,7 +119,7 @@ def tune(request: Json, work: Work) -> Json:
         history = _history(folded, wanted_before, steps, present, options, work)._replace(found=found)
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work))
         made, present = _with_unread(made, present, options.allow, work)
-        adopted = _started.adopted(made.steps, present, _origin.parts(steps, {})) + _started.adopted_late(made.steps, _late(work), present, steps)
+        adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
         meta = {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal}
         outcome = work.run(made.steps, meta, [*adopted, *forgotten])
@@ -137,7 +137,7 @@ def rollback(request: Json, work: Work) -> Json:
         made, present = _with_unread(made, present, request["allow"], work)
         wanted = [] if target == "origin" else work.journal.generation(int(target)).meta.get("wanted", [])
         origin = work.journal.origin()
-        adopted = _started.adopted(made.steps, present, _origin.parts(origin, {})) + _started.adopted_late(made.steps, _late(work), present, origin)
+        adopted = _started.adopted(made.steps, present, origin, _late(work))
         made, forgotten = _without_stale(made, origin, [*map(tuple, wanted)], present, work)
         meta = {**request["meta"], "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
         outcome = work.run(made.steps, meta, [*adopted, *forgotten])
@@ -221,9 +221,8 @@ def _fold(layers: t.Sequence[Json], present: Present, origin: _origin.Parts, mem
 def _history(folded: Folded, wanted_before: t.FrozenSet[Key], steps: t.Sequence[Step], present: Present, options: Options, work: Work) -> History:
     leaving = _plan.leaving(folded, wanted_before, options)
     staying = {*folded.wanted, *wanted_before} - set(leaving)
-    late = _late(work) if leaving else {}
-    given, steps = _started.given(late, {}, present, steps), _started.caught_up(late, {}, steps, present)
-    going, unknown = _known(_origin.going_back(leaving, staying, [*steps, *given], present), given)
+    all_steps = _started.with_late(steps, _late(work) if leaving else {}, {}, present)
+    going, unknown = _known(_origin.going_back(leaving, staying, all_steps, present), steps)
     known = {*_origin.parts(going, {}), *((scope, unit.state.name, name) for scope, subject, name in staying for unit in present.units.get(subject, ()))}
     turned = work.turned(going, _started.steps(_started.without(leaving, staying, present.drop_ins), present, known))
     left = tuple(Left(one.subject, one.knob or one.name, one.found, one.reason, one.failed) for one in (*turned.left, *unknown))
@@ -237,16 +236,11 @@ def _late(work: Work) -> t.Dict[str, str]:
     return _persist.tmpfiles_lines(text) if _persist.is_ours(text) else {}
 
 
-def _known(steps: t.Iterable[Step], given: t.Container[Step]) -> t.Tuple[t.List[Step], t.List[_transaction.Left]]:
-    """(steps, those of what the late unit gave of which nobody knows what stood before)"""
-    known: t.List[Step] = []
-    left = []
-    for step in steps:
-        if isinstance(step, WriteStep) and step in given and not step.before:
-            left.append(_transaction.Left(step.path, "", step.after, step.after, _NO_WAY_BACK, step.knob, step.subject))
-        else:
-            known.append(step)
-    return known, left
+def _known(steps: t.Sequence[Step], journal: t.Container[Step]) -> t.Tuple[t.List[Step], t.List[_transaction.Left]]:
+    """(steps, those that are not the journal's, of which nobody knows what stood before)"""
+    unknown = [step for step in steps if isinstance(step, WriteStep) and not step.before and step not in journal]
+    left = [_transaction.Left(step.path, "", step.after, step.after, _NO_WAY_BACK, step.knob, step.subject) for step in unknown]
+    return [step for step in steps if step not in unknown], left
 
 
 def _commits(returning: t.Iterable[Step], present: Present) -> t.Iterator[WriteStep]:
@@ -367,8 +361,7 @@ def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool
     done = _started.retargeted(done, changes, present)
     late = next((step for step in files if isinstance(step, FileStep) and step.path == _persist.LATE_TMPFILES), None)
     now, then = (_persist.tmpfiles_lines(text) for text in ((late.before, late.after) if late else (None, None)))
-    given = _started.given(now, then, present, done)
-    done, left = _known([*given, *_started.caught_up(now, then, done, present)], given)
+    done, left = _known(_started.with_late(done, now, then, present), done)
     turned = work.turned(done, _started.steps(changes, present, _origin.parts(done, {})), force=force)
     unknown = [_transaction.Left(path, "", "", "", present.no_units, failed=True) for path in changes if present.no_units]
     return turned._replace(left=(*turned.left, *left, *unknown))
