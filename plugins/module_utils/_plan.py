@@ -304,7 +304,7 @@ def _retired(files: Files, options: Options) -> t.Tuple[str, ...]:
     return tuple(path for path, text in files.ours.items() if path.startswith("/etc/sysctl.d/") and path != current and text is not None)
 
 
-def _our_lines(files: Files, options: Options) -> t.Tuple[t.Dict[str, str], t.List[t.Tuple[str, str]]]:
+def _our_lines(files: Files, options: Options) -> t.Tuple[t.Dict[str, str], t.Dict[str, str]]:
     """What can stand there again though this run does not set it: (host knobs of our lines, lines of cgroup files in areas that are not asked for)."""
     ours = {path: (text or "").encode("utf-8", "surrogateescape") for path, text in files.ours.items() if _persist.is_ours(text)}
     sysctl = (_persist.sysctl_path(options.sysctl_file), *_retired(files, options))
@@ -312,11 +312,12 @@ def _our_lines(files: Files, options: Options) -> t.Tuple[t.Dict[str, str], t.Li
     for path in (_persist.TMPFILES, _persist.LATE_TMPFILES):
         lines += [(key, value) for unused, unused_kind, key, value in _persisted.parse_tmpfiles(ours.get(path, b""))]
     host: t.Dict[str, str] = {}
-    cgroups: t.List[t.Tuple[str, str]] = []
+    cgroups: t.Dict[str, str] = {}
     for path, value in lines:
         knob = _registry.of_path(path)
         if knob and knob.scope == "memcg":
-            cgroups += [] if _covered(knob.name, options) else [(path, value)]
+            # A property's file is written directly where systemd does not know it (v1), and is of the property's area.
+            cgroups.update({} if _covered(knob.unit_property or knob.name, options) else {path: value})
         elif knob:
             host[knob.name] = value
     return host, cgroups
@@ -328,7 +329,7 @@ def _texts_of_files(host: _plan_host.HostPart, units: _plan_units.UnitPart, pres
     texts[_persist.sysctl_path(options.sysctl_file)] = _persist.sysctl_text(host.sysctl)
     if "systemd" in present.facts:
         texts[_persist.TMPFILES] = _persist.tmpfiles_text(host.tmpfiles)
-        texts.update(_persist.late_files([*host.late, *_our_lines(files, options)[1], *units.late], files.tmpfiles_program))
+        texts.update(_persist.late_files([*host.late, *{**_our_lines(files, options)[1], **dict(units.late)}.items()], files.tmpfiles_program))
     if not present.no_units and options.covers("slices"):
         # Drop-ins of subjects that nobody wants any more are among ours.
         texts.update({path: None for path in files.ours if _persist.is_drop_in(path)})

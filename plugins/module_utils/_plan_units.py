@@ -322,11 +322,11 @@ def _writes_by_hand(item: _Item, present: Present) -> t.List[Said]:
     if item.unit is None or not item.differs or not item.knob.run_time or item.direct:
         return []
     path = f"{present.mount}{item.unit.state.cgroup}/"
-    by_hand = [(knob, held) for knob, held in _by_hand(item.unit, present) if knob is not item.owner]
-    return [Said("a direct write", path + _present.file_name(knob, present.version), 0, held.text) for knob, held in by_hand]
+    others = [(knob, held) for knob, held in by_hand(item.unit, present) if knob is not item.owner]
+    return [Said("a direct write", path + _present.file_name(knob, present.version), 0, held.text) for knob, held in others]
 
 
-def _by_hand(unit: Unit, present: Present) -> t.Iterator[t.Tuple[Knob, _present.Held]]:
+def by_hand(unit: Unit, present: Present) -> t.Iterator[t.Tuple[Knob, _present.Held]]:
     """Files of this unit that do not hold what systemd thinks."""
     for name, held in unit.files.items():
         knob = _registry.find(name)
@@ -408,7 +408,7 @@ def _property_step(group: t.Sequence[_Item], present: Present) -> PropertyStep:
     shown = unit.state.shown
     files = {item.owner.name: _step(item, present) for item in group if item.owner and item.owner.name in unit.files}
     besides = []
-    for knob, unused in _by_hand(unit, present):
+    for knob, unused in by_hand(unit, present):
         if knob.name not in files:
             text = _texts.kernel_text(_registry.normalize(knob, shown[knob.unit_property]), version=present.version)
             besides.append(cgroup_write(unit, knob, text, present))

@@ -22,6 +22,7 @@ if t.TYPE_CHECKING:
 # The main process is among them, and children may have set their own.
 _MAX_PROCESSES = 100
 _MAX_UNIT_FILE = 256 * 1024
+_OWNERS = [knob.unit_property for knob in _registry.memcg_knobs() if knob.unit_property]
 
 
 class Held(NamedTuple):
@@ -138,12 +139,18 @@ def _hold(knob: Knob, text: str) -> Held:
     return Held(_texts.kernel_text(value) if knob.unit == "choice" or knob.key else text, value)
 
 
+def read_unread(tree: Tree, present: Present, *, by_hand: bool) -> tuple[list[str], list[Unit]]:
+    """(units whose files systemd has not read, C(by_hand): the others with the files that it writes, and no more). Raises Unreadable."""
+    names, states = _unit_state.read_unread(tree, _OWNERS if by_hand else ())
+    files = _memcg_files((), present.version)
+    return names, [Unit(state, 0, _unit_files(tree, state, present.mount, present.version, files), {}) for state in states if by_hand]
+
+
 def _states(tree: Tree, subjects: t.Sequence[str], asked: t.Iterable[str]) -> tuple[dict[str, list[UnitState]], str, bool]:
     """(states, why there are none, whether systemd runs and is only silent)"""
     properties = [name for name in asked if _registry.find(name).scope == "unit"]
-    owners = [knob.unit_property for knob in _registry.memcg_knobs() if knob.unit_property]
     try:
-        return _unit_state.read_unit_states(tree, subjects, dict.fromkeys((*properties, *owners))), "", False
+        return _unit_state.read_unit_states(tree, subjects, dict.fromkeys((*properties, *_OWNERS))), "", False
     except Unreadable as exc:
         # As sd_booted(3) tells: a container can have the program alone.
         silent = tree.live and exc.kind != "absent" and tree.exists("/run/systemd/system")
@@ -157,13 +164,18 @@ def _memcg_files(asked: t.Iterable[str], version: int) -> list[Knob]:
     return [knob for knob in rows if file_name(knob, version)]
 
 
-def _unit(tree: Tree, state: UnitState, hierarchy: _cgroupfs.Hierarchy, files: t.Iterable[Knob], cgroups: t.Mapping[str, Cgroup]) -> Unit:
+def _unit_files(tree: Tree, state: UnitState, mount: str, version: int, files: t.Iterable[Knob]) -> dict[str, Held]:
     found: dict[str, Held] = {}
-    for knob in files if state.cgroup and hierarchy.memory else ():
+    for knob in files if state.cgroup and mount else ():
         try:
-            found[knob.name] = _hold(knob, tree.read_text(f"{hierarchy.memory}{state.cgroup}/{file_name(knob, hierarchy.version)}"))
+            found[knob.name] = _hold(knob, tree.read_text(f"{mount}{state.cgroup}/{file_name(knob, version)}"))
         except (Unreadable, KnobValueError):
             continue  # not in this kernel, or the cgroup has gone
+    return found
+
+
+def _unit(tree: Tree, state: UnitState, hierarchy: _cgroupfs.Hierarchy, files: t.Iterable[Knob], cgroups: t.Mapping[str, Cgroup]) -> Unit:
+    found = _unit_files(tree, state, hierarchy.memory or "", hierarchy.version, files)
     lines = _systemd.parse_drop_in(tree.read_or_empty(state.fragment, limit=_MAX_UNIT_FILE)) if state.fragment else {}
     scores = _scores(tree, f"{hierarchy.memory}{state.cgroup}") if "OOMScoreAdjust" in state.shown and state.cgroup and hierarchy.memory else frozenset()
     return Unit(state, cgroups.get(state.cgroup, {}).get("inode", 0), found, lines, scores)

@@ -1,10 +1,10 @@
 # Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Units that took our values from a drop-in when they started, after the tune: as steps that nobody ran, to be turned round like those of the journal. Pure.
+"""Units that took our values from a drop-in when they started, after the tune, or from the late unit: as steps that nobody ran, to be turned round. Pure.
 
-They go back to what unit file and drop-ins say without ours. At a daemon-reload systemd 252 writes that into the kernel, whoever is killed by it; from 253 on
-it does not, and our value would stay.
+They go back to what unit file and drop-ins say without ours. At a daemon-reload systemd 252 writes that into the kernel, whoever is killed by it; 257
+does not, and our value would stay.
 """
 
 from __future__ import annotations
@@ -27,9 +27,13 @@ if t.TYPE_CHECKING:
 
     # {path of a drop-in of ours: its lines}
     Lines = t.Dict[str, t.Dict[str, str]]
+    # {glob of files of cgroups: what the late unit writes there}
+    Late = t.Mapping[str, str]
 
 # What a property is that nobody sets; of the others: no limit.
 _UNSET: t.Dict[str, Value] = {"MemoryMin": 0, "MemoryLow": 0, "MemoryZSwapWriteback": 1}
+# What others than 0, no limit and what the cgroup above has files begin with.
+_BEGIN = {"cgroup.pressure": "1", "memory.wmark_scale_factor": "50"}
 _SHARE = re.compile(r"([0-9]+)(?:\.([0-9]{1,2}))?%")
 
 
@@ -90,16 +94,25 @@ def _retargeted(step: PropertyStep, unit: Unit, after: t.Sequence[DropIn], prese
     return step._replace(before=tuple((name, _words(name, texts[name]) if name in texts else value) for name, value in step.before), files=files)
 
 
-def adopted(planned: t.Iterable[Step], present: Present, origin: t.Container[Key]) -> t.List[PropertyStep]:
-    """Of units that a plan sets: what they took from our drop-ins when they started. The journal has to know that this is not the value from before us."""
+def adopted(planned: t.Iterable[Step], present: Present, journal: t.Sequence[Step], late: Late) -> t.List[Step]:
+    """Of units that a plan sets: what they took from our drop-ins when they started, or from these lines at boot.
+
+    C(journal): from before our first step. It has to know that this is not the value from before us.
+    """
+    origin = _origin.parts(journal, {})
     ours: Lines = {drop_in["path"]: {} for drop_in in present.drop_ins if _persist.is_drop_in(drop_in["path"])}
     before = {file.path: file.before for step in planned if isinstance(step, PropertyStep) for file in step.files}
-    found = []
+    found: t.List[Step] = []
     for step in steps(ours, present, ()) if ours and before else ():
         taken = [file for file in step.files if file.path in before and _is_held(file, before[file.path], present)]
         names = {_registry.find(file.knob).unit_property for file in taken}
         names = {name for name in names if ("unit", step.unit, name) not in origin}
         found += [_origin.only(step, names)] if names else []
+    written = {step.path for step in planned if isinstance(step, WriteStep) and step.inode}
+    known = {step.path: step.after for step in journal if isinstance(step, WriteStep)}
+    for late_step in with_late(journal, late if written else {}, {}, present):
+        if isinstance(late_step, WriteStep) and late_step.path in written and late_step.before and late_step not in journal:
+            found.append(late_step._replace(before=known.get(late_step.path, late_step.before)))
     return found
 
 
@@ -107,15 +120,93 @@ def _is_held(file: WriteStep, held: str, present: Present) -> bool:
     return is_same(_registry.find(file.knob), held, file.after, present.page_size)
 
 
-def coming(unit: Unit, drop_ins: t.Sequence[DropIn], present: Present, known: t.Container[Key]) -> t.List[WriteStep]:
-    """What a daemon-reload of systemd 252 makes of a unit's files in the kernel, but for what steps set (C(known))."""
-    then = said(unit, drop_ins, present)
-    held = ((_registry.find(step.knob), step) for step in _held(unit, present))
-    return [
-        step._replace(before=step.after, after=then[knob.name])
-        for knob, step in held
-        if ("unit", unit.state.name, knob.unit_property) not in known and not is_same(knob, step.after, then[knob.name], present.page_size)
-    ]
+# What the late unit gave
+
+
+def late_keys(steps: t.Iterable[Step]) -> t.Iterator[Key]:
+    """What the lines of the late unit are for that these steps change."""
+    for step in steps:
+        if isinstance(step, FileStep) and step.path == _persist.LATE_TMPFILES:
+            for path in {**_persist.tmpfiles_lines(step.before), **_persist.tmpfiles_lines(step.after)}:
+                knob = _registry.of_path(path)
+                if knob and knob.scope == "memcg":
+                    yield "memcg", path.rsplit("/", 2)[1].replace("*", "").replace("\\\\", "\\"), knob.name
+
+
+def with_late(journal: t.Sequence[Step], lines: Late, then: Late, present: Present) -> t.List[Step]:
+    """The journal, as though a step had written what these lines gave at boot, to go back to what C(then) would have given.
+
+    Where there is none, to what a cgroup begins with; empty where nobody knows that.
+    """
+    steps = {step.path: step for step in journal if isinstance(step, WriteStep)}
+    before = {path: step.before for path, step in steps.items()}
+    found: t.Dict[str, Step] = {}
+    for unit in sorted(_units(present), key=lambda unit: unit.state.cgroup.count("/")) if lines else ():
+        for name, held in unit.files.items():
+            knob = _registry.find(name)
+            path = f"{present.mount}{unit.state.cgroup}/{_present.file_name(knob, present.version)}"
+            later, is_ours = _line_of(path, then), is_same(knob, held.text, _line_of(path, lines), present.page_size)
+            if path not in steps and not is_ours:
+                continue
+            begins = _begins_with(knob, unit, before, present)
+            step = steps.get(path) or WriteStep(name, "memcg", unit.state.name, path, begins, held.text, unit.inode)
+            if is_ours and held.text not in (step.before, step.after):
+                step = step._replace(after=held.text, inode=unit.inode, boot_id="")
+            if later and is_same(knob, step.before, begins, present.page_size):
+                step = step._replace(before=later)
+            before[path] = step.before
+            if path in steps or not is_same(knob, step.before or None, held.text, present.page_size):
+                found[path] = step
+    return [*(step for path, step in found.items() if path not in steps), *(found.get(getattr(step, "path", ""), step) for step in journal)]
+
+
+def _line_of(path: str, lines: Late) -> t.Optional[str]:
+    """Of the lines whose globs fit, the last is written last."""
+    fitting = [text for glob, text in lines.items() if re.fullmatch(re.escape(glob.replace("\\\\", "\\")).replace(r"\*", "[^/]*"), path)]
+    return fitting[-1] if fitting else None
+
+
+def _begins_with(knob: Knob, unit: Unit, known: t.Mapping[str, str], present: Present) -> str:
+    """What a cgroup has in this file when it is made. C(known): what goes back, by path."""
+    if knob.unit == "bytes or max":
+        return _texts.kernel_text(_UNSET.get(knob.unit_property), version=2 if knob.v1_vendor else present.version)
+    if knob.inherited:
+        above = unit.state.cgroup.rpartition("/")[0]
+        figures: t.Mapping[str, t.Any] = present.cgroups.get(above or "/", {})
+        # The root's swappiness is the host's.
+        key, default, top = ("swappiness", 60, "/proc/sys/vm/swappiness") if knob.name == "memory.swappiness" else ("oom_kill_disable", 0, "")
+        return known.get(f"{present.mount}{above}/{knob.v1}" if above else top, str(int(figures.get(key, default))))
+    return _BEGIN.get(knob.name, "" if knob.unit == "text" else "0")
+
+
+# What a daemon-reload makes live
+
+
+def coming(unit: Unit, drop_ins: t.Sequence[DropIn], present: Present, planned: t.Iterable[Step], *, is_read: bool) -> t.List[WriteStep]:
+    """What a daemon-reload makes of a unit's files in the kernel, but for what steps set. C(is_read): systemd knows what its files say."""
+    planned = list(planned)
+    known = _origin.parts(planned, {})
+    reset = {write.path for step in planned if isinstance(step, PropertyStep) for write in step.besides}
+    now, then = (said(unit, one, present) for one in (present.drop_ins, drop_ins))
+    found = []
+    for step in _held(unit, present):
+        knob = _registry.find(step.knob)
+        shown = _shown(knob, unit, present) if is_read else None
+        # A transient unit's own values stand in no file that is read here.
+        text = then[knob.name] if shown is None or is_same(knob, shown, now[knob.name], present.page_size) else shown
+        same = step.path in reset or is_same(knob, step.after, text, present.page_size)
+        if not same and ("unit", unit.state.name, knob.unit_property) not in known:
+            found.append(step._replace(before=step.after, after=text))
+    return found
+
+
+def _shown(knob: Knob, unit: Unit, present: Present) -> t.Optional[str]:
+    """What systemd has been told of a file; None where nothing is set, and slices above may have a say."""
+    unset = _UNSET.get(knob.unit_property)
+    value = _value(knob, unit.state.shown.get(knob.unit_property, ""), unset, present)
+    if value == unset:
+        return None
+    return _texts.kernel_text(whole_pages(knob, value, present.page_size), version=present.version)
 
 
 def changed(drop_ins: t.Iterable[DropIn], changes: Lines) -> t.List[DropIn]:

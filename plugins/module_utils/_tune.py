@@ -17,6 +17,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import (
     _persist,
     _plan,
     _plan_host,
+    _plan_units,
     _present,
     _started,
     _transaction,
@@ -24,7 +25,6 @@ from ansible_collections.memqos.fleet.plugins.module_utils import (
 )
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Left, Options, Plan, Row, given, is_same, judged
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
 from ansible_collections.memqos.fleet.plugins.module_utils._transaction import Outcome
@@ -38,9 +38,12 @@ if t.TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
-# The first systemd whose daemon-reload leaves the kernel's values alone (measured: 252 and 257).
-_RELOAD_KEEPS_KERNEL = 253
-_UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live"
+# The first systemd that is known to leave the kernel's values alone at a daemon-reload. Measured: 252 does not, 257 does.
+_RELOAD_KEEPS_KERNEL = 257
+_BY_HAND = "not ours: somebody wrote it by hand, and this run's daemon-reload takes it back"
+_UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live, at once or when a unit beside it starts"
+
+_NO_WAY_BACK = "given at boot by our line, and what it was without is not known; it ends with its cgroup"
 
 
 class TuneError(Exception):
@@ -116,7 +119,7 @@ def tune(request: Json, work: Work) -> Json:
         history = _history(folded, wanted_before, steps, present, options, work)._replace(found=found)
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work))
         made, present = _with_unread(made, present, options.allow, work)
-        adopted = _started.adopted(made.steps, present, _origin.parts(steps, {}))
+        adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
         meta = {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal}
         outcome = work.run(made.steps, meta, [*adopted, *forgotten])
@@ -134,7 +137,7 @@ def rollback(request: Json, work: Work) -> Json:
         made, present = _with_unread(made, present, request["allow"], work)
         wanted = [] if target == "origin" else work.journal.generation(int(target)).meta.get("wanted", [])
         origin = work.journal.origin()
-        adopted = _started.adopted(made.steps, present, _origin.parts(origin, {}))
+        adopted = _started.adopted(made.steps, present, origin, _late(work))
         made, forgotten = _without_stale(made, origin, [*map(tuple, wanted)], present, work)
         meta = {**request["meta"], "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
         outcome = work.run(made.steps, meta, [*adopted, *forgotten])
@@ -173,7 +176,7 @@ def _read(layers: t.Sequence[Json], before: t.Iterable[Key], tree: Tree) -> Pres
 
 def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
     """What these steps changed, and the units that take after a drop-in of ours by now."""
-    keys = _checked(_origin.parts(done, {}))
+    keys = _checked([*_origin.parts(done, {}), *_started.late_keys(done)])
     drop_ins = [step for step in done if isinstance(step, FileStep) and _persist.is_drop_in(step.path)]
     subjects = {key[1] for key in keys if key[1]} | {_started.subject_of(step.path) for step in drop_ins}
     properties = {key[2] for key in keys if key[1]}
@@ -218,12 +221,26 @@ def _fold(layers: t.Sequence[Json], present: Present, origin: _origin.Parts, mem
 def _history(folded: Folded, wanted_before: t.FrozenSet[Key], steps: t.Sequence[Step], present: Present, options: Options, work: Work) -> History:
     leaving = _plan.leaving(folded, wanted_before, options)
     staying = {*folded.wanted, *wanted_before} - set(leaving)
-    going = _origin.going_back(leaving, staying, steps, present)
+    all_steps = _started.with_late(steps, _late(work) if leaving else {}, {}, present)
+    going, unknown = _known(_origin.going_back(leaving, staying, all_steps, present), steps)
     known = {*_origin.parts(going, {}), *((scope, unit.state.name, name) for scope, subject, name in staying for unit in present.units.get(subject, ()))}
     turned = work.turned(going, _started.steps(_started.without(leaving, staying, present.drop_ins), present, known))
-    left = tuple(Left(one.subject, one.knob or one.name, one.found, one.reason, one.failed) for one in turned.left)
+    left = tuple(Left(one.subject, one.knob or one.name, one.found, one.reason, one.failed) for one in (*turned.left, *unknown))
     returning = [step for step in turned.steps if not isinstance(step, ReloadStep)]
     return History(wanted_before, (*returning, *_commits(returning, present)), left)
+
+
+def _late(work: Work) -> t.Dict[str, str]:
+    """The lines of our late unit."""
+    text = _text(_persist.LATE_TMPFILES, work.writer)
+    return _persist.tmpfiles_lines(text) if _persist.is_ours(text) else {}
+
+
+def _known(steps: t.Sequence[Step], journal: t.Container[Step]) -> t.Tuple[t.List[Step], t.List[_transaction.Left]]:
+    """(steps, those that are not the journal's, of which nobody knows what stood before)"""
+    unknown = [step for step in steps if isinstance(step, WriteStep) and not step.before and step not in journal]
+    left = [_transaction.Left(step.path, "", step.after, step.after, _NO_WAY_BACK, step.knob, step.subject) for step in unknown]
+    return [step for step in steps if step not in unknown], left
 
 
 def _commits(returning: t.Iterable[Step], present: Present) -> t.Iterator[WriteStep]:
@@ -261,29 +278,36 @@ def _text(path: str, writer: Writer) -> t.Optional[str]:
 
 
 def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: Work) -> t.Tuple[Plan, Present]:
-    """With units whose files somebody changed and systemd has not read: the plan's daemon-reload makes them live, on 252 in the kernel too.
+    """With what the plan's daemon-reload makes of units that are not ours: whose files somebody changed and systemd has not read, or who wrote by hand.
 
-    They are held against the same bounds as ours. Nothing takes them back: they are what somebody wants.
+    Systemd 252 writes all into the kernel there and then, 257 what it has read anew when the unit is realized again, as it is when one beside it starts
+    (measured). It is held against the same bounds as ours. Nothing takes it back: it is what somebody wants.
     """
     if not any(isinstance(step, ReloadStep) for step in made.steps):
         return made, present
     try:
-        names = _unit_state.read_unread(work.tree)
+        resets = present.facts.get("systemd", 0) < _RELOAD_KEEPS_KERNEL
+        names, others = _present.read_unread(work.tree, present, by_hand=resets)
     except Unreadable as exc:
         if work.tree.live:
             raise TuneError(f"systemd does not say whose files it has not read ({exc.path}: {exc.reason}): nothing was written, run again") from exc
         return made, present
-    if not names:
+    by_hand = [unit.state.name for unit in others if any(_plan_units.by_hand(unit, present))]
+    if not (names or by_hand):
         return made, present
-    work.notes.append(f"somebody changed files of {', '.join(names)} without a daemon-reload: this run's makes them count")
-    if present.facts.get("systemd", 0) >= _RELOAD_KEEPS_KERNEL:
-        return made, present
-    read = _present.read(work.tree, knobs=(), subjects=names, properties=_properties(present), persisted=present.persisted)
-    known, drop_ins = _origin.parts(made.steps, {}), _started.changed(read.drop_ins, _started.lines_of(made.files))
-    coming = [step for units in read.units.values() for unit in units for step in _started.coming(unit, drop_ins, read, known)]
+    if names:
+        work.notes.append(f"somebody changed files of {', '.join(names)} without a daemon-reload: this run's makes them count")
+    read = _present.read(work.tree, knobs=(), subjects=[*names, *by_hand], properties=_properties(present), persisted=present.persisted)
+    drop_ins = _started.changed(read.drop_ins, _started.lines_of(made.files))
+    coming = [
+        (write, _BY_HAND if name in by_hand else _UNREAD)
+        for name, units in read.units.items()
+        for unit in units
+        for write in _started.coming(unit, drop_ins, read, made.steps, is_read=name in by_hand)
+    ]
     present = present._replace(units={**read.units, **present.units}, cgroups={**read.cgroups, **present.cgroups})
-    dangers = _guards.dangers([*made.steps, *coming], _plan.figures(present))
-    rows = [judged(row, dangers.get((row.name, row.subject)), allow) for row in _plan.returned_rows(coming, _UNREAD)]
+    dangers = _guards.dangers([*made.steps, *(write for write, unused in coming)], _plan.figures(present))
+    rows = [judged(row, dangers.get((row.name, row.subject)), allow) for write, why in coming for row in _plan.returned_rows([write], why)]
     blocked = _refusals(rows)
     return made._replace(steps=() if blocked else made.steps, rows=(*made.rows, *rows), blocked=blocked), present
 
@@ -332,11 +356,15 @@ def _standing(number: int, journal: _journal.Journal) -> t.Union[int, str]:
 
 def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool) -> _transaction.Rollback:
     """With the units that started since, and took our values from drop-ins that change or go."""
-    changes = _started.lines_of(work.turned([step for step in done if isinstance(step, FileStep)], force=force).steps)
+    files = work.turned([step for step in done if isinstance(step, FileStep)], force=force).steps
+    changes = _started.lines_of(files)
     done = _started.retargeted(done, changes, present)
+    late = next((step for step in files if isinstance(step, FileStep) and step.path == _persist.LATE_TMPFILES), None)
+    now, then = (_persist.tmpfiles_lines(text) for text in ((late.before, late.after) if late else (None, None)))
+    done, left = _known(_started.with_late(done, now, then, present), done)
     turned = work.turned(done, _started.steps(changes, present, _origin.parts(done, {})), force=force)
     unknown = [_transaction.Left(path, "", "", "", present.no_units, failed=True) for path in changes if present.no_units]
-    return turned._replace(left=(*turned.left, *unknown))
+    return turned._replace(left=(*turned.left, *left, *unknown))
 
 
 def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Json) -> Plan:

@@ -63,13 +63,17 @@ def read_unit_states(tree: Tree, subjects: t.Sequence[str], properties: t.Iterab
     return {subject: [state for state, aliases in states.values() if any(covers(subject, name) for name in aliases)] for subject in subjects}
 
 
-def read_unread(tree: Tree) -> list[str]:
-    """Units with a cgroup whose files were changed since systemd read them. Raises Unreadable where systemctl does not answer."""
-    kinds = ("*.slice", "*.service", "*.scope")
-    argv = ["systemctl", "show", "--no-pager", "--property=Id,ControlGroup,NeedDaemonReload", "--", *kinds]
+def read_unread(tree: Tree, properties: t.Iterable[str]) -> tuple[list[str], list[UnitState]]:
+    """Units with a cgroup: (those whose files were changed since systemd read them, the others). Raises Unreadable where systemctl does not answer."""
+    wanted = list(properties)
+    asked = ",".join(("Id", "ControlGroup", "NeedDaemonReload", *wanted))
+    argv = ["systemctl", "show", "--no-pager", f"--property={asked}", "--", "*.slice", "*.service", "*.scope"]
     text = tree.output("systemctl-show-unread", argv, timeout=ANSWER_SECONDS)
-    blocks = (dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in re.split(r"\n\s*\n", text))
-    return sorted({lines.get("Id", "") for lines in blocks if lines.get("NeedDaemonReload") == "yes" and lines.get("ControlGroup")})
+    blocks = {
+        state.name: (state, "NeedDaemonReload=yes" in block.splitlines()) for block in re.split(r"\n\s*\n", text) for state, unused in [_state(block, wanted)]
+    }
+    found = [pair for name, pair in sorted(blocks.items()) if name and pair[0].cgroup]
+    return [state.name for state, unread in found if unread], [state for state, unread in found if not unread]
 
 
 def show_value(name: str, text: str) -> str:

@@ -189,8 +189,9 @@ THEIRS = "/etc/systemd/system/system.slice.d/50-x.conf"
 BATCH = layer(slices={"batch.slice": {"MemoryLow": 64 * MIB}})
 
 
-def test_a_reload_that_would_kill_is_refused_unless_allowed(make: Make) -> None:
-    machine = make(systemd=252)
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_a_reload_that_would_kill_is_refused_unless_allowed(make: Make, systemd: int) -> None:
+    machine = make(systemd=systemd)
     machine.write(THEIRS, "[Slice]\nMemoryMax=100M\n")
     before = machine.snapshot()
     for check in (True, False):
@@ -200,7 +201,9 @@ def test_a_reload_that_would_kill_is_refused_unless_allowed(make: Make) -> None:
         assert machine.snapshot() == before
     answer = machine.tune(BATCH, allow=["limit_below_usage"])
     assert answer["problem"] == ""
-    assert rows(answer)["system.slice memory.max"]["live_after"] == machine.text("/system.slice memory.max") == str(100 * MIB)
+    # What 257 has read comes into the kernel when a unit beside it starts.
+    row, live = rows(answer)["system.slice memory.max"], {252: ("changed", str(100 * MIB)), 257: ("ok", "max")}[systemd]
+    assert (row["status"], row["live_after"], machine.text("/system.slice memory.max")) == (*live, live[1])
 
 
 @pytest.mark.parametrize("systemd", [252, 257])
@@ -214,7 +217,7 @@ def test_what_a_reload_makes_of_others_files_is_told(make: Make, systemd: int) -
     assert "system.slice" in answer["notes"][0] and "batch.slice" in answer["notes"][0]
     told = {name: row["live_after"] for name, row in rows(answer).items() if "max" in name}
     live = {f"{unit}.slice memory.max": machine.text(f"/{unit}.slice memory.max") for unit in ("system", "batch")}
-    assert (told, set(live.values())) == ((live, {str(7 * GIB), str(6 * GIB)}) if systemd == 252 else ({}, {"max"}))
+    assert (told, set(live.values())) == (live, {str(7 * GIB), str(6 * GIB)} if systemd == 252 else {"max"})
 
 
 def test_a_reload_without_an_answer_whose_files_it_reads_is_none(machine: Machine) -> None:

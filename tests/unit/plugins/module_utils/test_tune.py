@@ -762,6 +762,17 @@ def test_an_area_that_is_not_asked_for_keeps_what_no_profile_wants(machine: Mach
     assert machine.text("/etc/systemd/system/batch.slice.d/zz-memqos.conf") is None
 
 
+def test_a_property_that_becomes_a_line_of_the_late_unit_is_of_its_own_area(make: Make) -> None:
+    machine = make(systemd=252, hierarchy=1, vendor=True)
+    machine.tune(layer(slices={"batch.slice": {"MemoryHigh": 2 * GIB, "memory.wmark_ratio": 95}}))
+    answer = machine.tune(layer(slices={"batch.slice": {"MemoryHigh": 3 * GIB}}), only=["slices"])
+    assert rows(answer)["batch.slice MemoryHigh"]["persisted_after"] == str(3 * GIB)
+    assert machine.tune(layer(slices={"batch.slice": {"memory.wmark_ratio": 90}}), only=["memcg_qos"])["problem"] == ""
+    assert [path.rpartition("/")[2] for path, unused in late_lines(machine)] == ["memory.high", "memory.wmark_ratio"]
+    machine.reboot()
+    assert (machine.text("/batch.slice memory.high"), machine.text("/batch.slice memory.wmark_ratio")) == (str(3 * GIB), "90")
+
+
 def test_a_late_unit_of_another_area_keeps_its_order(make: Make) -> None:
     machine = make(vendor=True)
     wanted = layer(host={"vm.swappiness": 10}, slices={"batch-night.slice": {"memory.wmark_ratio": 95}})
@@ -1850,6 +1861,35 @@ def test_each_generation_can_be_gone_back_to(layers: t.List[Json], data: st.Data
         if len(stood) > 1:
             assert machine.rollback(str(to))["problem"] == ""
             assert machine.snapshot() == stood[to]
+
+
+def late_lines(machine: Machine) -> t.List[t.Tuple[str, str]]:
+    lines = (line.split(" - - - - ") for line in (machine.text(LATE) or "").splitlines() if line.startswith("w "))
+    return [(path[2:], value) for path, value in lines]
+
+
+_OF_SLICES = ("memory.min", "memory.low", "memory.high", "memory.swap.max")
+
+
+@settings(max_examples=40)
+@given(st.lists(st.tuples(_layers(), st.sampled_from([[], ["slices"], ["memcg_qos"], ["slices", "memcg_qos"], ["swap"]])), min_size=2, max_size=4))
+def test_files_of_cgroups_go_by_their_areas_where_systemd_does_not_know_them(runs: t.List[t.Tuple[Json, t.List[str]]]) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        machine = Machine(Path(directory) / "node", systemd=252, hierarchy=1, vendor=True)
+        before = machine.snapshot()
+        for one, only in runs:
+            stood = late_lines(machine)
+            assert machine.tune(one, only=only)["problem"] == ""
+            lines = late_lines(machine)
+            assert len(dict(lines)) == len(lines)
+            others = [[line for line in found if line[0].endswith(_OF_SLICES) and "slices" not in only] for found in (stood, lines)]
+            others += [[line for line in found if not line[0].endswith(_OF_SLICES) and "memcg_qos" not in only] for found in (stood, lines)]
+            assert not only or (others[0] == others[1] and others[2] == others[3])
+            as_it_is = machine.snapshot(times=True)
+            assert machine.tune(one, only=only)["changed"] is False and machine.snapshot(times=True) == as_it_is
+        if os.path.exists(f"{machine.root}/var/lib/memqos/generations"):
+            assert machine.rollback("origin")["problem"] == ""
+        assert machine.snapshot() == before
 
 
 def test_less_than_a_page_goes_back_to_the_value_before_all_tunes(tmp_path: Path) -> None:
