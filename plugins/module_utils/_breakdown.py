@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """Where memory goes: rows that sum to MemTotal, and what follows from each cgroup's numbers. Pure."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """The code of our modules, kept compiled beside the journal, as Python keeps that of its own: to compile it is a third of a run that has nothing to do.

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """Settings that kill, hang or starve a node: why a value is refused, with the figures. Pure.

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """What we did to this node, on disk before it is done: C(lock), C(pending.jsonl), C(generations/N.json), C(origin.json).

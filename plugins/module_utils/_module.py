@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """What the modules share: arguments, how their code is loaded, and the one place that turns a domain error into a failed task."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """What every reading of a node begins with: memory, what kind of node it is, and which cgroup hierarchy it has."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """What stood on a node before our first change, as the journal tells it: what a bound moves, and what goes back when no profile wants it any more. Pure."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """The files of ours that make values last: what stands in them. Pure. The same wishes make the same text, whenever they are made."""

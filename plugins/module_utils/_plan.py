@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """What stands on a node + what is wanted → one result for every knob, and the ordered steps between the two. Pure.

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """What stands on a node before a tune: live values, units and their cgroups, our own files, and all that decides at the next boot. Read once."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """Evaluates compiled rules: JSON trees become closures, which judge one subject after another in three-valued logic."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """Shares of memory, and sizes for people. Integer arithmetic only: right from 512 MiB to 24 TiB."""

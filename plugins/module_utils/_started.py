@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """Units that took our values from a drop-in when they started, after the tune, or from the late unit: as steps that nobody ran, to be turned round. Pure.

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """The steps of a plan as values: to JSON and back, joined over generations, turned round. Pure."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """Runs the steps of a plan: all of them or none. Writes, reads back, undoes; finishes what an interrupted run left; turns generations round.

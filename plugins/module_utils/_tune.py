@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """One tune, one rollback: lock, recover, read, plan, run, tell. What an action plugin asks for is a request, what it gets one JSON string."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """The options of memory_tune and memory_rollback: the modules take them, and so do the action plugins before them. Data only."""

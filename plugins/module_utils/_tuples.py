@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """NamedTuple whose classes cost a third: typing compiles the annotation of each field, at every run on a node."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """Layers of profiles + what this node is → the value wanted of each knob. Pure; integers only, right from 512 MiB to 24 TiB."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """Host knobs. Ranges as the handlers of 5.4 to 6.18 have them."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """The normal form of a knob's value: an integer in the knob's unit (bool is 0 or 1), the chosen word, a list of integers, text; None is no limit."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """The kernel log, cut down to what it says of OOM kills. plugin_utils/_oom_reports.py understands it."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """What decides each host knob at the next boot: all that is written down for it, in the order in which it takes effect (docs/persistence.md).

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """/proc: C(parse_X) is pure and never raises, C(read_X) raises Unreadable. Sizes in bytes, unless a docstring says pages or events."""

@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """/sys: NUMA nodes, huge pages, KSM, zswap, zram, MGLRU, DAMON. A file that is not there has no key."""

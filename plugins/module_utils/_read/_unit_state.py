@@ -1,4 +1,3 @@
-# Copyright (c) 2026, memqos.fleet contributors. Private to the collection.
 # SPDX-License-Identifier: BSD-2-Clause
 
 """Single units as systemd has them, for a plan: what C(systemctl show) prints of the properties that are asked for."""
