@@ -7,7 +7,7 @@ from __future__ import annotations
 import heapq
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _rules
+from ansible_collections.memqos.fleet.plugins.module_utils import _accounts, _breakdown, _rules
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Breakdown, Cgroup, Node
@@ -75,7 +75,7 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
 
 def account(node: Node) -> None:
     """Adds to the snapshot's cgroups what follows from their numbers: sets, effective protection, dying bytes, growth in the window."""
-    _breakdown.account_cgroups(node["cgroups"], recursive_protection=bool(node["facts"].get("memory_recursiveprot")))
+    _accounts.account_cgroups(node["cgroups"], recursive_protection=bool(node["facts"].get("memory_recursiveprot")))
     _add_window(node)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _guards, _persist, _plan_host, _plan_units, _present, _shares, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils import _accounts, _guards, _persist, _plan_host, _plan_units, _present, _shares, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Plan, Row, judged, new_row
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
@@ -268,7 +268,7 @@ def after_steps(steps: t.Iterable[Step], present: Present) -> t.Dict[str, Cgroup
             cgroup = cgroups.get(write.path[len(present.mount) :].rpartition("/")[0])
             if cgroup is not None:
                 cgroup[_CGROUP_KEYS[write.knob]] = _registry.normalize(_registry.find(write.knob), write.after)
-    _breakdown.account_cgroups(list(cgroups.values()), recursive_protection=present.recursive_protection)
+    _accounts.account_cgroups(list(cgroups.values()), recursive_protection=present.recursive_protection)
     return cgroups
 
 

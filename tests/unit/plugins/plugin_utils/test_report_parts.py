@@ -10,7 +10,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _diagnosis
+from ansible_collections.memqos.fleet.plugins.module_utils import _accounts, _diagnosis
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_parts import PARTS
 
 
@@ -31,6 +31,6 @@ USAGE = 100_000
 @pytest.mark.parametrize("name", ["working_set", "working_set_sysom", "hard_set"])
 def test_the_formula_in_a_note_is_the_one_of_the_breakdown(name: str) -> None:
     cgroup: t.Any = {"path": "/a", "usage": USAGE, "stat": STAT}
-    _breakdown.account_cgroups([cgroup], recursive_protection=False)
+    _accounts.account_cgroups([cgroup], recursive_protection=False)
     formula = PARTS[name].note.partition(": ")[2].replace("−", "-")
     assert eval(formula, {"__builtins__": {}}, {"usage": USAGE, **STAT}) == cgroup[name]

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What follows from each cgroup's numbers, and from those of its children. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup
+
+# What memcg calls `kernel` is these and whatever a driver charged.
+_KERNEL_PARTS = ("kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmalloc", "slab_reclaimable", "slab_unreclaimable")
+
+
+def account_cgroups(cgroups: t.Sequence[Cgroup], *, recursive_protection: bool) -> None:
+    """Adds to each cgroup, parents before children: working sets, effective protection, dying bytes, sums over children."""
+    children: dict[str, list[Cgroup]] = {}
+    for cgroup in cgroups:
+        _add_sets(cgroup)
+        parent = cgroup.get("parent")
+        if parent is not None:
+            children.setdefault(parent, []).append(cgroup)
+    for cgroup in cgroups:
+        below = children.get(cgroup["path"])
+        if below:
+            _add_sums(cgroup, below)
+            _add_dying_bytes(cgroup, below)
+            _add_protection(cgroup, below, recursive_protection)
+        elif cgroup.get("dying") == 0:
+            cgroup["dying_bytes"] = 0
+
+
+def _add_sets(cgroup: Cgroup) -> None:
+    """cAdvisor's working set (libcontainer/handler.go), SysOM's, and what reclaim without swap cannot drop cheaply.
+
+    hard_set = usage − clean page cache − slab_reclaimable; v1 does not tell slab_reclaimable: all kernel memory is hard there.
+    """
+    stat = cgroup.get("stat", {})
+    active_file, inactive_file, usage = stat.get("active_file"), stat.get("inactive_file"), cgroup.get("usage")
+    if active_file is not None and "active_anon" in stat and "inactive_anon" in stat:
+        cgroup["working_set_sysom"] = stat["inactive_anon"] + stat["active_anon"] + active_file
+    if usage is not None and inactive_file is not None:
+        cgroup["working_set"] = max(0, usage - inactive_file)
+        if active_file is not None:
+            clean = inactive_file + active_file - stat.get("file_dirty", 0) - stat.get("file_writeback", 0)
+            cgroup["hard_set"] = max(0, usage - max(0, clean) - stat.get("slab_reclaimable", 0))
+    kernel = stat.get("kernel")
+    if kernel is not None and "slab_unreclaimable" in stat:
+        cgroup["kernel_other"] = kernel - sum(stat.get(part, 0) for part in _KERNEL_PARTS)
+
+
+def _add_sums(cgroup: Cgroup, below: list[Cgroup]) -> None:
+    cgroup["children_usage"] = sum(child.get("usage", 0) for child in below)
+    cgroup["children_min"] = _sum_or_max([child.get("min", 0) for child in below])
+    cgroup["children_low"] = _sum_or_max([child.get("low", 0) for child in below])
+
+
+def _sum_or_max(values: list[int | None]) -> int | None:
+    """One C(max) makes the sum C(max)."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _add_dying_bytes(cgroup: Cgroup, below: list[Cgroup]) -> None:
+    """Anonymous and file bytes still charged to removed children: stat(parent) − its own − Σ stat(live children).
+
+    On v2 a cgroup with memory-enabled children has no processes; v1 tells its own part (stat_local). Kernel memory is left out: the
+    structures of live children are charged to their parent. The root's numbers are the node's. A negative difference is a race.
+    """
+    stat = cgroup.get("stat")
+    if cgroup["path"] == "/" or not stat:
+        return
+    if cgroup.get("dying") == 0:
+        cgroup["dying_bytes"] = 0
+        return
+    local = cgroup.get("stat_local", {})
+    total = 0
+    for key in ("anon", "file"):
+        if key not in stat or any(key not in child.get("stat", {}) for child in below):
+            return
+        total += max(0, stat[key] - local.get(key, 0) - sum(child["stat"][key] for child in below))
+    cgroup["dying_bytes"] = total
+
+
+def _add_protection(cgroup: Cgroup, below: list[Cgroup], recursive: bool) -> None:
+    """Effective memory.min and low of the children, for reclaim of the whole node (mm/page_counter.c: effective_protection)."""
+    parent_usage = cgroup.get("usage", 0)
+    for setting, effective in (("min", "effective_min"), ("low", "effective_low")):
+        if not any(setting in child for child in below):
+            continue
+        limits = [(t.cast("t.Optional[int]", child.get(setting, 0)), child.get("usage", 0)) for child in below]
+        wanted = [(usage if value is None else value, usage) for value, usage in limits]
+        shares = [value for value, unused in wanted]
+        if cgroup["path"] != "/":
+            parent, claimed = t.cast("int", cgroup.get(effective, 0)), sum(map(min, wanted))
+            shares = [_effective(min(pair), pair[1], claimed, parent, parent_usage, recursive) for pair in wanted]
+        for child, share in zip(below, shares):
+            child[effective] = share  # type: ignore[literal-required]
+
+
+def _effective(protected: int, usage: int, claimed: int, parent: int, parent_usage: int, recursive: bool) -> int:
+    if claimed > parent:
+        return protected * parent // claimed
+    if recursive and parent > claimed and parent_usage > claimed:
+        return protected + (parent - claimed) * (usage - protected) // (parent_usage - claimed)
+    return protected

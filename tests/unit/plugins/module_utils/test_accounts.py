@@ -1,0 +1,117 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Each derived number of a cgroup is the kernel's formula."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _accounts
+
+
+def account(*cgroups: dict[str, t.Any], recursive: bool = False) -> dict[str, dict[str, t.Any]]:
+    rows: list[t.Any] = list(cgroups)
+    _accounts.account_cgroups(rows, recursive_protection=recursive)
+    return {row["path"]: row for row in rows}
+
+
+STAT = {
+    "anon": 30,
+    "file": 60,
+    "active_anon": 10,
+    "inactive_anon": 20,
+    "active_file": 35,
+    "inactive_file": 25,
+    "file_dirty": 4,
+    "file_writeback": 1,
+    "slab_reclaimable": 7,
+}
+
+
+def test_three_working_sets() -> None:
+    row = account({"path": "/a", "parent": "/", "usage": 100, "stat": STAT})["/a"]
+    assert (row["working_set"], row["working_set_sysom"], row["hard_set"]) == (75, 65, 100 - (60 - 5) - 7)
+
+
+def test_working_set_is_never_negative() -> None:
+    assert account({"path": "/a", "usage": 5, "stat": {"inactive_file": 9, "active_file": 0}})["/a"]["working_set"] == 0
+
+
+def test_no_working_set_from_numbers_that_are_not_there() -> None:
+    row = account({"path": "/a", "usage": 100, "stat": {"active_anon": 1}})["/a"]
+    assert not {"working_set", "working_set_sysom", "hard_set", "kernel_other", "dying_bytes"} & set(row)
+
+
+def test_hidden_kernel_memory() -> None:
+    stat = {"kernel": 100, "kernel_stack": 10, "pagetables": 20, "percpu": 5, "slab_reclaimable": 15, "slab_unreclaimable": 25}
+    assert account({"path": "/a", "usage": 1, "stat": stat})["/a"]["kernel_other"] == 25
+
+
+@pytest.mark.parametrize(
+    "parent, expected",
+    [
+        ({"path": "/p", "stat": {"anon": 100, "file": 50}, "dying": 3}, 20 + 15),
+        ({"path": "/p", "stat": {"anon": 100, "file": 50}, "stat_local": {"anon": 5, "file": 15}, "dying": 3}, 15 + 0),
+        ({"path": "/p", "stat": {"anon": 100, "file": 50}}, 35),
+        ({"path": "/p", "stat": {"anon": 100, "file": 50}, "dying": 0}, 0),
+        ({"path": "/p", "stat": {"anon": 70, "file": 50}, "dying": 1}, 15),
+        ({"path": "/", "stat": {"anon": 100, "file": 50}, "dying": 3}, None),
+    ],
+    ids=["v2", "v1 with its own pages", "count unknown", "no dying child", "a race is not negative", "not at the root"],
+)
+def test_bytes_of_dying_children(parent: dict[str, t.Any], expected: int | None) -> None:
+    children = [
+        {"path": f"/p/{name}", "parent": parent["path"], "usage": 1, "stat": stat}
+        for name, stat in (("a", {"anon": 50, "file": 5}), ("b", {"anon": 30, "file": 30}))
+    ]
+    assert account(parent, *children)[parent["path"]].get("dying_bytes") == expected
+
+
+def test_dying_bytes_need_every_child() -> None:
+    rows = account({"path": "/p", "stat": {"anon": 9, "file": 9}}, {"path": "/p/a", "parent": "/p", "stat": {"anon": 1}})
+    assert "dying_bytes" not in rows["/p"]
+
+
+G = 1 << 30
+PROTECTION = [
+    # (recursive, parent's own min and usage, [(child min, usage, effective)])
+    (False, (10 * G, 12 * G), [(4 * G, 5 * G, 4 * G), (3 * G, 1 * G, 1 * G)]),
+    (False, (0, 12 * G), [(4 * G, 5 * G, 0)]),
+    (False, (4 * G, 12 * G), [(6 * G, 6 * G, 3 * G), (2 * G, 2 * G, 1 * G)]),
+    (True, (10 * G, 12 * G), [(0, 6 * G, 5 * G), (0, 6 * G, 5 * G)]),
+    (False, (10 * G, 12 * G), [(0, 6 * G, 0)]),
+    (False, (10 * G, 12 * G), [(None, 6 * G, 6 * G)]),
+]
+
+
+@pytest.mark.parametrize(
+    "recursive, parent, children",
+    PROTECTION,
+    ids=["no more than it uses", "an ancestor without protection", "overcommitted: shares", "recursive: the rest flows", "not recursive", "max"],
+)
+def test_effective_protection(recursive: bool, parent: tuple[int, int], children: list[tuple[int | None, int, int]]) -> None:
+    rows = account(
+        {"path": "/", "usage": 20 * G},
+        {"path": "/p", "parent": "/", "min": parent[0], "low": parent[0], "usage": parent[1]},
+        *({"path": f"/p/{i}", "parent": "/p", "min": m, "low": m, "usage": u} for i, (m, u, unused) in enumerate(children)),
+        recursive=recursive,
+    )
+    assert [rows[f"/p/{i}"]["effective_min"] for i in range(len(children))] == [effective for unused, unused, effective in children]
+    assert [rows[f"/p/{i}"]["effective_low"] for i in range(len(children))] == [effective for unused, unused, effective in children]
+
+
+def test_sums_over_children_and_top_level_protection_as_set() -> None:
+    rows = account(
+        {"path": "/", "usage": 9}, {"path": "/a", "parent": "/", "usage": 4, "min": 7, "low": 8}, {"path": "/b", "parent": "/", "usage": 2, "min": 0, "low": 1}
+    )
+    assert (rows["/"]["children_usage"], rows["/"]["children_min"], rows["/"]["children_low"]) == (6, 7, 9)
+    assert (rows["/a"]["effective_min"], rows["/a"]["effective_low"]) == (7, 8)
+
+
+def test_one_child_with_max_makes_the_sum_max() -> None:
+    rows = account({"path": "/", "usage": 9}, {"path": "/a", "parent": "/", "min": None, "low": 1}, {"path": "/b", "parent": "/", "min": 5, "low": 1})
+    assert (rows["/"]["children_min"], rows["/"]["children_low"]) == (None, 2)
