@@ -71,6 +71,22 @@ def steps(changes: Lines, present: Present, known: t.Container[Key]) -> t.List[P
     return found
 
 
+def taken(changes: Lines, present: Present, known: t.Container[Key]) -> t.List[PropertyStep]:
+    """Those of C(steps) that hold: in the kernel, or (a daemon-reload of 253 and later) for systemd, which writes it there when it next realizes the unit."""
+    units = {unit.state.name: unit for unit in _units(present)}
+    found = []
+    for step in steps(changes, present, known):
+        unit = units[step.unit]
+        names = set()
+        for file in step.files:
+            name = _registry.find(file.knob).unit_property
+            shown = unit.state.shown.get(name, "")
+            if _is_held(file, unit.files[file.knob].text, present) or is_same(_registry.find(name), shown, dict(step.properties)[name], present.page_size):
+                names.add(name)
+        found += [_origin.only(step, names)] if names else []
+    return found
+
+
 def retargeted(journal: t.Iterable[Step], changes: Lines, present: Present) -> t.List[Step]:
     """Steps of the journal that go back to what our drop-ins say by then: a unit may have started with another value of ours, and had that before its step."""
     after = changed(present.drop_ins, changes)
