@@ -72,16 +72,19 @@ def steps(changes: Lines, present: Present, known: t.Container[Key]) -> t.List[P
 
 
 def taken(changes: Lines, present: Present, known: t.Container[Key]) -> t.List[PropertyStep]:
-    """Those of C(steps) that hold: in the kernel, or (a daemon-reload of 253 and later) for systemd, which writes it there when it next realizes the unit."""
+    """Those of C(steps) that hold: in the kernel, or for systemd alone (a daemon-reload of 253 and later), which would write it there some time.
+
+    C(known): what has a step that takes it out of the kernel.
+    """
     units = {unit.state.name: unit for unit in _units(present)}
     found = []
-    for step in steps(changes, present, known):
-        unit = units[step.unit]
-        names = set()
+    for step in steps(changes, present, ()):
+        unit, ours, names = units[step.unit], dict(step.properties), set()
         for file in step.files:
-            name = _registry.find(file.knob).unit_property
-            shown = unit.state.shown.get(name, "")
-            if _is_held(file, unit.files[file.knob].text, present) or is_same(_registry.find(name), shown, dict(step.properties)[name], present.page_size):
+            name, held = _registry.find(file.knob).unit_property, unit.files[file.knob].text
+            is_shown = is_same(_registry.find(name), unit.state.shown.get(name), ours[name], present.page_size)
+            is_set = ("unit", step.unit, name) not in known and _is_held(file, held, present)
+            if is_set or (is_shown and _is_held(file._replace(after=file.before), held, present)):
                 names.add(name)
         found += [_origin.only(step, names)] if names else []
     return found

@@ -145,7 +145,11 @@ def recover(
         pending = work.after_reboot(entry)
     steps, begun = pending.entry.steps, pending.begun
     left = work.changed_by_others(steps, begun, pending.found, set(begun) - set(pending.found))
-    more = [work.filled(step) for step in plan([steps[number] for number in begun if number not in left])]
+    more = plan([steps[number] for number in begun if number not in left])
+    try:
+        more = [work.filled(step) for step in more]
+    except _FAILURES as exc:
+        raise _journal.JournalError(journal.pending_path, f"an interrupted run cannot be undone: {getattr(exc, 'path', '')}: {words(exc)}") from exc
     if more or entry.boot_id != boot_id:
         # What is undone now must be known to the next run, should this one be interrupted.
         begun = (*begun, *range(len(steps), len(steps) + len(more)))

@@ -42,6 +42,7 @@ _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
 _RELOAD_KEEPS_KERNEL = 253
 _UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live"
 
+_BY_HAND = "somebody set it by hand, and a daemon-reload brings back what its files say"
 _STAYS = "The node stays as it is, half done. Let usage fall or stop the unit, or allow it, and run again; {} holds the values from before"
 
 
@@ -285,10 +286,10 @@ def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: W
         if work.tree.live:
             raise TuneError(f"systemd does not say whose files it has not read ({exc.path}: {exc.reason}): nothing was written, run again") from exc
         return made, present
-    names = [name for name in names if not any(_unit_state.covers(subject, name) for subject in work.interrupted)]
-    if names:
-        work.notes.append(f"somebody changed files of {', '.join(names)} without a daemon-reload: this run's makes them count")
-    names += own
+    told = [name for name in names if not any(_unit_state.covers(subject, name) for subject in work.interrupted)]
+    if told:
+        work.notes.append(f"somebody changed files of {', '.join(told)} without a daemon-reload: this run's makes them count")
+    names = [*(told if work.check else names), *own]
     if not names:
         return made, present
     if present.facts.get("systemd", 0) >= _RELOAD_KEEPS_KERNEL:
@@ -298,7 +299,8 @@ def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: W
     coming = [step for units in read.units.values() for unit in units for step in _started.coming(unit, drop_ins, read, known)]
     present = present._replace(units={**read.units, **present.units}, cgroups={**read.cgroups, **present.cgroups})
     dangers = _guards.dangers([*made.steps, *coming], _plan.figures(present))
-    rows = [judged(row, dangers.get((row.name, row.subject)), allow) for row in _plan.returned_rows(coming, _UNREAD)]
+    whys = (_plan.returned_rows([step], _BY_HAND if step.subject in own else _UNREAD) for step in coming)
+    rows = [judged(row, dangers.get((row.name, row.subject)), allow) for why in whys for row in why]
     blocked = _refusals(rows)
     return made._replace(steps=() if blocked else made.steps, rows=(*made.rows, *rows), blocked=blocked), present
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, MINE, Json, Machine, layer, statuses
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import Node, in_child
@@ -138,7 +138,7 @@ def test_after_a_power_cut_the_next_run_leaves_nothing_of_ours(case: t.Tuple[Cas
     reboot(twin)
     twin.start("idle.service", IDLE)
     before = twin.snapshot()
-    for machine in machines.every_kill(wanted, cut=True):
+    for machine in machines.every_kill(wanted, cut=True, by=1 if wanted is PLAIN else 3):
         machine.start("idle.service", IDLE)
         answer = machine.tune(layer())
         assert (answer["problem"], machine.snapshot()) == ("", before)
@@ -185,7 +185,7 @@ def test_a_recovery_may_itself_be_interrupted(case: t.Tuple[Case, Json], again: 
             machine.write("/proc/sys/kernel/random/boot_id", "c0a80001-0000-4000-8000-000000000003\n")
         answer = machine.tune(layer())
         assert (answer["problem"], machine.snapshot()) == ("", before)
-        at += 2
+        at += 3
 
 
 def test_an_earlier_generation_stands(case: t.Tuple[Case, Json]) -> None:
@@ -257,9 +257,38 @@ def test_a_limit_that_the_reload_of_252_brings_is_guarded_too(tmp_path: Path) ->
     """Somebody has raised it by hand since: not ours, so no step takes it back, but the reload would."""
     machine = raised(tmp_path, 252, cut=True)
     machine.set(f"{machine.mount}{BIG}/memory.max", str(6 * GIB))
-    with pytest.raises(_tune.TuneError, match=r"big\.service MemoryMax: .*512 MiB is below its usage of 1.00 GiB"):
+    with pytest.raises(_tune.TuneError, match=r"big\.service memory\.max: somebody set it by hand, .*512 MiB is below its usage of 1.00 GiB"):
         machine.tune(layer())
     assert machine.text(f"{BIG} memory.max") == str(6 * GIB)
+
+
+def test_a_limit_that_somebody_set_by_hand_stays(tmp_path: Path) -> None:
+    machine = raised(tmp_path, 257, cut=True)
+    machine.set(f"{machine.mount}{BIG}/memory.max", str(6 * GIB))
+    assert machine.tune(layer())["notes"] == ["an interrupted run was undone"]
+    assert (machine.text(f"{BIG} memory.max"), machine.text(BIG_DROP_IN)) == (str(6 * GIB), None)
+
+
+@pytest.mark.parametrize("line", ["kernel /proc/sys/vm/swappiness", "command big.service"])
+def test_what_systemd_257_holds_alone_goes_back_too(tmp_path: Path, line: str) -> None:
+    """Somebody's daemon-reload has read our drop-in; the kernel would have its value at the next start of a unit beside it."""
+    wanted = layer(host={"vm.swappiness": 10} if "swappiness" in line else {}, slices=BIGGER["slices"])
+    machine, unused = Case(tmp_path, {"systemd": 257}).killed(wanted, line=line)
+    machine.node.systemd.answer(["systemctl", "daemon-reload"])
+    assert machine.node.systemd._held["big.service"]["MemoryMax"] == str(4 * GIB)
+    assert machine.tune(layer())["notes"] == ["an interrupted run was undone"]
+    assert machine.node.systemd._held["big.service"]["MemoryMax"] == str(512 * MIB)
+    assert (machine.text(f"{BIG} memory.max"), machine.text(BIG_DROP_IN)) == (str(512 * MIB), None)
+
+
+def test_a_run_time_drop_in_that_cannot_be_read_stops_it_in_time(tmp_path: Path) -> None:
+    machine = raised(tmp_path, 257, cut=True, usage=256 * MIB)
+    os.makedirs(f"{machine.root}/run/systemd/system.control/big.service.d")
+    os.symlink("/dev/null", f"{machine.root}/run/systemd/system.control/big.service.d/50-MemoryMax.conf")
+    before = machine.snapshot(times=True)
+    with pytest.raises((_tune.TuneError, _journal.JournalError), match=r"50-MemoryMax\.conf"):
+        machine.tune(layer())
+    assert machine.snapshot(times=True) == before
 
 
 @pytest.mark.parametrize("systemd", [252, 257])
