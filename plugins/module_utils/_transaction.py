@@ -145,9 +145,10 @@ def recover(
         pending = work.after_reboot(entry)
     steps, begun = pending.entry.steps, pending.begun
     left = work.changed_by_others(steps, begun, pending.found, set(begun) - set(pending.found))
-    more = plan([steps[number] for number in begun if number not in left])
+    undone = [steps[number] for number in begun if number not in left]
+    more = plan(undone)
     try:
-        more = [work.filled(step) for step in more]
+        more = [_besides_these(work.filled(step), undone) for step in more]
     except _FAILURES as exc:
         raise _journal.JournalError(journal.pending_path, f"an interrupted run cannot be undone: {getattr(exc, 'path', '')}: {words(exc)}") from exc
     if more or entry.boot_id != boot_id:
@@ -648,6 +649,14 @@ def _besides(step: Step) -> t.Sequence[Part]:
     if isinstance(step, WriteStep):
         return [_moved_step(move) for move in step.moves]
     return (*step.besides, *step.drop_ins) if isinstance(step, PropertyStep) else ()
+
+
+def _besides_these(step: Step, others: t.Iterable[Step]) -> Step:
+    """A step whose run-time drop-ins, where others have them too, go back by what these say."""
+    if not isinstance(step, PropertyStep):
+        return step
+    known = {part.path for other in others for part in _parts(other)}
+    return step._replace(drop_ins=tuple(drop_in for drop_in in step.drop_ins if drop_in.path not in known))
 
 
 def _drop_in_path(unit: str, name: str) -> str:

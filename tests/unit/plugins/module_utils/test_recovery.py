@@ -168,6 +168,25 @@ def start_some(machine: Machine) -> None:
     machine.start("redis-server.service", "/system.slice/redis-server.service")
 
 
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_a_unit_started_anew_whose_run_time_drop_in_the_tune_changed(tmp_path: Path, systemd: int) -> None:
+    """An earlier tune made it; it goes back to what that one wrote."""
+    machines = Case(tmp_path, {"systemd": systemd})
+    twin = machines.machine()
+    earlier = layer(slices={"big.service": {"MemoryMax": "3G"}})
+    twin.tune(earlier)
+    twin.stop("big.service")
+    twin.start("big.service", BIG)
+    for wanted in (BIGGER, layer()):
+        machine = machines.machine()
+        machine.tune(earlier)
+        kill(machine, wanted, line="rename /var/lib/memqos/generations/2.json")
+        machine.stop("big.service")
+        machine.start("big.service", BIG)
+        answer = machine.tune(earlier)
+        assert (answer["problem"], machine.snapshot()) == ("", twin.snapshot())
+
+
 @pytest.mark.parametrize("again", ["kill", "power cut"])
 def test_a_recovery_may_itself_be_interrupted(case: t.Tuple[Case, Json], again: str) -> None:
     machines, wanted = case
