@@ -41,7 +41,6 @@ _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
 # The first systemd whose daemon-reload leaves the kernel's values alone (measured: 252 and 257).
 _RELOAD_KEEPS_KERNEL = 253
 _UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live"
-
 _BY_HAND = "somebody set it by hand, and a daemon-reload brings back what its files say"
 _STAYS = "The node stays as it is, half done. Let usage fall or stop the unit, or allow it, and run again; {} holds the values from before"
 
@@ -382,15 +381,15 @@ def _recovery(undone: t.Sequence[Step], allow: t.Collection[str], work: Work) ->
     """What units took from our drop-ins since, to be undone as well: like a rollback. Raises TuneError where that is refused; then nothing was written."""
     present = _read_again(undone, work.tree)
     work.interrupted = _subjects(undone)
-    turned = work.turned(undone, force=True)
-    changes = _started.lines_of(turned.steps)
-    inodes = {unit.inode for units in present.units.values() for unit in units}
     # A unit that was started anew has another cgroup, in which nobody has set anything.
+    inodes = {0, *(unit.inode for units in present.units.values() for unit in units)}
+    turned = work.turned([step for step in undone if not isinstance(step, WriteStep) or step.inode in inodes], force=True)
     known = _origin.parts([step for step in undone if not isinstance(step, PropertyStep) or all(file.inode in inodes for file in step.files)], {})
+    changes = _started.lines_of(turned.steps)
     started = _started.taken(changes, present, known)
     back = work.turned((), started, force=True)
     troubles = [f"{one.name}: {one.reason}" for one in (*turned.left, *back.left) if one.failed]
-    if present.no_units and (changes or any(isinstance(step, PropertyStep) for step in undone)):
+    if present.no_units and (changes or any(key[1] for key in _origin.parts(undone, {}))):
         troubles.append(present.no_units)
     made = _rollback_plan(_transaction.Rollback((*turned.steps, *back.steps), ()), present, {"allow": allow, "force": True})
     own = sorted({unit.state.name for units in present.units.values() for unit in units if unit.state.cgroup})

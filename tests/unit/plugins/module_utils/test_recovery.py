@@ -24,6 +24,7 @@ PENDING = "/var/lib/memqos/pending.jsonl"
 BIG = "/system.slice/big.service"
 BIG_UNIT = "/usr/lib/systemd/system/big.service"
 BIG_DROP_IN = "/etc/systemd/system/big.service.d/zz-memqos.conf"
+REDIS = "/system.slice/redis-server.service"
 IDLE = "/system.slice/idle.service"
 PLAIN = layer(
     host={"vm.swappiness": 10},
@@ -165,7 +166,7 @@ def test_after_a_kill_the_next_run_leaves_nothing_of_ours(case: t.Tuple[Case, Js
 def start_some(machine: Machine) -> None:
     machine.start("idle.service", IDLE)
     machine.stop("redis-server.service")
-    machine.start("redis-server.service", "/system.slice/redis-server.service")
+    machine.start("redis-server.service", REDIS)
 
 
 @pytest.mark.parametrize("systemd", [252, 257])
@@ -322,6 +323,20 @@ def test_a_unit_that_started_in_between_is_guarded_too(tmp_path: Path, systemd: 
     with pytest.raises(_tune.TuneError, match=r"idle\.service MemoryMax: 128 MiB is below its usage of 1.00 GiB"):
         machine.tune(layer())
     assert (machine.text(f"{IDLE} memory.max"), machine.text("vm.swappiness")) == (str(2 * GIB), "60")
+
+
+def test_a_cgroup_made_anew_is_not_held_against_what_the_old_one_had(tmp_path: Path) -> None:
+    """Nothing is written there, so nothing is refused."""
+    machines = Case(tmp_path, {"hierarchy": 1, "systemd": 252, "vendor": True})
+    machine = machines.machine()
+    machine.set(f"{machine.mount}{REDIS}/memory.high", str(512 * MIB))
+    kill(machine, layer(slices={"redis-server.service": {"MemoryHigh": "1G"}}), line="rename /var/lib/memqos/generations/1.json")
+    assert machine.text(f"{REDIS} memory.high") == str(GIB)
+    machine.stop("redis-server.service")
+    machine.start("redis-server.service", REDIS)
+    machine.set(f"{machine.mount}{REDIS}/memory.usage_in_bytes", str(GIB))
+    assert machine.tune(layer())["notes"] == ["an interrupted run was undone"]
+    assert machine.text(f"{REDIS} memory.high") == "max"
 
 
 def test_nothing_is_undone_while_systemd_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
