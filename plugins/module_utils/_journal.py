@@ -143,6 +143,12 @@ class Journal:
                 raise
         return entry
 
+    def replace(self, pending: Pending) -> None:
+        """The transaction under way by another account of it: what a recovery has to undo."""
+        lines = [json.dumps(line) + "\n" for line in (*((number, None) for number in pending.begun), *pending.found.items())]
+        with _told(self.pending_path):
+            self._save(self.pending_path, _plain(pending.entry), "".join(lines))
+
     def step_begins(self, number: int) -> None:
         self._progress(number, None)
 
@@ -218,8 +224,8 @@ class Journal:
         except OSError as exc:
             raise JournalError(self.pending_path, words(exc)) from exc
 
-    def _save(self, path: str, content: t.Dict[str, t.Any]) -> None:
-        text = json.dumps({"schema_version": SCHEMA_VERSION, **content}) + "\n"
+    def _save(self, path: str, content: t.Dict[str, t.Any], more: str = "") -> None:
+        text = json.dumps({"schema_version": SCHEMA_VERSION, **content}) + "\n" + more
         self.writer.replace(path, File(text, 0o600, os.geteuid(), os.getegid()))
 
     def _text(self, path: str) -> t.Optional[str]:

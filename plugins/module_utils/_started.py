@@ -74,6 +74,25 @@ def steps(changes: Lines, present: Present, known: t.Container[Key]) -> t.List[P
     return found
 
 
+def taken(changes: Lines, present: Present, known: t.Container[Key]) -> t.List[PropertyStep]:
+    """Those of C(steps) that hold: in the kernel, or for systemd alone (a daemon-reload of 253 and later), which would write it there some time.
+
+    C(known): what has a step that takes it out of the kernel.
+    """
+    units = {unit.state.name: unit for unit in _units(present)}
+    found = []
+    for step in steps(changes, present, ()):
+        unit, ours, names = units[step.unit], dict(step.properties), set()
+        for file in step.files:
+            name, held = _registry.find(file.knob).unit_property, unit.files[file.knob].text
+            is_shown = is_same(_registry.find(name), unit.state.shown.get(name), ours[name], present.page_size)
+            is_set = ("unit", step.unit, name) not in known and _is_held(file, held, present)
+            if is_set or (is_shown and _is_held(file._replace(after=file.before), held, present)):
+                names.add(name)
+        found += [_origin.only(step, names)] if names else []
+    return found
+
+
 def retargeted(journal: t.Iterable[Step], changes: Lines, present: Present) -> t.List[Step]:
     """Steps of the journal that go back to what our drop-ins say by then: a unit may have started with another value of ours, and had that before its step."""
     after = changed(present.drop_ins, changes)

@@ -123,10 +123,13 @@ def run(
         raise
 
 
-def recover(journal: _journal.Journal, *, boot_id: str, page_size: int) -> t.Optional[Outcome]:
+def recover(
+    journal: _journal.Journal, *, boot_id: str, page_size: int, plan: t.Callable[[t.Sequence[Step]], t.Sequence[Step]] = lambda undone: ()
+) -> t.Optional[Outcome]:
     """Ends an interrupted transaction: undoes it, or finishes its commit. None if there is none. The journal is locked by the caller.
 
-    After a reboot files are put back; live values only of host knobs that boot took from these files. May itself be interrupted.
+    After a reboot files are put back; live values only of host knobs and files of cgroups that boot took from these files. C(plan) is told what will be undone,
+    and gives the steps that nobody ran and that are to be undone too; what it raises leaves all as it is. May itself be interrupted.
     """
     pending = journal.pending()
     if pending is None:
@@ -136,13 +139,22 @@ def recover(journal: _journal.Journal, *, boot_id: str, page_size: int) -> t.Opt
         journal.settle(journal.generation(entry.generation))
         return Outcome(True, True, entry.generation, (), "an interrupted run had done all its steps; its generation stands")
     work = _Work(journal.writer, boot_id, page_size)
-    steps = entry.steps
-    _check_paths(journal, steps)
-    if entry.boot_id == boot_id:
-        begun, found, ours = pending.begun, pending.found, set(pending.begun) - set(pending.found)
-    else:
-        begun, found, ours = work.after_reboot(steps), {}, set()
-    left = work.changed_by_others(steps, begun, found, ours)
+    _check_paths(journal, entry.steps)
+    if entry.boot_id != boot_id:
+        pending = work.after_reboot(entry)
+    steps, begun = pending.entry.steps, pending.begun
+    left = work.changed_by_others(steps, begun, pending.found, set(begun) - set(pending.found))
+    undone = [steps[number] for number in begun if number not in left]
+    more = plan(undone)
+    try:
+        more = [_besides_these(work.filled(step), undone) for step in more]
+    except _FAILURES as exc:
+        raise _journal.JournalError(journal.pending_path, f"an interrupted run cannot be undone: {getattr(exc, 'path', '')}: {words(exc)}") from exc
+    if more or entry.boot_id != boot_id:
+        # What is undone now must be known to the next run, should this one be interrupted.
+        begun = (*begun, *range(len(steps), len(steps) + len(more)))
+        steps = (*steps, *more)
+        journal.replace(pending._replace(entry=pending.entry._replace(steps=steps), begun=begun))
     results = work.undo(steps, [number for number in begun if number not in left], left)
     clean = all(result.status != "undo_failed" for result in results)
     if clean:
@@ -416,13 +428,15 @@ class _Work:
                 self.writer.make_directory(path)
             self.writer.replace(step.path, new)
 
-    def after_reboot(self, steps: t.Sequence[Step]) -> t.Tuple[int, ...]:
-        """Files, and, if one of them is in place, what boot took from there: host knobs and units that hold what we wanted, and the reload."""
-        files = [number for number, step in enumerate(steps) if isinstance(step, FileStep) and not step.path.startswith("/run/")]
-        if not any(self._holds_after(step) for number in files for step in _checked(steps[number])):
-            return tuple(files)
-        taken = [number for number, step in enumerate(steps) if number not in files and all(self._holds_after(value) for value in _checked(step))]
-        return tuple(sorted(files + taken))
+    def after_reboot(self, entry: _journal.Entry) -> _journal.Pending:
+        """As though begun in this boot: files, and, if one of them is in place, what boot took from there, and the reload. Units are for C(plan) to say."""
+        # A cgroup goes by its name: what it holds was put there at boot.
+        steps = tuple(step._replace(inode=0, boot_id="") if isinstance(step, WriteStep) else step for step in entry.steps)
+        chosen = [number for number, step in enumerate(steps) if isinstance(step, FileStep) and not step.path.startswith("/run/")]
+        if any(self._holds_after(t.cast("FileStep", steps[number])) for number in chosen):
+            taken = (isinstance(step, ReloadStep) or (isinstance(step, WriteStep) and self._holds_after(step)) for step in steps)
+            chosen = sorted({*chosen, *(number for number, is_taken in enumerate(taken) if is_taken)})
+        return _journal.Pending(entry._replace(boot_id=self.boot_id, steps=steps), tuple(chosen), dict.fromkeys(chosen, ""))
 
     def _holds_after(self, value: Part) -> bool:
         try:
@@ -634,6 +648,14 @@ def _besides(step: Step) -> t.Sequence[Part]:
     if isinstance(step, WriteStep):
         return [_moved_step(move) for move in step.moves]
     return (*step.besides, *step.drop_ins) if isinstance(step, PropertyStep) else ()
+
+
+def _besides_these(step: Step, others: t.Iterable[Step]) -> Step:
+    """A step whose run-time drop-ins, where others have them too, go back by what these say."""
+    if not isinstance(step, PropertyStep):
+        return step
+    known = {part.path for other in others for part in _parts(other)}
+    return step._replace(drop_ins=tuple(drop_in for drop_in in step.drop_ins if drop_in.path not in known))
 
 
 def _drop_in_path(unit: str, name: str) -> str:

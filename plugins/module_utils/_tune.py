@@ -24,6 +24,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import (
 )
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Left, Options, Plan, Row, given, is_same, judged
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
 from ansible_collections.memqos.fleet.plugins.module_utils._transaction import Outcome
@@ -41,8 +42,8 @@ _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
 _RELOAD_KEEPS_KERNEL = 257
 _BY_HAND = "not ours: somebody wrote it by hand, and this run's daemon-reload takes it back"
 _UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live, at once or when a unit beside it starts"
-
 _NO_WAY_BACK = "given at boot by our line, and what it was without is not known; it ends with its cgroup"
+_STAYS = "The node stays as it is, half done. Let usage fall or stop the unit, or allow it, and run again; {} holds the values from before"
 
 
 class TuneError(Exception):
@@ -59,24 +60,30 @@ class Work:
         self.journal = _journal.Journal(writer)
         self.notes: t.List[str] = []
         self.undone = False  # something of an interrupted run
+        self.interrupted: t.FrozenSet[str] = frozenset()  # whose drop-ins it wrote
 
     @contextlib.contextmanager
-    def locked(self, wait: float) -> t.Iterator[None]:
+    def locked(self, wait: float, allow: t.Collection[str]) -> t.Iterator[None]:
         """With what an interrupted run left put in order. A check changes nothing, so it needs no lock."""
         if os.geteuid() and self.tree.live:
             raise TuneError("needs root: set ansible_become to true for this host")
+        pending = self.journal.pending() if self.check else None
         if self.check:
+            self.interrupted = _subjects(pending.entry.steps if pending else ())
             self.notes += filter(None, [self.journal.unfinished()])
             yield
             return
         if not self.tree.live:
             raise TuneError("a captured tree can only be checked: run with --check")
         with self.journal.locked(wait=wait):
-            self._recover()
+            self._recover(allow)
             yield
 
-    def _recover(self) -> None:
-        outcome = _transaction.recover(self.journal, boot_id=self.boot_id(), page_size=self.page_size())
+    def _recover(self, allow: t.Collection[str]) -> None:
+        def plan(undone: t.Sequence[Step]) -> t.Sequence[Step]:
+            return _recovery(undone, allow, self) if undone else ()
+
+        outcome = _transaction.recover(self.journal, boot_id=self.boot_id(), page_size=self.page_size(), plan=plan)
         if outcome is not None and not outcome.ok:
             raise TuneError(outcome.problem)
         if outcome is not None:
@@ -108,7 +115,7 @@ def tune(request: Json, work: Work) -> Json:
     """Raises TuneError, JournalError and Unreadable; then nothing was written. A plan that failed is undone, and C(problem) says so."""
     options = Options(**{**request["options"], "only": tuple(request["options"]["only"]), "allow": tuple(request["options"]["allow"])})
     layers = request["layers"]
-    with work.locked(request["wait"]):
+    with work.locked(request["wait"], options.allow):
         wanted_before = _last_wanted(work.journal)
         steps = work.journal.origin()
         present = _read(layers, {*wanted_before, *_origin.parts(steps, {})}, work.tree)
@@ -127,7 +134,7 @@ def tune(request: Json, work: Work) -> Json:
 
 def rollback(request: Json, work: Work) -> Json:
     """To what stood after generation C(to), before the last one (C(previous)) or before our first (C(origin)). Raises as C(tune) does."""
-    with work.locked(request["wait"]):
+    with work.locked(request["wait"], request["allow"]):
         target, stands = _target(request["to"], work.journal)
         done = _transaction.done_since(work.journal, target)
         present = _read_again(done, work.tree)
@@ -176,11 +183,15 @@ def _read(layers: t.Sequence[Json], before: t.Iterable[Key], tree: Tree) -> Pres
 def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
     """What these steps changed, and the units that take after a drop-in of ours by now."""
     keys = _checked([*_origin.parts(done, {}), *_started.late_keys(done)])
-    drop_ins = [step for step in done if isinstance(step, FileStep) and _persist.is_drop_in(step.path)]
-    subjects = {key[1] for key in keys if key[1]} | {_started.subject_of(step.path) for step in drop_ins}
+    subjects = {key[1] for key in keys if key[1]} | _subjects(done)
     properties = {key[2] for key in keys if key[1]}
     knobs = {key[2] for key in keys if not key[1]}
     return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_guards.OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+
+
+def _subjects(steps: t.Iterable[Step]) -> t.FrozenSet[str]:
+    """Whose drop-ins these write."""
+    return frozenset(_started.subject_of(step.path) for step in steps if isinstance(step, FileStep) and _persist.is_drop_in(step.path))
 
 
 def _asked(condition: t.Any) -> t.Iterator[str]:
@@ -276,11 +287,11 @@ def _text(path: str, writer: Writer) -> t.Optional[str]:
     return None if file is None else file.text
 
 
-def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: Work) -> t.Tuple[Plan, Present]:
+def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: Work, own: t.Sequence[str] = ()) -> t.Tuple[Plan, Present]:
     """With what the plan's daemon-reload makes of units that are not ours: whose files somebody changed and systemd has not read, or who wrote by hand.
 
     Systemd 252 writes all into the kernel there and then, 257 what it has read anew when the unit is realized again, as it is when one beside it starts
-    (measured). It is held against the same bounds as ours. Nothing takes it back: it is what somebody wants.
+    (measured). It is held against the same bounds as ours. Nothing takes it back: it is what somebody wants. C(own): units that a recovery's reload may reset.
     """
     if not any(isinstance(step, ReloadStep) for step in made.steps):
         return made, present
@@ -291,18 +302,21 @@ def _with_unread(made: Plan, present: Present, allow: t.Collection[str], work: W
         if work.tree.live:
             raise TuneError(f"systemd does not say whose files it has not read ({exc.path}: {exc.reason}): nothing was written, run again") from exc
         return made, present
+    told = [name for name in names if not any(_unit_state.covers(subject, name) for subject in work.interrupted)]
+    if told:
+        work.notes.append(f"somebody changed files of {', '.join(told)} without a daemon-reload: this run's makes them count")
+    own = own if resets else ()
     by_hand = [unit.state.name for unit in others if any(_plan_units.by_hand(unit, present))]
-    if not (names or by_hand):
+    subjects = list(dict.fromkeys((*(told if work.check else names), *by_hand, *own)))
+    if not subjects:
         return made, present
-    if names:
-        work.notes.append(f"somebody changed files of {', '.join(names)} without a daemon-reload: this run's makes them count")
-    read = _present.read(work.tree, knobs=(), subjects=[*names, *by_hand], properties=_properties(present), persisted=present.persisted)
+    read = _present.read(work.tree, knobs=(), subjects=subjects, properties=_properties(present), persisted=present.persisted)
     drop_ins = _started.changed(read.drop_ins, _started.lines_of(made.files))
     coming = [
-        (write, _BY_HAND if name in by_hand else _UNREAD)
+        (write, _BY_HAND if name in by_hand or name in own else _UNREAD)
         for name, units in read.units.items()
         for unit in units
-        for write in _started.coming(unit, drop_ins, read, made.steps, is_read=name in by_hand)
+        for write in _started.coming(unit, drop_ins, read, made.steps, is_read=name in by_hand and name not in own)
     ]
     present = present._replace(units={**read.units, **present.units}, cgroups={**read.cgroups, **present.cgroups})
     dangers = _guards.dangers([*made.steps, *(write for write, unused in coming)], _plan.figures(present))
@@ -383,6 +397,33 @@ def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Jso
     blocked = _refusals(rows)
     files = tuple(step for step in steps if isinstance(step, FileStep) and step.before != step.after)
     return Plan(() if blocked else tuple(steps), tuple(rows), files, (), frozenset(), blocked)
+
+
+# Undoing what was interrupted
+
+
+def _recovery(undone: t.Sequence[Step], allow: t.Collection[str], work: Work) -> t.List[Step]:
+    """What units took from our drop-ins since, to be undone as well: like a rollback. Raises TuneError where that is refused; then nothing was written."""
+    present = _read_again(undone, work.tree)
+    work.interrupted = _subjects(undone)
+    # A unit that was started anew has another cgroup, in which nobody has set anything.
+    inodes = {0, *(unit.inode for units in present.units.values() for unit in units)}
+    turned = work.turned([step for step in undone if not isinstance(step, WriteStep) or step.inode in inodes], force=True)
+    known = _origin.parts([step for step in undone if not isinstance(step, PropertyStep) or all(file.inode in inodes for file in step.files)], {})
+    changes = _started.lines_of(turned.steps)
+    started = _started.taken(changes, present, known)
+    back = work.turned((), started, force=True)
+    troubles = [f"{one.name}: {one.reason}" for one in (*turned.left, *back.left) if one.failed]
+    if present.no_units and (changes or any(key[1] for key in _origin.parts(undone, {}))):
+        troubles.append(present.no_units)
+    made = _rollback_plan(_transaction.Rollback((*turned.steps, *back.steps), ()), present, {"allow": allow, "force": True})
+    own = sorted({unit.state.name for units in present.units.values() for unit in units if unit.state.cgroup})
+    made, unused = _with_unread(made, present, allow, work, own)
+    refused = "\n".join(filter(None, (*troubles, made.blocked)))
+    if refused:
+        raise TuneError(f"an interrupted run has to be undone first, and nothing was written for that:\n{refused}\n{_STAYS.format(work.journal.pending_path)}")
+    reload = started and not any(isinstance(step, ReloadStep) for step in undone)
+    return [*started, *([ReloadStep()] if reload else [])]
 
 
 # Telling
