@@ -408,7 +408,10 @@ def _recovery(undone: t.Sequence[Step], allow: t.Collection[str], work: Work) ->
     work.interrupted = _subjects(undone)
     # A unit that was started anew has another cgroup, in which nobody has set anything.
     inodes = {0, *(unit.inode for units in present.units.values() for unit in units)}
-    turned = work.turned([step for step in undone if not isinstance(step, WriteStep) or step.inode in inodes], force=True)
+    writes = [step for step in undone if isinstance(step, WriteStep) and step.inode in inodes]
+    moved = {move.path: WriteStep(move.knob, "host", "", move.path, move.before, move.before) for step in writes for move in step.moves}
+    others = [step for step in undone if not isinstance(step, WriteStep)]
+    turned = work.turned([*(step for path, step in moved.items() if path not in {write.path for write in writes}), *writes, *others], force=True)
     known = _origin.parts([step for step in undone if not isinstance(step, PropertyStep) or all(file.inode in inodes for file in step.files)], {})
     changes = _started.lines_of(turned.steps)
     started = _started.taken(changes, present, known)

@@ -277,7 +277,7 @@ def test_a_limit_that_the_reload_of_252_brings_is_guarded_too(tmp_path: Path) ->
     """Somebody has raised it by hand since: not ours, so no step takes it back, but the reload would."""
     machine = raised(tmp_path, 252, cut=True)
     machine.set(f"{machine.mount}{BIG}/memory.max", str(6 * GIB))
-    with pytest.raises(_tune.TuneError, match=r"big\.service memory\.max: somebody set it by hand, .*512 MiB is below its usage of 1.00 GiB"):
+    with pytest.raises(_tune.TuneError, match=r"big\.service memory\.max: .*somebody wrote it by hand, .*512 MiB is below its usage of 1.00 GiB"):
         machine.tune(layer())
     assert machine.text(f"{BIG} memory.max") == str(6 * GIB)
 
