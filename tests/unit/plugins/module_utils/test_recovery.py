@@ -73,7 +73,7 @@ class Killed(Node):
         kept = Path(f"{self.root}.systemd")
         if kept.exists():
             self.systemd._held, loaded = json.loads(kept.read_text(encoding="utf-8"))
-            self.systemd._loaded = {unit: [(path, text) for path, text in files] for unit, files in loaded.items()}
+            self.systemd._loaded = {unit: [(path, str(text)) for path, text in files] for unit, files in loaded.items()}
 
 
 class Case:
