@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import types
 import typing as t
 from pathlib import Path
@@ -76,6 +77,10 @@ class Killed(Node):
             self.systemd._loaded = {unit: [(path, str(text)) for path, text in files] for unit, files in loaded.items()}
 
 
+# What differs from Python to Python does not hang on the operation: all of them on one, some on the others.
+_THINNED = 1 if sys.version_info >= (3, 13) else 7
+
+
 class Case:
     """Machines of one kind, and a twin that nobody tunes."""
 
@@ -102,7 +107,7 @@ class Case:
             if cut:
                 cut_power(machine)
             yield machine
-            at += by
+            at += by * _THINNED
 
 
 def kill(machine: Machine, wanted: Json, *, at: int = 0, line: str = "") -> bool:
