@@ -237,13 +237,19 @@ def changed(drop_ins: t.Iterable[DropIn], changes: Lines) -> t.List[DropIn]:
 def said(unit: Unit, drop_ins: t.Sequence[DropIn], present: Present) -> t.Dict[str, str]:
     """{memcg file: what systemd makes of it} by the unit file and these drop-ins."""
     lines = _lines(unit, drop_ins, present)
-    found = {}
-    for knob in _owned(unit, present):
-        value = _UNSET.get(knob.unit_property)
-        for text in lines.get(knob.unit_property, ()):
-            value = _value(knob, text, value, present)
-        found[knob.name] = _texts.kernel_text(whole_pages(knob, value, present.page_size), version=present.version)
-    return found
+    owned = _owned(unit, present)
+    values = {knob.name: _last(knob, lines.get(knob.unit_property, ()), present) for knob in owned}
+    # The old MemoryLimit= counts where nothing newer does (measured on 252 and 257; 258 has dropped it).
+    if present.version == 2 and present.facts.get("systemd", 0) < 258 and all(values[knob.name] == _UNSET.get(knob.unit_property) for knob in owned):
+        values.update({knob.name: _last(knob, lines.get("MemoryLimit", ()), present) for knob in owned if knob.unit_property == "MemoryMax"})
+    return {knob.name: _texts.kernel_text(whole_pages(knob, values[knob.name], present.page_size), version=present.version) for knob in owned}
+
+
+def _last(knob: Knob, lines: t.Iterable[str], present: Present) -> Value:
+    value = _UNSET.get(knob.unit_property)
+    for text in lines:
+        value = _value(knob, text, value, present)
+    return value
 
 
 def _lines(unit: Unit, drop_ins: t.Sequence[DropIn], present: Present) -> t.Dict[str, t.List[str]]:

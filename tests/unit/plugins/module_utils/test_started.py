@@ -249,6 +249,9 @@ SAID: t.Dict[str, t.Tuple[t.Dict[str, str], t.List[t.Tuple[str, t.Dict[str, str]
     "an empty line": ({"MemoryMax": "1G"}, [("10-a", {"MemoryMax": ""})], "max"),
     "what systemd cannot read": ({"MemoryMax": "1G"}, [("10-a", {"MemoryMax": "lots"})], str(GIB)),
     "a share": ({"MemoryMax": "12.5%"}, [], str(GIB)),
+    "the old name": ({"MemoryLimit": "1G"}, [], str(GIB)),
+    "the old name and a newer one": ({"MemoryLimit": "1G"}, [("10-a", {"MemoryMax": "2G"})], str(2 * GIB)),
+    "the old name and a newer one that says nothing": ({"MemoryLimit": "1G"}, [("10-a", {"MemoryMax": "infinity"})], str(GIB)),
     "half a page": ({"MemoryMax": "4097"}, [], "4096"),
     "ours gone": ({"MemoryMax": "1G"}, [(_persist.DROP_IN[:-5], {"MemoryMax": "3G"})], str(GIB)),
 }
@@ -262,6 +265,13 @@ def test_what_remains_of_a_units_files_without_ours(case: str) -> None:
     node = present(None, one)
     after = _started.changed(drop_ins, {path: {} for path in (drop_in["path"] for drop_in in drop_ins) if _persist.is_drop_in(path)})
     assert _started.said(one, after, node)["memory.max"] == wanted
+
+
+def test_any_newer_property_puts_the_old_limit_out_of_force() -> None:
+    one = unit("a.service", "/a.service", max="max", low="0")._replace(fragment_lines={"MemoryLimit": "1G", "MemoryLow": "1M"})
+    assert _started.said(one, [], present(None, one))["memory.max"] == "max"
+    old = one._replace(fragment_lines={"MemoryLimit": "1G"})
+    assert _started.said(old, [], present(None, old, facts={"systemd": 258}))["memory.max"] == "max"
 
 
 def test_slices_above_give_their_children_a_protection() -> None:
