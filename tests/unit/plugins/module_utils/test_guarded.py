@@ -15,6 +15,8 @@ import pytest
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, MINE, TMPFILES, UNITS, Machine, layer, rows, statuses
 
+pytestmark = pytest.mark.usefixtures("root_user")
+
 BATCH = "/etc/systemd/system/batch.slice.d/zz-memqos.conf"
 
 

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import types
 import typing as t
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _tun
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, MINE, Json, Machine, layer, statuses
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import Node, in_child
+
+pytestmark = pytest.mark.usefixtures("root_user")
 
 PENDING = "/var/lib/memqos/pending.jsonl"
 BIG = "/system.slice/big.service"
@@ -45,12 +46,6 @@ KINDS: t.Dict[str, t.Tuple[Json, Json]] = {
     "257, vendor": ({"systemd": 257, "vendor": True}, VENDOR),
     "252, v1, vendor": ({"systemd": 252, "vendor": True, "hierarchy": 1}, VENDOR),
 }
-
-
-@pytest.fixture(autouse=True)
-def fixture_root_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests, the node is tuned by root."""
-    monkeypatch.setattr(_tune, "os", types.SimpleNamespace(geteuid=lambda: 0, sysconf=os.sysconf))
 
 
 class Killed(Node):

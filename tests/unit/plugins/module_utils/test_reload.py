@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-import types
 import typing as t
 from pathlib import Path
 
@@ -16,22 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _tune
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, UNITS, Json, Machine, layer, rows, statuses
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, UNITS, Json, Machine, Make, layer, rows, statuses
 
-Make = t.Callable[..., Machine]
+pytestmark = pytest.mark.usefixtures("root_user")
+
 APP = "app@2.service"
 FILE = f"{UNITS[APP]} memory.wmark_ratio"
-
-
-@pytest.fixture(autouse=True)
-def fixture_root_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_tune, "os", types.SimpleNamespace(geteuid=lambda: 0, sysconf=os.sysconf))
-
-
-@pytest.fixture(name="make")
-def fixture_make(tmp_path: Path) -> Make:
-    return lambda **more: Machine(tmp_path / "node", **more)
 
 
 def wmark(value: int, unit: str = APP) -> Json:

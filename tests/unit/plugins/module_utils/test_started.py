@@ -7,18 +7,17 @@
 from __future__ import annotations
 
 import os
-import types
 import typing as t
-from pathlib import Path
 
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _persist, _started, _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.made_present import present, unit
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, Json, Machine, layer, rows, statuses
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, Json, Machine, Make, layer, rows, statuses
 
-Make = t.Callable[..., Machine]
+pytestmark = pytest.mark.usefixtures("root_user")
+
 
 IDLE = "/system.slice/idle.service"
 STARTED = {
@@ -30,17 +29,6 @@ STARTED = {
 LIMITS = {"idle.service": {"MemoryMax": 2 * GIB}, "user-.slice": {"MemoryHigh": GIB}, "app@.service": {"MemoryMax": GIB}, "later.slice": {"MemoryHigh": GIB}}
 RUN_TIME = "/run/systemd/system.control/redis-server.service.d/50-MemoryMax.conf"
 REDIS = "/system.slice/redis-server.service"
-
-
-@pytest.fixture(autouse=True)
-def fixture_root_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests, the node is tuned by root."""
-    monkeypatch.setattr(_tune, "os", types.SimpleNamespace(geteuid=lambda: 0, sysconf=os.sysconf))
-
-
-@pytest.fixture(name="make")
-def fixture_make(tmp_path: Path) -> Make:
-    return lambda **more: Machine(tmp_path / "node", **more)
 
 
 @pytest.fixture(name="machine", params=[252, 257])

@@ -31,28 +31,17 @@ from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_mach
     TMPFILES,
     Json,
     Machine,
+    Make,
     layer,
     rows,
     statuses,
 )
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import Node, in_child
 
+pytestmark = pytest.mark.usefixtures("root_user")
+
 THP = "transparent_hugepage/enabled"
 THP_FILE = f"/sys/kernel/mm/{THP}"
-
-
-@pytest.fixture(autouse=True)
-def fixture_root_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests, the node is tuned by root."""
-    monkeypatch.setattr(_tune, "os", types.SimpleNamespace(geteuid=lambda: 0, sysconf=os.sysconf))
-
-
-Make = t.Callable[..., Machine]
-
-
-@pytest.fixture(name="make")
-def fixture_make(tmp_path: Path) -> Make:
-    return lambda **more: Machine(tmp_path / "node", **more)
 
 
 @pytest.fixture(name="machine")

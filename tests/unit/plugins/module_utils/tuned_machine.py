@@ -217,6 +217,9 @@ class Machine:
         return found
 
 
+Make = t.Callable[..., Machine]
+
+
 def _kernel_path(name: str) -> str:
     return name if name.startswith("/") else f"/proc/sys/{name.replace('.', '/')}"
 
