@@ -41,25 +41,24 @@ def parts(steps: t.Iterable[Step], found: Found) -> Parts:
     return said
 
 
-def before_us(origin: Parts, present: _present.Present) -> t.Tuple[t.Dict[str, Value], t.Dict[str, t.Dict[str, Value]]]:
-    """(host knobs, {subject: {property or file: value}}) as they would be without us: a value that somebody has moved since stays theirs.
+def before_us(origin: Parts, present: _present.Present, moved: t.Container[Key] = ()) -> t.Tuple[t.Dict[str, Value], t.Dict[str, t.Dict[str, Value]]]:
+    """(host knobs, {subject: {property or file: value}}) as they would be without us: a value that somebody has moved since stays theirs, but for C(moved).
 
     Of a template or prefix, those of the first unit.
     """
-    host = {name: _before(origin, "", name, held.value, present) for name, held in present.host.items()}
+
+    def before(part: str, name: str, live: Value, subject: str = "") -> Value:
+        knob = _registry.find(name)
+        first, ours = origin.get((knob.scope, part, name), ("", ""))
+        is_ours = (knob.scope, subject, name) in moved or is_same(knob, _texts.kernel_text(live), ours, present.page_size)
+        return _registry.normalize(knob, first) if first and is_ours else live
+
+    host = {name: before("", name, held.value) for name, held in present.host.items()}
     units = {}
     for subject, found in present.units.items():
         for unit in found[:1]:
-            units[subject] = {name: _before(origin, unit.state.name, name, value, present) for name, value in _present.unit_values(unit).items()}
+            units[subject] = {name: before(unit.state.name, name, value, subject) for name, value in _present.unit_values(unit).items()}
     return host, units
-
-
-def _before(origin: Parts, subject: str, name: str, live: Value, present: _present.Present) -> Value:
-    knob = _registry.find(name)
-    before, ours = origin.get((knob.scope, subject, name), ("", ""))
-    if not before or not is_same(knob, _texts.kernel_text(live), ours, present.page_size):
-        return live
-    return _registry.normalize(knob, before)
 
 
 def going_back(leaving: t.Iterable[Key], wanted: t.Collection[Key], steps: t.Sequence[Step], present: _present.Present) -> t.List[Step]:

@@ -223,9 +223,17 @@ def _memtotal(journal: _journal.Journal, present: Present) -> int:
 
 def _fold(layers: t.Sequence[Json], present: Present, origin: _origin.Parts, memtotal: int) -> Folded:
     """Conditions see the values from before us too: one that our own write makes false would undo it at the next run."""
-    host, units = _origin.before_us(origin, present)
-    env = {"facts": present.facts, "knob": host}
-    return _wanted.fold(layers, _wanted.Basis(env, memtotal, present.page_size, str(present.facts.get("kernel", "")), host, units))
+    moved: t.Set[Key] = set()
+    while True:
+        host, units = _origin.before_us(origin, present, moved)
+        env = {"facts": present.facts, "knob": host}
+        basis = _wanted.Basis(env, memtotal, present.page_size, str(present.facts.get("kernel", "")), host, units)
+        folded = _wanted.fold(layers, basis)
+        # What somebody moved out of its bounds rests on the value from before us, as at the next run.
+        more = {key for key, one in folded.wanted.items() if one.bounds and basis.value(key[1], key[2]) != (True, one.value)} - moved
+        if not more:
+            return folded
+        moved |= more
 
 
 def _history(folded: Folded, wanted_before: t.FrozenSet[Key], steps: t.Sequence[Step], present: Present, options: Options, work: Work) -> History:
@@ -408,10 +416,9 @@ def _recovery(undone: t.Sequence[Step], allow: t.Collection[str], work: Work) ->
     work.interrupted = _subjects(undone)
     # A unit that was started anew has another cgroup, in which nobody has set anything.
     inodes = {0, *(unit.inode for units in present.units.values() for unit in units)}
-    writes = [step for step in undone if isinstance(step, WriteStep) and step.inode in inodes]
-    moved = {move.path: WriteStep(move.knob, "host", "", move.path, move.before, move.before) for step in writes for move in step.moves}
-    others = [step for step in undone if not isinstance(step, WriteStep)]
-    turned = work.turned([*(step for path, step in moved.items() if path not in {write.path for write in writes}), *writes, *others], force=True)
+    writes = {step.path: step for step in undone if isinstance(step, WriteStep) and step.inode in inodes}
+    moved = {move.path: WriteStep(move.knob, "host", "", move.path, move.before, move.before) for step in writes.values() for move in step.moves}
+    turned = work.turned([*{**moved, **writes}.values(), *(step for step in undone if not isinstance(step, WriteStep))], force=True)
     known = _origin.parts([step for step in undone if not isinstance(step, PropertyStep) or all(file.inode in inodes for file in step.files)], {})
     changes = _started.lines_of(turned.steps)
     started = _started.taken(changes, present, known)

@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import typing as t
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, MINE, TMPFILES, UNITS, Machine, layer, rows, statuses
@@ -227,6 +230,38 @@ def test_what_decides_at_boot_and_meets_the_bound_stays_in_charge(machine: Machi
     nothing_changes(machine, AT_LEAST)
     machine.reboot()
     assert machine.text("vm.swappiness") == "10"
+
+
+def test_what_somebody_moved_out_of_its_bounds_between_two_profiles_rests_on_what_stood_before_us(machine: Machine) -> None:
+    machine.write(SITE, "vm.swappiness = 0\n")
+    machine.tune(layer(host={"vm.swappiness": {"lower_to": 50}}), on_conflict="take")
+    assert machine.text("vm.swappiness") == "50"
+    machine.set("/proc/sys/vm/swappiness", "0")
+    wanted = layer(host={"vm.swappiness": {"raise_to": 10}})
+    assert machine.tune(wanted)["problem"] == ""
+    assert machine.text("vm.swappiness") == "60"
+    nothing_changes(machine, wanted)
+    # Within them it is theirs.
+    machine.set("/proc/sys/vm/swappiness", "20")
+    nothing_changes(machine, wanted)
+
+
+BOUND = st.builds(lambda word, value: {word: value}, st.sampled_from(["raise_to", "lower_to"]), st.integers(0, 200))
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 200)), st.lists(BOUND, min_size=1, max_size=2)), min_size=1, max_size=4), st.booleans())
+def test_a_second_run_changes_nothing_whoever_moves_a_bounded_value_between_profiles(runs: t.Any, is_named: bool) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        machine = Machine(Path(directory) / "node")
+        if is_named:
+            machine.write(SITE, "vm.swappiness = 0\n")
+        for moved, bounds in runs:
+            if moved is not None:
+                machine.set("/proc/sys/vm/swappiness", str(moved))
+            layers = [layer(host={"vm.swappiness": bound}) for bound in bounds]
+            assert machine.tune(*layers)["problem"] == ""
+            nothing_changes(machine, *layers)
 
 
 def test_what_would_break_the_bound_at_the_next_boot_is_written_down_before(machine: Machine) -> None:
