@@ -9,7 +9,7 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _node, _workloads
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _kernel_log, _knob_values, _procfs, _sysfs, _systemd
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _knob_values, _oom, _procfs, _sysfs, _systemd
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, display
 
 if t.TYPE_CHECKING:
@@ -75,7 +75,7 @@ def read(
     if "details" in sections:
         _details(reader, node)
     if "oom" in sections:
-        _oom(reader, node)
+        _kills(reader, node)
     if window_seconds and tree.live:
         node["window"] = _window(reader, node, hierarchy, window_seconds, monotonic, sleep)
         node["window"]["seconds"] = monotonic() - started
@@ -99,14 +99,14 @@ def _details(reader: _node.Reader, node: Node) -> None:
         node["tcp_mem"] = tcp_mem
 
 
-def _oom(reader: _node.Reader, node: Node) -> None:
-    """What the controller needs to tell who was killed and who is next: the log's OOM reports, the first processes by oom_score, names of their cgroups."""
+def _kills(reader: _node.Reader, node: Node) -> None:
+    """OOM reports of the log, the first processes by oom_score, names of their cgroups."""
     tree, take = reader.tree, reader.take
     oom = node["oom"] = {"log": "", "lost": False, "processes": [], "names": {}}
-    log = take("oom", lambda: _kernel_log.read_log(tree))
+    log = take("oom", lambda: _oom.read_log(tree))
     if log is not None:
-        oom["log"], oom["lost"] = display(_kernel_log.select_oom(log[0], limit=_MAX_OOM_LOG)), log[1]
-    processes = take("processes", lambda: _procfs.read_processes(tree, page_size=node["facts"]["page_size"]))
+        oom["log"], oom["lost"] = display(_oom.select_oom(log[0], limit=_MAX_OOM_LOG)), log[1]
+    processes = take("processes", lambda: _oom.read_processes(tree, page_size=node["facts"]["page_size"]))
     if processes is not None and processes["count"]:
         node["commands"] = processes["comms"]
         oom["processes"] = processes["top"]

@@ -17,8 +17,8 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_reports
 
 if t.TYPE_CHECKING:
     from ansible_collections.memqos.fleet.plugins.module_utils._read._cgroupfs import Cgroup
-    from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import Process
     from ansible_collections.memqos.fleet.plugins.plugin_utils._oom_reports import OomReport
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Process
 
     class Count(t.TypedDict):
         name: str

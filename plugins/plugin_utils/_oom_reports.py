@@ -135,7 +135,7 @@ if t.TYPE_CHECKING:
 
 
 def history(log: bytes, *, lost: bool) -> OomHistory:
-    """What the kernel log says of this boot's OOM kills, oldest first. C(log) as module_utils/_read/_kernel_log.py reads and cuts it."""
+    """What the kernel log says of this boot's OOM kills, oldest first. C(log) as module_utils/_read/_oom.py reads and cuts it."""
     records = parse_records(log)
     return {
         "reports": parse_reports(records),

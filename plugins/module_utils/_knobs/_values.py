@@ -75,7 +75,7 @@ def fill(text: str, places: t.Mapping[str, str]) -> str:
 def placeholders(pattern: str, text: str) -> dict[str, str] | None:
     """C(zram{n}/disksize), C(zram0/disksize) → C({"n": "0"}); None if the text is no instance."""
     if not text.startswith(pattern.partition("{")[0]):
-        return None  # nearly always, and an expression takes long to compile
+        return None  # nearly always, and cheap
     match = _compiled(pattern).fullmatch(text)
     return match.groupdict() if match else None
 

@@ -30,7 +30,7 @@ _PAGE_SIZE_WITNESSES = (
 _SLAB_COLUMNS = {b"<active_objs>": "active", b"<num_objs>": "objects", b"<objsize>": "object_bytes", b"<pagesperslab>": "pages_per_slab"}
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Averages, Buddy, Mount, Pressure, Process, Processes, Slab, Swap, Tmpfs, Zone
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Averages, Buddy, Mount, Pressure, Slab, Swap, Tmpfs, Zone
 
 
 def number(raw: bytes) -> int | None:
@@ -223,26 +223,6 @@ def parse_uptime(data: bytes) -> float | None:
     return float(words[0]) if words and _DECIMAL.fullmatch(words[0]) else None
 
 
-def parse_statm_rss(data: bytes) -> int | None:
-    """Resident pages: the second of seven fields without names."""
-    words = data.split()
-    return number(words[1]) if len(words) == 7 and data.endswith(b"\n") else None
-
-
-def parse_cgroup(data: bytes) -> str | None:
-    """/proc/PID/cgroup → the path in the v1 memory hierarchy, else in the unified one."""
-    unified = None
-    for line in whole_lines(data):
-        hierarchy, _colon, rest = line.partition(b":")
-        controllers, colon, path = rest.partition(b":")
-        if colon and path.startswith(b"/"):
-            if b"memory" in controllers.split(b","):
-                return display(path)
-            if hierarchy == b"0" and not controllers:
-                unified = display(path)
-    return unified
-
-
 def parse_vmap_stack(config: bytes) -> bool | None:
     """A kernel's .config: are kernel stacks vmalloc'ed? None if this does not tell."""
     lines = whole_lines(config)
@@ -395,21 +375,6 @@ def visible_tmpfs(mounts: t.Sequence[Mount]) -> list[str]:
     return list(points.values())
 
 
-def read_processes(tree: Tree, *, page_size: int, top: int = 10) -> Processes:
-    """All processes with memory of their own; C(top) of them by oom_score."""
-    comms: dict[str, int] = {}
-    found: list[Process] = []
-    for name in tree.names("/proc"):
-        process = _process(tree, name, page_size) if name.isdigit() else None
-        if process is not None:
-            comms[process["comm"]] = comms.get(process["comm"], 0) + 1
-            found.append(process)
-    found.sort(key=lambda process: (-process.get("oom_score", -1), -process["rss_bytes"], process["pid"]))
-    for process in found[:top]:
-        _complete(tree, process)
-    return {"count": len(found), "comms": comms, "top": found[:top]}
-
-
 def gunzip(data: bytes) -> bytes:
     stream = zlib.decompressobj(wbits=31)
     try:
@@ -423,21 +388,3 @@ def _understood(tree: Tree, path: str, parse: t.Callable[[bytes], T | None]) -> 
     if not value:
         raise Unreadable(path, "malformed", "nothing in it could be understood")
     return value
-
-
-def _process(tree: Tree, name: str, page_size: int) -> Process | None:
-    pages = parse_statm_rss(tree.read_or_empty(f"/proc/{name}/statm"))
-    comm = tree.read_or_empty(f"/proc/{name}/comm")
-    if not pages or not comm:
-        return None  # a kernel thread, a zombie, or ended meanwhile
-    process: Process = {"pid": int(name), "comm": display(comm[:-1] if comm.endswith(b"\n") else comm), "rss_bytes": pages * page_size}
-    score = number(tree.read_or_empty(f"/proc/{name}/oom_score").strip())
-    if score is not None:
-        process["oom_score"] = score
-    return process
-
-
-def _complete(tree: Tree, process: Process) -> None:
-    base = f"/proc/{process['pid']}"
-    found = {"oom_score_adj": number(tree.read_or_empty(f"{base}/oom_score_adj").strip()), "cgroup": parse_cgroup(tree.read_or_empty(f"{base}/cgroup"))}
-    process.update(t.cast("Process", {key: value for key, value in found.items() if value is not None}))

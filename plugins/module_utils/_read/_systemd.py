@@ -41,7 +41,7 @@ _MAX_DROP_IN = 256 * 1024
 
 def read_version(tree: Tree) -> int:
     """Raises Unreadable: kind absent without systemd."""
-    # What runs, for root, and without a program.
+    # Root needs no program.
     running = re.search(rb"/libsystemd-shared-([0-9]{1,5})", tree.read_or_empty("/proc/1/maps"))
     if running:
         return int(running.group(1))

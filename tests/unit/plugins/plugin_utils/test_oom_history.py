@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _procfs
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _oom
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_history, _oom_reports
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.host_files import content, host
 
@@ -165,7 +165,7 @@ def test_next_victims() -> None:
 
 
 def test_next_victims_of_the_host() -> None:
-    processes = _procfs.read_processes(host(), page_size=4096)
+    processes = _oom.read_processes(host(), page_size=4096)
     assert [victim["pid"] for victim in _oom_history.next_victims(processes["top"], {})] == [310, 311]
 
 

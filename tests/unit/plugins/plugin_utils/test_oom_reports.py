@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _kernel_log
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _oom
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_reports
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.host_files import check_truncations, content
 
@@ -207,6 +207,6 @@ def test_history_tells_how_far_back_the_log_goes() -> None:
 def test_what_the_node_cuts_off_the_log_says_nothing_of_oom_kills(path: str) -> None:
     log = content(path)
     noise = b"".join(b"6,%d,%d,-;usb 1-1: new device\n" % (n, n) for n in range(3))
-    cut = _kernel_log.select_oom(log, limit=1 << 20)
+    cut = _oom.select_oom(log, limit=1 << 20)
     assert reports(cut) == reports(log)
-    assert len(_kernel_log.select_oom(noise, limit=1 << 20).splitlines()) == 1
+    assert len(_oom.select_oom(noise, limit=1 << 20).splitlines()) == 1

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _procfs
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _oom, _procfs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.host_files import check_truncations, content, host, write
 
@@ -36,12 +36,12 @@ PARSERS: dict[str, tuple[t.Callable[[bytes], t.Any], str]] = {
     "cmdline": (_procfs.parse_cmdline, "/proc/cmdline"),
     "mountinfo": (_procfs.parse_mountinfo, "/proc/self/mountinfo"),
     "uptime": (_procfs.parse_uptime, "/proc/uptime"),
-    "statm": (_procfs.parse_statm_rss, "/proc/310/statm"),
+    "statm": (_oom.parse_statm_rss, "/proc/310/statm"),
 }
 OTHER_PARSERS: dict[str, tuple[t.Callable[[bytes], t.Any], str]] = {
     "slabinfo": (lambda data: _procfs.parse_slabinfo(data, page_size=4096), "/proc/slabinfo"),
     "iomem": (_procfs.parse_iomem, "/proc/iomem"),
-    "cgroup": (_procfs.parse_cgroup, "/proc/310/cgroup"),
+    "cgroup": (_oom.parse_cgroup, "/proc/310/cgroup"),
     "config": (_procfs.parse_vmap_stack, "/proc/config.gz"),
     "gunzip": (_procfs.gunzip, "/proc/config.gz"),
     "escapes": (_procfs.unescape, "texts/swaps"),
@@ -236,18 +236,6 @@ def test_tmpfs_needs_the_live_node() -> None:
         assert 0 <= row["used_bytes"] <= row["size_bytes"]
 
 
-@pytest.mark.parametrize(("data", "expected"), [
-    (b"8:pids:/a\n4:cpu,memory:/b\n0::/c\n", "/b"),
-    (b"4:memory:/a:b\n", "/a:b"),
-    (b"1:name=systemd:/x\n0::/c\n", "/c"),
-    (b"0::/gone (deleted)\n", "/gone (deleted)"),
-    (b"0::relative\n1:cpu:/x\n", None),
-    (b"0::/cut", None),
-])  # fmt: skip
-def test_cgroup_of_a_process(data: bytes, expected: str | None) -> None:
-    assert _procfs.parse_cgroup(data) == expected
-
-
 @pytest.mark.parametrize(("config", "expected"), [
     (b"CONFIG_MMU=y\nCONFIG_VMAP_STACK=y\n", True),
     (b"CONFIG_MMU=y\n# CONFIG_VMAP_STACK is not set\n", False),
@@ -282,30 +270,6 @@ def test_one_misleading_counter_does_not_decide_the_page_size() -> None:
     meminfo = {"MemFree": 23737954304, "AnonPages": 68489216, "Mapped": 30916608, "Shmem": 9068544}
     vmstat = {"nr_free_pages": 1023706, "nr_anon_pages": 16746, "nr_mapped": 7916, "nr_shmem": 2214}
     assert _procfs.infer_page_size(meminfo, vmstat) == 4096
-
-
-def test_processes_by_oom_score_without_kernel_threads() -> None:
-    processes = _procfs.read_processes(host(), page_size=4096, top=3)
-    assert processes["count"] == 4
-    assert processes["comms"] == {"init": 1, "redis-server": 2, "sshd": 1}
-    assert processes["top"][0] == {
-        "pid": 310, "comm": "redis-server", "rss_bytes": 16384 * 4096, "oom_score": 710, "oom_score_adj": 0, "cgroup": "/db/redis",
-    }  # fmt: skip
-    assert [process["pid"] for process in processes["top"]] == [310, 311, 1]
-
-
-def test_a_process_that_ends_meanwhile_is_no_error(tmp_path: t.Any) -> None:
-    statm = b"10 5 1 1 0 1 0\n"
-    tree = write(tmp_path, {
-        "/proc/7/statm": statm, "/proc/8/statm": statm, "/proc/8/comm": b"a\nb\n", "/proc/8/oom_score": b"3\n", "/proc/9/comm": b"x\n",
-        "/proc/nine/statm": statm,
-        "/proc/10/statm": statm, "/proc/10/comm": b"\xff<b>\n", "/proc/10/oom_score": b"4\n", "/proc/10/oom_score_adj": b"-998\n",
-    })  # fmt: skip
-    processes = _procfs.read_processes(tree, page_size=4096)
-    assert processes == {"count": 2, "comms": {"a\nb": 1, "\\xff<b>": 1}, "top": [
-        {"pid": 10, "comm": "\\xff<b>", "oom_score": 4, "oom_score_adj": -998, "rss_bytes": 20480},
-        {"pid": 8, "comm": "a\nb", "oom_score": 3, "rss_bytes": 20480},
-    ]}  # fmt: skip
 
 
 READERS: dict[str, tuple[t.Callable[[Tree], t.Any], str]] = {

@@ -23,7 +23,7 @@ import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _snapshot, _workloads
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _files, _kernel_log, _persisted, _systemd
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _files, _oom, _persisted, _systemd
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_reports
 from ansible_collections.memqos.fleet.roles.audit.files import memqos_bundle
 from ansible_collections.memqos.fleet.roles.audit.files.memqos_bundle import Refused, Scrub
@@ -179,7 +179,7 @@ def test_what_is_kept_of_container_storage(loaded: t.Any) -> None:
 def test_oom_reports_survive_and_other_lines_do_not(log: pathlib.Path) -> None:
     data = log.read_bytes()
     kept = memqos_bundle.oom_log(data, Scrub({}))
-    histories = [_oom_reports.history(_kernel_log.select_oom(text, limit=1 << 20), lost=False) for text in (data, kept)]
+    histories = [_oom_reports.history(_oom.select_oom(text, limit=1 << 20), lost=False) for text in (data, kept)]
     assert histories[0]["reports"] and histories[1] == histories[0]
     assert not re.search(rb"renamed from|net_ratelimit|Linux version|usb|eth0|Hardware name|Call Trace", kept)
 

@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The kernel log, cut down to what it says of OOM kills. plugin_utils/_oom_reports.py understands it."""
+"""The kernel log, cut down to OOM kills (plugin_utils/_oom_reports.py understands it), and who would be next."""
 
 from __future__ import annotations
 
 import errno
 import os
 import re
+import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import OUTPUT_DIR, Tree, Unreadable
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import OUTPUT_DIR, Tree, Unreadable, display, whole_lines
+from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number
+
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Process, Processes
 
 DEVICE = "/dev/kmsg"
 _MAX_RECORD = 8192
@@ -84,3 +89,56 @@ def _read_device(path: bytes) -> tuple[bytes, bool]:
     finally:
         os.close(fd)
     return b"".join(parts), lost
+
+
+def read_processes(tree: Tree, *, page_size: int, top: int = 10) -> Processes:
+    """All processes with memory of their own; C(top) of them by oom_score."""
+    comms: dict[str, int] = {}
+    found: list[Process] = []
+    for name in tree.names("/proc"):
+        process = _process(tree, name, page_size) if name.isdigit() else None
+        if process is not None:
+            comms[process["comm"]] = comms.get(process["comm"], 0) + 1
+            found.append(process)
+    found.sort(key=lambda process: (-process.get("oom_score", -1), -process["rss_bytes"], process["pid"]))
+    for process in found[:top]:
+        _complete(tree, process)
+    return {"count": len(found), "comms": comms, "top": found[:top]}
+
+
+def parse_statm_rss(data: bytes) -> int | None:
+    """Resident pages: the second of seven fields without names."""
+    words = data.split()
+    return number(words[1]) if len(words) == 7 and data.endswith(b"\n") else None
+
+
+def parse_cgroup(data: bytes) -> str | None:
+    """/proc/PID/cgroup → the path in the v1 memory hierarchy, else in the unified one."""
+    unified = None
+    for line in whole_lines(data):
+        hierarchy, _colon, rest = line.partition(b":")
+        controllers, colon, path = rest.partition(b":")
+        if colon and path.startswith(b"/"):
+            if b"memory" in controllers.split(b","):
+                return display(path)
+            if hierarchy == b"0" and not controllers:
+                unified = display(path)
+    return unified
+
+
+def _process(tree: Tree, name: str, page_size: int) -> Process | None:
+    pages = parse_statm_rss(tree.read_or_empty(f"/proc/{name}/statm"))
+    comm = tree.read_or_empty(f"/proc/{name}/comm")
+    if not pages or not comm:
+        return None  # a kernel thread, a zombie, or ended meanwhile
+    process: Process = {"pid": int(name), "comm": display(comm[:-1] if comm.endswith(b"\n") else comm), "rss_bytes": pages * page_size}
+    score = number(tree.read_or_empty(f"/proc/{name}/oom_score").strip())
+    if score is not None:
+        process["oom_score"] = score
+    return process
+
+
+def _complete(tree: Tree, process: Process) -> None:
+    base = f"/proc/{process['pid']}"
+    found = {"oom_score_adj": number(tree.read_or_empty(f"{base}/oom_score_adj").strip()), "cgroup": parse_cgroup(tree.read_or_empty(f"{base}/cgroup"))}
+    process.update(t.cast("Process", {key: value for key, value in found.items() if value is not None}))
