@@ -104,12 +104,32 @@ def retargeted(journal: t.Iterable[Step], changes: Lines, present: Present) -> t
     return found
 
 
+def restarted(journal: t.Iterable[Step], present: Present) -> t.List[Step]:
+    """The journal, as though its steps had set what our drop-ins say by now, where the kernel holds that: the unit has started anew since."""
+    units = {unit.state.name: unit for unit in _units(present)}
+    return [_restarted(step, units[step.unit], present) if isinstance(step, PropertyStep) and step.unit in units else step for step in journal]
+
+
+def _restarted(step: PropertyStep, unit: Unit, present: Present) -> PropertyStep:
+    ours, now, held = _ours(unit, present.drop_ins), said(unit, present.drop_ins, present), {}
+    for file in step.files:
+        name = _registry.find(file.knob).unit_property
+        if name in ours and file.knob in now and _is_held(file._replace(after=now[file.knob]), unit.files[file.knob].text, present):
+            held[name] = unit.files[file.knob].text
+    files = tuple(file._replace(after=held.get(_registry.find(file.knob).unit_property, file.after)) for file in step.files)
+    return step._replace(properties=tuple((name, _words(name, held[name]) if name in held else value) for name, value in step.properties), files=files)
+
+
 def _retargeted(step: PropertyStep, unit: Unit, after: t.Sequence[DropIn], present: Present) -> PropertyStep:
-    ours = next((drop_in["lines"] for drop_in in _of(unit.state.name, after, unit.state.names) if _persist.is_drop_in(drop_in["path"])), {})
-    target = said(unit, after, present)
+    ours, target = _ours(unit, after), said(unit, after, present)
     texts = {knob.unit_property: target[knob.name] for knob in _owned(unit, present) if knob.unit_property in ours}
     files = tuple(file._replace(before=texts.get(_registry.find(file.knob).unit_property, file.before)) for file in step.files)
     return step._replace(before=tuple((name, _words(name, texts[name]) if name in texts else value) for name, value in step.before), files=files)
+
+
+def _ours(unit: Unit, drop_ins: t.Sequence[DropIn]) -> t.Mapping[str, str]:
+    """The lines of our drop-in that counts for it."""
+    return next((drop_in["lines"] for drop_in in _of(unit.state.name, drop_ins, unit.state.names) if _persist.is_drop_in(drop_in["path"])), {})
 
 
 def adopted(planned: t.Iterable[Step], present: Present, journal: t.Sequence[Step], late: Late) -> t.List[Step]:

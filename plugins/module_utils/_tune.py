@@ -117,8 +117,9 @@ def tune(request: Json, work: Work) -> Json:
     layers = request["layers"]
     with work.locked(request["wait"], options.allow):
         wanted_before = _last_wanted(work.journal)
-        steps = work.journal.origin()
+        steps: t.Sequence[Step] = work.journal.origin()
         present = _read(layers, {*wanted_before, *_origin.parts(steps, {})}, work.tree)
+        steps = _started.restarted(steps, present)
         found = _transaction.shown_after(work.journal, steps)
         memtotal = _memtotal(work.journal, present)
         folded = _fold(layers, present, _origin.parts(steps, found), memtotal)
@@ -379,7 +380,7 @@ def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool
     """With the units that started since, and took our values from drop-ins that change or go."""
     files = work.turned([step for step in done if isinstance(step, FileStep)], force=force).steps
     changes = _started.lines_of(files)
-    done = _started.retargeted(done, changes, present)
+    done = _started.retargeted(_started.restarted(done, present), changes, present)
     late = next((step for step in files if isinstance(step, FileStep) and step.path == _persist.LATE_TMPFILES), None)
     now, then = (_persist.tmpfiles_lines(text) for text in ((late.before, late.after) if late else (None, None)))
     done, left = _known(_started.with_late(done, now, then, present), done)

@@ -255,6 +255,19 @@ def test_what_remains_of_a_units_files_without_ours(case: str) -> None:
     assert _started.said(one, after, node)["memory.max"] == wanted
 
 
+@pytest.mark.parametrize("how", ["rollback", "leave"])
+def test_one_that_started_anew_with_a_newer_value_of_ours_goes_back(machine: Machine, how: str) -> None:
+    high = "/system.slice/system-app.slice/app@2.service memory.high"
+    machine.tune(layer(slices={"app@.service": {"MemoryHigh": GIB}}))
+    machine.stop("app@2.service")
+    machine.tune(layer(slices={"app@2.service": {"MemoryHigh": GIB + 4096}}))
+    machine.start("app@2.service", "/system.slice/system-app.slice/app@2.service")
+    assert machine.text(high) == str(GIB + 4096)
+    assert back(machine, how)["problem"] == "" and machine.text(high) == "max"
+    machine.rollback("origin")
+    assert machine.text(high) == "max"
+
+
 def test_any_newer_property_puts_the_old_limit_out_of_force() -> None:
     one = unit("a.service", "/a.service", max="max", low="0")._replace(fragment_lines={"MemoryLimit": "1G", "MemoryLow": "1M"})
     assert _started.said(one, [], present(None, one))["memory.max"] == "max"
