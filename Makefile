@@ -93,11 +93,11 @@ NODE_PYTHONS := 3.8 3.9 3.10 3.11 3.12 3.13
 
 .PHONY: test
 test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole audits, browser, three kinds of VM.
-	@$(PYTHON) tests/tools/run_steps.py lint sanity units node-units integration browser molecule-default molecule-debian12_v1 molecule-containers
+	@$(PYTHON) tests/tools/run_steps.py lint sanity units node-units integration integration-targets browser molecule-default molecule-debian12_v1 molecule-containers
 
 .PHONY: nightly
 nightly: .venv/.test ## `make test`, sanity on every supported ansible-core, all scenarios.
-	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration browser $(addprefix molecule-,$(SCENARIOS))
+	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser $(addprefix molecule-,$(SCENARIOS))
 
 .nox/.stamp: requirements/constraints.txt requirements/audit.txt antsibull-nox.toml noxfile.py
 	@rm -rf .nox && mkdir .nox && touch $@
