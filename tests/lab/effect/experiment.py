@@ -7,12 +7,10 @@
 from __future__ import annotations
 
 import collections.abc
-import contextlib
 import dataclasses
 import json
 import os
 import tempfile
-import threading
 import time
 import typing as t
 from pathlib import Path
@@ -20,11 +18,10 @@ from pathlib import Path
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _tune_result
 from ansible_collections.memqos.fleet.roles.audit.files import memqos_bundle
 
-from .. import prune, snapshots
-from ..common import BOOT_PROGRAMS, IN_USE, Cache, progress, require_programs
+from ..common import BOOT_PROGRAMS, Cache, progress, require_programs
 from ..inventory import machine_named
 from ..machines import MACHINES, LabError, Machine
-from ..vms import State, Vm
+from ..sessions import booted
 from . import compare, nodes
 from .figures import figures
 from .guest import Guest
@@ -62,7 +59,7 @@ def run(options: Options, cache: Cache) -> int:
         scratch = Path(directory)
         node = _read_bundle(options.bundle, scratch) if options.bundle else None
         choice = _choose(options.machine, node)
-        with _booted(choice.machine, cache) as state:
+        with booted(choice.machine, cache, purpose="effect") as state:
             guest = Guest(state, choice.machine.name, scratch=scratch, log=options.out / "ansible.log")
             return Experiment(guest, options, _tune_result.reasons(profiles)).run(choice, node, scratch)
 
@@ -94,18 +91,6 @@ def _choose(name: str, node: nodes.Node | None) -> nodes.Choice:
         print(f"In the place of a node with kernel {node.kernel} and cgroup {node.hierarchy}: {choice.machine.name}")
         print(*(f"  {sentence}" for sentence in choice.differs), sep="\n")
     return choice
-
-
-@contextlib.contextmanager
-def _booted(machine: Machine, cache: Cache) -> collections.abc.Iterator[State]:
-    vm = Vm(f"effect-{os.getpid()}", cache)
-    with cache.locked(IN_USE, shared=True):
-        try:
-            yield snapshots.start(vm, machine, cold=False, cancel=threading.Event())
-        finally:
-            vm.stop()
-            progress(machine.name, "down")
-    prune.bound(cache)
 
 
 class Experiment:
