@@ -624,8 +624,19 @@ class _Back:
         return False
 
     def _put(self, step: Step) -> None:
-        self.steps.pop(_steps.name(step), None)
-        self.steps[_steps.name(step)] = step
+        old = self.steps.pop(_steps.name(step), None)
+        # What a unit took when it started, and what the journal's steps set there since.
+        both = isinstance(step, PropertyStep) and isinstance(old, PropertyStep)
+        self.steps[_steps.name(step)] = _side_by_side(t.cast("PropertyStep", old), t.cast("PropertyStep", step)) if both else step
+
+
+def _side_by_side(old: PropertyStep, new: PropertyStep) -> PropertyStep:
+    """One step of a unit for what two of them set, even where systemd says already what one wants."""
+    names = {name for name, unused in new.properties}
+    files = {file.path for file in new.files}
+    properties, before = (tuple(pair for pair in pairs if pair[0] not in names) for pairs in (old.properties, old.before))
+    kept = tuple(file for file in old.files if file.path not in files)
+    return new._replace(properties=(*properties, *new.properties), before=(*before, *new.before), files=(*kept, *new.files))
 
 
 def _values(step: Step) -> t.List[WriteStep]:

@@ -1927,6 +1927,21 @@ def test_units_that_start_between_tunes_follow_their_files_on_every_way(systemd:
             assert out_of_line(machine) == []
 
 
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_what_a_unit_took_goes_back_beside_what_was_set_there_since(make: Make, systemd: int) -> None:
+    """Both are properties of one unit: neither takes the place of the other."""
+    machine = make(systemd=systemd)
+    before = machine.snapshot()
+    low = {"MemoryMax": "infinity", "MemoryLow": 115736131}
+    machine.tune(layer(slices={"app@.service": low}))
+    machine.start("app@3.service", _STARTING["app@3.service"])
+    machine.tune(layer(slices={"app@.service": {**low, "ManagedOOMMemoryPressure": "kill"}}))
+    for to in ("0", "origin"):
+        assert machine.rollback(to)["problem"] == "" and out_of_line(machine) == []
+    machine.stop("app@3.service")
+    assert machine.snapshot() == before
+
+
 def _log_in(machine: Machine, number: int) -> str:
     user = f"user-{number}.slice"
     machine.start(user, f"/user.slice/{user}")
