@@ -90,6 +90,8 @@ def main() -> int:
     options, arguments = parser.parse_known_args()
     TREE.mkdir(parents=True, exist_ok=True)
     copy_tree()
+    if "CI" in os.environ:
+        (TREE / "tests" / "unit" / ".ci").touch()
     provide_get_pip()
     shutil.rmtree(JUNIT, ignore_errors=True)
     code = subprocess.run([os.path.join(sys.prefix, "bin", "ansible-test"), *arguments], cwd=TREE, env=environment(), check=False).returncode
