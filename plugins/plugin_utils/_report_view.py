@@ -14,6 +14,7 @@ import typing as t
 import unicodedata
 
 from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _causes
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_parts import PARTS
 
 Json = dict[str, t.Any]
@@ -41,7 +42,10 @@ _PERCENT = re.compile(r"(?:.*[._])?avg(?:10|60|300)|.*_percent")
 
 
 class Finding(t.NamedTuple):
-    """A finding with what its rule says of it. C(observed) is [(name, value in human units)]; C(status) is C(fail) or C(unknown)."""
+    """A finding with what its rule says of it. C(observed) is [(name, value in human units)]; C(status) is C(fail) or C(unknown).
+
+    C(because): rules that failed on this host too and explain it.
+    """
 
     rule: str
     title: str
@@ -53,6 +57,7 @@ class Finding(t.NamedTuple):
     observed: list[tuple[str, str]]
     window: str
     reason: str
+    because: list[str] = []
 
 
 class Host(t.NamedTuple):
@@ -183,9 +188,21 @@ def severity_of(rule: t.Mapping[str, t.Any]) -> str:
 
 
 def join_findings(result: Json, rules: t.Mapping[str, Json]) -> list[Finding]:
-    """The findings of a result with title and severity of their rules: fails by severity, then unknown ones."""
+    """The findings of a result with title and severity of their rules. What fails comes first: causes before what they explain, a cause as early as the worst
+    of that, then by severity; unknown ones last."""
     found = [_join(finding, rules.get(finding["rule"], {})) for finding in result["findings"]]
-    return sorted(found, key=lambda one: (one.status != "fail", SEVERITIES.index(one.severity), one.rule, one.subject))
+    severity = {one.rule: SEVERITIES.index(one.severity) for one in found if one.status == "fail"}
+    explained = _causes.explained(severity, rules)
+    lead = {rule: min([own, *(severity[other] for other, why in explained.items() if rule in why)]) for rule, own in severity.items()}
+
+    def place(one: Finding) -> tuple[t.Any, ...]:
+        own = SEVERITIES.index(one.severity)
+        if one.status != "fail":
+            return (True, own, 0, own, one.rule, one.subject)
+        return (False, lead[one.rule], len(explained[one.rule]), own, one.rule, one.subject)
+
+    because = {rule: why for rule, why in explained.items() if why}
+    return sorted((one._replace(because=because[one.rule]) if one.status == "fail" and one.rule in because else one for one in found), key=place)
 
 
 def _join(finding: Json, rule: Json) -> Finding:

@@ -83,6 +83,7 @@ _RULES_SHAPE: Json = {
         "expected?": "any",
         "cure?": {"*": "any"},
         "references?": ["text"],
+        "because_of?": ["text"],
         "*": "any",
     }
 }

@@ -17,7 +17,7 @@ from types import MappingProxyType
 import yaml
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_expression
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _causes, _rule_expression
 from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import EACH, ExpressionError, nearest, parse_number
 from ansible_collections.memqos.fleet.plugins.plugin_utils._yaml_source import Place, Problem, is_a, mapping, read_file
 
@@ -30,7 +30,7 @@ THRESHOLDS_VARIABLE = "memqos_thresholds"
 DROP_VARIABLE = "memqos_rules_drop"
 
 _REQUIRED = ("id", "title", "severity", "each", "when")
-_KEYS = (*_REQUIRED, "thresholds", "applies", "observe", "why", "expected", "cure", "references")
+_KEYS = (*_REQUIRED, "thresholds", "applies", "observe", "why", "expected", "cure", "references", "because_of")
 _CURE_KEYS = ("setting", "value", "text", "command")
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _THRESHOLD = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -48,13 +48,14 @@ class RuleError(Exception):
 
 @dataclass(frozen=True)
 class RuleSet:
-    """C(compiled): JSON for the node, C([{id, each, applies, when, observe}]).
+    """C(compiled): JSON for the node, C([{id, each, applies, when, observe}]); C(settings): those rules that only the controller can judge.
 
-    C(metadata): C({id: {title, severity, each, why, expected, cure, references, thresholds}}) for reports.
+    C(metadata): C({id: {title, severity, each, why, expected, cure, references, because_of, thresholds}}) for reports.
     """
 
     compiled: list[dict[str, t.Any]]
     metadata: dict[str, dict[str, t.Any]]
+    settings: list[dict[str, t.Any]] = field(default_factory=list)
 
 
 def read_rules(paths: Sequence[str]) -> Mapping[str, Draft]:
@@ -77,12 +78,14 @@ def load_rules(
     problems: list[Problem] = []
     drafts = {**known, **_read(paths, problems)}
     _check_variables(drafts, thresholds, drop, problems)
+    _check_causes(drafts, problems)
     ruleset = RuleSet([], {})
     for draft in drafts.values():
         if draft.id in drop:
             continue
         values = {**draft.thresholds, **_overrides(draft, thresholds.get(draft.id, {}), problems)}
-        ruleset.compiled.append(_compiled(draft, values, problems))
+        compiled = ruleset.settings if draft.each == "setting" else ruleset.compiled
+        compiled.append(_compiled(draft, values, problems))
         ruleset.metadata[draft.id] = {**draft.metadata, "thresholds": values}
     if problems:
         raise RuleError(problems)
@@ -175,6 +178,7 @@ def _draft(node: yaml.Node, place: Place) -> Draft | None:
         **{key: texts.get(key, "") for key in ("title", "severity", "each", "why", "expected")},
         "cure": _cure(nodes.get("cure"), place),
         "references": _references(nodes.get("references"), place),
+        "because_of": _because_of(nodes.get("because_of"), place),
     }
     observe = [] if "observe" not in nodes else list(mapping(nodes["observe"], place).items())
     if len(place.problems) > before:
@@ -237,7 +241,31 @@ def _references(node: yaml.Node | None, place: Place) -> list[str]:
     return links
 
 
+def _because_of(node: yaml.Node | None, place: Place) -> list[str]:
+    """Ids of the rules whose finding explains one of this rule."""
+    if node is None:
+        return []
+    if not isinstance(node, yaml.SequenceNode):
+        place.problem(node, "because_of is a list of ids of rules")
+        return []
+    return [_text(item, "because_of", place) for item in node.value]
+
+
 # Variables, expressions
+
+
+def _check_causes(drafts: Mapping[str, Draft], problems: list[Problem]) -> None:
+    """Every cause is a rule, left out or not, and none is its own, by whatever way."""
+    if problems:
+        return
+    metadata = {draft.id: draft.metadata for draft in drafts.values()}
+    for draft in drafts.values():
+        place = replace(draft.place, problems=problems)
+        for cause in draft.metadata["because_of"]:
+            if cause not in drafts:
+                place.problem(draft.nodes["because_of"], f"because_of: there is no rule '{cause}'" + nearest(cause, drafts))
+        if draft.id in _causes.causes(draft.id, metadata):
+            place.problem(draft.nodes["because_of"], f"because_of: {draft.id} would explain itself")
 
 
 def _check_variables(drafts: Mapping[str, Draft], thresholds: Mapping[str, Mapping[str, t.Any]], drop: Collection[str], problems: list[Problem]) -> None:

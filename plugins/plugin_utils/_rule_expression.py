@@ -66,16 +66,21 @@ _CGROUP: dict[str, Kind] = {
     ), _N),
     **dict.fromkeys(("oom_group", "oom_kill_disable"), _B),
 }  # fmt: skip
+# A row of the result's C(settings): what the controller made of the node's files.
+_SETTING: dict[str, Kind] = {
+    **dict.fromkeys(("name", "scope", "subject", "live", "effective", "persisted", "source", "path"), _T),
+    **dict.fromkeys(("agrees", "drift", "ours", "overridden"), _B),
+}  # fmt: skip
 
-CLOSED: dict[str, dict[str, Kind]] = {"facts": _FACTS, "node": _NODE, "zone": _ZONE, "numa": _NUMA, "cgroup": _CGROUP}
+CLOSED: dict[str, dict[str, Kind]] = {"facts": _FACTS, "node": _NODE, "zone": _ZONE, "numa": _NUMA, "cgroup": _CGROUP, "setting": _SETTING}
 OPEN: dict[str, int] = {
     "meminfo": 1, "vmstat": 1, "sockstat": 2, "breakdown": 1, "pressure": 3,
     "cgroup.stat": 1, "cgroup.events": 1, "cgroup.events_local": 1, "cgroup.pressure": 2, "cgroup.vendor": 1,
 }  # fmt: skip
 _CGROUP_KINDS = ("cgroup", "container", "pod", "slice", "service")
 # The namespace that only some subjects have, and who has it.
-SUBJECTS: dict[str, tuple[str, ...]] = {"zone": ("zone",), "numa": ("numa_node",), "cgroup": _CGROUP_KINDS}
-EACH = ("node", "zone", "numa_node", *_CGROUP_KINDS)
+SUBJECTS: dict[str, tuple[str, ...]] = {"zone": ("zone",), "numa": ("numa_node",), "cgroup": _CGROUP_KINDS, "setting": ("setting",)}
+EACH = ("node", "zone", "numa_node", *_CGROUP_KINDS, "setting")
 
 # What one audit keeps for the next, and what it reads twice: of a cgroup only these keys of memory.stat, the same as _SAMPLE_KEYS of _read/_cgroupfs.
 _DELTA_SPACES = ("vmstat", "cgroup.stat", "cgroup.events", "cgroup.events_local")

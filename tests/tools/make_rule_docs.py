@@ -28,6 +28,7 @@ TITLES = {
     "node_memory.yml": "Where memory went",
     "node_settings.yml": "Settings",
     "cgroup.yml": "Cgroups",
+    "node_persistence.yml": "Who decides",
 }
 OPEN_WORDS = {
     "meminfo": "`/proc/meminfo`, bytes (`HugePages_*` are counts)",

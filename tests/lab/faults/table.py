@@ -55,7 +55,7 @@ def _grown(counter: str) -> str:
     return f"awk '$1 == \"{counter}\" && $2 > 0 {{ found = 1 }} END {{ exit !found }}' /proc/vmstat"
 
 
-_REDIS = f"install -m 0755 /bin/sleep {DIRECTORY}/redis-server && systemd-run --quiet --unit=redis-server {DIRECTORY}/redis-server {_SECONDS}"
+_REDIS = f"install -m 0755 /bin/sleep {DIRECTORY}/redis-server && systemd-run --quiet --unit={UNIT} {DIRECTORY}/redis-server {_SECONDS}"
 # 93 % of what may be promised, so that an audit still finds room to run.
 _PROMISE = f"""systemd-run --quiet --unit={UNIT} python3 -c '
 import mmap, re, time
@@ -63,6 +63,9 @@ read = lambda key: int(re.search(key + r": +(\\d+)", open("/proc/meminfo").read(
 held = mmap.mmap(-1, int(0.93 * read("CommitLimit")) - read("Committed_AS"), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 time.sleep({_SECONDS})
 '"""
+# With its last task a unit's cgroup goes, and the events with it.
+_OUTGROWN = f"""systemd-run --quiet --unit={UNIT} --property=MemoryMax=100M --property=MemorySwapMax=0 --property=OOMPolicy=continue \\
+  sh -c 'python3 {DIRECTORY}/pressure.py hog --mib 200; sleep {_SECONDS}'"""
 _DYING = """for n in $(seq 400); do
   mkdir /sys/fs/cgroup/gone-$n
   sh -c "echo \\$\\$ > /sys/fs/cgroup/gone-$n/cgroup.procs; echo kept > /dev/shm/gone-$n"
@@ -97,8 +100,7 @@ FAULTS = (
     Fault(name="Redis beside transparent huge pages", rule="N27",
           seed=f"{_sysctl(overcommit_memory=1)}\necho always > /sys/kernel/mm/transparent_hugepage/enabled\n{_REDIS}"),
     # the pressure tools
-    Fault(name="a service that outgrows its limit", rule="C01", seed=_pressure("hog", "--mib", 200, MemoryMax="100M", MemorySwapMax="0"),
-          until=_grown("oom_kill")),
+    Fault(name="a service that outgrows its limit, loses one task and lives on", rule="C01", seed=_OUTGROWN, until=_event("oom_kill")),
     Fault(name="programs that outgrow the node", rule="N01", seed=_pressure("hog", "--mib", 1800), until=_grown("oom_kill")),
     Fault(name="a service close to its limit, with nothing to reclaim", rule="C07",
           seed=_pressure("hog", "--mib", 188, MemoryMax="205M", MemorySwapMax="0"), until=_holds(190)),

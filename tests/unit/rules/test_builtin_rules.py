@@ -33,7 +33,8 @@ STATUS = {"fires": "fail", "passes": "pass", "unknown": "unknown", "not": "not_a
 PROPERTIES = {"MemoryMax", "MemoryHigh", "MemoryLow", "MemoryMin", "psi"}
 
 RULESET = _rule_compiler.load_rules([str(RULES)], thresholds={}, drop=[])
-PREPARED = {rule.id: rule for rule in _rules.prepare(json.loads(json.dumps(RULESET.compiled)))}
+COMPILED = [*RULESET.compiled, *RULESET.settings]
+PREPARED = {rule.id: rule for rule in _rules.prepare(json.loads(json.dumps(COMPILED)))}
 
 
 def fixture(rule: str) -> dict[str, t.Any]:
@@ -77,7 +78,7 @@ def test_firing_case_proves_every_observation(rule: str) -> None:
     """An observation that is misspelled in an open namespace would be missing in silence."""
     case = fixture(rule)["fires"]
     assert "observed" in case
-    compiled = next(compiled for compiled in RULESET.compiled if compiled["id"] == rule)
+    compiled = next(compiled for compiled in COMPILED if compiled["id"] == rule)
     # dying bytes are not known on every hierarchy; N40's first case is one of those.
     assert set(compiled["observe"]) - set(case["observed"]) <= {"at_least_dying_bytes"}
 
