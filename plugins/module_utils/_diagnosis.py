@@ -37,7 +37,7 @@ _PROCESSES = {
 
 
 def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t.Any] | None, top: int) -> dict[str, t.Any]:
-    """docs/architecture.md §3.5. C(previous): C(counters) of an earlier result. Raises NoTotal and RuleFormatError."""
+    """docs/architecture.md §3.5. C(previous): C(counters) of an earlier result, and C(failed): {rule: [subject ids]}. Raises NoTotal and RuleFormatError."""
     prepared = _rules.prepare(rules)
     facts = node["facts"]
     totals = _breakdown.breakdown(
@@ -51,7 +51,7 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
     account(node)
     zones = zone_rows(node)
     env = _node_env(node, totals, zones)
-    findings, counts = _run_rules(prepared, _Subjects(node, env, zones, previous))
+    findings, recovered, counts = _run_rules(prepared, _Subjects(node, env, zones, previous), (previous or {}).get("failed", {}))
     return {
         "schema_version": SCHEMA_VERSION,
         "node": {**facts, **{key: node[key] for key in _NODE_SECTIONS}},  # type: ignore[literal-required]
@@ -60,6 +60,7 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
         "zones": zones,
         "top": top_rows(node["cgroups"], top),
         "findings": findings,
+        "recovered": recovered,
         "rules": counts,
         "oom": node["oom"],
         "pushers": pushers(node["cgroups"]),
@@ -177,20 +178,25 @@ def _add_window(node: Node) -> None:
             cgroup["refaults"] = sum(later["stat"][key] - before[key] for key in keys)
 
 
-def _run_rules(prepared: t.Sequence[_rules.Prepared], subjects: _Subjects) -> tuple[list[dict[str, t.Any]], dict[str, dict[str, int]]]:
+def _run_rules(prepared: t.Sequence[_rules.Prepared], subjects: _Subjects, failed: t.Mapping[str, t.Sequence[str]]) -> t.Any:
+    """(findings, what failed and passes now, counts)"""
     findings: list[dict[str, t.Any]] = []
+    recovered: list[dict[str, t.Any]] = []
     counts: dict[str, dict[str, int]] = {}
     for rule in prepared:
         count = {"passed": 0, "failed": 0, "unknown": 0, "not_applicable": 0}
         kept: dict[str, list[dict[str, t.Any]]] = {"fail": [], "unknown": []}
+        before = failed.get(rule.id, ())
         for subject, subject_env, counters in subjects.of(rule.each):
             outcome = _rules.evaluate(rule, subject_env, counters)
             count[_COUNT_OF.get(outcome.status, outcome.status)] += 1
             if outcome.status in kept:
                 kept[outcome.status].append(_finding(rule.id, subject, outcome))
+            elif outcome.status == "pass" and subject["id"] in before:
+                recovered.append(_finding(rule.id, subject, _rules.passed(rule, subject_env, counters)))
         findings += kept["fail"][:_MAX_FAILED] + kept["unknown"][:_MAX_UNKNOWN]
         counts[rule.id] = count
-    return findings, counts
+    return findings, recovered, counts
 
 
 _COUNT_OF = {"pass": "passed", "fail": "failed"}
