@@ -9,7 +9,7 @@ import json
 import os
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import (
+from . import (
     _guards,
     _journal,
     _origin,
@@ -22,17 +22,17 @@ from ansible_collections.memqos.fleet.plugins.module_utils import (
     _transaction,
     _wanted,
 )
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
-from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Left, Options, Plan, Row, given, is_same, judged
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
-from ansible_collections.memqos.fleet.plugins.module_utils._transaction import Outcome
+from ._knobs import _registry, _texts
+from ._plan_rows import History, Left, Options, Plan, Row, given, is_same, judged
+from ._read import _unit_state
+from ._read._files import Tree, Unreadable
+from ._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
+from ._transaction import Outcome
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._present import Present
-    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Folded, Key
-    from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
+    from ._present import Present
+    from ._wanted import Folded, Key
+    from ._writer import Writer
 
     Json = t.Dict[str, t.Any]
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _texts
+from ._knobs import _texts
 
 POLICIES = ("report", "defer", "refuse", "take")
 # What an operator can allow; why each is refused, with the figures, is for _guards to say.
