@@ -1,0 +1,75 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler, _rule_expression, _setting_rules
+
+RULES = Path(__file__).resolve().parents[4] / "roles" / "audit" / "vars" / "rules"
+RULESET = _rule_compiler.load_rules([str(RULES)], thresholds={}, drop=[])
+
+Row = dict[str, t.Any]
+
+OURS = {"source": "sysctl.d", "path": "/etc/sysctl.d/zz-memqos.conf", "line": 2, "value": "10"}
+LATE = {"source": "sysctl.d", "path": "/etc/sysctl.d/zzz-late.conf", "line": 1, "value": "90"}
+APP = {"source": "sysctl.d", "path": "/etc/sysctl.d/50-app.conf", "line": 1, "value": "60"}
+
+
+def row(**keys: t.Any) -> Row:
+    base: Row = {"name": "vm.swappiness", "scope": "host", "subject": "", "live": "10", "effective": "10", "persisted": None, "winner": None, "others": []}
+    return {**base, "agrees": None, "wanted": None, "drift": None, **keys}
+
+
+CASES = [
+    ("nothing is written down", row(), []),
+    ("a file says what is live", row(winner=APP, persisted="60", live="60", agrees=True), []),
+    ("changed by hand", row(winner=APP, persisted="60", agrees=False), ["P01"]),
+    ("ours decides", row(winner=OURS, persisted="10", agrees=True, drift=False), []),
+    ("a later file decides", row(winner=LATE, others=[OURS], persisted="90", agrees=False, drift=False), ["P02"]),
+    ("a later file with the same value", row(winner={**LATE, "value": "10"}, others=[OURS], persisted="10", agrees=True), []),
+    ("ours decides over another", row(winner=OURS, others=[APP], persisted="10", agrees=True), []),
+    ("drift", row(winner=OURS, persisted="10", live="35", agrees=False, drift=True), ["P03"]),
+    ("overridden, and drifted to it", row(winner=LATE, others=[OURS], persisted="90", live="90", agrees=True, drift=True), ["P02", "P03"]),
+    (
+        "a file of ours with a name of the operator's",
+        row(winner=LATE, others=[{**OURS, "path": "/etc/sysctl.d/50-mine.conf"}], persisted="90", agrees=False),
+        ["P02"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "wanted"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_finds(settings: Row, wanted: list[str]) -> None:
+    audit: Row = {"node": {"kernel": "6.12"}, "settings": [settings], "findings": [], "rules": {}}
+    _setting_rules.judge(audit, RULESET.settings, our_file="50-mine.conf")
+    assert [finding["rule"] for finding in audit["findings"] if finding["status"] == "fail"] == wanted
+    assert {rule for rule, count in audit["rules"].items() if count["failed"]} == set(wanted)
+    assert all(sum(count.values()) == 1 for count in audit["rules"].values()) and len(audit["rules"]) == len(RULESET.settings) >= 3
+
+
+def test_says_whose_setting_it_is() -> None:
+    unit = row(name="MemoryHigh", scope="unit", subject="batch.slice", winner=LATE, others=[OURS], agrees=False)
+    audit: Row = {"node": {}, "settings": [unit], "findings": [], "rules": {}}
+    _setting_rules.judge(audit, RULESET.settings)
+    assert [finding["subject"] for finding in audit["findings"]] == [{"kind": "setting", "id": "batch.slice MemoryHigh", "name": ""}]
+
+
+def test_a_node_without_settings_is_not_judged() -> None:
+    audit: Row = {"node": {}, "findings": [], "rules": {}}
+    _setting_rules.judge(audit, RULESET.settings)
+    assert audit["findings"] == [] and all(not any(count.values()) for count in audit["rules"].values())
+
+
+def test_every_advertised_name_is_given() -> None:
+    full = row(winner=LATE, persisted="90", agrees=False, drift=True)
+    assert set(_setting_rules.names(full, "zz-memqos.conf")) == set(_rule_expression.CLOSED["setting"])
+
+
+def test_the_node_is_not_sent_them() -> None:
+    assert not {rule["id"] for rule in RULESET.compiled} & {rule["id"] for rule in RULESET.settings}
