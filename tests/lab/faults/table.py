@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 import shlex
 
+from ..machines import MACHINES
+
 DIRECTORY = "/run/memqos-faults"
 UNIT = "memqos-fault"
 _CGROUP = f"/sys/fs/cgroup/system.slice/{UNIT}.service"
@@ -18,11 +20,14 @@ _SECONDS = 1800
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Fault:
-    """C(seed) is root's shell on the machine, C(until) a condition of the shell that it waits for. C(tuned): values that memqos.fleet.tune has set before."""
+    """C(seed) is root's shell on the machine, C(until) a condition of the shell that it waits for. C(tuned): values that memqos.fleet.tune has set before.
+
+    Without a C(rule) the machine stays healthy, and is audited for that.
+    """
 
     name: str
-    rule: str
-    seed: str
+    rule: str = ""
+    seed: str = ""
     until: str = ""
     machine: str = "debian13_v2"
     tuned: dict[str, object] = dataclasses.field(default_factory=dict)
@@ -76,6 +81,8 @@ printf '[main]\\ninclude=balanced\\n[sysctl]\\nvm.swappiness=80\\nvm.dirty_backg
 tuned-adm profile ours"""
 
 FAULTS = (
+    # what every audit is held against first: a healthy machine has no finding above info
+    *(Fault(name=f"nothing: a healthy {machine.name}", machine=machine.name) for machine in MACHINES),
     # sysctls that are wrong on any node
     Fault(name="a reserve for atomic allocations of half a MiB", rule="N07", seed=_sysctl(min_free_kbytes=512)),
     Fault(name="an eighth of memory kept free", rule="N08", seed=_sysctl(min_free_kbytes=131072)),
