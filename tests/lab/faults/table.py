@@ -108,7 +108,8 @@ FAULTS = (
           seed=f"{_sysctl(overcommit_memory=1)}\necho always > /sys/kernel/mm/transparent_hugepage/enabled\n{_REDIS}"),
     # the pressure tools
     Fault(name="a service that outgrows its limit, loses one task and lives on", rule="C01", seed=_OUTGROWN, until=_event("oom_kill")),
-    Fault(name="programs that outgrow a node without swap", rule="N01", seed=f"swapoff -a\n{_pressure('hog', '--mib', 1400)}", until=_grown("oom_kill")),
+    Fault(name="programs that outgrow a node without swap", rule="N01",
+          seed=f"swapoff -a\n{_pressure('hog', '--mib', 600)}\n{_pressure('hog', '--mib', 600, unit='memqos-other')}", until=_grown("oom_kill")),
     Fault(name="a service close to its limit, with nothing to reclaim", rule="C07",
           seed=_pressure("hog", "--mib", 188, MemoryMax="205M", MemorySwapMax="0"), until=_holds(190)),
     Fault(name="a service that wants more than memory.high", rule="C10",
