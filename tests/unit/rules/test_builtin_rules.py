@@ -190,6 +190,7 @@ def test_a_v1_controller_beside_v2_switches_no_rule_off(tmp_path: Path) -> None:
 # Names that no captured tree has, and why. None of them may be here for want of a producer.
 NOT_CAPTURED = {
     "cgroup.image": "from the state files of containerd, CRI-O or Docker; the captured pods have only the names that kubelet leaves",
+    "cgroup.program": "no captured machine runs one of the programs whose advice differs",
     "cgroup.growth": "needs a second reading, which a captured tree does not have",
     "cgroup.refaults": "needs a second reading, which a captured tree does not have",
 }
