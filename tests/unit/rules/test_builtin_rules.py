@@ -146,6 +146,7 @@ def test_the_page_says_what_the_rules_say() -> None:
     spec.loader.exec_module(tool)
     page = PAGE.read_text(encoding="utf-8")
     assert tool.page(page) == page, "run tests/tools/make_rule_docs.py"
+    assert tool.pages() == {path.name: path.read_text(encoding="utf-8") for path in tool.PAGES.iterdir()}, "run tests/tools/make_rule_docs.py"
 
 
 def test_the_page_s_example_is_a_rule(tmp_path: Path) -> None:
