@@ -37,6 +37,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
 from ansible_collections.memqos.fleet.plugins.plugin_utils._results import NO_RESULT, replacing
 
 _SETS = 10
+_COUNTS = {**dict(zip(SEVERITIES, SEVERITIES)), "unknown": "unknown", "suppressed": "accepted"}
 # Nobody reads more of a name; report.json has all of it.
 _MAX_NAME = 300
 _NO_CODE = re.compile(r"[`|\\]|^\s|\s$")
@@ -70,7 +71,7 @@ def write_markdown(
 def fleet_lines(fleet: Fleet, *, generated_at: str, inventory: t.Sequence[tuple[str, t.Sequence[InventoryLine]]]) -> list[str]:
     """Totals, a row for each host, those without a result, findings by rule, the inventory."""
     whose = code(fleet.hosts[0].name) if len(fleet.hosts) == 1 else f"{len(fleet.hosts)} hosts"
-    counts = ", ".join(f"{fleet.count(name)} {name}" for name in (*SEVERITIES, "unknown", "suppressed"))
+    counts = ", ".join(f"{fleet.count(name)} {word}" for name, word in _COUNTS.items())
     lines = [f"# Memory of {whose}", "", f"{plain(generated_at)}. Findings: {counts}."]
     titles = (
         "Host",
@@ -81,7 +82,7 @@ def fleet_lines(fleet: Fleet, *, generated_at: str, inventory: t.Sequence[tuple[
         "Unaccounted",
         "Swap used",
         "Pressure",
-        *(name.capitalize() for name in (*SEVERITIES, "unknown", "suppressed")),
+        *(word.capitalize() for word in _COUNTS.values()),
     )
     lines += section("## Hosts", table(titles, (_host(host) for host in fleet.worst(len(fleet.hosts))), right=range(3, len(titles))))
     missing = {**dict.fromkeys(fleet.unreachable, NO_RESULT), **fleet.invalid}
@@ -159,9 +160,11 @@ def plain(text: t.Any) -> str:
 
 def _reference(found: re.Match[str]) -> str:
     char, text, at = found[0], found.string, found.start()
-    # Within a word it is only an underscore; before a space a colon begins no address, and brackets and quotes need others to mean something.
-    within_word = char == "_" and text[at - 1 : at].isalnum() and text[at + 1 : at + 2].isalnum()
-    harmless = within_word or (char == ":" and text[at + 1 : at + 2] in ("", " ")) or char in "()'\"="
+    # Within a word it is only an underscore, within a time or before a space only a colon; brackets and quotes need others to mean something.
+    before, after = text[at - 1 : at], text[at + 1 : at + 2]
+    underscore = char == "_" and before.isalnum() and after.isalnum()
+    colon = char == ":" and (after in ("", " ") or (before.isdecimal() and after.isdecimal()))
+    harmless = underscore or colon or char in "()'\"="
     return char if harmless else f"&#{ord(char)};"
 
 
@@ -198,7 +201,7 @@ def _host(host: Host) -> list[str]:
         plain(host.hierarchy),
         *sizes,
         pressure,
-        *(str(host.counts[name]) for name in (*SEVERITIES, "unknown", "suppressed")),
+        *(str(host.counts[name]) for name in _COUNTS),
     ]
 
 

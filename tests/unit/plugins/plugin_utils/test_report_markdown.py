@@ -90,7 +90,7 @@ def test_a_fleet(tmp_path: Path) -> None:
     hosts = _results.known_hosts(SAMPLES)
     page = Reader(write(tmp_path, [_results.read_result(SAMPLES, host) for host in hosts], pool=["web-1"]))
     assert page.headings[:2] == ["Memory of 4 hosts", "Hosts"]
-    assert "Findings: 15 critical, 6 warning, 2 info, 4 unknown, 0 suppressed." in page.text
+    assert "Findings: 15 critical, 6 warning, 2 info, 4 unknown, 0 accepted." in page.text
     assert [row[0] for row in page.rows if len(row) == 13][1:] == [line.name for line in fleet_of(hosts).worst(4)]
     assert ["gone", "no result in this run: unreachable or skipped"] in page.rows and ["bad", "cut short\\n|"] in page.rows
     assert ["critical", "C01", RULES["C01"]["title"], "2"] in page.rows
@@ -132,7 +132,7 @@ def test_findings_over_time(tmp_path: Path) -> None:
     findings = [finding("C01", "a", suppressed=accepted()), finding("C03", "b", suppression_expired=accepted("old ticket", "2026-01-01"))]
     page = Reader(write(tmp_path, [made(findings=findings, rules={"C03": counts(failed=7)}, changes=CHANGES)]))
     title = {rule: f"{rule} {RULES[rule]['title']}" for rule in ("C01", "C03")}
-    assert "Findings: 0 critical, 7 warning, 0 info, 0 unknown, 1 suppressed." in page.text
+    assert "Findings: 0 critical, 7 warning, 0 info, 0 unknown, 1 accepted." in page.text
     assert ["critical", title["C01"], "a", "2027-01-31", "known, ticket 7"] in page.rows
     assert ["warning", title["C03"], "b", "kills = 3 Was accepted until 2026-01-01: old ticket"] in page.rows
     assert "And 6 more, which the node counted and did not list." in page.text
@@ -185,6 +185,8 @@ def test_no_link_makes_itself(name: str) -> None:
 @pytest.mark.parametrize(("text", "markdown"), [
     ("active_file: 5 (of 'all')", "active_file: 5 (of 'all')"),
     ("node.slab_bytes = 1.00 GiB", "node.slab_bytes = 1.00 GiB"),
+    ("2026-11-27T12:00:00+00:00", "2026-11-27T12:00:00+00:00"),
+    (":100: :x:", "&#58;100: &#58;x:"),
     ("_x_ and *y*", "&#95;x&#95; and &#42;y&#42;"),
 ])  # fmt: skip
 def test_ordinary_text_stays_readable(text: str, markdown: str) -> None:
