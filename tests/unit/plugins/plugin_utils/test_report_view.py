@@ -152,6 +152,10 @@ READ = {
     "N58": "overcommit_memory = 2, committed = 8.00 GiB, limit = 9.00 GiB",
     "N59": "percpu = 2.00 GiB, cpus = 256, dying_memcgs = 900",
     "N60": "kernel_stack = 1.00 GiB, memtotal = 16.0 GiB",
+    "N27M": "transparent_hugepage = madvise",
+    "N27O": "transparent_hugepage = always",
+    "N29K": "max_map_count = 65\u202f530",
+    "N30K": "swappiness = 60, swap_total = 4.00 GiB",
     "P01": "live = 35, at_boot = 60, decided_by = /etc/sysctl.d/90-app.conf",
     "P02": "live = 10, at_boot = 90, decided_by = /etc/sysctl.d/zzz-late.conf, source = sysctl.d",
     "P03": "live = 35, at_boot = 10",
@@ -325,3 +329,31 @@ def test_changes_come_in_order_and_a_first_audit_has_none() -> None:
     assert [one.rule for one in found[:4]] == ["C01", "C01", "C03", "C03"] and {one.subject for one in found} == {""}
     assert view.changes_since(WEB, RULES) == view.changes_since({"changes": None}, RULES) == []
     assert view.since_text(WEB) == "" and view.since_text({"changes": {"since": {"collected_at": "t"}, "generation": None}}) == "t"
+
+
+RULES_OF_CAUSES: dict[str, t.Any] = {
+    "N41C": {"title": "The node thrashes", "severity": "critical", "because_of": ["C10", "N57"]},
+    "N25": {"title": "Never freed", "severity": "critical"},
+    "C10": {"title": "Throttled", "severity": "warning"},
+    "C02": {"title": "Full of cache", "severity": "warning"},
+}
+
+
+def _found(rule: str, **keys: t.Any) -> dict[str, t.Any]:
+    return {"rule": rule, "subject": {"kind": "node", "id": "node", "name": ""}, "status": "fail", **keys}
+
+
+ORDERS = [
+    ("a cause is as urgent as what it explains", [_found(rule) for rule in ("N41C", "C02", "C10", "N25")], ["N25", "C10", "N41C", "C02"]),
+    ("no cause, no delay", [_found(rule) for rule in ("C02", "N41C", "N25")], ["N25", "N41C", "C02"]),
+    ("what is unknown explains nothing", [_found("C10", status="unknown"), _found("N41C"), _found("C02")], ["N41C", "C02", "C10"]),
+    ("nor what is accepted", [_found("C10", suppressed={"reason": "batch", "until": "2099-01-01"}), _found("C02"), _found("N41C")], ["N41C", "C02", "C10"]),
+]
+
+
+@pytest.mark.parametrize(("findings", "order"), [case[1:] for case in ORDERS], ids=[case[0] for case in ORDERS])
+def test_causes_come_before_what_they_explain(findings: list[dict[str, t.Any]], order: list[str]) -> None:
+    found = view.join_findings({"findings": findings}, RULES_OF_CAUSES)
+    assert [one.rule for one in found] == order
+    explained = order.index("C10") < order.index("N41C") if "C10" in order else False
+    assert {one.rule: one.because for one in found if one.because} == ({"N41C": ["C10"]} if explained else {})

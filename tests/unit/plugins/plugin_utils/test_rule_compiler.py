@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 import textwrap
 import typing as t
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler, _yaml_source
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _causes, _rule_compiler, _yaml_source
 
 RULE = """\
 - id: X1
@@ -83,6 +84,7 @@ def test_a_rule(load: Load) -> None:
             "expected": "four CPUs",
             "cure": {"setting": "vm.swappiness", "value": 10, "text": "more CPUs", "command": "buy"},
             "references": ["https://example.org/cpus"],
+            "because_of": [],
             "thresholds": {"cpus": 4, "share": 0.05},
         }
     }
@@ -126,6 +128,7 @@ def test_the_shortest_rule(load: Load) -> None:
         "expected": "",
         "cure": {},
         "references": [],
+        "because_of": [],
         "thresholds": {},
     }
 
@@ -179,7 +182,7 @@ def test_variables(load: Load, variables: dict[str, t.Any], message: str) -> Non
     ("text", "message"),
     [
         (rule(severity="warnin"), "line 1, column 32: severity 'warnin' is none of critical, warning, info: did you mean 'warning'?"),
-        (rule(each="host"), "line 1, column 44: each 'host' is none of node, zone, numa_node, cgroup, container, pod, slice, service"),
+        (rule(each="host"), "line 1, column 44: each 'host' is none of node, zone, numa_node, cgroup, container, pod, slice, service, setting"),
         (rule(wehn="true"), "line 1, column 67: unknown key 'wehn': did you mean 'when'?"),
         (rule(id="1X"), "line 1, column 8: id '1X': letters, digits, _ and -, a letter first, at most 64"),
         (rule(title="[1]"), "line 1, column 19: title is text"),
@@ -335,3 +338,37 @@ def test_a_known_rule_with_a_mistake_is_a_mistake_of_every_load(tmp_path: Path) 
 def test_what_cannot_be_read_is_not_known(tmp_path: Path) -> None:
     with pytest.raises(_rule_compiler.RuleError, match="cannot be read"):
         _rule_compiler.read_rules([str(tmp_path / "nothing.yml")])
+
+
+CAUSES = """- {id: A, title: a, severity: info, each: node, when: facts.psi, because_of: [B]}
+- {id: B, title: b, severity: info, each: node, when: facts.psi, because_of: [C]}
+- {id: C, title: c, severity: info, each: node, when: facts.psi}
+"""
+
+
+def test_causes_are_rules_that_do_not_explain_themselves(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(CAUSES)
+    ruleset = _rule_compiler.load_rules([str(path)], thresholds={}, drop=["C"])
+    assert {rule: sorted(_causes.causes(rule, ruleset.metadata)) for rule in "AB"} == {"A": ["B", "C"], "B": ["C"]}
+    assert _causes.explained(["A", "C"], {**ruleset.metadata, "C": {}}) == {"A": ["C"], "C": []}
+    for old, new, message in (
+        ("[C]", "[X9]", "rule B, line 2, column 78: because_of: there is no rule 'X9'"),
+        ("[C]", "[A]", "rule A, line 1, column 78: because_of: A would explain itself"),
+        ("[C]", "C", "rule B, line 2, column 78: because_of is a list of ids of rules"),
+    ):
+        path.write_text(CAUSES.replace(old, new))
+        with pytest.raises(_rule_compiler.RuleError, match=re.escape(message)):
+            _rule_compiler.load_rules([str(path)], thresholds={}, drop=[])
+
+
+def test_rules_for_settings_stay_on_the_controller(tmp_path: Path) -> None:
+    path = tmp_path / "rules.yml"
+    path.write_text(
+        "- {id: S1, title: s, severity: info, each: setting, when: setting.drift}\n- {id: S2, title: s, severity: info, each: node, when: facts.psi}\n"
+    )
+    ruleset = _rule_compiler.load_rules([str(path)], thresholds={}, drop=[])
+    assert [[rule["id"] for rule in rules] for rules in (ruleset.compiled, ruleset.settings)] == [["S2"], ["S1"]]
+    path.write_text(path.read_text().replace("facts.psi", "setting.drift"))
+    with pytest.raises(_rule_compiler.RuleError, match="'setting.drift' is not there for each: node; write each: setting"):
+        _rule_compiler.load_rules([str(path)], thresholds={}, drop=[])
