@@ -170,7 +170,7 @@ def test_a_host_in_one_line() -> None:
     assert (host.name, host.hierarchy, host.memtotal) == ("db-1", "v1", 270330900480)
     assert host.swap_used == DB["node"]["meminfo"]["SwapTotal"] - DB["node"]["meminfo"]["SwapFree"] > 0
     assert host.pressure is None
-    assert host.counts == {"critical": 1, "warning": 1, "info": 1, "unknown": 1}
+    assert host.counts == {"critical": 1, "warning": 1, "info": 1, "unknown": 1, "suppressed": 0}
     assert view.summarise(EDGE, RULES).unaccounted == -593920
 
 
@@ -211,3 +211,69 @@ def test_the_top_of_a_large_fleet_stays_small() -> None:
 
 def test_values_that_are_no_numbers_are_not_known() -> None:
     assert view.top_row("h", {"path": "/a", "usage": "1", "anon": True, "limit": None, "swap": 0}).cells == {"swap": 0}
+
+
+ACCEPTED = {"reason": "known", "until": "2027-01-31"}
+
+
+def judged(*findings: dict[str, t.Any], **rules: dict[str, int]) -> dict[str, t.Any]:
+    subject = {"kind": "container", "id": "/a", "name": "a"}
+    return {**EDGE, "findings": [{"subject": subject, "status": "fail", **one} for one in findings], "rules": rules}
+
+
+SUPPRESSED = [
+    # what is accepted counts as that only
+    (judged({"rule": "C01", "suppressed": ACCEPTED}, {"rule": "C01"}), {"C01": (1, 0, 1)}),
+    # also where the node counted more than it listed
+    (judged({"rule": "C01", "suppressed": ACCEPTED}, C01={"failed": 812}), {"C01": (811, 0, 1)}),
+    (judged({"rule": "N23", "status": "unknown", "suppressed": ACCEPTED}), {"N23": (0, 0, 1)}),
+    (judged({"rule": "C01", "suppression_expired": ACCEPTED}), {"C01": (1, 0, 0)}),
+    (judged({"rule": "C01", "suppressed": None}), {"C01": (1, 0, 0)}),
+]
+
+
+@pytest.mark.parametrize(("result", "expected"), SUPPRESSED)
+def test_what_is_accepted_is_in_no_other_count(result: dict[str, t.Any], expected: dict[str, tuple[int, int, int]]) -> None:
+    assert view.finding_counts(result) == expected
+    gathered = fleet([result])
+    assert sum(gathered.count(name) for name in (*view.SEVERITIES, "unknown")) == sum(sum(counts[:2]) for counts in expected.values())
+    assert gathered.count("suppressed") == sum(counts[2] for counts in expected.values())
+    assert set(gathered.by_rule) == {rule for rule, counts in expected.items() if counts[0]}
+    assert {rule for unused, unused2, rule, unused3 in gathered.first} == {
+        one["rule"] for one in result["findings"] if one["status"] == "fail" and not one.get("suppressed")
+    }
+
+
+def test_what_is_accepted_comes_last_and_says_why() -> None:
+    found = view.join_findings(judged({"rule": "C01", "suppressed": ACCEPTED}, {"rule": "C11", "suppression_expired": ACCEPTED}), RULES)
+    assert [(one.rule, one.suppressed, one.expired) for one in found] == [("C11", None, ("known", "2027-01-31")), ("C01", ("known", "2027-01-31"), None)]
+
+
+def test_the_first_findings_of_a_fleet_are_its_worst() -> None:
+    many = [{**judged(*[{"rule": "C03"}] * 8, {"rule": "C01"}), "host": f"n{number}"} for number in range(5)]
+    first = fleet(many).first
+    assert [(severity, host, rule) for severity, host, rule, unused in first[:6]] == [(0, f"n{number}", "C01") for number in range(5)] + [(1, "n0", "C03")]
+    assert len(first) == 10
+
+
+FAIL, PASS = {"status": "fail", "observed": {"x": 1}}, {"status": "pass", "observed": {"x": 0}}
+WHAT = [
+    (None, FAIL, "new"), (PASS, FAIL, "new"), (FAIL, FAIL, "still"), (FAIL, PASS, "cured"), (FAIL, None, "gone"), (FAIL, {"status": "unknown"}, "undecided"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after", "what"), WHAT)
+def test_what_became_of_a_finding(before: t.Any, after: t.Any, what: str) -> None:
+    subject = {"kind": "pod", "id": "/p", "name": "p"}
+    (change,) = view.changes_since({"changes": {"findings": [{"rule": "C01", "subject": subject, "before": before, "after": after}]}}, RULES)
+    assert (change.what, change.subject, change.severity) == (what, "p", "critical")
+    assert change.before == ([("x", str(before["observed"]["x"]))] if before else [])
+
+
+def test_changes_come_in_order_and_a_first_audit_has_none() -> None:
+    listed = [{"rule": rule, "subject": "node", "before": before, "after": after} for rule in ("C03", "C01") for before, after, unused in WHAT]
+    found = view.changes_since({"changes": {"findings": listed}}, RULES)
+    assert [one.what for one in found] == sorted((one.what for one in found), key=["new", "still", "undecided", "cured", "gone"].index)
+    assert [one.rule for one in found[:4]] == ["C01", "C01", "C03", "C03"] and {one.subject for one in found} == {""}
+    assert view.changes_since(WEB, RULES) == view.changes_since({"changes": None}, RULES) == []
+    assert view.since_text(WEB) == "" and view.since_text({"changes": {"since": {"collected_at": "t"}, "generation": None}}) == "t"
