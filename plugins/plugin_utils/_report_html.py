@@ -23,6 +23,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_details, _report_sections
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import InventoryLine, by_group, inventory_line
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_parts import PARTS
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
     SEVERITIES,
@@ -30,6 +31,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
     Host,
     finding_counts,
     severity_of,
+    summarise,
     top_row,
 )
 from ansible_collections.memqos.fleet.plugins.plugin_utils._results import Json, replacing
@@ -91,7 +93,7 @@ def write_html(
 
     def embedded() -> t.Iterator[Markup]:
         for result, host in details:
-            shown[host.name] = _report_sections.line(result)
+            shown[host.name] = _report_sections.line(result, host)
             yield Markup(script_json(host_payload(result, fleet.rules)))
 
     stream = environment.get_template("report.html.j2").stream(
@@ -129,7 +131,7 @@ def fleet_payload(fleet: Fleet, shown: t.Mapping[str, Json], *, run_id: str, gen
         "hosts": rows,
         "shown": len(shown),
         "lines": list(shown.values()),
-        "groups": [[name, sorted(set(hosts))] for name, hosts in sorted(getattr(fleet, "groups", {}).items())],
+        "groups": [[name, [line.host for line in lines]] for name, lines in by_group([InventoryLine(host.name) for host in fleet.hosts], fleet.groups)],
         "parts": [[name, *part] for name, part in PARTS.items()],
         "top": [[row.host, row.path, row.name, row.kind, row.qos, *[row.cells.get(part) for part in PARTS]] for row in fleet.top_rows()],
         "rules": [[rule, rule_payload(rule, fleet.rules.get(rule, {})), fleet.by_rule.get(rule, 0)] for rule in sorted(used)],
@@ -169,8 +171,6 @@ def host_payload(result: Json, rules: t.Mapping[str, Json]) -> Json:
     node = result["node"]
     listed: dict[str, int] = {}
     for finding in result["findings"]:
-        if finding.get("suppressed"):
-            continue
         listed[finding["rule"]] = listed.get(finding["rule"], 0) + 1
     counts = finding_counts(result)
     rows = [top_row(result["host"], row) for row in result["top"]["rows"]]
@@ -180,12 +180,11 @@ def host_payload(result: Json, rules: t.Mapping[str, Json]) -> Json:
         "facts": [[key, node[key]] for key in sorted(node) if key not in _SHOWN_ELSEWHERE],
         "meminfo": list(node.get("meminfo", {}).items()),
         "pressure": [[name, kind, averages] for name, kinds in node.get("pressure", {}).items() for kind, averages in kinds.items()],
-        "thp": _report_sections.line(result)["thp"],
         "settings": _report_sections.settings(result),
-        "applied": _report_sections.applied(result),
+        "applied": inventory_line(result, summarise(result, rules)).profile_text,
         "persistence": _report_details.nested("", result.get("persistence") or {}),
         "overcommit": _report_sections.overcommit(result),
-        "changes": _report_sections.changes(result),
+        "changes": _report_sections.changes(result, rules),
         "since": _report_sections.since(result),
         "suppressions_unused": _report_sections.unused(result),
         "breakdown": result["breakdown"],

@@ -13,49 +13,53 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Json, is_number, join_findings, value_text
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import inventory_line
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
+    Host,
+    Json,
+    changes_since,
+    host_settings,
+    in_conflict,
+    is_number,
+    join_findings,
+    value_text,
+)
 
 _OVERCOMMIT = ("allocatable_bytes", "sum_request_bytes", "sum_limit_bytes", "stranded_bytes", "workloads", "without_limit", "stranded_workloads")
-# What the table by group says of a host besides its line: (key, name in the result's knobs).
-_GROUP_KNOBS = (
-    ("thp", ("transparent_hugepage/enabled", "thp.enabled")),
-    ("min_free_kbytes", ("vm.min_free_kbytes",)),
-    ("watermark_scale_factor", ("vm.watermark_scale_factor",)),
-)
+# Why a change is none of the node's own (`because` in docs/schemas/host.json).
+_BECAUSE = {
+    "rule_added": "the rule is new",
+    "rule_changed": "the rule asks something else now",
+    "rule_dropped": "the rule is asked no more",
+    "not_listed": "too many to list them all",
+    "subject_gone": "it is not there any more",
+    "gone_or_not_applicable": "it is not there any more, or the rule does not apply to it",
+}
 
 
 def findings(result: Json, rules: t.Mapping[str, Json]) -> list[Json]:
     """All findings joined with their rules; those that are accepted have `suppressed`, those whose acceptance is over `expired`, new ones `new`."""
-    open_ones = [one for one in result["findings"] if not mapping(one.get("suppressed"))]
-    accepted = [one for one in result["findings"] if mapping(one.get("suppressed"))]
-    expired = {_key(one): mapping(one.get("suppression_expired")) for one in open_ones}
-    reasons = {_key(one): mapping(one.get("suppressed")) for one in accepted}
-    new = {(row["rule"], row["subject"]) for row in changes(result) if row["state"] == "new"}
-    told: list[Json] = []
-    for one in join_findings({**result, "findings": open_ones}, rules):
-        name = one.subject or one.subject_id
-        told.append({**one._asdict(), "expired": promise(expired.get((one.rule, one.subject_id))), "new": (one.rule, name) in new})
-    # Without its mark, lest a reader that leaves accepted ones out leave it out here.
-    for one in join_findings({**result, "findings": [{key: value for key, value in one.items() if key != "suppressed"} for one in accepted]}, rules):
-        told.append({**one._asdict(), "suppressed": promise(reasons.get((one.rule, one.subject_id)))})
+    new = {(one.rule, one.subject) for one in changes_since(result, rules) if one.what == "new"}
+    return [{**one._asdict(), "new": (one.rule, one.subject) in new} for one in join_findings(result, rules)]
+
+
+def changes(result: Json, rules: t.Mapping[str, Json]) -> list[Json]:
+    """The changes since the audit before, each with why it is none of the node's own, if it is not."""
+    told = []
+    for one in _list(mapping(result.get("changes")).get("findings")):
+        because = _BECAUSE.get(str(one.get("because")), "")
+        told += [{**row._asdict(), "because": because} for row in changes_since({"changes": {"findings": [one]}}, rules)]
     return told
 
 
-def changes(result: Json) -> list[Json]:
-    """C([{rule, subject, state, before, after}]): state is new, gone, still or absent (no such subject any more); before and after are [name, text]."""
-    rows = []
-    for row in _list(mapping(result.get("changes")).get("findings")):
-        before, after = mapping(row.get("before")), mapping(row.get("after"))
-        state = "absent" if not after else "new" if not before else "gone" if after.get("status") == "pass" else "still"
-        subject = row.get("subject")
-        name = (subject.get("name") or subject.get("id")) if isinstance(subject, dict) else subject
-        rows.append({"rule": str(row.get("rule", "")), "subject": str(name or ""), "state": state, "before": _observed(before), "after": _observed(after)})
-    return rows
-
-
-def since(result: Json) -> str:
-    """When the audit was that C(changes) compares with; empty without one."""
-    return str(mapping(mapping(result.get("changes")).get("since")).get("collected_at") or "")
+def since(result: Json) -> Json:
+    """C({collected_at, generation, rebooted}): which audit C(changes) compares with, and what came between; empty without one."""
+    known = mapping(result.get("changes"))
+    before = mapping(known.get("since"))
+    if not before:
+        return {}
+    generation = known.get("generation") if known.get("generation") != before.get("generation") else None
+    return {"collected_at": str(before.get("collected_at") or ""), "generation": generation, "rebooted": known.get("rebooted") is True}
 
 
 def unused(result: Json) -> list[str]:
@@ -68,21 +72,11 @@ def unused(result: Json) -> list[str]:
 
 
 def settings(result: Json) -> list[Json]:
-    """A row a setting, as texts. Without C(settings), the live values alone."""
-    rows = _list(result.get("settings"))
-    if not rows:
+    """A row a setting, as texts. Where the audit did not look at files, the live values alone."""
+    rows = host_settings(result)
+    if rows is None:
         return [{"name": name, "subject": "", "live": value_text("", value)} for name, value in sorted(mapping(result["node"].get("knobs")).items())]
     return [_setting(row) for row in rows]
-
-
-def applied(result: Json) -> str:
-    """What the node says that a tune last did to it."""
-    done = mapping(result.get("applied"))
-    if not done:
-        return ""
-    profiles = done.get("profiles")
-    names = ", ".join(map(str, profiles)) if isinstance(profiles, list) else str(profiles or "")
-    return f"generation {done.get('generation', '?')}" + (f", {names}" if names else "")
 
 
 def overcommit(result: Json) -> Json:
@@ -96,17 +90,13 @@ def overcommit(result: Json) -> Json:
     return {**told, "source": str(derived.get("allocatable_source") or ""), "peak_days": watched}
 
 
-def line(result: Json) -> Json:
+def line(result: Json, host: Host) -> Json:
     """What the fleet's tables by group say of one host."""
-    node, rows = result["node"], _list(result.get("settings"))
-    knobs = mapping(node.get("knobs"))
-    told: Json = {key: next((value_text("", knobs[name]) for name in names if name in knobs), "") for key, names in _GROUP_KNOBS}
-    meminfo = mapping(node.get("meminfo"))
-    told["swap"] = meminfo.get("SwapTotal") if is_number(meminfo.get("SwapTotal")) else None
-    told["applied"] = applied(result)
-    told["conflicts"] = sum(row.get("agrees") is False for row in rows) if "settings" in result else None
-    told["drift"] = sum(row.get("drift") is True for row in rows) if "settings" in result else None
-    told["suppressed"] = sum(bool(one.get("suppressed")) for one in result["findings"])
+    known = inventory_line(result, host)
+    told: Json = {"swap": known.swap, "thp": known.thp, "watermarks": known.watermarks_text, "applied": known.profile_text}
+    for name in ("conflicts", "changes_at_boot", "drift"):
+        listed = getattr(known, name)
+        told[name] = None if listed is None else len(listed)
     return {**told, **overcommit(result)}
 
 
@@ -124,11 +114,6 @@ def entry_text(entry: t.Any) -> str:
     return ", ".join(f"{key} {value}" for key, value in entry.items())
 
 
-def promise(mark: Json | None) -> list[str] | None:
-    """[reason, until] of a suppression."""
-    return [str(mark.get("reason") or ""), str(mark.get("until") or "")] if mark else None
-
-
 def mapping(value: t.Any) -> Json:
     return value if isinstance(value, dict) else {}
 
@@ -143,6 +128,7 @@ def _setting(row: Json) -> Json:
         "subject": str(row.get("subject") or "") if row.get("scope") == "unit" else "",
         "agrees": row.get("agrees"),
         "drift": row.get("drift"),
+        "contested": in_conflict(row),
         "winner": _winner(mapping(row.get("winner"))),
         "others": [_winner(mapping(other)) for other in _list(row.get("others"))],
         "wanted": str(wanted["value"]) if wanted.get("value") is not None else None,
@@ -158,13 +144,5 @@ def _winner(winner: Json) -> list[str] | None:
     return [f"{place}:{winner['line']}" if winner.get("line") is not None else place, str(winner.get("value", ""))]
 
 
-def _observed(state: Json) -> list[list[str]]:
-    return [[str(name), value_text(str(name), value)] for name, value in mapping(state.get("observed")).items()]
-
-
 def _list(value: t.Any) -> list[Json]:
     return [row for row in value if isinstance(row, dict)] if isinstance(value, list) else []
-
-
-def _key(one: Json) -> tuple[str, str]:
-    return one["rule"], one["subject"]["id"]

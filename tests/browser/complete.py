@@ -48,18 +48,24 @@ def complete(result: Json) -> Json:
     failed[1]["suppression_expired"] = {"reason": "until the new kernel", "until": "2026-10-01"}
     failed[-1]["suppressed"] = ACCEPTED
     told["suppressions_unused"] = [{"rule": "N4*", "host": "web-*", "reason": "gone", "until": "2027-01-01"}]
-    told["changes"] = {"since": {"run_id": "before", "collected_at": "2026-11-22T07:31:09Z"}, "generation": 4, "findings": _changes(failed)}
+    since = {"run_id": "before", "collected_at": "2026-11-22T07:31:09Z", "generation": 3}
+    told["changes"] = {"since": since, "generation": 4, "rebooted": True, "findings": _changes(failed)}
     return told
 
 
 def _changes(failed: list[Json]) -> list[Json]:
-    def row(one: Json, before: Json | None, after: Json | None) -> Json:
-        return {"rule": one["rule"], "subject": one["subject"], "before": before, "after": after}
+    def row(one: Json, before: Json | None, after: Json | None, **because: str) -> Json:
+        return {"rule": one["rule"], "subject": one["subject"], "before": before, "after": after, **because}
 
     node = {"kind": "node", "id": "node", "name": ""}
     return [
         row(failed[0], None, {"status": "fail", "observed": failed[0].get("observed", {})}),
         row(failed[1], {"status": "fail", "observed": {"stalls_per_second": 2}}, {"status": "fail", "observed": {"stalls_per_second": 8}}),
         row({"rule": "N40", "subject": node}, {"status": "fail", "observed": {"dying_cgroups": 2200}}, {"status": "pass", "observed": {"dying_cgroups": 12}}),
-        row({"rule": "C01", "subject": {"kind": "container", "id": "/kubepods/x", "name": "shop/gone/app"}}, {"status": "fail", "observed": {}}, None),
+        row(
+            {"rule": "C01", "subject": {"kind": "container", "id": "/kubepods/x", "name": "shop/gone/app"}},
+            {"status": "fail", "observed": {}},
+            None,
+            because="subject_gone",
+        ),
     ]

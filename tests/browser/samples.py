@@ -36,7 +36,7 @@ def write(
     """The report of these results, all in full, the worst first."""
     fleet = Fleet({**_results.read_rules(SAMPLES), **(rules or {})}, top=10)
     lines = {result["host"]: (result, fleet.add(result)) for result in results}
-    fleet.groups = dict(groups or {})
+    fleet.groups = groups or {}
     if missing:
         fleet.unreachable = ["gone<img src=x onerror=document.title=2>"]
         fleet.invalid = {"bad": "</script>"}

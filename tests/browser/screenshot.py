@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A picture of a report: screenshot.py build/report/report.html docs/images/report.png [--width 1440 --height 900 --dark --view host/node17 --whole]."""
+"""A picture of a report: screenshot.py build/report/report.html report.png [--width 1440 --height 900 --dark --view host/node17 --whole]."""
 
 from __future__ import annotations
 

@@ -214,56 +214,6 @@ def test_the_page_never_scrolls_sideways(page: chromium.Page, report: Path, widt
     assert page.run("document.documentElement.scrollWidth") <= width
 
 
-# WCAG 2.1, 1.4.3: each text against the nearest opaque background; 4.5:1, or 3:1 for large text.
-CONTRAST = """
-(() => {
-  const channels = (text) => text.match(/[\\d.]+/g).map(Number);
-  const linear = (value) => (value / 255 <= 0.03928 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
-  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-  const poor = new Set();
-  for (const details of document.querySelectorAll('details')) details.open = true;
-  for (const element of document.querySelectorAll('body *')) {
-    const own = [...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !element.checkVisibility() || element.closest('svg, script, noscript')) continue;
-    const style = getComputedStyle(element);
-    let ground = element;
-    while (ground && channels(getComputedStyle(ground).backgroundColor)[3] === 0) ground = ground.parentElement;
-    const behind = element.closest('.heat') ? getComputedStyle(document.documentElement).getPropertyValue('--heat') : null;
-    const hex = behind && behind.trim().match(/[0-9a-f]{2}/g).map((pair) => parseInt(pair, 16));
-    const [a, b] = [light(channels(style.color)), light(hex ?? channels(getComputedStyle(ground ?? document.body).backgroundColor))].sort((x, y) => y - x);
-    const large = parseFloat(style.fontSize) >= 24 || (parseFloat(style.fontSize) >= 18.66 && Number(style.fontWeight) >= 700);
-    if ((a + 0.05) / (b + 0.05) < (large ? 3 : 4.5)) poor.add(`${element.tagName}.${element.className} ${((a + 0.05) / (b + 0.05)).toFixed(2)}`);
-  }
-  return [...poor];
-})()
-"""
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("view", ["#fleet", address("web-1")])
-def test_text_has_enough_contrast(page: chromium.Page, report: Path, scheme: str, view: str) -> None:
-    page.prefer(scheme)
-    page.open(report, fragment=view)
-    assert page.run(CONTRAST) == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_labels_of_the_treemap_have_enough_contrast(page: chromium.Page, scheme: str) -> None:
-    page.prefer(scheme)
-    script = """
-    (() => {
-      const style = getComputedStyle(document.documentElement);
-      const linear = (value) => (value / 255 <= 0.03928 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4);
-      const light = (name) => style.getPropertyValue(name).trim().match(/[0-9a-f]{2}/g).map((pair) => linear(parseInt(pair, 16)))
-        .reduce((sum, value, index) => sum + value * [0.2126, 0.7152, 0.0722][index], 0);
-      const pairs = ['user', 'kernel', 'free', 'hugetlb', 'other'].map((group) => [light('--ink'), light(`--fill-${group}`)].sort((x, y) => y - x));
-      return pairs.map(([a, b]) => (a + 0.05) / (b + 0.05));
-    })()
-    """
-    page.run(f"document.documentElement.dataset.theme = '{scheme}'")
-    assert min(page.run(script)) >= 4.5
-
-
 def test_what_a_hostile_node_says_is_text(page: chromium.Page, report: Path) -> None:
     page.open(report, fragment=address(HOSTILE))
     page.until("document.querySelectorAll('.treemap .slice').length > 4")

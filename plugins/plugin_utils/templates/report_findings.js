@@ -138,11 +138,11 @@ function acceptedSection(host, accepted) {
     unused.length ? el("p", { class: "note" }, "Suppressions that match nothing: ", unused.join("; "), ".") : null);
 }
 
-const CHANGES = new Map([["new", ["new", "New"]], ["gone", ["ok", "Gone"]], ["still", ["unknown", "Still there"]], ["absent", ["unknown", "Subject gone"]]]);
+const CHANGES = new Map([["new", ["new", "New"]], ["still", ["warning", "Still there"]], ["undecided", ["unknown", "Undecided"]], ["cured", ["ok", "Cured"]], ["gone", ["none", "Gone"]]]);
 
 /** Since the last audit: figures before and after, finding by finding. */
 function changesSection(host) {
-  if (!host.changes.length && !host.since) return null;
+  if (!host.since.collected_at) return null;
   const order = [...CHANGES.keys()];
   const figures = (row) => {
     const after = new Map(row.after);
@@ -150,13 +150,15 @@ function changesSection(host) {
     const before = new Map(row.before);
     return names.length ? el("ul", { class: "plain" }, names.map((name) => el("li", {}, el("code", {}, name), " ", before.get(name) ?? "–", el("span", { class: "muted", "aria-label": "became" }, " → "), el("strong", {}, after.get(name) ?? "–")))) : "–";
   };
-  const titled = (row) => el("a", { href: hostAddress(host.name, { rule: row.rule, subject: row.subject }) }, `${row.rule} ${rules.get(row.rule)?.title ?? ""}`);
+  const title = (row) => `${row.rule} ${row.title}`;
+  const listed = (row) => host.findings.find((one) => one.rule === row.rule && one.subject === row.subject);
   const columns = [
-    { label: "Change", kind: "text", value: (row) => String(order.indexOf(row.state)), cell: (row) => badge(...CHANGES.get(row.state)) },
-    { label: "Finding", kind: "text", value: (row) => row.rule, cell: (row) => (row.state === "new" || row.state === "still" ? titled(row) : `${row.rule} ${rules.get(row.rule)?.title ?? ""}`) },
-    { label: "Subject", kind: "text", value: (row) => (row.subject === "node" ? "" : row.subject) },
+    { label: "Change", kind: "text", value: (row) => String(order.indexOf(row.what)), cell: (row) => [badge(...CHANGES.get(row.what)), row.because ? el("p", { class: "note" }, row.because) : null] },
+    { label: "Finding", kind: "text", value: (row) => row.rule, cell: (row) => (listed(row) ? el("a", { href: findingAddress(host, listed(row)) }, title(row)) : title(row)) },
+    { label: "Subject", kind: "text", value: (row) => row.subject },
     { label: "Before → now", kind: "text", value: (row) => row.rule, cell: figures },
   ];
-  const note = [host.since ? `Against the audit of ${host.since}.` : "", host.changes.length ? "" : "Nothing changed."].filter(Boolean).join(" ");
+  const { collected_at: before, generation, rebooted } = host.since;
+  const note = [`Against the audit of ${before}.`, generation === null ? "" : `A tune came between: generation ${generation}.`, rebooted ? "The node was booted in between." : "", host.changes.length ? "" : "Nothing changed."].filter(Boolean).join(" ");
   return section("changes", "Since the last audit", note, host.changes.length ? new SortableTable({ caption: "Since the last audit", columns, rows: host.changes, sort: 0, descending: false }).node : null);
 }

@@ -55,7 +55,7 @@ function fleetStart() {
   const [worst] = lines;
   const next = rest.slice(0, 3).map((one) => el("li", {}, link(one), el("span", { class: "muted" }, ` on ${plural(one[2], "host")}`)));
   return el("div", { class: "start" }, el("p", { class: "eyebrow" }, "Start here"),
-    el("p", { class: "start-title" }, link(first), el("span", { class: "subject" }, `${id} on ${plural(hosts, "host")}`)),
+    el("p", { class: "start-title" }, link(first), " ", el("span", { class: "subject" }, `${id} on ${plural(hosts, "host")}`)),
     rule.text ? el("p", {}, rule.text) : null, rule.command ? command(rule.command) : null,
     el("p", { class: "note" }, "The host that is worst: ", hostLink(worst)),
     next.length ? [el("p", { class: "eyebrow" }, "Then"), el("ul", { class: "plain" }, next)] : null);
@@ -110,7 +110,8 @@ function pools() {
 }
 
 function groupsSection() {
-  const rows = pools();
+  // Of hosts without a group there is nothing to say that the table above does not.
+  const rows = fleet.groups.some(([name]) => name !== "all") ? pools() : [];
   if (!rows.length) return null;
   const sum = (values) => values.reduce((all, value) => all + (value ?? 0), 0);
   const figure = (label, kind, value, title) => ({ label, kind, value, title });
@@ -123,9 +124,9 @@ function groupsSection() {
     figure("Memory", "bytes", (row) => sum(row.members.map((line) => line.get("memtotal")))),
     kinds("Kernel", (row) => row.members.map((line) => line.get("kernel"))), kinds("cgroup", (row) => row.members.map((line) => line.get("hierarchy"))),
     kinds("Swap", (row) => row.told.map((one) => one.swap), (bytes) => (bytes ? size(bytes) : "none")), kinds("THP", (row) => row.told.map((one) => one.thp)),
-    kinds("Scale factor", (row) => row.told.map((one) => one.watermark_scale_factor), String, "vm.watermark_scale_factor"), kinds("min_free_kbytes", (row) => row.told.map((one) => one.min_free_kbytes)),
+    kinds("Watermarks", (row) => row.told.map((one) => one.watermarks), String, "vm.min_free_kbytes, vm.watermark_scale_factor"),
     kinds("Last tuned", (row) => row.told.map((one) => one.applied)),
-    figure("Conflicts", "count", known("conflicts"), "Settings that the next boot changes"), figure("Drift", "count", known("drift"), "Settings that are no longer what the last tune wanted"),
+    figure("Conflicts", "count", known("conflicts"), "Settings over which files differ"), figure("At boot", "count", known("changes_at_boot"), "Settings that the next boot changes"), figure("Drift", "count", known("drift"), "Settings that are no longer what the last tune wanted"),
   ].filter((column) => column.kind !== "text" || rows.some((row) => column.value(row) !== ""));
   const cut = rows.some((row) => row.told.length < row.members.length) ? "Settings are those of the hosts that are in this file in full." : "";
   return section("groups", "Inventory by group", ["A pool should be of one kind; where it is not, each kind is named.", cut].filter(Boolean).join(" "), new SortableTable({ caption: "Inventory by group", columns, rows, sort: 0, descending: false, wide: true }).node);

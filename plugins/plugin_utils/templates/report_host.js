@@ -53,7 +53,7 @@ function startHere(host, first, rest) {
   const next = rest.slice(0, 3).map((one) => el("li", {}, el("a", { href: findingAddress(host, one) }, one.title), one.subject ? el("span", { class: "muted" }, ` ${one.subject}`) : ""));
   const rule = rules.get(first.rule) ?? {};
   return el("div", { class: "start" }, el("p", { class: "eyebrow" }, "Start here"),
-    el("p", { class: "start-title" }, el("a", { href: findingAddress(host, first) }, first.title), first.subject ? el("span", { class: "subject" }, first.subject) : null),
+    el("p", { class: "start-title" }, el("a", { href: findingAddress(host, first) }, first.title), " ", first.subject ? el("span", { class: "subject" }, first.subject) : null),
     first.observed.length ? el("p", { class: "note" }, first.observed.map(([name, value]) => `${name} ${value}`).join(" · ")) : null, rule.text ? el("p", {}, rule.text) : null, rule.command ? command(rule.command) : null,
     next.length ? [el("p", { class: "eyebrow" }, "Then"), el("ul", { class: "plain" }, next)] : null);
 }
@@ -79,7 +79,7 @@ function factStrip(host) {
     ["Available", meminfo.has("MemAvailable") ? size(meminfo.get("MemAvailable")) : null],
     ["Swap used", swap],
     ["Memory pressure, 60 s", psi.length ? psi.map(([kind, value]) => `${kind}\u00a0${value}\u00a0%`).join(", ") : "not measured"],
-    ["Huge pages (THP)", host.thp],
+    ["Huge pages (THP)", host.settings.find((row) => row.name === "transparent_hugepage/enabled")?.live],
     ["cgroup", facts.get("hierarchy")],
     ["Kernel", facts.get("kernel")],
     ["systemd", facts.get("systemd")],

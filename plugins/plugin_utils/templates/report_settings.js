@@ -6,7 +6,7 @@
 "use strict";
 
 function isConflict(row) {
-  return row.agrees === false || row.drift === true;
+  return row.agrees === false || row.drift === true || row.contested === true;
 }
 
 function place(winner) {
@@ -20,8 +20,8 @@ function settingColumns(rows) {
   const less = (row) => (row.effective !== null && row.effective !== undefined && row.effective !== row.persisted ? [" ", el("span", { class: "muted" }, "in effect ", code(row, row.effective))] : null);
   const columns = [
     { label: "Setting", kind: "text", value: (row) => `${row.subject} ${row.name}`.trim(), cell: (row) => el("span", { class: "setting" }, row.subject ? [el("span", { class: "muted" }, row.subject), " "] : null, el("strong", {}, row.name)) },
-    { label: "State", kind: "text", key: "agrees", value: (row) => String(2 - 2 * (row.agrees === false) - (row.drift === true)), cell: (row) => el("span", { class: "states" },
-      row.agrees === false ? badge("warning", "changes at the next boot") : null, row.drift === true ? badge("info", "drift") : null, isConflict(row) ? null : el("span", { class: "muted" }, row.agrees ? "agrees" : "–")) },
+    { label: "State", kind: "text", key: "agrees", value: (row) => String(7 - 4 * (row.agrees === false) - 2 * (row.drift === true) - (row.contested === true)), cell: (row) => el("span", { class: "states" },
+      row.agrees === false ? badge("warning", "changes at the next boot") : null, row.drift === true ? badge("info", "drift") : null, row.contested ? badge("unknown", "sources differ") : null, isConflict(row) ? null : el("span", { class: "muted" }, row.agrees ? "agrees" : "–")) },
     { label: "Live", kind: "text", title: "What the kernel has now", value: (row) => row.live ?? "", cell: (row) => code(row, row.live) },
     { label: "Next boot", kind: "text", key: "persisted", title: "What the files say that the next boot reads, and what is left of it: a rival may switch it off, ancestors may have less to give",
       value: (row) => row.persisted ?? "", cell: (row) => [row.persisted === null || row.persisted === undefined ? el("span", { class: "muted" }, "the kernel's default") : code(row, row.persisted), less(row)] },
@@ -59,7 +59,7 @@ function settingsSection(host) {
   } });
   const controls = el("div", { class: "controls" }, filterField("Filter settings", "setting", draw), conflicts.length ? el("label", {}, box, `Only conflicts (${count(conflicts.length)})`) : null);
   const verdict = !told ? "What the kernel has now." : conflicts.length
-    ? `${plural(conflicts.length, "setting")} will not stay as ${conflicts.length === 1 ? "it is" : "they are"}, or ${conflicts.length === 1 ? "is" : "are"} no longer what the last tune wanted.`
+    ? `${plural(conflicts.length, "setting")} of ${count(rows.length)}: the next boot changes it, it is no longer what the last tune wanted, or files differ over it.`
     : "What is live is what the next boot brings.";
   const units = host.units.flatMap(([unit, properties]) => properties.map(([name, value]) => [`${unit} ${name}`, value === null ? "no limit" : value]));
   return section("settings", "Settings", [verdict, host.applied ? `Last tuned: ${host.applied}.` : ""].filter(Boolean).join(" "), controls, table.node,

@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_sections as sections
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import summarise
 
 SAMPLES = str(Path(__file__).parents[2] / "fixtures" / "results")
 RULES = _results.read_rules(SAMPLES)
@@ -21,34 +22,37 @@ NODE = {"kind": "node", "id": "node", "name": ""}
 
 
 def test_without_the_new_keys_there_is_nothing_to_say() -> None:
-    assert sections.changes(WEB) == []
-    assert sections.since(WEB) == ""
+    assert sections.changes(WEB, RULES) == []
+    assert sections.since(WEB) == {}
     assert sections.unused(WEB) == []
-    assert sections.applied(WEB) == ""
     assert sections.overcommit(WEB) == {}
     assert [(row["name"], row["live"]) for row in sections.settings(WEB)] == [
         (name, str(value).replace("67584", "67\u202f584")) for name, value in sorted(WEB["node"]["knobs"].items())
     ]
-    line = sections.line(WEB)
-    assert (line["thp"], line["swap"], line["conflicts"], line["suppressed"]) == ("madvise", 0, None, 0)
+    line = sections.line(WEB, summarise(WEB, RULES))
+    assert line == {"swap": 0, "thp": "madvise", "watermarks": "66.0 MiB, 10", "applied": "", "conflicts": None, "changes_at_boot": None, "drift": None}
 
 
-# (before, after) → (state, figures before, figures now)
-CHANGES: list[tuple[t.Any, t.Any, tuple[str, list[list[str]], list[list[str]]]]] = [
-    (None, {"status": "fail", "observed": {"free": 1024}}, ("new", [], [["free", "1.00 KiB"]])),
-    ({"status": "fail", "observed": {"free": 1}}, {"status": "pass", "observed": {"free": 2048}}, ("gone", [["free", "1 B"]], [["free", "2.00 KiB"]])),
-    ({"status": "fail", "observed": {}}, {"status": "fail", "observed": {"x": 2}}, ("still", [], [["x", "2"]])),
-    ({"status": "fail"}, {"status": "unknown"}, ("still", [], [])),
-    ({"status": "fail", "observed": {"x": 1}}, None, ("absent", [["x", "1"]], [])),
+def test_a_change_says_why_it_is_none_of_the_nodes_own() -> None:
+    rows = [
+        {"rule": "N03", "subject": NODE, "before": None, "after": {"status": "fail", "observed": {"free": 1024}}, "because": "rule_added"},
+        {"rule": "N03", "subject": NODE, "before": {"status": "fail", "observed": {}}, "after": {"status": "pass", "observed": {}}},
+        "no row",
+    ]
+    told = sections.changes({"changes": {"findings": rows}}, RULES)
+    assert [(one["what"], one["because"], one["after"]) for one in told] == [("new", "the rule is new", [("free", "1.00 KiB")]), ("cured", "", [])]
+
+
+SINCE: list[tuple[t.Any, t.Any]] = [
+    ({"since": None, "generation": 4, "rebooted": None}, {}),
+    ({"since": {"collected_at": "then", "generation": 3}, "generation": 4, "rebooted": True}, {"collected_at": "then", "generation": 4, "rebooted": True}),
+    ({"since": {"collected_at": "then", "generation": 4}, "generation": 4}, {"collected_at": "then", "generation": None, "rebooted": False}),
 ]
 
 
-@pytest.mark.parametrize(("before", "after", "told"), CHANGES)
-def test_what_became_of_a_finding(before: t.Any, after: t.Any, told: tuple[t.Any, ...]) -> None:
-    row = {"rule": "N03", "subject": NODE, "before": before, "after": after}
-    assert sections.changes({"changes": {"findings": [row, "no row"]}}) == [
-        {"rule": "N03", "subject": "node", "state": told[0], "before": told[1], "after": told[2]}
-    ]
+@pytest.mark.parametrize(("changes", "told"), SINCE)
+def test_what_came_between_two_audits(changes: t.Any, told: t.Any) -> None:
+    assert sections.since({"changes": changes}) == told
 
 
 def test_accepted_findings_are_told_apart_with_reason_and_date() -> None:
@@ -58,8 +62,8 @@ def test_accepted_findings_are_told_apart_with_reason_and_date() -> None:
     result["changes"] = {"findings": [{"rule": rest[0]["rule"], "subject": rest[0]["subject"], "before": None, "after": {"status": "fail"}}]}
     told = {(one["rule"], one["subject_id"]): one for one in sections.findings(result, RULES)}
     assert len(told) == len(WEB["findings"])
-    assert told[first["rule"], first["subject"]["id"]]["suppressed"] == ["known", "2027-01-31"]
-    assert told[second["rule"], second["subject"]["id"]]["expired"] == ["known", "2027-01-31"]
+    assert told[first["rule"], first["subject"]["id"]]["suppressed"] == ("known", "2027-01-31")
+    assert told[second["rule"], second["subject"]["id"]]["expired"] == ("known", "2027-01-31")
     assert not any(one.get("suppressed") or one.get("expired") for one in told.values() if one["rule"] not in (first["rule"], second["rule"]))
     assert {key for key, one in told.items() if one.get("new")} == {(rest[0]["rule"], rest[0]["subject"]["id"])}
 
@@ -79,9 +83,12 @@ def test_a_setting_says_who_decides_and_what_was_wanted() -> None:
 
 
 def test_conflicts_and_drift_are_counted_where_files_were_looked_at() -> None:
-    rows = [{"name": "a", "agrees": False, "drift": True}, {"name": "b", "agrees": False}, {"name": "c", "agrees": True, "drift": None}]
-    line = sections.line({**WEB, "settings": rows, "applied": {"generation": 7, "profiles": ["a", "b"]}})
-    assert (line["conflicts"], line["drift"], line["applied"]) == (2, 1, "generation 7, a, b")
+    other = {"winner": WINNER, "others": [{**WINNER, "value": "10"}]}
+    rows = [{"name": "a", "agrees": False, "drift": True}, {"name": "b", "agrees": False, **other}, {"name": "c", "agrees": True, "drift": None}]
+    result = {**WEB, "settings": rows, "applied": {"generation": 7, "profiles": ["a", "b"]}}
+    line = sections.line(result, summarise(result, RULES))
+    assert (line["conflicts"], line["changes_at_boot"], line["drift"], line["applied"]) == (1, 2, 1, "a, b, generation 7")
+    assert [row["contested"] for row in sections.settings(result)] == [False, True, False]
 
 
 @pytest.mark.parametrize(
