@@ -16,7 +16,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _oom_history, _request, _results, _rule_compiler, _unit_drop_ins
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _gathered, _oom_history, _request, _results, _rule_compiler, _settings, _unit_drop_ins
 
 BUILT_IN_RULES = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "audit", "vars", "rules")
 _ARGUMENTS = {
@@ -43,7 +43,8 @@ def prepare(paths: t.Sequence[str], *, thresholds: t.Mapping[str, t.Any], drop: 
     """Compiles the built-in rules and those of C(paths). Raises RuleError."""
     rules = _rule_compiler.load_rules([*map(os.path.abspath, paths)], thresholds=thresholds, drop=drop, known=_KNOWN)
     wanted = _registry.wanted()
-    return Prepared(rules, _request.pack({"rules": rules.compiled, "knobs": _registry.by_place(wanted.knobs), "vendor_files": wanted.vendor_files}))
+    asked = {"knobs": _registry.by_place(wanted.knobs), "vendor_files": wanted.vendor_files, "files": _gathered.WANTED}
+    return Prepared(rules, _request.pack({"rules": rules.compiled, **asked}))
 
 
 # Strategies load an action plugin before they fork a worker for each host: what is made here is made once, and inherited.
@@ -100,6 +101,7 @@ def _failing() -> t.Iterator[None]:
 def _keep(text: str, *, host: str, directory: str, rules: _rule_compiler.RuleSet) -> dict[str, t.Any]:
     try:
         audit, found = _understand(text, rules)
+        _settings.from_node(audit, directory=directory, host=host)
         counters = audit.pop("counters")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         # A node is not to be trusted with the controller's time: whatever it sends ends here.

@@ -31,7 +31,6 @@ def account_cgroups(cgroups: t.Sequence[Cgroup], *, recursive_protection: bool) 
 
 
 def _add_sets(cgroup: Cgroup) -> None:
-    """docs/architecture.md §3.2."""
     stat = cgroup.get("stat", {})
     active_file, inactive_file, usage = stat.get("active_file"), stat.get("inactive_file"), cgroup.get("usage")
     if active_file is not None and "active_anon" in stat and "inactive_anon" in stat:

@@ -13,13 +13,15 @@ import re
 import typing as t
 from dataclasses import dataclass, field
 
-from ansible_collections.memqos.fleet.plugins.module_utils._rules import MAX_DEPTH, MAX_NODES, MAX_NUMBER
+from ansible_collections.memqos.fleet.plugins.module_utils._rules import MAX_NUMBER
 from ansible_collections.memqos.fleet.plugins.module_utils._units import parse_size
 
 if t.TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 MAX_LENGTH = 4000
+MAX_NODES = 500
+MAX_DEPTH = 32
 _MAX_DIGITS = 20  # what parse_size reads
 
 Kind = t.Literal["number", "text", "true or false", "list", "any"]
@@ -49,6 +51,7 @@ _NODE: dict[str, Kind] = {
     ), _N),
     **dict.fromkeys((
         "has_throttle", "cmdline_nokmem", "cmdline_nosocket", "redis", "mongodb", "postgresql", "elasticsearch", "cassandra", "kafka", "sap_hana",
+        "drop_caches_written_down",
     ), _B),
 }  # fmt: skip
 _ZONE: dict[str, Kind] = {
