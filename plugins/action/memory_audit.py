@@ -10,13 +10,23 @@ import contextlib
 import datetime
 import json
 import os
+import time
 import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _gathered, _oom_history, _request, _results, _rule_compiler, _settings, _unit_drop_ins
+from ansible_collections.memqos.fleet.plugins.plugin_utils import (
+    _gathered,
+    _oom_history,
+    _overcommit,
+    _request,
+    _results,
+    _rule_compiler,
+    _settings,
+    _unit_drop_ins,
+)
 
 BUILT_IN_RULES = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "audit", "vars", "rules")
 _ARGUMENTS = {
@@ -101,6 +111,7 @@ def _failing() -> t.Iterator[None]:
 def _keep(text: str, *, host: str, directory: str, rules: _rule_compiler.RuleSet) -> dict[str, t.Any]:
     try:
         audit, found = _understand(text, rules)
+        _overcommit.from_node(audit, directory=directory, host=host, now=time.time())
         _settings.from_node(audit, directory=directory, host=host)
         counters = audit.pop("counters")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:

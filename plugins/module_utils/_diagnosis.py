@@ -351,9 +351,9 @@ def _add_memcg(derived: Env, node: Node) -> None:
     derived["dying_memcgs"] = cgroups[0].get("dying")
     known = [cgroup["dying_bytes"] for cgroup in cgroups if "dying_bytes" in cgroup]
     derived["dying_bytes"] = sum(known) if known else None
-    containers = [cgroup for cgroup in cgroups if cgroup.get("kind") == "container"]
-    derived["sum_limits_bytes"] = sum(cgroup.get("limit") or 0 for cgroup in containers)
-    derived["sum_requests_bytes"] = sum(cgroup.get("request") or 0 for cgroup in containers)
+    derived.update(_accounts.overcommit(cgroups, derived.get("memory_without_hugetlb_bytes") or derived["memtotal_bytes"]))
+    peaks = derived["peaks"].values()
+    derived.update(stranded_bytes=sum(max(0, limit - peak) for limit, peak in peaks), stranded_workloads=len(peaks))
     if any("min" in cgroup for cgroup in cgroups) and "children_min" in cgroups[0]:
         derived["sum_memory_min_bytes"] = cgroups[0]["children_min"]
     highs = [cgroup["high"] for cgroup in cgroups if "high" in cgroup]

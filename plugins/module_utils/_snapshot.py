@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The snapshot: one reading of a node, live or captured, for the modules that change nothing."""
+"""One reading of a node, live or captured, for the modules that change nothing."""
 
 from __future__ import annotations
 
