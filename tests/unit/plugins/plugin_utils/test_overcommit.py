@@ -31,7 +31,8 @@ RUNS: list[tuple[float, dict[str, list[int]], int, t.Any]] = [
     (10, {"a": [100, 5]}, 40, {"youngest": 10.0, "oldest": 10.0}),  # started anew
     (12, {"a": [100, 70], "c": [50, 0]}, 80, {"youngest": 0.0, "oldest": 12.0}),
     (25, {"b": [200, 1]}, 90, {"youngest": 25.0, "oldest": 25.0}),  # seen 25 days ago
-    (60, {"a": [100, 1]}, 99, {"youngest": 0.0, "oldest": 0.0}),  # 48 days ago
+    (35, {"a": [100, 1]}, 30, {"youngest": 35.0, "oldest": 35.0}),  # watched for longer than 30 days, seen 23 days ago
+    (70, {"a": [100, 1]}, 99, {"youngest": 0.0, "oldest": 0.0}),  # seen 35 days ago
 ]
 
 
