@@ -38,7 +38,8 @@ _SIZES = (
     "free", "promo", "boost", "managed", "present", "reserve", "distance_kswapd", "distance_direct",
     # what rules call sums and figures of the node
     "memtotal", "memory_without_hugetlb", "sum_memory_min", "unaccounted", "available", "used", "cache", "file_cache", "page_tables", "committed",
-    "min_free", "swap_total", "swap_used", "dirty", "writeback", "bound", "children", "memory", "gap", "corrupted", "pool", "mlocked", "sum_limits",
+    "min_free", "swap_total", "swap_used", "dirty", "writeback", "bound", "children", "memory", "gap", "corrupted", "pool", "mlocked", "sum_limit", "sum_request",
+    "allocatable", "stranded",
     "min_within_limit", "low_within_limit", "memory_high", "memory_low", "memory_min", "memory_max",
 )  # fmt: skip
 _BYTES = re.compile(rf".*_bytes|meminfo\.(?!HugePages_).*|breakdown\..*|(?:cgroup\.|cgroup\.stat\.|zone\.)?(?:{'|'.join(_SIZES)})")

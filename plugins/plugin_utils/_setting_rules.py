@@ -21,19 +21,22 @@ _MAX_UNKNOWN = 3
 _COUNT_OF = {"pass": "passed", "fail": "failed"}
 # Our files carry our name, unless an operator has called the one of sysctl.d otherwise.
 _OURS = "memqos"
+_NO_COUNTERS = _rules.Counters(uptime=None)
 
 
-def judge(audit: Json, compiled: t.Sequence[Json], *, our_file: str = "zz-memqos.conf") -> None:
-    """Adds findings and counts of these rules to an audit that has C(settings)."""
-    facts = audit["node"]
+def judge(audit: Json, compiled: t.Sequence[Json], *, failed: t.Mapping[str, t.Collection[str]], our_file: str = "zz-memqos.conf") -> None:
+    """Adds findings and counts of these rules to an audit that has C(settings); and to C(recovered) those of C(failed), {rule: ids of subjects}, that pass."""
     for rule in _rules.prepare(compiled):
         count = {"passed": 0, "failed": 0, "unknown": 0, "not_applicable": 0}
         kept: dict[str, list[Json]] = {"fail": [], "unknown": []}
-        for row in audit.get("settings", ()):
-            outcome = _rules.evaluate(rule, {"facts": facts, "setting": names(row, our_file)}, _rules.Counters(uptime=None))
+        for row in audit["settings"]:
+            env = {"facts": audit["node"], "setting": names(row, our_file)}
+            outcome = _rules.evaluate(rule, env, _NO_COUNTERS)
             count[_COUNT_OF.get(outcome.status, outcome.status)] += 1
             if outcome.status in kept:
                 kept[outcome.status].append(_finding(rule.id, row, outcome))
+            elif outcome.status == "pass" and _identity(row) in failed.get(rule.id, ()):
+                audit["recovered"].append(_finding(rule.id, row, _rules.passed(rule, env, _NO_COUNTERS)))
         audit["findings"] += kept["fail"][:_MAX_FAILED] + kept["unknown"][:_MAX_UNKNOWN]
         audit["rules"][rule.id] = count
 
@@ -54,6 +57,9 @@ def _is_ours(path: str, our_file: str) -> bool:
 
 
 def _finding(rule: str, row: Json, outcome: _rules.Outcome) -> Json:
-    subject = {"kind": "setting", "id": f"{row['subject']} {row['name']}".strip(), "name": ""}
-    finding = {"rule": rule, "subject": subject, "status": outcome.status, "observed": outcome.observed}
+    finding = {"rule": rule, "subject": {"kind": "setting", "id": _identity(row), "name": ""}, "status": outcome.status, "observed": outcome.observed}
     return {**finding, "reason": outcome.reason} if outcome.reason else finding
+
+
+def _identity(row: Json) -> str:
+    return f"{row['subject']} {row['name']}".strip()

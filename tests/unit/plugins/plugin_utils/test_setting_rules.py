@@ -26,6 +26,10 @@ def row(**keys: t.Any) -> Row:
     return {**base, "agrees": None, "wanted": None, "drift": None, **keys}
 
 
+def answer(*settings: Row) -> Row:
+    return {"node": {"kernel": "6.12"}, "settings": list(settings), "findings": [], "recovered": [], "rules": {}}
+
+
 CASES = [
     ("nothing is written down", row(), []),
     ("a file says what is live", row(winner=APP, persisted="60", live="60", agrees=True), []),
@@ -46,8 +50,8 @@ CASES = [
 
 @pytest.mark.parametrize(("settings", "wanted"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_finds(settings: Row, wanted: list[str]) -> None:
-    audit: Row = {"node": {"kernel": "6.12"}, "settings": [settings], "findings": [], "rules": {}}
-    _setting_rules.judge(audit, RULESET.settings, our_file="50-mine.conf")
+    audit = answer(settings)
+    _setting_rules.judge(audit, RULESET.settings, failed={}, our_file="50-mine.conf")
     assert [finding["rule"] for finding in audit["findings"] if finding["status"] == "fail"] == wanted
     assert {rule for rule, count in audit["rules"].items() if count["failed"]} == set(wanted)
     assert all(sum(count.values()) == 1 for count in audit["rules"].values()) and len(audit["rules"]) == len(RULESET.settings) >= 3
@@ -55,15 +59,16 @@ def test_finds(settings: Row, wanted: list[str]) -> None:
 
 def test_says_whose_setting_it_is() -> None:
     unit = row(name="MemoryHigh", scope="unit", subject="batch.slice", winner=LATE, others=[OURS], agrees=False)
-    audit: Row = {"node": {}, "settings": [unit], "findings": [], "rules": {}}
-    _setting_rules.judge(audit, RULESET.settings)
+    audit = answer(unit)
+    _setting_rules.judge(audit, RULESET.settings, failed={})
     assert [finding["subject"] for finding in audit["findings"]] == [{"kind": "setting", "id": "batch.slice MemoryHigh", "name": ""}]
 
 
-def test_a_node_without_settings_is_not_judged() -> None:
-    audit: Row = {"node": {}, "findings": [], "rules": {}}
-    _setting_rules.judge(audit, RULESET.settings)
-    assert audit["findings"] == [] and all(not any(count.values()) for count in audit["rules"].values())
+def test_what_failed_and_passes_now_is_told_with_its_figures() -> None:
+    audit = answer(row(winner=OURS, persisted="10", agrees=True, drift=False), row(name="vm.page-cluster", winner=APP, persisted="0", live="0", agrees=True))
+    _setting_rules.judge(audit, RULESET.settings, failed={"P02": ["vm.swappiness"], "P03": ["vm.swappiness"], "N21": ["node"]})
+    told = [(one["rule"], one["subject"]["id"], one["status"], one["observed"]["live"]) for one in audit["recovered"]]
+    assert told == [("P02", "vm.swappiness", "pass", "10"), ("P03", "vm.swappiness", "pass", "10")]
 
 
 def test_every_advertised_name_is_given() -> None:
