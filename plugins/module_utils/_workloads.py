@@ -10,12 +10,12 @@ import typing as t
 from contextlib import suppress
 from itertools import accumulate, chain, islice
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
-from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number, read_mountinfo
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from ._read._files import Tree, Unreadable, display
+from ._read._procfs import number, read_mountinfo
+from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._read._cgroupfs import Cgroup, Hierarchy
+    from ._read._cgroupfs import Cgroup, Hierarchy
 
 
 class PodNames(NamedTuple):
@@ -72,10 +72,7 @@ _TELLING_ADJ = range(4, 999)
 
 
 def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
-    """Adds C(kind name) and, where known, C(runtime qos_class pod_uid namespace pod container container_id image request request_source).
-
-    C(request): a Guaranteed container's limit, a BestEffort one's 0, Docker's reservation; Burstable: C(read_requests).
-    """
+    """Adds C(kind name) and what else of C(_shapes.Cgroup) is known; C(request) of Burstable: C(read_requests)."""
     known = _Known(names)
     for cgroup in cgroups:
         cgroup.update(known.of(cgroup["path"]))
@@ -83,7 +80,7 @@ def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
 
 
 class _Known:
-    """Identities by path; they depend on the ancestors, asked for or not."""
+    """Identities by path; they depend on the ancestors."""
 
     def __init__(self, names: PodNames) -> None:
         self._names = names
@@ -208,10 +205,7 @@ def _add_request(cgroup: Cgroup) -> None:
 
 
 def read_requests(tree: Tree, hierarchy: Hierarchy, cgroups: t.Iterable[Cgroup], *, capacity: int) -> None:
-    """Adds C(request) to Burstable containers, from the oom_score_adj that kubelet gives their first process.
-
-    C(capacity): MemTotal in bytes. None without a process or with a cut value. A pod-level request (Kubernetes 1.34) is shared out differently.
-    """
+    """Of Burstable containers, from the oom_score_adj that kubelet gives their first process. None with a cut value."""
     for cgroup in cgroups:
         if _qos_of_container(cgroup) != "Burstable":
             continue
@@ -228,7 +222,7 @@ def _oom_score_adj(tree: Tree, procs: str) -> int:
 
 
 def read_pod_names(tree: Tree, *, cgroups: t.Iterable[Cgroup] = ()) -> PodNames:
-    """From the files of kubelet and container runtimes, the first that has a key decides; rootless Podman's for containers in C(cgroups)."""
+    """The first source that has a key decides; rootless Podman's for containers in C(cgroups)."""
     found = PodNames({}, {})
     _read_pod_logs(tree, found)
     sources = (_read_bundles(tree), _read_docker(tree), _storage(tree.read_or_empty, _STORAGE), _read_rootless(tree, cgroups))

@@ -9,11 +9,11 @@ import os
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import OUTPUT_DIR, Tree, Unreadable, display, whole_lines
-from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number
+from ._files import OUTPUT_DIR, Tree, Unreadable, display, whole_lines
+from ._procfs import number
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Process, Processes
+    from ...plugin_utils._shapes import Process, Processes
 
 DEVICE = "/dev/kmsg"
 _MAX_RECORD = 8192
@@ -30,10 +30,7 @@ _MAX_REPORT = 20000
 
 
 def read_log(tree: Tree) -> tuple[bytes, bool]:
-    """Records of /dev/kmsg, else what dmesg prints; and whether some were overwritten while we read.
-
-    Raises Unreadable: kernel.dmesg_restrict keeps the log from ordinary users.
-    """
+    """/dev/kmsg, else what dmesg prints; and whether some of it was overwritten meanwhile. Raises Unreadable."""
     try:
         if tree.live:
             return _read_device(tree.fs_path(DEVICE))
@@ -92,7 +89,6 @@ def _read_device(path: bytes) -> tuple[bytes, bool]:
 
 
 def read_processes(tree: Tree, *, page_size: int, top: int = 10) -> Processes:
-    """All processes with memory of their own; C(top) of them by oom_score."""
     comms: dict[str, int] = {}
     found: list[Process] = []
     for name in tree.names("/proc"):
