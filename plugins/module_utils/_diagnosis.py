@@ -29,11 +29,7 @@ _INNER = frozenset("parent inode stat stat_local children_min children_low swap_
 _MAX_FAILED = 100
 _MAX_UNKNOWN = 3
 _MAX_PUSHERS = 20
-_PROCESSES = {
-    "redis": ("redis-server", "valkey-server", "keydb-server"),
-    "mongodb": ("mongod", "mongos"),
-    "postgresql": ("postgres", "postmaster"),
-}
+_PROGRAMS = "redis mongodb postgresql elasticsearch cassandra kafka sap_hana".split()
 
 
 def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t.Any] | None, top: int) -> dict[str, t.Any]:
@@ -389,6 +385,5 @@ def _add_configuration(derived: Env, node: Node) -> None:
         words = {word for key, value in cmdline if key == "cgroup.memory" for word in (value or "").split(",")}
         derived["cmdline_nokmem"] = "nokmem" in words
         derived["cmdline_nosocket"] = "nosocket" in words
-    commands = node.get("commands")
-    if commands is not None:
-        derived.update((name, any(command in commands for command in names)) for name, names in _PROCESSES.items())
+    running = {*node.get("programs", ()), *(cgroup["program"] for cgroup in node["cgroups"] if "program" in cgroup)}
+    derived.update((name, name in running) for name in _PROGRAMS if name in running or "programs" in node)

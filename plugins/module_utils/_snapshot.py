@@ -105,12 +105,13 @@ def _kills(reader: _node.Reader, node: Node) -> None:
         oom["log"], oom["lost"] = display(_oom.select_oom(log[0], limit=_MAX_OOM_LOG)), log[1]
     processes = take("processes", lambda: _oom.read_processes(tree, page_size=node["facts"]["page_size"]))
     if processes is not None and processes["count"]:
-        node["commands"] = processes["comms"]
+        node["programs"] = processes["programs"]
         oom["processes"] = processes["top"]
         # With hidepid an ordinary user sees its own processes only, and never init.
         if tree.exists("/proc/1/comm"):
             node["facts"]["kubelet"] = any(name in processes["comms"] for name in _KUBELETS)
             node["facts"]["container_runtimes"] = [name for name in _RUNTIMES if name in processes["comms"]]
+    _workloads.name_programs(node["cgroups"], node.get("programs", {}))
     named = {cgroup["path"]: cgroup["name"] for cgroup in node["cgroups"] if cgroup.get("kind") in ("pod", "container") and cgroup.get("name")}
     # Without a report only the processes' own cgroups and their pods are needed.
     used = {path for process in oom["processes"] for path in (process.get("cgroup", ""), process.get("cgroup", "").rpartition("/")[0])}

@@ -67,6 +67,12 @@ _NOTES = {
     "container": ("io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"),
     "image": ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"),
 }
+# Names of units and containers, and images, begin with these behind the last slash.
+_PROGRAMS = {
+    "redis": "redis", "valkey": "redis", "keydb": "redis", "mongo": "mongodb", "postgres": "postgresql", "elasticsearch": "elasticsearch",
+    "opensearch": "elasticsearch", "cassandra": "cassandra", "kafka": "kafka", "cp-kafka": "kafka", "SAP": "sap_hana",
+}  # fmt: skip
+_PROGRAM = re.compile(f"(?:.*/)?({'|'.join(_PROGRAMS)})(?!.*exporter)", re.DOTALL)
 # kubelet: oom_score_adj = 1000 − 1000 × request ÷ capacity, cut to 3…999 (pkg/kubelet/qos/policy.go).
 _TELLING_ADJ = range(4, 999)
 
@@ -213,6 +219,18 @@ def read_requests(tree: Tree, hierarchy: Hierarchy, cgroups: t.Iterable[Cgroup],
         if adjust in _TELLING_ADJ:
             cgroup["request"] = (1000 - adjust) * capacity // 1000
             cgroup["request_source"] = "oom_score_adj (±0.1 % of memory)"
+
+
+def name_programs(cgroups: t.Iterable[Cgroup], running: t.Mapping[str, t.Sequence[str]]) -> None:
+    """Adds C(program) to those that run one whose advice differs: by its processes (C(running): {program: [paths]}), else by image or name."""
+    by_path = {path: program for program, paths in running.items() for path in paths}
+    for cgroup in cgroups:
+        program = by_path.get(cgroup["path"])
+        if program is None and cgroup.get("kind") in ("container", "service", "scope", "lxc"):
+            matches = (_PROGRAM.match(text) for text in (cgroup.get("image", ""), cgroup["name"]))
+            program = next((_PROGRAMS[match.group(1)] for match in matches if match), None)
+        if program is not None:
+            cgroup["program"] = program
 
 
 def _oom_score_adj(tree: Tree, procs: str) -> int:

@@ -345,6 +345,17 @@ def _knob_problem(name: str) -> str:
 # Entries
 
 
+def setting(name: str, node: yaml.Node, place: Place) -> Knob:
+    """The knob of an entry that stands in no profile (C(cure.apply) of a rule), of the host or of a unit; the entry is checked. Raises Mistake."""
+    try:
+        scope = _registry.find(name).scope
+    except _registry.UnknownKnob as exc:
+        raise Mistake(node, str(exc)) from None
+    knob = _host_knob(name, node) if scope in ("host", "numa_node") else _property(name, node)
+    _stated(node, knob, place)
+    return knob
+
+
 def _host(node: yaml.Node, place: Place) -> dict[tuple[str, str], Stated]:
     return _entries(node, place, "", _host_knob)
 

@@ -125,11 +125,12 @@ class Process(t.TypedDict, total=False):
 
 
 class Processes(t.TypedDict):
-    """C(comms): how many processes carry each name; C(top): the first by oom_score. Kernel threads are left out."""
+    """C(comms): how many processes carry each name; C(top): the first by oom_score; C(programs): {program: [cgroups]}. Kernel threads are left out."""
 
     count: int
     comms: dict[str, int]
     top: list[Process]
+    programs: dict[str, list[str]]
 
 
 class Cgroup(t.TypedDict, total=False):
@@ -182,6 +183,7 @@ class Cgroup(t.TypedDict, total=False):
     image: str
     request: int
     request_source: str
+    program: str
     # from _breakdown and _diagnosis
     working_set: int
     working_set_sysom: int
@@ -247,7 +249,7 @@ class Node(t.TypedDict, total=False):
     cgroups: list[Cgroup]
     units: dict[str, t.Any]
     oom: dict[str, t.Any]
-    commands: dict[str, int]
+    programs: dict[str, list[str]]
     window: Window
     unknown: dict[str, str]
 

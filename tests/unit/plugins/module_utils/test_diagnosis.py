@@ -227,7 +227,7 @@ def test_derived_numbers() -> None:
         sockstat={"TCP": {"mem": 3}},
         tcp_mem={"min": 1, "pressure": 2, "max": 3},
         cmdline=[("quiet", None), ("cgroup.memory", "nokmem,nobpf")],
-        commands={"redis-server": 1},
+        programs={"redis": ["/c"]},
         cgroups=[
             cgroup("/", children_min=0),
             cgroup("/c", kind="container", limit=70, request=30, min=20, high=None),
