@@ -68,8 +68,7 @@ def test_a_critical_finding_fails_the_run_after_the_reports(audit: Audit, invent
 
 def test_what_is_accepted_fails_nothing_and_is_told(audit: Audit, inventory: str) -> None:
     accepted = [{"rule": "*", "host": "node1*", "reason": "ticket 7", "until": "2999-12-31"}]
-    variables = {"memqos_fail_on": "info", "memqos_suppressions": accepted, "memqos_report_formats": FORMATS}
-    run = audit(inventory=inventory, **variables)
+    run = audit(inventory=inventory, memqos_fail_on="info", memqos_suppressions=accepted, memqos_report_formats=FORMATS)
     assert run.status == 0, run.output
     rows = rows_of(run.directory / "findings.csv")
     assert rows and {(row["suppressed_reason"], row["suppressed_until"]) for row in rows} == {("ticket 7", "2999-12-31")}

@@ -68,11 +68,11 @@ class Reader(html.parser.HTMLParser):
             self._into.pop()
 
 
-def write(tmp_path: Path, results: t.Sequence[dict[str, t.Any]], *, shown: int = 20, **groups: list[str]) -> str:
+def write(tmp_path: Path, results: t.Sequence[dict[str, t.Any]], *, shown: int = 20, groups: t.Mapping[str, t.Sequence[str]] | None = None) -> str:
     fleet = Fleet(RULES, top=1)
     lines = {result["host"]: (result, fleet.add(result)) for result in results}
     fleet.unreachable, fleet.invalid = ["gone"], {"bad": "cut short\n|"}
-    inventory = InventoryReport(str(tmp_path / "inventory.csv"), groups=groups)
+    inventory = InventoryReport(str(tmp_path / "inventory.csv"), groups=groups or {})
     fill(inventory, results)
     details = [lines[line.name] for line in fleet.worst(shown)]
     write_markdown(str(tmp_path / "report.md"), fleet, iter(details), generated_at="2026-11-27T12:00:00Z", inventory=inventory.by_group if groups else [])
@@ -88,7 +88,7 @@ def fleet_of(hosts: t.Iterable[str]) -> Fleet:
 
 def test_a_fleet(tmp_path: Path) -> None:
     hosts = _results.known_hosts(SAMPLES)
-    page = Reader(write(tmp_path, [_results.read_result(SAMPLES, host) for host in hosts], pool=["web-1"]))
+    page = Reader(write(tmp_path, [_results.read_result(SAMPLES, host) for host in hosts], groups={"pool": ["web-1"]}))
     assert page.headings[:2] == ["Memory of 4 hosts", "Hosts"]
     assert "Findings: 15 critical, 6 warning, 2 info, 4 unknown, 0 accepted." in page.text
     assert [row[0] for row in page.rows if len(row) == 13][1:] == [line.name for line in fleet_of(hosts).worst(4)]
@@ -178,7 +178,7 @@ def test_any_name_is_only_text(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*HOSTILE, "x" * (1 << 20)], ids=lambda name: repr(name)[:24])
 def test_a_hostile_name_breaks_no_table(tmp_path: Path, name: str) -> None:
-    page = Reader(write(tmp_path, [named(name)], **{name: [name]}))
+    page = Reader(write(tmp_path, [named(name)], groups={name: [name]}))
     assert page.tags <= OURS | {"code"}
     widths = {len(row) for row in page.rows}
     assert widths <= {2, 3, 4, 5, 9, 13}
