@@ -280,6 +280,7 @@ SUPPRESSED = [
     (judged({"rule": "C01", "suppressed": ACCEPTED}, {"rule": "C01"}), {"C01": (1, 0, 1)}),
     # also where the node counted more than it listed
     (judged({"rule": "C01", "suppressed": ACCEPTED}, C01={"failed": 812}), {"C01": (811, 0, 1)}),
+    (judged({"rule": "C01", "suppressed": ACCEPTED}, C01={"failed": 812, "suppressed": 812}), {"C01": (0, 0, 812)}),
     (judged({"rule": "N23", "status": "unknown", "suppressed": ACCEPTED}), {"N23": (0, 0, 1)}),
     (judged({"rule": "C01", "suppression_expired": ACCEPTED}), {"C01": (1, 0, 0)}),
     (judged({"rule": "C01", "suppressed": None}), {"C01": (1, 0, 0)}),
@@ -313,6 +314,7 @@ def test_the_first_findings_of_a_fleet_are_its_worst() -> None:
 FAIL, PASS = {"status": "fail", "observed": {"x": 1}}, {"status": "pass", "observed": {"x": 0}}
 WHAT = [
     (None, FAIL, "new"), (PASS, FAIL, "new"), (FAIL, FAIL, "still"), (FAIL, PASS, "cured"), (FAIL, None, "gone"), (FAIL, {"status": "unknown"}, "undecided"),
+    (FAIL, {"status": "not_applicable"}, "gone"),
 ]  # fmt: skip
 
 
@@ -330,7 +332,32 @@ def test_changes_come_in_order_and_a_first_audit_has_none() -> None:
     assert [one.what for one in found] == sorted((one.what for one in found), key=["new", "still", "undecided", "cured", "gone"].index)
     assert [one.rule for one in found[:4]] == ["C01", "C01", "C03", "C03"] and {one.subject for one in found} == {""}
     assert view.changes_since(WEB, RULES) == view.changes_since({"changes": None}, RULES) == []
-    assert view.since_text(WEB) == "" and view.since_text({"changes": {"since": {"collected_at": "t"}, "generation": None}}) == "t"
+
+
+SINCE = [
+    ({}, ""),
+    ({"since": None, "generation": 3}, ""),
+    ({"since": {"collected_at": "t", "generation": 3}, "generation": 3, "rebooted": False}, "t"),
+    ({"since": {"collected_at": "t", "generation": None}, "generation": 3, "rebooted": True}, "t, generation 3 since then, a reboot between"),
+]
+
+
+@pytest.mark.parametrize(("changes", "text"), SINCE)
+def test_what_came_between_two_audits(changes: dict[str, t.Any], text: str) -> None:
+    assert view.since_text({**WEB, "changes": changes}) == text
+
+
+def test_a_change_says_what_changed_besides_the_node() -> None:
+    listed = [{"rule": "C01", "subject": "node", "before": FAIL, "after": None, "because": because} for because in ("rule_dropped", "<b>")]
+    assert [one.because for one in view.changes_since({"changes": {"findings": listed}}, RULES)] == ["the rule is not looked at any more", ""]
+
+
+def test_a_suppression_that_one_host_has_is_used() -> None:
+    unused = {"rule": "C01", "host": "*", "subject": "*", **ACCEPTED}
+    other = {**unused, "rule": "N09", "reason": "other"}
+    gathered = fleet([{**judged(), "suppressions_unused": [unused, other]}, judged({"rule": "C01", "suppressed": ACCEPTED})])
+    assert gathered.unused_suppressions() == [other]
+    assert fleet([{**judged(), "suppressions_unused": [unused, other]}] * 2).unused_suppressions() == [unused, other]
 
 
 RULES_OF_CAUSES: dict[str, t.Any] = {
