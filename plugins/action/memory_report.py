@@ -42,6 +42,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._results import (
     read_results,
     read_rules,
 )
+from ansible_collections.memqos.fleet.plugins.plugin_utils._selection import SelectionReport
 
 ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "directory": {"type": "path", "default": "build/report"},
@@ -50,7 +51,7 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
     "formats": {
         "type": "list",
         "elements": "str",
-        "choices": ["terminal", "json", "html", "markdown", "csv", "junit", "prometheus", "inventory"],
+        "choices": ["terminal", "json", "html", "markdown", "csv", "junit", "prometheus", "selection", "inventory"],
         "default": ["terminal", "json", "html"],
     },
     "groups": {"type": "dict", "default": {}},
@@ -135,9 +136,10 @@ def _writers(arguments: t.Mapping[str, t.Any], directory: str, fleet: Fleet, *, 
         "report.json": lambda path: JsonReport(path, generated_at=generated_at),
         "junit.xml": lambda path: JunitReport(path, rules=fleet.rules, generated_at=generated_at),
         "memqos.prom": lambda path: PrometheusReport(path, rules=fleet.rules, workloads=arguments["top"]),
+        "selection.yml": lambda path: SelectionReport(path, rules=fleet.rules, run_id=RUN_ID, generated_at=generated_at),
         "inventory.csv": lambda path: InventoryReport(path, groups=arguments["groups"]),
     }
-    files = {"json": "report.json", "junit": "junit.xml", "prometheus": "memqos.prom", "inventory": "inventory.csv"}
+    files = {"json": "report.json", "junit": "junit.xml", "prometheus": "memqos.prom", "selection": "selection.yml", "inventory": "inventory.csv"}
     paths = {name: os.path.join(directory, file) for name, file in files.items() if name in arguments["formats"]}
     writers = [made[files[name]](path) for name, path in paths.items()]
     if "csv" in arguments["formats"]:
