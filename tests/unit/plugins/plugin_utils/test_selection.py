@@ -220,7 +220,7 @@ WRONG = [
     (f"{HEAD}  n1:\n    units:\n      a.slice: {{MemoryHi: 1G}}\n", "hosts.n1.units.a.slice.MemoryHi, line 5, column 27: there is no memory property"),
     (f"{HEAD}  n1:\n    setings: {{}}\n", "hosts.n1, line 4, column 5: unknown key 'setings'"),
     (f"{HEAD}  n1:\n    because: x\n", "hosts.n1.because, line 4, column 14: a list is expected here"),
-    (f"{HEAD}  n1: {{}}\n  n1: {{}}\n", "hosts, line 4, column 3: 'n1' stands here twice"),
+    (f"{HEAD}  n1:\n    units:\n  n1:\n    units:\n", "hosts, line 5, column 3: 'n1' stands here twice"),
     ("schema_version: 2\nhosts: {}\n", "schema_version, line 1, column 17: this version of memqos.fleet reads 1"),
     ("- a\n", "line 1, column 1: a mapping"),
     ("hosts: {}\n", "line 1, column 1: 'schema_version' is missing"),
