@@ -18,7 +18,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 
 def audit(params: dict[str, t.Any]) -> dict[str, t.Any]:
     request = {key: value for part in params["request"] or [""] for key, value in _module.unpack(part).items()}
-    wanted = _values.Wanted(_values.unfold(request["knobs"]), request["vendor_files"])
+    wanted = _values.Wanted(_values.unfold(request["knobs"]), request["vendor_files"], request["files"])
     node = _snapshot.of_options(params, wanted=wanted)
     return {"audit": _module.to_json(_diagnosis.diagnose(node, rules=request["rules"], previous=request["previous"], top=params["top"]))}
 
