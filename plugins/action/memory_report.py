@@ -137,7 +137,7 @@ def _writers(arguments: t.Mapping[str, t.Any], directory: str, fleet: Fleet, *, 
         "report.json": lambda path: JsonReport(path, generated_at=generated_at),
         "junit.xml": lambda path: JunitReport(path, rules=fleet.rules, generated_at=generated_at),
         "memqos.prom": lambda path: PrometheusReport(path, rules=fleet.rules, workloads=arguments["top"]),
-        "selection.yml": lambda path: SelectionReport(path, rules=fleet.rules, run_id=run_id, generated_at=generated_at),
+        "selection.yml": lambda path: SelectionReport(path, rules=fleet.rules, run_id=RUN_ID, generated_at=generated_at),
         "inventory.csv": lambda path: InventoryReport(path, groups=arguments["groups"]),
     }
     files = {"json": "report.json", "junit": "junit.xml", "prometheus": "memqos.prom", "selection": "selection.yml", "inventory": "inventory.csv"}
