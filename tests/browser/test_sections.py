@@ -123,7 +123,7 @@ def test_the_inventory_says_where_a_group_is_mixed(full: chromium.Page) -> None:
 
 def test_what_changed_since_the_last_audit(full: chromium.Page) -> None:
     said = texts(full, "#at-changes")[0]
-    assert "Against the audit of 2026-11-22T07:31:09Z. A tune came between: generation 4. The node was booted in between." in said
+    assert "Against the audit of 2026-11-22 07:31:09 UTC. A tune came between: generation 4. The node was booted in between." in said
     assert texts(full, "#at-changes tbody tr") == [
         "✚ New C01 A container was killed at its limit shop/checkout-7d9f/app "
         "cgroup.events_local.oom_kill – → 3 cgroup.limit – → 16.0 GiB cgroup.usage – → 9.80 GiB",
@@ -134,6 +134,19 @@ def test_what_changed_since_the_last_audit(full: chromium.Page) -> None:
     assert texts(full, ".card-findings .finding summary")[0] == "A container was killed at its limit shop/checkout-7d9f/app ✚ New C01"
     full.run("document.querySelector('.filter[data-value=new]').click()")
     assert full.run("[...document.querySelectorAll('.card-findings .finding')].map((one) => one.dataset.rule)") == ["C01"]
+
+
+def test_what_did_not_change_takes_one_sentence(page: chromium.Page, report: Path, tmp_path: Path) -> None:
+    result = sample("web-1")
+    first = result["findings"][0]
+    # A few bytes more are the same to who reads it.
+    states = [{"status": "fail", "observed": {"cgroup.usage": usage}} for usage in (10_000_000_000, 10_000_000_001)]
+    result["changes"] = {"since": {"collected_at": "2026-11-22T07:31:09+00:00", "generation": None}, "generation": None, "rebooted": False}
+    result["changes"]["findings"] = [{"rule": first["rule"], "subject": first["subject"], "before": states[0], "after": states[1]}]
+    open_results(page, tmp_path, [result])
+    assert page.run("document.getElementById('at-changes')") is None
+    assert texts(page, ".tally")[0].endswith("Against the audit of 2026-11-22 07:31:09 UTC nothing changed.")
+    page.open(report)
 
 
 def test_accepted_findings_stand_apart_with_reason_and_date_and_expired_ones_are_said(full: chromium.Page) -> None:

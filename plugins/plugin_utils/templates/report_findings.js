@@ -124,7 +124,7 @@ function cure(host, one, rule) {
 /** How the rules went, each counted once. */
 function tally(host) {
   const outcomes = ["failed", "unknown", "passed", "not_applicable"].map((status) => [status, host.rules.filter(([, one]) => one === status).length]).filter(([, number]) => number);
-  return outcomes.length ? el("p", { class: "note tally" }, `${plural(host.rules.length, "rule")}: ${outcomes.map(([status, number]) => `${count(number)} ${words(status)}`).join(", ")}.`) : null;
+  return outcomes.length ? el("p", { class: "note tally" }, `${plural(host.rules.length, "rule")}: ${outcomes.map(([status, number]) => `${count(number)} ${words(status)}`).join(", ")}.`, shownChanges(host).length ? "" : ` ${sinceText(host)}`) : null;
 }
 
 /** Accepted for a while: said, with reason and date, and counted in no total. */
@@ -140,16 +140,23 @@ function acceptedSection(host, accepted) {
 
 const CHANGES = new Map([["new", ["new", "New"]], ["still", ["warning", "Still there"]], ["undecided", ["unknown", "Undecided"]], ["cured", ["ok", "Cured"]], ["gone", ["none", "Gone"]]]);
 
+/** [name, before, now] of the figures that can be seen to differ. */
+function moved(row) {
+  const [before, after] = [new Map(row.before), new Map(row.after)];
+  return [...new Set([...before.keys(), ...after.keys()])].map((name) => [name, before.get(name) ?? "–", after.get(name) ?? "–"]).filter(([, then, now]) => then !== now);
+}
+
+/** What is worth a line: bytes that moved by a few are none. */
+function shownChanges(host) {
+  return host.changes.filter((row) => row.what !== "still" || row.because || moved(row).length);
+}
+
 /** Since the last audit: figures before and after, finding by finding. */
 function changesSection(host) {
-  if (!host.since.collected_at) return null;
+  const rows = shownChanges(host);
+  if (!rows.length) return null;
   const order = [...CHANGES.keys()];
-  const figures = (row) => {
-    const after = new Map(row.after);
-    const names = [...new Set([...row.before, ...row.after].map(([name]) => name))];
-    const before = new Map(row.before);
-    return names.length ? el("ul", { class: "plain" }, names.map((name) => el("li", {}, el("code", {}, name), " ", before.get(name) ?? "–", el("span", { class: "muted", "aria-label": "became" }, " → "), el("strong", {}, after.get(name) ?? "–")))) : "–";
-  };
+  const figures = (row) => (moved(row).length ? el("ul", { class: "plain" }, moved(row).map(([name, then, now]) => el("li", {}, el("code", {}, name), ` ${then}`, el("span", { class: "muted" }, " → "), el("strong", {}, now)))) : "–");
   const title = (row) => `${row.rule} ${row.title}`;
   const listed = (row) => host.findings.find((one) => one.rule === row.rule && one.subject === row.subject);
   const columns = [
@@ -158,7 +165,12 @@ function changesSection(host) {
     { label: "Subject", kind: "text", value: (row) => row.subject },
     { label: "Before → now", kind: "text", value: (row) => row.rule, cell: figures },
   ];
+  return section("changes", "Since the last audit", sinceText(host), new SortableTable({ caption: "Since the last audit", columns, rows, sort: 0, descending: false }).node);
+}
+
+/** Which audit that was, and what came between. */
+function sinceText(host) {
   const { collected_at: before, generation, rebooted } = host.since;
-  const note = [`Against the audit of ${before}.`, generation === null ? "" : `A tune came between: generation ${generation}.`, rebooted ? "The node was booted in between." : "", host.changes.length ? "" : "Nothing changed."].filter(Boolean).join(" ");
-  return section("changes", "Since the last audit", note, host.changes.length ? new SortableTable({ caption: "Since the last audit", columns, rows: host.changes, sort: 0, descending: false }).node : null);
+  if (!before) return "";
+  return [`Against the audit of ${moment(before)}${shownChanges(host).length ? "." : " nothing changed."}`, generation === null ? "" : `A tune came between: generation ${generation}.`, rebooted ? "The node was booted in between." : ""].filter(Boolean).join(" ");
 }

@@ -16,7 +16,7 @@ function hostAt(index) {
 function hostView(index) {
   const host = hostAt(index);
   return [
-    el("div", { class: "host-head" }, el("h2", { id: "title-overview", tabindex: "-1" }, host.name), el("p", { class: "note" }, `collected ${host.collected_at}`)),
+    el("div", { class: "host-head" }, el("h2", { id: "title-overview", tabindex: "-1" }, host.name), el("p", { class: "note" }, `collected ${moment(host.collected_at)}`)),
     hostVerdict(host),
     changesSection(host),
     findingsSection(host),

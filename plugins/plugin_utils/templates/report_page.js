@@ -145,7 +145,7 @@ function print() {
 }
 
 function start() {
-  document.getElementById("run").textContent = visible([fleet.generated_at, fleet.run_id && `run ${fleet.run_id}`].filter(Boolean).join(" · "));
+  document.getElementById("run").textContent = visible([moment(fleet.generated_at), fleet.run_id && `run ${fleet.run_id}`].filter(Boolean).join(" · "));
   document.getElementById("theme").addEventListener("click", toggleTheme);
   nameTheme();
   const finder = new Finder({ id: "search", label: "Search  ( / )", find: searchAll });
