@@ -137,11 +137,13 @@ def _setting(row: Json) -> Json:
 
 
 def _winner(winner: Json) -> list[str] | None:
-    """[where, value]: the path with its line, else the source."""
+    """[where, value, problem]: the path with its line, else the source; no value is a line that keeps others away."""
     if not winner:
         return None
     place = str(winner.get("path") or winner.get("source") or "")
-    return [f"{place}:{winner['line']}" if winner.get("line") is not None else place, str(winner.get("value", ""))]
+    # Line 0: the whole file.
+    where = f"{place}:{winner['line']}" if winner.get("line") else place
+    return [where, *("" if winner.get(key) is None else str(winner[key]) for key in ("value", "problem"))]
 
 
 def _list(value: t.Any) -> list[Json]:

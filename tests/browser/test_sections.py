@@ -76,7 +76,7 @@ def test_settings_say_who_decides_and_what_the_next_boot_changes(full: chromium.
         "? sources", "? sources"
     )
     assert rows[1] == "vm.watermark_scale_factor ● drift 10 10 /etc/sysctl.d/90-memqos.conf:7 150 colocated, generation 4"
-    assert "db.service MemoryLow agrees 4.00 GiB 4.00 GiB in effect 1.00 GiB /etc/systemd/system/db.service.d/50-low.conf:2 –" in rows
+    assert "db.service MemoryLow agrees 4.00 GiB in effect 1.00 GiB 4.00 GiB /etc/systemd/system/db.service.d/50-low.conf:2 –" in rows
     assert "vm.dirty_ratio agrees 20 the kernel's default –" in rows
     full.run("document.querySelector('[aria-label=Settings] .opener').click()")
     assert texts(full, "[aria-label=Settings] tr.opened") == [

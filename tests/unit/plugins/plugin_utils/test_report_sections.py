@@ -74,9 +74,20 @@ WINNER = {"source": "sysctl.d", "path": "/etc/sysctl.d/a.conf", "line": 3, "valu
 def test_a_setting_says_who_decides_and_what_was_wanted() -> None:
     row = {"name": "vm.swappiness", "scope": "host", "subject": "", "live": "10", "effective": "60", "persisted": "60", "winner": WINNER, "agrees": False}
     wanted = {"value": "10", "profile": "colocated", "generation": 4}
-    (told,) = sections.settings({"settings": [{**row, "others": [{"source": "tuned", "value": "5"}], "wanted": wanted, "drift": False}]})
-    assert told["winner"] == ["/etc/sysctl.d/a.conf:3", "60"]
-    assert told["others"] == [["tuned", "5"]]
+    (told,) = sections.settings(
+        {
+            "settings": [
+                {
+                    **row,
+                    "others": [{"source": "tuned", "value": "5"}, {**WINNER, "line": 0, "value": None, "problem": "no value"}],
+                    "wanted": wanted,
+                    "drift": False,
+                }
+            ]
+        }
+    )
+    assert told["winner"] == ["/etc/sysctl.d/a.conf:3", "60", ""]
+    assert told["others"] == [["tuned", "5", ""], ["/etc/sysctl.d/a.conf", "", "no value"]]
     assert (told["wanted"], told["wanted_by"]) == ("10", "colocated, generation 4")
     (told,) = sections.settings({"settings": [{"name": "MemoryLow", "scope": "unit", "subject": "db.service", "live": "0", "agrees": True}]})
     assert (told["subject"], told["winner"], told["others"], told["wanted"], told["persisted"]) == ("db.service", None, [], None, None)
