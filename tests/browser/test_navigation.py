@@ -197,6 +197,12 @@ MISSING = """
 [...document.querySelectorAll('[aria-labelledby], [aria-controls]')].flatMap((one) => [one.getAttribute('aria-labelledby'), one.getAttribute('aria-controls')])
   .filter((id) => id && !document.getElementById(id))
 """
+# Landmarks with a name: one that is there twice leads nowhere.
+REGIONS = """
+[...document.querySelectorAll('section[aria-label], section[aria-labelledby], nav, [role=region], [role=search]')]
+  .map((one) => `${one.localName} ${one.getAttribute('aria-label') ?? document.getElementById(one.getAttribute('aria-labelledby'))?.textContent}`)
+  .map((name) => name.replace(/^(section|div)/, 'region'))
+"""
 NAMELESS = """
 [...document.querySelectorAll('button, a[href], input, select, [role=region], [role=img], [role=group]')]
   .filter((one) => one.checkVisibility() && !(one.textContent.trim() || one.getAttribute('aria-label') || one.labels?.length))
@@ -212,6 +218,7 @@ def test_landmarks_and_heads_are_in_order_and_all_has_a_name(page: chromium.Page
     assert len(ids) == len(set(ids))
     assert page.run(MISSING) == []
     assert page.run(NAMELESS) == []
+    assert len(page.run(REGIONS)) == len(set(page.run(REGIONS)))
     levels = page.run("[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map((one) => Number(one.localName[1]))")
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in zip(levels, levels[1:]))

@@ -13,6 +13,11 @@ function subjectOf(one) {
   return one.subject || one.subject_id;
 }
 
+/** It failed, and nobody accepts that. */
+function stands(one) {
+  return one.status === "fail" && !one.suppressed;
+}
+
 /** The address of a finding: by the name of its subject, which outlives ids, where that names one alone. */
 function findingAddress(host, one) {
   const alike = host.findings.filter((other) => other.rule === one.rule && subjectOf(other) === subjectOf(one)).length > 1;
