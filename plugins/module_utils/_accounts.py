@@ -7,14 +7,13 @@ from __future__ import annotations
 import typing as t
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup
+    from ..plugin_utils._shapes import Cgroup
 
 # What memcg calls `kernel` is these and whatever a driver charged.
 _KERNEL_PARTS = ("kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmalloc", "slab_reclaimable", "slab_unreclaimable")
 
 
 def account_cgroups(cgroups: t.Sequence[Cgroup], *, recursive_protection: bool) -> None:
-    """Adds to each cgroup, parents before children: working sets, effective protection, dying bytes, sums over children."""
     children: dict[str, list[Cgroup]] = {}
     for cgroup in cgroups:
         _add_sets(cgroup)
@@ -32,10 +31,7 @@ def account_cgroups(cgroups: t.Sequence[Cgroup], *, recursive_protection: bool) 
 
 
 def _add_sets(cgroup: Cgroup) -> None:
-    """cAdvisor's working set (libcontainer/handler.go), SysOM's, and what reclaim without swap cannot drop cheaply.
-
-    hard_set = usage − clean page cache − slab_reclaimable; v1 does not tell slab_reclaimable: all kernel memory is hard there.
-    """
+    """docs/architecture.md §3.2."""
     stat = cgroup.get("stat", {})
     active_file, inactive_file, usage = stat.get("active_file"), stat.get("inactive_file"), cgroup.get("usage")
     if active_file is not None and "active_anon" in stat and "inactive_anon" in stat:
@@ -63,11 +59,7 @@ def _sum_or_max(values: list[int | None]) -> int | None:
 
 
 def _add_dying_bytes(cgroup: Cgroup, below: list[Cgroup]) -> None:
-    """Anonymous and file bytes still charged to removed children: stat(parent) − its own − Σ stat(live children).
-
-    On v2 a cgroup with memory-enabled children has no processes; v1 tells its own part (stat_local). Kernel memory is left out: the
-    structures of live children are charged to their parent. The root's numbers are the node's. A negative difference is a race.
-    """
+    """stat(parent) − its own − Σ stat(live children): docs/architecture.md §3.2."""
     stat = cgroup.get("stat")
     if cgroup["path"] == "/" or not stat:
         return
@@ -84,7 +76,7 @@ def _add_dying_bytes(cgroup: Cgroup, below: list[Cgroup]) -> None:
 
 
 def _add_protection(cgroup: Cgroup, below: list[Cgroup], recursive: bool) -> None:
-    """Effective memory.min and low of the children, for reclaim of the whole node (mm/page_counter.c: effective_protection)."""
+    """mm/page_counter.c: effective_protection, for reclaim of the whole node."""
     parent_usage = cgroup.get("usage", 0)
     for setting, effective in (("min", "effective_min"), ("low", "effective_low")):
         if not any(setting in child for child in below):

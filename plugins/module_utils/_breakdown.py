@@ -7,9 +7,9 @@ from __future__ import annotations
 import typing as t
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Breakdown, Row
+    from ..plugin_utils._shapes import Breakdown, Row
 
-# (row, /proc/meminfo key, group, reclaimable). The LRU lists hold every anonymous and page cache page; Shmem, Dirty, Mapped and so on overlap them.
+# (row, /proc/meminfo key, group, reclaimable)
 _ROWS = (
     ("free", "MemFree", "free", "yes"),
     ("free_percpu_lists", "", "free", "yes"),
@@ -46,12 +46,7 @@ def breakdown(
     vmap_stack: bool | None,
     zswap_in_zsmalloc: bool = True,
 ) -> Breakdown:
-    """Rows that sum to MemTotal exactly; the last one, C(unaccounted), is the remainder and may be negative. Raises NoTotal.
-
-    mm/vmstat.c, fs/proc/meminfo.c. Per-CPU lists are not in MemFree. With CONFIG_VMAP_STACK kernel stacks are in VmallocUsed (kernel/fork.c);
-    C(vmap_stack) None (unknown) counts as yes, the default of x86 and arm64. zram and zswap keep their pages in zsmalloc (C(nr_zspages));
-    zswap on another pool (zbud, z3fold before 6.18) has its own row.
-    """
+    """docs/architecture.md §3.3. C(vmap_stack) None (unknown) counts as yes, the default of x86 and arm64. Raises NoTotal."""
     if "MemTotal" not in meminfo:
         raise NoTotal("/proc/meminfo has no MemTotal: is this a node, or a captured tree with its /proc?")
     zspages = vmstat.get("nr_zspages")

@@ -7,15 +7,15 @@ from __future__ import annotations
 import heapq
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _accounts, _breakdown, _rules
+from . import _accounts, _breakdown, _rules
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Breakdown, Cgroup, Node
+    from ..plugin_utils._shapes import Breakdown, Cgroup, Node
 
     Env = t.Dict[str, t.Any]
 
 SCHEMA_VERSION = 1
-# Every column of the Top tables: a key of the cgroup, or of its memory.stat (v2 spelling).
+# Columns of the Top tables: keys of the cgroup, or of its memory.stat.
 PARTS = (
     "usage", "working_set", "working_set_sysom", "hard_set", "anon", "file", "active_anon", "inactive_anon", "active_file", "inactive_file", "file_dirty",
     "file_writeback", "file_mapped", "shmem", "slab_reclaimable", "slab_unreclaimable", "kernel", "kernel_stack", "pagetables", "percpu", "vmalloc", "sock",
@@ -24,24 +24,16 @@ PARTS = (
 # Those that are keys of the cgroup.
 _OWN_PARTS = frozenset(("usage", "working_set", "working_set_sysom", "hard_set", "kernel_other", "swap", "dying_bytes", "peak", "growth", "refaults"))
 _NODE_SECTIONS = ("meminfo", "pressure", "knobs", "swaps", "numa", "slabs", "tmpfs", "sockstat", "details")
-# Keys of a cgroup that are for this file and the rules only.
 _INNER = frozenset("parent inode stat stat_local children_min children_low swap_high swap_events zswap zswap_limit".split())
-# A rule that fires for ten thousand cgroups says so in its count; the list keeps the largest.
+# The count has all, the list the largest.
 _MAX_FAILED = 100
 _MAX_UNKNOWN = 3
 _MAX_PUSHERS = 20
-_PROCESSES = {
-    "redis": ("redis-server", "valkey-server", "keydb-server"),
-    "mongodb": ("mongod", "mongos"),
-    "postgresql": ("postgres", "postmaster"),
-}
+_PROGRAMS = "redis mongodb postgresql elasticsearch cassandra kafka sap_hana".split()
 
 
 def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t.Any] | None, top: int) -> dict[str, t.Any]:
-    """The audit's result: docs/architecture.md §3.5, without the keys that the controller adds (host, run_id, collected_at).
-
-    C(rules) is the compiled rule list, C(previous) what C(counters) of an earlier result held. Raises NoTotal and RuleFormatError.
-    """
+    """docs/architecture.md §3.5. C(previous): C(counters) of an earlier result, and C(failed): {rule: [subject ids]}. Raises NoTotal and RuleFormatError."""
     prepared = _rules.prepare(rules)
     facts = node["facts"]
     totals = _breakdown.breakdown(
@@ -55,7 +47,7 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
     account(node)
     zones = zone_rows(node)
     env = _node_env(node, totals, zones)
-    findings, counts = _run_rules(prepared, _Subjects(node, env, zones, previous))
+    findings, recovered, counts = _run_rules(prepared, _Subjects(node, env, zones, previous), (previous or {}).get("failed", {}))
     return {
         "schema_version": SCHEMA_VERSION,
         "node": {**facts, **{key: node[key] for key in _NODE_SECTIONS}},  # type: ignore[literal-required]
@@ -64,6 +56,7 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
         "zones": zones,
         "top": top_rows(node["cgroups"], top),
         "findings": findings,
+        "recovered": recovered,
         "rules": counts,
         "oom": node["oom"],
         "pushers": pushers(node["cgroups"]),
@@ -74,7 +67,6 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
 
 
 def account(node: Node) -> None:
-    """Adds to the snapshot's cgroups what follows from their numbers: sets, effective protection, dying bytes, growth in the window."""
     _accounts.account_cgroups(node["cgroups"], recursive_protection=bool(node["facts"].get("memory_recursiveprot")))
     _add_window(node)
 
@@ -85,12 +77,7 @@ def _pcp_pages(node: Node) -> int | None:
 
 
 def zone_rows(node: Node) -> list[dict[str, t.Any]]:
-    """Each zone's free memory and marks in bytes, and how far it is from waking kswapd and from direct reclaim.
-
-    distance_kswapd = free − free_highatomic − free_cma − low, distance_direct the same with min: what an order-0 request for this
-    zone that cannot use CMA or the high-atomic reserve sees (mm/page_alloc.c: __zone_watermark_unusable_free). The marks
-    include C(boost). C(reserve) is what the zone keeps from requests that could go to a higher zone (lowmem_reserve_ratio).
-    """
+    """C(_shapes.ZoneRow): bytes, and how far it is to kswapd and to direct reclaim (mm/page_alloc.c: __zone_watermark_unusable_free)."""
     page = node["facts"]["page_size"]
     managed = [zone for zone in node["zones"] if zone.get("managed")]
     highest = {zone["node"]: zone["name"] for zone in managed if zone["name"] != "Device"}
@@ -114,26 +101,24 @@ def zone_rows(node: Node) -> list[dict[str, t.Any]]:
 
 
 def low_order_share(free: t.Sequence[int]) -> float | None:
-    """Share of a zone's free pages in blocks of order 0 to 3: near 1 means fragmented. None without free pages."""
+    """Of free pages, those in blocks of order 0 to 3. Near 1: fragmented."""
     pages = [blocks << order for order, blocks in enumerate(free)]
     total = sum(pages)
     return round(sum(pages[:4]) / total, 4) if total else None
 
 
 def part(cgroup: Cgroup, name: str) -> t.Any:
-    """One column of the Top tables, None where this kernel does not tell."""
     return t.cast("t.Mapping[str, t.Any]", cgroup if name in _OWN_PARTS else cgroup.get("stat", {})).get(name)
 
 
 def row_of(cgroup: Cgroup) -> dict[str, t.Any]:
-    """A cgroup as it leaves the node: what it is, its settings, and every part that is known."""
     row = {key: value for key, value in cgroup.items() if key not in _INNER}
     row.update((name, value) for name, value in ((name, part(cgroup, name)) for name in PARTS) if value is not None)
     return row
 
 
 def top_rows(cgroups: t.Sequence[Cgroup], limit: int) -> dict[str, t.Any]:
-    """The union of the first C(limit) cgroups of every part. The root is the node itself and not listed."""
+    """The first C(limit) cgroups of every part."""
     listed = [t.cast("t.Mapping[str, t.Any]", cgroup) for cgroup in cgroups if cgroup["path"] != "/"]
     stats = [cgroup.get("stat", {}) for cgroup in listed]
     chosen: set[int] = set()
@@ -147,7 +132,7 @@ def top_rows(cgroups: t.Sequence[Cgroup], limit: int) -> dict[str, t.Any]:
 
 
 def pushers(cgroups: t.Sequence[Cgroup]) -> list[dict[str, t.Any]]:
-    """Who pushed: the leaves that grew or refaulted most in the window."""
+    """The leaves that grew or refaulted most in the window."""
     parents = {cgroup.get("parent") for cgroup in cgroups}
     moved = [cgroup for cgroup in cgroups if cgroup["path"] not in parents and ((cgroup.get("growth") or 0) > 0 or cgroup.get("refaults"))]
     moved.sort(key=lambda cgroup: (-max(cgroup.get("growth") or 0, 0), -(cgroup.get("refaults") or 0), cgroup["path"]))
@@ -156,7 +141,7 @@ def pushers(cgroups: t.Sequence[Cgroup]) -> list[dict[str, t.Any]]:
 
 
 def next_counters(node: Node, names: t.Sequence[str]) -> dict[str, t.Any]:
-    """What the next run compares with: the counters that rules use; of cgroups only those that are not zero."""
+    """Of cgroups those that are not zero."""
     wanted: dict[str, list[list[str]]] = {}
     for name in names:
         space, unused, rest = name.partition(".")
@@ -189,20 +174,25 @@ def _add_window(node: Node) -> None:
             cgroup["refaults"] = sum(later["stat"][key] - before[key] for key in keys)
 
 
-def _run_rules(prepared: t.Sequence[_rules.Prepared], subjects: _Subjects) -> tuple[list[dict[str, t.Any]], dict[str, dict[str, int]]]:
+def _run_rules(prepared: t.Sequence[_rules.Prepared], subjects: _Subjects, failed: t.Mapping[str, t.Sequence[str]]) -> t.Any:
+    """(findings, what failed and passes now, counts)"""
     findings: list[dict[str, t.Any]] = []
+    recovered: list[dict[str, t.Any]] = []
     counts: dict[str, dict[str, int]] = {}
     for rule in prepared:
         count = {"passed": 0, "failed": 0, "unknown": 0, "not_applicable": 0}
         kept: dict[str, list[dict[str, t.Any]]] = {"fail": [], "unknown": []}
+        before = failed.get(rule.id, ())
         for subject, subject_env, counters in subjects.of(rule.each):
             outcome = _rules.evaluate(rule, subject_env, counters)
             count[_COUNT_OF.get(outcome.status, outcome.status)] += 1
             if outcome.status in kept:
                 kept[outcome.status].append(_finding(rule.id, subject, outcome))
+            elif outcome.status == "pass" and subject["id"] in before:
+                recovered.append(_finding(rule.id, subject, _rules.passed(rule, subject_env, counters)))
         findings += kept["fail"][:_MAX_FAILED] + kept["unknown"][:_MAX_UNKNOWN]
         counts[rule.id] = count
-    return findings, counts
+    return findings, recovered, counts
 
 
 _COUNT_OF = {"pass": "passed", "fail": "failed"}
@@ -218,7 +208,7 @@ def _finding(rule: str, subject: dict[str, t.Any], outcome: _rules.Outcome) -> d
 
 
 class _Subjects:
-    """What a rule's C(each) ranges over: (subject, environment, counters), the largest first, made once for all rules."""
+    """What a rule's C(each) ranges over, the largest first."""
 
     def __init__(self, node: Node, env: Env, zones: list[dict[str, t.Any]], previous: t.Mapping[str, t.Any] | None) -> None:
         self._node = node
@@ -282,7 +272,7 @@ class _Subjects:
         )
 
     def _earlier(self, cgroup: Cgroup) -> Env:
-        """The cgroup's counters at the previous run. What was zero then was not kept, and a cgroup of the same name with another inode is a new one."""
+        """What was zero then was not kept; another inode is another cgroup."""
         known = self._previous.get("cgroups", {}).get(cgroup["path"])
         if not known or known.get("inode") != cgroup.get("inode"):
             return self._zeros
@@ -312,7 +302,6 @@ def _numa_rows(node: Node) -> list[dict[str, t.Any]]:
 
 
 def _node_env(node: Node, totals: Breakdown, zones: list[dict[str, t.Any]]) -> Env:
-    """The environment that every rule sees. An absent number has no key: a rule that needs it is unknown."""
     derived: dict[str, t.Any] = {"memtotal_bytes": totals["memtotal_bytes"]}
     for add in (_add_memory, _add_memcg, _add_sockets, _add_numa, _add_configuration):
         add(derived, node)
@@ -396,6 +385,5 @@ def _add_configuration(derived: Env, node: Node) -> None:
         words = {word for key, value in cmdline if key == "cgroup.memory" for word in (value or "").split(",")}
         derived["cmdline_nokmem"] = "nokmem" in words
         derived["cmdline_nosocket"] = "nosocket" in words
-    commands = node.get("commands")
-    if commands is not None:
-        derived.update((name, any(command in commands for command in names)) for name, names in _PROCESSES.items())
+    running = {*node.get("programs", ()), *(cgroup["program"] for cgroup in node["cgroups"] if "program" in cgroup)}
+    derived.update((name, name in running) for name in _PROGRAMS if name in running or "programs" in node)

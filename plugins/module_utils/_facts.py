@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
+from ._knobs import _registry
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Node
+    from ..plugin_utils._shapes import Node
 
 _MEMINFO = ("MemTotal", "MemFree", "MemAvailable", "SwapTotal", "SwapFree", "AnonPages", "Cached", "Slab", "Hugetlb", "Committed_AS", "CommitLimit")
 # Reasons repeat a path and an errno: ten are enough to see what is wrong, the audit has them all.

@@ -10,15 +10,16 @@ from __future__ import annotations
 import math
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _wanted
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import PropertyStep, Step, WriteStep
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from . import _shares, _wanted
+from ._knobs import _registry
+from ._knobs._values import KnobValueError, Value
+from ._knobs._written import normalize
+from ._steps import PropertyStep, Step, WriteStep
+from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, Zone
+    from ..plugin_utils._shapes import Cgroup, Zone
+    from ._knobs._row import Knob
 
 # Read of every node, wanted or not: any of them can make the limit that counts.
 OVERCOMMIT = ("vm.overcommit_memory", "vm.overcommit_ratio", "vm.overcommit_kbytes")

@@ -16,9 +16,9 @@ import os
 import time
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _steps
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
-from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Refused, Writer, cure, words
+from . import _steps
+from ._tuples import NamedTuple
+from ._writer import File, Refused, Writer, cure, words
 
 SCHEMA_VERSION = 1
 _POLL_SECONDS = 0.2

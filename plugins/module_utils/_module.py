@@ -13,7 +13,7 @@ import zlib
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
+from ._read._files import Unreadable
 
 ROOT: dict[str, t.Any] = {"type": "path", "default": "/"}
 WINDOW: dict[str, t.Any] = {"type": "float", "default": 1.0}
@@ -32,10 +32,7 @@ class BadOption(Exception):
 
 
 def run(argument_spec: dict[str, t.Any], body: t.Callable[[dict[str, t.Any]], dict[str, t.Any]], *, expected: tuple[type[Exception], ...] = ()) -> t.NoReturn:
-    """Runs C(body) with the checked options, and exits with what it returns or fails with what it raises.
-
-    The options have C(check_mode). A result with C(problem) fails, and is returned all the same. C(expected): errors whose message is complete.
-    """
+    """A result with C(problem) fails, and is returned all the same. C(expected): errors whose message is complete."""
     module = AnsibleModule(argument_spec=argument_spec, supports_check_mode=True)
     errors: tuple[type[Exception], ...] = (BadOption, *expected)
     try:
@@ -51,9 +48,9 @@ def run(argument_spec: dict[str, t.Any], body: t.Callable[[dict[str, t.Any]], di
 
 
 def unpack(text: str) -> dict[str, t.Any]:
-    """What an action plugin packed for its module: base64 of deflated JSON, since Ansible sends arguments as they are. Raises BadOption."""
+    """What plugin_utils/_request packed. Raises BadOption."""
     try:
-        return t.cast("dict[str, t.Any]", json.loads(zlib.decompressobj().decompress(base64.b64decode(text, validate=True), _MAX_REQUEST)))
+        return t.cast("dict[str, t.Any]", json.loads(zlib.decompressobj().decompress(base64.b85decode(text), _MAX_REQUEST)))
     except (ValueError, zlib.error) as exc:
         raise BadOption(f"request: set by the action plugin only ({exc}).") from exc
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _procfs, _sysfs, _systemd
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+from ._read import _cgroupfs, _procfs, _sysfs, _systemd
+from ._read._files import Tree, Unreadable
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Node
+    from ..plugin_utils._shapes import Node
 
 
 T = t.TypeVar("T")
@@ -35,7 +35,7 @@ class Reader:
 
 
 def read(reader: Reader) -> tuple[Node, _cgroupfs.Hierarchy]:
-    """C(meminfo vmstat zones pressure swaps numa facts) of a snapshot, and of C(details) what facts need. Raises Unreadable without /proc/meminfo."""
+    """C(meminfo vmstat zones pressure swaps numa facts), and what these need of C(details). Raises Unreadable without /proc/meminfo."""
     tree, take = reader.tree, reader.take
 
     def pressure(resource: str) -> t.Any:
@@ -62,7 +62,6 @@ def read(reader: Reader) -> tuple[Node, _cgroupfs.Hierarchy]:
 
 
 def _facts(reader: Reader, node: Node) -> dict[str, t.Any]:
-    """What kind of node this is. A fact that cannot be told has no key."""
     tree, take, meminfo = reader.tree, reader.take, node["meminfo"]
     total = meminfo.get("SwapTotal")
     facts: dict[str, t.Any] = {

@@ -7,18 +7,18 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _persist, _present, _wanted
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
-from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import is_same
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, Step, WriteStep
+from . import _persist, _present, _wanted
+from ._knobs import _registry, _texts
+from ._plan_rows import is_same
+from ._read import _unit_state
+from ._steps import FileStep, PropertyStep, Step, WriteStep
 
 # What set-property makes.
 _RUN_TIME = re.compile(r"/run/systemd/system\.control/([^/]+)\.d/50-([A-Za-z]+)\.conf")
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import Value
-    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Key
+    from ._knobs._values import Value
+    from ._wanted import Key
 
     Parts = t.Dict[Key, t.Tuple[str, str]]
     # {(kernel file, what was written): what it showed then}

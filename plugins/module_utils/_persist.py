@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
+from ._read import _persisted
 
 HEADER = "# Made by memqos.fleet, which writes it anew at each run: change the profile instead. The playbook memqos.fleet.rollback takes it back."
 TMPFILES = "/etc/tmpfiles.d/00-memqos.conf"

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _accounts, _guards, _persist, _plan_host, _plan_units, _present, _shares, _wanted
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
-from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Plan, Row, judged, new_row
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from . import _accounts, _guards, _persist, _plan_host, _plan_units, _present, _shares, _wanted
+from ._knobs import _registry, _texts
+from ._plan_rows import History, Options, Plan, Row, judged, new_row
+from ._read import _persisted
+from ._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
+from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import Value
-    from ansible_collections.memqos.fleet.plugins.module_utils._present import Present
-    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Folded, Key
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup
+    from ..plugin_utils._shapes import Cgroup
+    from ._knobs._values import Value
+    from ._present import Present
+    from ._wanted import Folded, Key
 
 _EFFECTIVE = {"memory.min": "effective_min", "memory.low": "effective_low"}
 _LIMITS = {"memory.max": "limit", "memory.high": "high"}

@@ -7,17 +7,17 @@ from __future__ import annotations
 import fnmatch
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _persist, _wanted
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
-from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import History, Options, Row, Said, given, is_same, lacking, new_row, place, said
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import WriteStep
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from . import _persist, _wanted
+from ._knobs import _registry, _texts
+from ._plan_rows import History, Options, Row, Said, given, is_same, lacking, new_row, place, said
+from ._read import _persisted
+from ._steps import WriteStep
+from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
-    from ansible_collections.memqos.fleet.plugins.module_utils._present import Present
-    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Wanted
+    from ._knobs._row import Knob
+    from ._present import Present
+    from ._wanted import Wanted
 
 _MOVABLE = ("sysctl.d", "sysctl.conf", "tmpfiles.d")
 # Those made later have that of the one above them, and so have slices that are made before systemd-sysctl runs.

@@ -6,17 +6,17 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _present
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Step, WriteStep
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from . import _present
+from ._knobs import _registry, _texts
+from ._steps import FileStep, Step, WriteStep
+from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._guards import Danger
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import Value
-    from ansible_collections.memqos.fleet.plugins.module_utils._read._persisted import Setting
-    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Key, Skipped, Wanted
+    from ._guards import Danger
+    from ._knobs._row import Knob
+    from ._knobs._values import Value
+    from ._read._persisted import Setting
+    from ._wanted import Key, Skipped, Wanted
 
     Status = t.Literal["ok", "changed", "would_change", "unsupported", "conflict", "refused", "deferred", "failed", "undone"]
     Policy = t.Literal["report", "defer", "refuse", "take"]

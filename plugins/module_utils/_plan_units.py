@@ -13,17 +13,17 @@ import fnmatch
 import posixpath
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _persist, _present
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
-from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import Options, Row, Said, cgroup_write, is_same, lacking, new_row, place
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _drop_ins, _unit_state
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import PropertyStep, WriteStep
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from . import _persist, _present
+from ._knobs import _registry, _texts
+from ._plan_rows import Options, Row, Said, cgroup_write, is_same, lacking, new_row, place
+from ._read import _drop_ins, _unit_state
+from ._steps import PropertyStep, WriteStep
+from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
-    from ansible_collections.memqos.fleet.plugins.module_utils._present import Present, Unit
-    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Wanted
+    from ._knobs._row import Knob
+    from ._present import Present, Unit
+    from ._wanted import Wanted
 
     Pairs = t.Dict[str, str]
 

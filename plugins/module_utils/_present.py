@@ -6,17 +6,18 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _node
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _drop_ins, _persisted, _systemd, _unit_state
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from . import _node
+from ._knobs import _registry, _texts
+from ._knobs._values import KnobValueError, Value
+from ._knobs._written import normalize
+from ._read import _cgroupfs, _drop_ins, _persisted, _systemd, _unit_state
+from ._read._files import Tree, Unreadable
+from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
-    from ansible_collections.memqos.fleet.plugins.module_utils._read._unit_state import UnitState
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, DropIn, Zone
+    from ..plugin_utils._shapes import Cgroup, DropIn, Zone
+    from ._knobs._row import Knob
+    from ._read._unit_state import UnitState
 
 # The main process is among them, and children may have set their own.
 _MAX_PROCESSES = 100

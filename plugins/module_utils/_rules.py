@@ -7,7 +7,7 @@ from __future__ import annotations
 import operator
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from ._tuples import NamedTuple
 
 MAX_NODES = 500
 MAX_DEPTH = 32
@@ -39,7 +39,7 @@ class Unknown:
 
 
 class Reading(NamedTuple):
-    """Growth, a number or Unknown, over C(seconds); C(kind) is since_last_run, since_boot or window."""
+    """Growth over C(seconds); C(kind): since_last_run, since_boot or window."""
 
     value: Value
     kind: str
@@ -48,10 +48,7 @@ class Reading(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """C(status) is pass, fail, unknown or not_applicable.
-
-    C(observed) (fail and unknown only) is what is known of the rule's C(observe); None is infinity. C(window): C({kind, seconds}) of the widest counter.
-    """
+    """C(status): pass, fail, unknown or not_applicable. C(observed): not of pass. C(window): of the widest counter."""
 
     status: str
     observed: t.Dict[str, Scalar]
@@ -78,10 +75,7 @@ _NO_WINDOW = Unknown("no measuring window, so no rate")
 
 
 class Counters(NamedTuple):
-    """Earlier and later readings, nested like the environment.
-
-    C(previous) was read C(elapsed) seconds ago (same boot, same cgroup inode: the caller's check), C(window) C(window_seconds) after the environment.
-    """
+    """C(previous) was read C(elapsed) seconds before the environment (same boot, same inode), C(window) C(window_seconds) after it."""
 
     uptime: t.Optional[float]
     previous: t.Optional[Env] = None
@@ -112,14 +106,13 @@ class Counters(NamedTuple):
 
 
 def prepare(compiled: object) -> t.List[Prepared]:
-    """Compiled rules (JSON: C([{id, each, applies, when, observe}])), checked again. Raises RuleFormatError."""
+    """Raises RuleFormatError."""
     if not isinstance(compiled, list):
         raise RuleFormatError("compiled rules are not a list")
     return [_prepare_rule(rule) for rule in compiled]
 
 
 def evaluate(rule: Prepared, env: Env, counters: Counters) -> Outcome:
-    """Never raises on content: what is not there, or is of the wrong type, is unknown."""
     if rule.applies is not None:
         applies = rule.applies(env, counters)
         if applies is False:
@@ -130,8 +123,12 @@ def evaluate(rule: Prepared, env: Env, counters: Counters) -> Outcome:
     return PASS if verdict is False else _finding(rule, verdict, env, counters)
 
 
+def passed(rule: Prepared, env: Env, counters: Counters) -> Outcome:
+    """What C(evaluate) does not say of a pass: the figures."""
+    return _finding(rule, True, env, counters)._replace(status="pass", reason="")
+
+
 def counter_names(rules: t.Iterable[Prepared]) -> t.List[str]:
-    """The counters that the next run will compare with, dotted."""
     return sorted({".".join(keys) for rule in rules for op, keys in rule.counters if op == "delta"})
 
 
@@ -160,7 +157,6 @@ def _missing(keys: t.Sequence[str]) -> Unknown:
 
 
 def _look_up(env: Env, keys: t.Sequence[str]) -> Value:
-    """None when a key is missing or infinity: neither is a number to count with."""
     value: t.Any = env
     try:
         for key in keys:
@@ -330,10 +326,10 @@ def _arithmetic(compute: t.Callable[[t.Any, t.Any], t.Any]) -> t.Callable[..., E
 def _matches(value: Value, glob: Value) -> Value:
     if not isinstance(value, str):
         return _as_unknown(value)
-    return _glob(value, glob) if isinstance(glob, str) else _as_unknown(glob)
+    return is_like(value, glob) if isinstance(glob, str) else _as_unknown(glob)
 
 
-def _glob(text: str, pattern: str) -> bool:
+def is_like(text: str, pattern: str) -> bool:
     """Only C(*) is special; linear, so no pattern is slow."""
     head, star, rest = pattern.partition("*")
     if not star:

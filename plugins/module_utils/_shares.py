@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 
-from ansible_collections.memqos.fleet.plugins.module_utils._units import UnitError
+from ._units import UnitError
 
 _SHARE = re.compile(r"([0-9]{1,12})(?:\.([0-9]{1,9}))?\s*%")
 _STEPS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")

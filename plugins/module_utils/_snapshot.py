@@ -7,16 +7,17 @@ from __future__ import annotations
 import time
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _node, _workloads
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _cgroupfs, _knob_values, _oom, _procfs, _sysfs, _systemd
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, display
+from . import _node, _workloads
+from ._knobs import _values
+from ._read import _cgroupfs, _knob_values, _oom, _procfs, _sysfs, _systemd
+from ._read._files import Tree, display
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, Node, Window
+    from ..plugin_utils._shapes import Cgroup, Node, Window
 
 
 SECTIONS = frozenset(("cgroups", "workloads", "details", "oom"))
+_NOTHING = _values.Wanted()
 _MAX_WINDOW = 60.0
 _MAX_TOP = 10000
 # The second reading is for finding who pushes; the small ones do not.
@@ -31,7 +32,7 @@ class UnusableOption(Exception):
     """The message says what would be right."""
 
 
-def of_options(params: t.Mapping[str, t.Any], *, wanted: _values.Wanted = _values.Wanted(), sections: t.Collection[str] = SECTIONS) -> Node:
+def of_options(params: t.Mapping[str, t.Any], *, wanted: _values.Wanted = _NOTHING, sections: t.Collection[str] = SECTIONS) -> Node:
     """Of what O(root) names. Raises UnusableOption and Unreadable."""
     window = params.get("window", 0.0)
     if not 0 <= window <= _MAX_WINDOW:
@@ -52,13 +53,10 @@ def read(
     window_seconds: float,
     monotonic: t.Callable[[], float],
     sleep: t.Callable[[float], None],
-    wanted: _values.Wanted = _values.Wanted(),
+    wanted: _values.Wanted = _NOTHING,
     sections: t.Collection[str] = SECTIONS,
 ) -> Node:
-    """One reading of everything in C(sections) and of the knobs in C(wanted), and always what C(_node.read) reads.
-
-    With a window, counters are read again C(window_seconds) after the first reading. A captured tree has no second reading.
-    """
+    """C(sections), the knobs in C(wanted), and what C(_node.read) reads. A captured tree has no window."""
     reader = _node.Reader(tree)
     started = monotonic()
     node, hierarchy = _node.read(reader)
@@ -100,7 +98,6 @@ def _details(reader: _node.Reader, node: Node) -> None:
 
 
 def _kills(reader: _node.Reader, node: Node) -> None:
-    """OOM reports of the log, the first processes by oom_score, names of their cgroups."""
     tree, take = reader.tree, reader.take
     oom = node["oom"] = {"log": "", "lost": False, "processes": [], "names": {}}
     log = take("oom", lambda: _oom.read_log(tree))
@@ -108,12 +105,13 @@ def _kills(reader: _node.Reader, node: Node) -> None:
         oom["log"], oom["lost"] = display(_oom.select_oom(log[0], limit=_MAX_OOM_LOG)), log[1]
     processes = take("processes", lambda: _oom.read_processes(tree, page_size=node["facts"]["page_size"]))
     if processes is not None and processes["count"]:
-        node["commands"] = processes["comms"]
+        node["programs"] = processes["programs"]
         oom["processes"] = processes["top"]
         # With hidepid an ordinary user sees its own processes only, and never init.
         if tree.exists("/proc/1/comm"):
             node["facts"]["kubelet"] = any(name in processes["comms"] for name in _KUBELETS)
             node["facts"]["container_runtimes"] = [name for name in _RUNTIMES if name in processes["comms"]]
+    _workloads.name_programs(node["cgroups"], node.get("programs", {}))
     named = {cgroup["path"]: cgroup["name"] for cgroup in node["cgroups"] if cgroup.get("kind") in ("pod", "container") and cgroup.get("name")}
     # Without a report only the processes' own cgroups and their pods are needed.
     used = {path for process in oom["processes"] for path in (process.get("cgroup", ""), process.get("cgroup", "").rpartition("/")[0])}
@@ -123,10 +121,7 @@ def _kills(reader: _node.Reader, node: Node) -> None:
 def _window(
     reader: _node.Reader, node: Node, hierarchy: _cgroupfs.Hierarchy, seconds: float, monotonic: t.Callable[[], float], sleep: t.Callable[[float], None]
 ) -> Window:
-    """The second reading of counters, and of the largest cgroups a pair of readings: the walk over a large tree takes too long to be one of them.
-
-    What grew between the pair is added to the walk's values, so a rule can hold the window against the snapshot.
-    """
+    """Of the largest cgroups a pair of readings: the walk takes too long to be one. What grew between them is added to the walk's values."""
     largest = sorted(node["cgroups"], key=lambda cgroup: -cgroup.get("usage", 0))[:_WINDOW_CGROUPS]
     paths = [cgroup["path"] for cgroup in largest if cgroup["path"] != "/"]
     began = monotonic()
@@ -144,7 +139,6 @@ def _window(
 
 
 def _moved(cgroup: Cgroup, before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """The cgroup's own values plus what they grew by between the two samples."""
     moved: dict[str, t.Any] = {}
     if "usage" in cgroup and "usage" in before and "usage" in after:
         moved["usage"] = cgroup["usage"] + after["usage"] - before["usage"]

@@ -11,18 +11,18 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _origin, _persist, _present
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
-from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import is_same, whole_pages
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _drop_ins
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, Step, WriteStep
+from . import _origin, _persist, _present
+from ._knobs import _registry, _texts
+from ._plan_rows import is_same, whole_pages
+from ._read import _drop_ins
+from ._steps import FileStep, PropertyStep, Step, WriteStep
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import Value
-    from ansible_collections.memqos.fleet.plugins.module_utils._present import Present, Unit
-    from ansible_collections.memqos.fleet.plugins.module_utils._wanted import Key
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import DropIn
+    from ..plugin_utils._shapes import DropIn
+    from ._knobs._row import Knob
+    from ._knobs._values import Value
+    from ._present import Present, Unit
+    from ._wanted import Key
 
     # {path of a drop-in of ours: its lines}
     Lines = t.Dict[str, t.Dict[str, str]]

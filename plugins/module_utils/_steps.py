@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _persist
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from . import _persist
+from ._tuples import NamedTuple
 
 
 class Moved(NamedTuple):

@@ -12,13 +12,13 @@ import errno
 import os
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _persist, _steps
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, WriteStep
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
-from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Refused, Replaced, Writer, cure, property_words, words
+from . import _journal, _persist, _steps
+from ._knobs import _registry
+from ._knobs._values import KnobValueError
+from ._read._files import Unreadable
+from ._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, WriteStep
+from ._tuples import NamedTuple
+from ._writer import File, Refused, Replaced, Writer, cure, property_words, words
 
 if t.TYPE_CHECKING:
     Status = t.Literal["changed", "failed", "undone", "undo_failed", "left", "not_run"]

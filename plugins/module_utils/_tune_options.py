@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _texts
+from ._knobs import _texts
 
 POLICIES = ("report", "defer", "refuse", "take")
 # What an operator can allow; why each is refused, with the figures, is for _guards to say.
@@ -32,7 +32,8 @@ _SHARED: dict[str, dict[str, t.Any]] = {
     "directory": {"type": "path", "default": "build/report"},
 }
 TUNE: dict[str, dict[str, t.Any]] = {
-    "profile": {"type": "raw", "required": True},
+    "profile": {"type": "raw"},
+    "selection": {"type": "path"},
     "profiles_paths": {"type": "list", "elements": "path", "default": []},
     "host": {"type": "dict", "default": {}},
     "slices": {"type": "dict", "default": {}},

@@ -7,13 +7,14 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _shares
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Value, normalize
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from . import _shares
+from ._knobs import _registry
+from ._knobs._values import KnobValueError, Value
+from ._knobs._written import normalize
+from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
+    from ._knobs._row import Knob
 
 # (scope, subject, knob): scope is host, numa_node or unit; subject is the unit's name, else empty.
 Key = t.Tuple[str, str, str]
@@ -229,7 +230,7 @@ def _left_out(layer: t.Mapping[str, t.Any], env: t.Mapping[str, t.Any]) -> str:
     if "when" not in layer:
         return ""
     # Few profiles have a condition.
-    from ansible_collections.memqos.fleet.plugins.module_utils import _rules
+    from . import _rules
 
     (rule,) = _rules.prepare([{"id": layer["profile"], "each": "node", "when": layer["when"]}])
     verdict = rule.when(env, _rules.Counters(uptime=None))

@@ -10,12 +10,12 @@ import typing as t
 from contextlib import suppress
 from itertools import accumulate, chain, islice
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
-from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number, read_mountinfo
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from ._read._files import Tree, Unreadable, display
+from ._read._procfs import number, read_mountinfo
+from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._read._cgroupfs import Cgroup, Hierarchy
+    from ._read._cgroupfs import Cgroup, Hierarchy
 
 
 class PodNames(NamedTuple):
@@ -67,15 +67,18 @@ _NOTES = {
     "container": ("io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"),
     "image": ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"),
 }
+# Names of units and containers, and images, begin with these behind the last slash.
+_PROGRAMS = {
+    "redis": "redis", "valkey": "redis", "keydb": "redis", "mongo": "mongodb", "postgres": "postgresql", "elasticsearch": "elasticsearch",
+    "opensearch": "elasticsearch", "cassandra": "cassandra", "kafka": "kafka", "cp-kafka": "kafka", "SAP": "sap_hana",
+}  # fmt: skip
+_PROGRAM = re.compile(f"(?:.*/)?({'|'.join(_PROGRAMS)})(?!.*exporter)", re.DOTALL)
 # kubelet: oom_score_adj = 1000 − 1000 × request ÷ capacity, cut to 3…999 (pkg/kubelet/qos/policy.go).
 _TELLING_ADJ = range(4, 999)
 
 
 def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
-    """Adds C(kind name) and, where known, C(runtime qos_class pod_uid namespace pod container container_id image request request_source).
-
-    C(request): a Guaranteed container's limit, a BestEffort one's 0, Docker's reservation; Burstable: C(read_requests).
-    """
+    """Adds C(kind name) and what else of C(_shapes.Cgroup) is known; C(request) of Burstable: C(read_requests)."""
     known = _Known(names)
     for cgroup in cgroups:
         cgroup.update(known.of(cgroup["path"]))
@@ -83,7 +86,7 @@ def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
 
 
 class _Known:
-    """Identities by path; they depend on the ancestors, asked for or not."""
+    """Identities by path; they depend on the ancestors."""
 
     def __init__(self, names: PodNames) -> None:
         self._names = names
@@ -208,10 +211,7 @@ def _add_request(cgroup: Cgroup) -> None:
 
 
 def read_requests(tree: Tree, hierarchy: Hierarchy, cgroups: t.Iterable[Cgroup], *, capacity: int) -> None:
-    """Adds C(request) to Burstable containers, from the oom_score_adj that kubelet gives their first process.
-
-    C(capacity): MemTotal in bytes. None without a process or with a cut value. A pod-level request (Kubernetes 1.34) is shared out differently.
-    """
+    """Of Burstable containers, from the oom_score_adj that kubelet gives their first process. None with a cut value."""
     for cgroup in cgroups:
         if _qos_of_container(cgroup) != "Burstable":
             continue
@@ -221,6 +221,18 @@ def read_requests(tree: Tree, hierarchy: Hierarchy, cgroups: t.Iterable[Cgroup],
             cgroup["request_source"] = "oom_score_adj (±0.1 % of memory)"
 
 
+def name_programs(cgroups: t.Iterable[Cgroup], running: t.Mapping[str, t.Sequence[str]]) -> None:
+    """Adds C(program) to those that run one whose advice differs: by its processes (C(running): {program: [paths]}), else by image or name."""
+    by_path = {path: program for program, paths in running.items() for path in paths}
+    for cgroup in cgroups:
+        program = by_path.get(cgroup["path"])
+        if program is None and cgroup.get("kind") in ("container", "service", "scope", "lxc"):
+            matches = (_PROGRAM.match(text) for text in (cgroup.get("image", ""), cgroup["name"]))
+            program = next((_PROGRAMS[match.group(1)] for match in matches if match), None)
+        if program is not None:
+            cgroup["program"] = program
+
+
 def _oom_score_adj(tree: Tree, procs: str) -> int:
     pids = tree.read_or_empty(procs, limit=4096).split()
     text = tree.read_or_empty(b"/proc/%s/oom_score_adj" % pids[0]) if pids and pids[0].isdigit() else b""
@@ -228,7 +240,7 @@ def _oom_score_adj(tree: Tree, procs: str) -> int:
 
 
 def read_pod_names(tree: Tree, *, cgroups: t.Iterable[Cgroup] = ()) -> PodNames:
-    """From the files of kubelet and container runtimes, the first that has a key decides; rootless Podman's for containers in C(cgroups)."""
+    """The first source that has a key decides; rootless Podman's for containers in C(cgroups)."""
     found = PodNames({}, {})
     _read_pod_logs(tree, found)
     sources = (_read_bundles(tree), _read_docker(tree), _storage(tree.read_or_empty, _STORAGE), _read_rootless(tree, cgroups))

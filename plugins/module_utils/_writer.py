@@ -15,9 +15,9 @@ import re
 import stat
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
-from ansible_collections.memqos.fleet.plugins.module_utils._read._unit_state import ANSWER_SECONDS, show_value, shown_name
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from ._read._files import Tree
+from ._read._unit_state import ANSWER_SECONDS, show_value, shown_name
+from ._tuples import NamedTuple
 
 STATE = "/var/lib/memqos"
 _KERNEL = ("/proc/sys/", "/sys/")

@@ -37,12 +37,13 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
 from ansible_collections.memqos.fleet.plugins.plugin_utils._results import NO_RESULT, replacing
 
 _SETS = 10
+_COUNTS = {**dict(zip(SEVERITIES, SEVERITIES)), "unknown": "unknown", "suppressed": "accepted"}
 # Nobody reads more of a name; report.json has all of it.
 _MAX_NAME = 300
 _NO_CODE = re.compile(r"[`|\\]|^\s|\s$")
 # All that Markdown, its extensions (tables, strikethrough, math, emoji, mentions, links) and HTML act on.
 _ACTIVE = re.compile(r"[\\`*_{}\[\]<>()#!|~&@$:^=\"']|(?<=www)\.")
-_WORDS = {"new": "New", "still": "Still there", "undecided": "Could not be decided", "cured": "Cured", "gone": "Gone, with its subject"}
+_WORDS = {"new": "New", "still": "Still there", "undecided": "Could not be decided", "cured": "Cured", "gone": "Gone"}
 
 Rows = t.Iterable[t.Sequence[str]]
 
@@ -70,7 +71,7 @@ def write_markdown(
 def fleet_lines(fleet: Fleet, *, generated_at: str, inventory: t.Sequence[tuple[str, t.Sequence[InventoryLine]]]) -> list[str]:
     """Totals, a row for each host, those without a result, findings by rule, the inventory."""
     whose = code(fleet.hosts[0].name) if len(fleet.hosts) == 1 else f"{len(fleet.hosts)} hosts"
-    counts = ", ".join(f"{fleet.count(name)} {name}" for name in (*SEVERITIES, "unknown", "suppressed"))
+    counts = ", ".join(f"{fleet.count(name)} {word}" for name, word in _COUNTS.items())
     lines = [f"# Memory of {whose}", "", f"{plain(generated_at)}. Findings: {counts}."]
     titles = (
         "Host",
@@ -81,11 +82,13 @@ def fleet_lines(fleet: Fleet, *, generated_at: str, inventory: t.Sequence[tuple[
         "Unaccounted",
         "Swap used",
         "Pressure",
-        *(name.capitalize() for name in (*SEVERITIES, "unknown", "suppressed")),
+        *(word.capitalize() for word in _COUNTS.values()),
     )
     lines += section("## Hosts", table(titles, (_host(host) for host in fleet.worst(len(fleet.hosts))), right=range(3, len(titles))))
     missing = {**dict.fromkeys(fleet.unreachable, NO_RESULT), **fleet.invalid}
     lines += section("## Hosts without a result", table(("Host", "Reason"), ((code(name), code(reason)) for name, reason in missing.items())))
+    unused = ((plain(one["rule"]), code(one["host"]), code(one["subject"]), plain(one["until"]), plain(one["reason"])) for one in fleet.unused_suppressions())
+    lines += section("## Suppressions that match nothing", table(("Rule", "Host", "Subject", "Until", "Reason"), unused))
     ranked = sorted(fleet.by_rule.items(), key=lambda item: (SEVERITIES.index(fleet.severity(item[0])), -item[1], item[0]))
     rules = ((fleet.severity(rule), plain(rule), plain(_title(fleet.rules, rule)), str(hosts)) for rule, hosts in ranked)
     lines += section("## Findings by rule", table(("Severity", "Rule", "Says", "Hosts"), rules, right=(3,)))
@@ -159,9 +162,11 @@ def plain(text: t.Any) -> str:
 
 def _reference(found: re.Match[str]) -> str:
     char, text, at = found[0], found.string, found.start()
-    # Within a word it is only an underscore; before a space a colon begins no address, and brackets and quotes need others to mean something.
-    within_word = char == "_" and text[at - 1 : at].isalnum() and text[at + 1 : at + 2].isalnum()
-    harmless = within_word or (char == ":" and text[at + 1 : at + 2] in ("", " ")) or char in "()'\"="
+    # Within a word it is only an underscore, within a time or before a space only a colon; brackets and quotes need others to mean something.
+    before, after = text[at - 1 : at], text[at + 1 : at + 2]
+    underscore = char == "_" and before.isalnum() and after.isalnum()
+    colon = char == ":" and (after in ("", " ") or (before.isdecimal() and after.isdecimal()))
+    harmless = underscore or colon or char in "()'\"="
     return char if harmless else f"&#{ord(char)};"
 
 
@@ -198,7 +203,7 @@ def _host(host: Host) -> list[str]:
         plain(host.hierarchy),
         *sizes,
         pressure,
-        *(str(host.counts[name]) for name in (*SEVERITIES, "unknown", "suppressed")),
+        *(str(host.counts[name]) for name in _COUNTS),
     ]
 
 
@@ -227,10 +232,14 @@ def _figures(observed: t.Sequence[tuple[str, str]]) -> str:
 
 def _changes(result: Json, rules: t.Mapping[str, Json]) -> list[str]:
     found = changes_since(result, rules)
-    rows = ((_WORDS[one.what], plain(f"{one.rule} {one.title}"), _subject(one), _figures(one.before), _figures(one.after)) for one in found)
+    rows = ((_WORDS[one.what], plain(f"{one.rule} {one.title}"), _subject(one), _figures(one.before), _now(one)) for one in found)
     lines = table(("", "Rule", "Subject", "Before", "Now"), rows)
     since = since_text(result)
     return section("### Since the last audit", [f"Compared with {plain(since)}.", "", *lines] if since and lines else lines)
+
+
+def _now(one: Change) -> str:
+    return "; ".join(filter(None, (_figures(one.after), plain(one.because))))
 
 
 def _working_sets(result: Json) -> list[str]:

@@ -101,7 +101,7 @@ class PrometheusReport:
                 shutil.copyfileobj(part, self._stream)
 
     def _write(self, host: str, samples: Samples) -> None:
-        """One sample twice would make node-exporter refuse the whole file: names that differ may look the same once they are text."""
+        """A sample twice is an error to node-exporter at each scrape, and names that differ may look the same once they are text."""
         told: dict[str, set[str]] = {name: set() for name in METRICS}
         for name, labels, value in samples:
             text = ",".join(f'{key}="{label_text(value)}"' for key, value in {"host": host, **labels}.items())

@@ -15,5 +15,5 @@ import zlib
 
 
 def pack(content: t.Mapping[str, t.Any]) -> str:
-    """For _module.unpack on the node: base64 of deflated JSON. Ansible sends arguments as they are; rules and knobs shrink to a quarter."""
-    return base64.b64encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)).decode()
+    """For _module.unpack on the node: deflated JSON in base85. Ansible sends arguments as they are; rules and knobs shrink to a quarter."""
+    return base64.b85encode(zlib.compress(json.dumps(content, separators=(",", ":")).encode(), 9)).decode()

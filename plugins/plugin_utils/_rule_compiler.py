@@ -17,9 +17,9 @@ from types import MappingProxyType
 import yaml
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_expression
-from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import EACH, ExpressionError, nearest, parse_number
-from ansible_collections.memqos.fleet.plugins.plugin_utils._yaml_source import Place, Problem, is_a, mapping, read_file
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _rule_expression
+from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import EACH, SUBJECTS, ExpressionError, nearest, parse_number
+from ansible_collections.memqos.fleet.plugins.plugin_utils._yaml_source import Mistake, Place, Problem, is_a, mapping, read_file, value_of
 
 if t.TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -31,7 +31,8 @@ DROP_VARIABLE = "memqos_rules_drop"
 
 _REQUIRED = ("id", "title", "severity", "each", "when")
 _KEYS = (*_REQUIRED, "thresholds", "applies", "observe", "why", "expected", "cure", "references")
-_CURE_KEYS = ("setting", "value", "text", "command")
+_CURE_KEYS = ("setting", "value", "text", "command", "apply")
+_OBSERVED = "observed"
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _THRESHOLD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -173,7 +174,7 @@ def _draft(node: yaml.Node, place: Place) -> Draft | None:
     thresholds = _thresholds(nodes.get("thresholds"), place)
     metadata = {
         **{key: texts.get(key, "") for key in ("title", "severity", "each", "why", "expected")},
-        "cure": _cure(nodes.get("cure"), place),
+        "cure": _cure(nodes.get("cure"), place, texts.get("each", ""), nodes.get("observe")),
         "references": _references(nodes.get("references"), place),
     }
     observe = [] if "observe" not in nodes else list(mapping(nodes["observe"], place).items())
@@ -215,12 +216,35 @@ def _thresholds(node: yaml.Node | None, place: Place) -> dict[str, _rule_express
     return values
 
 
-def _cure(node: yaml.Node | None, place: Place) -> dict[str, Text]:
-    cure: dict[str, Text] = {}
+def _cure(node: yaml.Node | None, place: Place, each: str, observe: yaml.Node | None) -> dict[str, t.Any]:
+    cure: dict[str, t.Any] = {}
     for key, value in {} if node is None else mapping(node, place, _CURE_KEYS).items():
+        if key == "apply":
+            labels = {str(label.value) for label, unused in observe.value} if isinstance(observe, yaml.MappingNode) else set()
+            cure[key] = {name: _applied(name, entry, place, each, labels) for name, entry in mapping(value, place).items()}
+            continue
         text = _text(value, f"cure {key}", place)
         cure[key] = _scalar(value) if isinstance(value, yaml.ScalarNode) and key == "value" else text
     return cure
+
+
+def _applied(name: str, node: yaml.Node, place: Place, each: str, labels: Collection[str]) -> t.Any:
+    """An entry of C(cure.apply) as it is written: that of a profile, or C({observed: NAME}), a figure of the finding."""
+    written = value_of(node)
+    what = f"cure apply '{name}'"
+    observed = written.get(_OBSERVED) if isinstance(written, dict) else None
+    # In the place of the figure any number: what is asked is whether the knob takes one.
+    entry = node if observed is None else yaml.ScalarNode("tag:yaml.org,2002:int", "1")
+    try:
+        knob = _profiles.setting(name, entry, place)
+    except Mistake as exc:
+        place.problem(node, f"{what}: {exc}")
+        return written
+    if knob.scope not in ("host", "numa_node") and each not in SUBJECTS["cgroup"]:
+        place.problem(node, f"{what} is set for a unit, and this rule is for each {each}")
+    if observed is not None and (len(written) != 1 or observed not in labels):
+        place.problem(node, f"{what}: observed is alone, and a name under 'observe'" + nearest(str(observed), labels))
+    return written
 
 
 def _references(node: yaml.Node | None, place: Place) -> list[str]:

@@ -48,7 +48,7 @@ _NODE: dict[str, Kind] = {
         "watermark_gap_bytes", "free_bytes", "low_order_free_share", "swap_devices", "memory_available_bytes",
     ), _N),
     **dict.fromkeys((
-        "has_throttle", "cmdline_nokmem", "cmdline_nosocket", "redis", "mongodb", "postgresql",
+        "has_throttle", "cmdline_nokmem", "cmdline_nosocket", "redis", "mongodb", "postgresql", "elasticsearch", "cassandra", "kafka", "sap_hana",
     ), _B),
 }  # fmt: skip
 _ZONE: dict[str, Kind] = {
@@ -58,7 +58,7 @@ _ZONE: dict[str, Kind] = {
 }  # fmt: skip
 _NUMA: dict[str, Kind] = dict.fromkeys(("id", "memtotal_bytes", "memfree_bytes", "free_share"), _N)
 _CGROUP: dict[str, Kind] = {
-    **dict.fromkeys(("path", "name", "kind", "runtime", "qos_class", "namespace", "pod", "container", "image"), _T),
+    **dict.fromkeys(("path", "name", "kind", "runtime", "qos_class", "namespace", "pod", "container", "image", "program"), _T),
     **dict.fromkeys((
         "usage", "peak", "limit", "soft_limit", "high", "low", "min", "swap", "swap_limit", "swappiness", "request", "working_set",
         "working_set_sysom", "hard_set", "dying", "dying_bytes", "effective_min", "effective_low", "kernel_other", "growth", "refaults", "children_usage",

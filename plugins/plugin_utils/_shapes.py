@@ -31,6 +31,32 @@ class Zone(t.TypedDict, total=False):
     unreclaimable: bool
 
 
+class ZoneRow(t.TypedDict, total=False):
+    """A zone of the result, in bytes.
+
+    distance_kswapd = free − free_highatomic − free_cma − low, distance_direct the same with min: what an order-0 request for this
+    zone that cannot use CMA or the high-atomic reserve sees. The marks include C(boost). C(reserve) is what the zone keeps from requests
+    that could go to a higher zone (lowmem_reserve_ratio); C(low_order_free_share) of free pages those in blocks of order 0 to 3.
+    """
+
+    node: int
+    name: str
+    highest: bool
+    free: int
+    min: int
+    low: int
+    high: int
+    promo: int
+    boost: int
+    managed: int
+    present: int
+    distance_kswapd: int
+    distance_direct: int
+    reserve: int
+    unreclaimable: bool
+    low_order_free_share: float
+
+
 class Buddy(t.TypedDict):
     """C(free): free blocks for each order, 0 first."""
 
@@ -99,11 +125,12 @@ class Process(t.TypedDict, total=False):
 
 
 class Processes(t.TypedDict):
-    """C(comms): how many processes carry each name; C(top): the first by oom_score. Kernel threads are left out."""
+    """C(comms): how many processes carry each name; C(top): the first by oom_score; C(programs): {program: [cgroups]}. Kernel threads are left out."""
 
     count: int
     comms: dict[str, int]
     top: list[Process]
+    programs: dict[str, list[str]]
 
 
 class Cgroup(t.TypedDict, total=False):
@@ -112,6 +139,8 @@ class Cgroup(t.TypedDict, total=False):
     C(stat) has v2 names and hierarchical values, on v1 C(stat_local) the cgroup's own part. v1: the root's C(usage) is page cache and
     anonymous memory only; C(events) and C(events_local) are both without descendants, C(max) is failcnt, C(oom_kill) oom_control's;
     C(swap_limit) is the limit of memory + swap less C(limit); C(dying) only at the root, for all.
+    C(request): a Guaranteed container's limit, a BestEffort one's 0, Docker's reservation, a Burstable one's by its oom_score_adj; a pod-level
+    request (Kubernetes 1.34) is shared out differently.
     Nested dicts can be shared between cgroups: read them, never change them.
     """
 
@@ -154,6 +183,7 @@ class Cgroup(t.TypedDict, total=False):
     image: str
     request: int
     request_source: str
+    program: str
     # from _breakdown and _diagnosis
     working_set: int
     working_set_sysom: int
@@ -219,13 +249,13 @@ class Node(t.TypedDict, total=False):
     cgroups: list[Cgroup]
     units: dict[str, t.Any]
     oom: dict[str, t.Any]
-    commands: dict[str, int]
+    programs: dict[str, list[str]]
     window: Window
     unknown: dict[str, str]
 
 
 class KnobRow(t.Protocol):
-    """A row of the registry or a Readable."""
+    """A Readable, or a row of the registry."""
 
     @property
     def name(self) -> str:
@@ -234,6 +264,10 @@ class KnobRow(t.Protocol):
     @property
     def unit(self) -> str:
         """A Unit."""
+
+
+class WrittenRow(KnobRow, t.Protocol):
+    """A row of the registry."""
 
     @property
     def key(self) -> str:

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from dataclasses import dataclass, replace
 
@@ -113,6 +114,11 @@ def read_file(place: Place, *, max_bytes: int) -> tuple[yaml.Node | None, Place]
     except OSError as exc:
         place.problem(None, f"cannot be read: {exc.strerror}")
         return None, place
+    return read_text(content, place, max_bytes=max_bytes)
+
+
+def read_text(content: bytes, place: Place, *, max_bytes: int) -> tuple[yaml.Node | None, Place]:
+    """As C(read_file), of what a file holds."""
     if len(content) > max_bytes:
         place.problem(None, f"is larger than {max_bytes // 1024} KiB")
         return None, place
@@ -136,6 +142,17 @@ def from_value(value: object, depth: int = 0) -> yaml.Node:
     kinds = (("bool", bool), ("int", int), ("float", float), ("null", type(None)))
     kind = next((name for name, known in kinds if isinstance(value, known)), "str")
     return yaml.ScalarNode(_TAG + kind, str(value).lower() if kind == "bool" else "" if value is None else str(value))
+
+
+def value_of(node: yaml.Node) -> t.Any:
+    """What is written, for JSON: mappings, lists, plain decimal numbers, truth values, and else the text."""
+    if isinstance(node, yaml.MappingNode):
+        return {str(key.value): value_of(value) for key, value in node.value}
+    if isinstance(node, yaml.SequenceNode):
+        return [value_of(item) for item in node.value]
+    if is_a(node, "bool"):
+        return node.value.lower() in ("true", "on", "yes", "y")
+    return int(node.value) if is_a(node, "int") and re.fullmatch("-?(0|[1-9][0-9]*)", node.value) else str(node.value).strip()
 
 
 def mapping(node: yaml.Node, place: Place, allowed: Collection[str] | None = None) -> dict[str, yaml.Node]:

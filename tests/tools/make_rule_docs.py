@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Writes the tables of docs/rules.md (names, built-in rules) from the code; with --check says whether they are up to date, and writes nothing.
+"""Writes the tables of docs/rules.md (names, built-in rules) and a page for each rule; with --check says whether they are up to date, and writes nothing.
 
 Run with the collection importable as ansible_collections.memqos.fleet.
 """
@@ -10,7 +10,6 @@ Run with the collection importable as ansible_collections.memqos.fleet.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import typing as t
 from pathlib import Path
@@ -21,6 +20,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "rules.md"
+PAGES = ROOT / "docs" / "rules"
 RULES = ROOT / "roles" / "audit" / "vars" / "rules"
 
 TITLES = {
@@ -29,6 +29,17 @@ TITLES = {
     "node_settings.yml": "Settings",
     "cgroup.yml": "Cgroups",
 }
+# REUSE-IgnoreStart
+HEAD = """\
+<!--
+Copyright (c) 2026, memqos.fleet contributors
+GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+SPDX-License-Identifier: GPL-3.0-or-later
+
+Made by tests/tools/make_rule_docs.py
+-->
+"""
+# REUSE-IgnoreEnd
 OPEN_WORDS = {
     "meminfo": "`/proc/meminfo`, bytes (`HugePages_*` are counts)",
     "vmstat": "`/proc/vmstat`, pages and events",
@@ -52,41 +63,54 @@ def names() -> str:
 
 
 def rules() -> str:
-    """A table for each file, then each rule with what it says."""
+    """A table for each file."""
     ruleset = _rule_compiler.load_rules([str(RULES)], thresholds={}, drop=[])
     parts = [f"{len(ruleset.metadata)} rules, in `roles/audit/vars/rules/`."]
     for file, title in TITLES.items():
         source = yaml.safe_load((RULES / file).read_text(encoding="utf-8"))
         parts += [f"### {title}", table(source)]
-        parts += [section(rule, ruleset.metadata[rule["id"]]) for rule in source]
     return "\n\n".join(parts)
 
 
 def table(source: list[dict[str, t.Any]]) -> str:
     lines = ["| Rule | Severity | For each | Says |", "| --- | --- | --- | --- |"]
-    lines += [f"| [{rule['id']}](#{anchor(rule)}) | {rule['severity']} | {rule['each']} | {rule['title']} |" for rule in source]
+    lines += [f"| [{rule['id']}](rules/{rule['id']}.md) | {rule['severity']} | {rule['each']} | {rule['title']} |" for rule in source]
     return "\n".join(lines)
 
 
-def anchor(rule: dict[str, t.Any]) -> str:
-    """GitHub's: lower case, punctuation gone, spaces to dashes."""
-    return re.sub(r"[^a-z0-9 _-]", "", f"{rule['id']} {rule['title']}".lower()).replace(" ", "-")
+def pages() -> dict[str, str]:
+    """{name: the rule's own page}"""
+    ruleset = _rule_compiler.load_rules([str(RULES)], thresholds={}, drop=[])
+    found = {}
+    for file, title in TITLES.items():
+        for rule in yaml.safe_load((RULES / file).read_text(encoding="utf-8")):
+            found[f"{rule['id']}.md"] = f"{HEAD}\n{rule_page(rule, ruleset.metadata[rule['id']], title)}\n"
+    return found
 
 
-def section(rule: dict[str, t.Any], metadata: dict[str, t.Any]) -> str:
+def rule_page(rule: dict[str, t.Any], metadata: dict[str, t.Any], group: str) -> str:
     cure = metadata["cure"]
-    condition = "\n".join(["when: " + " ".join(rule["when"].split())] + (["applies: " + rule["applies"]] if "applies" in rule else []))
+    condition = "\n".join(f"{key}: {' '.join(str(rule[key]).split())}" for key in ("applies", "when") if key in rule)
     thresholds = ", ".join(f"`{name}` {value}" for name, value in rule.get("thresholds", {}).items())
+    applied = ", ".join(f"`{knob}`: `{yaml.safe_dump(entry, default_flow_style=True).splitlines()[0]}`" for knob, entry in cure.get("apply", {}).items())
     lines = [
-        f"#### {rule['id']} {rule['title']}",
+        f"# {rule['id']} {rule['title']}",
+        f"{rule['severity'].capitalize()}, for each {rule['each']}. [All rules](../rules.md), {group.lower()}.",
         metadata["why"],
+        "## When it speaks",
         f"```yaml\n{condition}\n```",
-        f"Expected: {metadata['expected']}." + (f" Thresholds: {thresholds}." if thresholds else ""),
-        f"Cure: {cure['text']}" + (f" Setting: `{cure['setting']}`, {cure['value']}." if "setting" in cure else ""),
+        f"Expected: {metadata['expected']}.",
+        f"Thresholds, which `memqos_thresholds` changes: {thresholds}." if thresholds else "",
+        "It shows " + ", ".join(f"`{name}`" for name in rule.get("observe", [])) + "." if "observe" in rule else "",
+        "## What to do",
+        f"{cure['text']}",
+        f"Setting: `{cure['setting']}`, {cure['value']}." if "setting" in cure else "",
         f"```sh\n{cure['command']}\n```",
-        "References: " + ", ".join(f"<{reference}>" for reference in metadata["references"]),
+        f"What a selection has a tune do: {applied}." if applied else "",
+        "## References",
+        "\n".join(f"- <{reference}>" for reference in metadata["references"]),
     ]
-    return "\n\n".join(lines)
+    return "\n\n".join(filter(None, lines))
 
 
 def page(old: str) -> str:
@@ -104,14 +128,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="fail if the page is not what the code says")
     check = parser.parse_args().check
-    old = PAGE.read_text(encoding="utf-8")
-    new = page(old)
-    if new == old:
+    wanted = {PAGE: page(PAGE.read_text(encoding="utf-8")), **{PAGES / name: content for name, content in pages().items()}}
+    found = {path: path.read_text(encoding="utf-8") for path in (PAGE, *PAGES.glob("*.md"))}
+    if wanted == found:
         return 0
     if check:
-        print(f"{PAGE} is not what the rules say: run {Path(__file__).name}", file=sys.stderr)
+        differing = sorted(str(path) for path in {*wanted, *found} if wanted.get(path) != found.get(path))
+        print(f"{', '.join(differing)}: not what the rules say: run {Path(__file__).name}", file=sys.stderr)
         return 1
-    PAGE.write_text(new, encoding="utf-8")
+    PAGES.mkdir(exist_ok=True)
+    for path in found.keys() - wanted.keys():
+        path.unlink()
+    for path, content in wanted.items():
+        path.write_text(content, encoding="utf-8")
     return 0
 
 

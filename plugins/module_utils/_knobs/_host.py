@@ -7,7 +7,7 @@ from __future__ import annotations
 import functools
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob, Range, Scope, Unit
+from ._row import Knob, Range, Scope, Unit
 
 _VM = "admin-guide/sysctl/vm"
 _KERNEL = "admin-guide/sysctl/kernel"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob, Range, Unit
+from ._row import Knob, Range, Unit
 
 _V2 = "admin-guide/cgroup-v2"
 _V1 = "admin-guide/cgroup-v1/memory"

@@ -7,9 +7,10 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _host, _memcg, _unit
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError, Readable, Value, Wanted, normalize, placeholders
+from . import _host, _memcg, _unit
+from ._row import Knob
+from ._values import KnobValueError, Readable, Value, Wanted, placeholders
+from ._written import normalize
 
 Bounds = t.Tuple[t.Optional[int], t.Optional[int]]
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import fill
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from .._tuples import NamedTuple
+from ._values import fill
 
 Unit = t.Literal["bytes", "bytes or max", "kB", "MB/s", "pages", "percent", "permil", "permyriad", "ratio", "us", "ms", "cs", "s", "jiffies",
                  "timespan", "count", "bool", "choice", "list", "mask", "text"]  # fmt: skip

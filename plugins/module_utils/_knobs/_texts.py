@@ -7,8 +7,8 @@ from __future__ import annotations
 import fnmatch
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import Value
+from ._row import Knob
+from ._values import Value
 
 AREAS = ("watermarks", "swap", "thp", "writeback", "memcg_qos", "slices", "host")
 _HOST_AREAS = (

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob, Range, Unit
+from ._row import Knob, Range, Unit
 
 _BOOL: Range = ("", 0, 1)
 _ANY: Range = ("", 0, None)

@@ -8,19 +8,14 @@ import functools
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _units
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from .._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import KnobRow
+    from ...plugin_utils._shapes import KnobRow
 
 Value = t.Union[int, str, t.List[int], None]
 
 _WORDS = {"0": 0, "n": 0, "no": 0, "off": 0, "false": 0, "1": 1, "y": 1, "yes": 1, "on": 1, "true": 1}
-_NO_LIMIT = ("max", "infinity", "-1")
-# v1 shows "no limit" as LONG_MAX rounded down to a page, of 64 KiB at most.
-_V1_NO_LIMIT = 2**63 - 2**16
-_MICROSECONDS = {"us": 1, "ms": 1000, "": 10**6, "s": 10**6, "min": 60 * 10**6, "h": 3600 * 10**6}
 _PLACEHOLDER = re.compile(r"\{([a-z]+)\}")
 
 
@@ -30,7 +25,6 @@ class Readable(NamedTuple):
     name: str
     path: str
     unit: str
-    key: str = ""
 
     def at(self, places: t.Mapping[str, str]) -> Readable:
         return self._replace(name=fill(self.name, places), path=fill(self.path, places))
@@ -57,12 +51,12 @@ class KnobValueError(ValueError):
         self.reason = reason
 
 
-def normalize(knob: KnobRow, value: object) -> Value:
-    """What a file or a profile says; not checked against the range. Raises KnobValueError."""
+def parse(knob: KnobRow, text: str) -> Value:
+    """What the kernel prints of a host knob. Raises KnobValueError."""
     try:
-        return _FORMS.get(knob.unit, _integer)(_as_text(knob, value))
+        return FORMS.get(knob.unit, integer)(text.strip())
     except ValueError as exc:
-        raise KnobValueError(knob, value, f"cannot be read as {knob.unit}") from exc
+        raise KnobValueError(knob, text, f"cannot be read as {knob.unit}") from exc
 
 
 def fill(text: str, places: t.Mapping[str, str]) -> str:
@@ -88,43 +82,17 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(parts))
 
 
-def _as_text(knob: KnobRow, value: object) -> str:
-    if value is None:
-        return "max"
-    if isinstance(value, bool):
-        # YAML reads the word on as true.
-        return ("off", "on")[value] if knob.unit == "choice" else str(int(value))
-    if isinstance(value, (list, tuple)):
-        return " ".join(str(item) for item in value)
-    text = str(value).strip()
-    line = re.search(f"^{knob.key} (.*)$", text, re.MULTILINE) if knob.key else None
-    return line.group(1) if line else text
-
-
-def _integer(text: str) -> int:
+def integer(text: str) -> int:
     # Not int() alone: it takes 1_000, +5 and the digits of every script.
     if not re.fullmatch("-?[0-9]+", text):
         raise ValueError(text)
     return int(text)
 
 
-def _percent(text: str) -> int:
-    return _integer(text[:-1].strip() if text.endswith("%") else text)
-
-
 def _bool(text: str) -> int:
     if text.lower() not in _WORDS:
         raise ValueError(text)
     return _WORDS[text.lower()]
-
-
-def _limit(text: str) -> int | None:
-    number = None if text in _NO_LIMIT else _units.parse_size(text)
-    return None if number is None or number >= _V1_NO_LIMIT else number
-
-
-def _kilobytes(text: str) -> int:
-    return _units.parse_size(text) // 1024 if text[-1:].isalpha() else _integer(text)
 
 
 def _choice(text: str) -> str:
@@ -139,32 +107,11 @@ def _choice(text: str) -> str:
 def _list(text: str) -> list[int]:
     if not text:
         raise ValueError(text)
-    return [_integer(word) for word in text.split()]
+    return [integer(word) for word in text.split()]
 
 
 def _mask(text: str) -> int:
-    return int(text, 16) if re.fullmatch("0[xX][0-9a-fA-F]+", text) else _integer(text)
+    return int(text, 16) if re.fullmatch("0[xX][0-9a-fA-F]+", text) else integer(text)
 
 
-def _timespan(text: str) -> str | None:
-    if text in _NO_LIMIT:
-        return None
-    # What is left without the parts: one expression for the whole would try every way to cut a long number.
-    if not text or re.sub("[0-9]+ ?(?:us|ms|min|s|h)?", "", text).strip():
-        raise ValueError(text)
-    total = sum(int(number) * _MICROSECONDS[unit] for number, unit in re.findall("([0-9]+) ?([a-z]*)", text))
-    return f"{total}us"  # text, as a bare number is seconds to systemd
-
-
-_FORMS: dict[str, t.Callable[[str], Value]] = {
-    "text": str,
-    "bytes": _units.parse_size,
-    "bytes or max": _limit,
-    "kB": _kilobytes,
-    "percent": _percent,
-    "bool": _bool,
-    "choice": _choice,
-    "list": _list,
-    "mask": _mask,
-    "timespan": _timespan,
-}
+FORMS: dict[str, t.Callable[[str], Value]] = {"text": str, "bool": _bool, "choice": _choice, "list": _list, "mask": _mask}

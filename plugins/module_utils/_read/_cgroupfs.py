@@ -1,9 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The memory files of all cgroups: v1, hybrid and v2.
-
-Every directory is opened relative to its parent's descriptor, and no symbolic link is followed: a path may be longer than PATH_MAX.
-"""
+"""The memory files of all cgroups. Directories are opened relative to the parent's descriptor: a path may be longer than PATH_MAX."""
 
 from __future__ import annotations
 
@@ -15,20 +12,20 @@ import re
 import typing as t
 from itertools import accumulate
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _procfs
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display, whole_lines
-from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number, parse_keyed
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from .._tuples import NamedTuple
+from . import _procfs
+from ._files import Tree, Unreadable, display, whole_lines
+from ._procfs import number, parse_keyed
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Cgroup, Mount
+    from ...plugin_utils._shapes import Cgroup, Mount
 
     Kind = t.Literal["v1", "hybrid", "v2", "none"]
     Parser = t.Callable[[bytes], t.Any]
 
 
 class Hierarchy(NamedTuple):
-    """Where the memory controller is. C(reason): why C(memory) is None or only a part is visible."""
+    """C(reason): why C(memory) is None or only a part is visible."""
 
     kind: Kind
     memory: str | None = None
@@ -87,7 +84,6 @@ _SAMPLE_KEYS = frozenset(
 
 
 def parse_amount(data: bytes) -> int | None:
-    """Bytes of a file with one number; no limit (C(max), v1's largest number) is None."""
     if data == b"max\n":
         return None
     if data[-1:] == b"\n" and data[:-1].isdigit() and len(data) <= 21:
@@ -103,7 +99,6 @@ def parse_dying(data: bytes) -> int:
 
 
 def parse_vendor(data: bytes) -> t.Any:
-    """A number, None for C(max), C(key value) lines as dict, else the text."""
     text = data.strip()
     if text == b"max":
         return None
@@ -120,7 +115,7 @@ def parse_controllers(data: bytes) -> int | None:
 
 
 class _StatParser:
-    """memory.stat → [hierarchical values under v2's names, v1's C(swap) too; v1's own values]. The kernel keeps its keys and their order until it reboots."""
+    """memory.stat → [hierarchical values, v2's names; v1's own values]. The kernel keeps its keys and their order until it reboots."""
 
     def __init__(self, version: int, keep: t.Container[str] | None = None) -> None:
         self._version = version
@@ -227,7 +222,7 @@ def _v1_events(failcnt: int | None, oom_kill: int | None) -> dict[str, int]:
 
 
 def detect(tree: Tree, mounts: t.Sequence[Mount]) -> Hierarchy:
-    """Finds the memory controller. C(mounts) is /proc/self/mountinfo. Never raises: kind none has a C(reason)."""
+    """Never raises: kind none has a C(reason)."""
     v1 = [mount for mount in mounts if mount["fs_type"] == "cgroup"]
     v2 = _visible(tree, [mount for mount in mounts if mount["fs_type"] == "cgroup2"], "cgroup.controllers")
     memory = _visible(tree, [mount for mount in v1 if "memory" in mount["super_options"]], "memory.usage_in_bytes")
@@ -267,9 +262,9 @@ def _part(top: str, whole: bool) -> str:
 def walk(
     tree: Tree, hierarchy: Hierarchy, *, vendor_files: t.Iterable[str] = (), towards: t.Collection[str] | None = None
 ) -> tuple[list[Cgroup], dict[str, str]]:
-    """All memory cgroups, parents before children, siblings by name; and C({what: why it is unknown}). With C(towards) only these, what is above and beside.
+    """Parents before children, siblings by name; and C({what: why it is unknown}). With C(towards) only these, what is above and beside.
 
-    Left out are cgroups that vanish meanwhile and, on v2, those without the memory controller: their memory counts in the nearest listed ancestor.
+    On v2 those without the memory controller are left out: their memory counts in the nearest listed ancestor.
     """
     if hierarchy.memory is None:
         return [], {"cgroups": hierarchy.reason}
@@ -499,7 +494,7 @@ def _close(fd: int, other: int) -> None:
 
 
 def sample(tree: Tree, hierarchy: Hierarchy, paths: t.Iterable[str]) -> dict[str, dict[str, t.Any]]:
-    """C({path: {usage, stat}}) of those that can be read; of C(stat) the counters that show who pushes. Raises Unreadable."""
+    """C({path: {usage, stat}}) of those that can be read. Raises Unreadable."""
     if hierarchy.memory is None:
         return {}
     stat = _StatParser(hierarchy.version, _SAMPLE_KEYS)

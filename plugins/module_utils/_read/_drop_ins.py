@@ -6,15 +6,15 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._systemd import SEARCH_PATH, parse_drop_in
+from ._systemd import SEARCH_PATH, parse_drop_in
 
 # What systemd-run and container runtimes set, and set-property of such units.
 _TRANSIENT = "/run/systemd/transient"
 _PLACES = (*SEARCH_PATH[:2], _TRANSIENT, *SEARCH_PATH[2:])
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import DropIn
+    from ...plugin_utils._shapes import DropIn
+    from ._files import Tree
 
 
 def drop_ins_of(unit: str, drop_ins: t.Sequence[DropIn], aliases: t.Iterable[str] = ()) -> list[DropIn]:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _files
+from .._knobs import _values
+from . import _files
 
 # The rows come with the task: no other file is read, whoever wrote them.
 _ROOTS = ("/proc/sys/", "/sys/")
@@ -36,7 +36,7 @@ def read_knob(knob: _values.Readable, tree: _files.Tree) -> _values.Value:
     if not data.endswith(b"\n"):
         raise _files.Unreadable(knob.path, "malformed", "empty or cut short")
     try:
-        return _values.normalize(knob, _files.display(data))
+        return _values.parse(knob, _files.display(data))
     except _values.KnobValueError as exc:
         raise _files.Unreadable(knob.path, "malformed", str(exc)[:200]) from exc
 

@@ -9,11 +9,11 @@ import os
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import OUTPUT_DIR, Tree, Unreadable, display, whole_lines
-from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number
+from ._files import OUTPUT_DIR, Tree, Unreadable, display, whole_lines
+from ._procfs import number
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Process, Processes
+    from ...plugin_utils._shapes import Process, Processes
 
 DEVICE = "/dev/kmsg"
 _MAX_RECORD = 8192
@@ -27,13 +27,17 @@ _TRACE = re.compile(rb"Call Trace:|\+0x[0-9a-f]+/0x|</?TASK>|Hardware name:|(?:R
 # Behind the end of a report stand its other victims and the reaper's line.
 _AFTER = 20
 _MAX_REPORT = 20000
+# What a process is by its name. Java programs say it in their arguments.
+_PROGRAMS = {
+    "redis-server": "redis", "valkey-server": "redis", "keydb-server": "redis", "mongod": "mongodb", "mongos": "mongodb", "postgres": "postgresql",
+    "postmaster": "postgresql", "hdbindexserver": "sap_hana", "hdbnameserver": "sap_hana", "opensearch": "elasticsearch",
+}  # fmt: skip
+_JAVA = re.compile(rb"\0(?:org\.(?:apache\.)?(elasticsearch|opensearch|cassandra)\.|(kafka)\.Kafka\0)")
+_MAX_ARGUMENTS = 65536
 
 
 def read_log(tree: Tree) -> tuple[bytes, bool]:
-    """Records of /dev/kmsg, else what dmesg prints; and whether some were overwritten while we read.
-
-    Raises Unreadable: kernel.dmesg_restrict keeps the log from ordinary users.
-    """
+    """/dev/kmsg, else what dmesg prints; and whether some of it was overwritten meanwhile. Raises Unreadable."""
     try:
         if tree.live:
             return _read_device(tree.fs_path(DEVICE))
@@ -92,18 +96,22 @@ def _read_device(path: bytes) -> tuple[bytes, bool]:
 
 
 def read_processes(tree: Tree, *, page_size: int, top: int = 10) -> Processes:
-    """All processes with memory of their own; C(top) of them by oom_score."""
     comms: dict[str, int] = {}
     found: list[Process] = []
+    programs: dict[str, list[str]] = {}
     for name in tree.names("/proc"):
         process = _process(tree, name, page_size) if name.isdigit() else None
         if process is not None:
             comms[process["comm"]] = comms.get(process["comm"], 0) + 1
             found.append(process)
+            program = _program(tree, process)
+            if program:
+                path = parse_cgroup(tree.read_or_empty(f"/proc/{name}/cgroup"))
+                programs.setdefault(program, []).extend([path] if path else [])
     found.sort(key=lambda process: (-process.get("oom_score", -1), -process["rss_bytes"], process["pid"]))
     for process in found[:top]:
         _complete(tree, process)
-    return {"count": len(found), "comms": comms, "top": found[:top]}
+    return {"count": len(found), "comms": comms, "top": found[:top], "programs": programs}
 
 
 def parse_statm_rss(data: bytes) -> int | None:
@@ -136,6 +144,15 @@ def _process(tree: Tree, name: str, page_size: int) -> Process | None:
     if score is not None:
         process["oom_score"] = score
     return process
+
+
+def _program(tree: Tree, process: Process) -> str | None:
+    name = process["comm"]
+    if name == "java":
+        match = _JAVA.search(tree.read_or_empty(f"/proc/{process['pid']}/cmdline", limit=_MAX_ARGUMENTS))
+        name = display(match.group(1) or match.group(2)) if match else ""
+        return _PROGRAMS.get(name, name)
+    return _PROGRAMS.get(name)
 
 
 def _complete(tree: Tree, process: Process) -> None:

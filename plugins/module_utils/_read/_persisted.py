@@ -15,12 +15,12 @@ import posixpath
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _units
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _values
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
-from ansible_collections.memqos.fleet.plugins.module_utils._read import _knob_values, _procfs
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from .. import _units
+from .._knobs import _registry, _values
+from .._knobs._row import Knob
+from .._tuples import NamedTuple
+from . import _knob_values, _procfs
+from ._files import Tree, Unreadable, display
 
 OUR_SYSCTL_FILE = "/etc/sysctl.d/zz-memqos.conf"
 

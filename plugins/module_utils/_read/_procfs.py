@@ -9,7 +9,7 @@ import re
 import typing as t
 import zlib
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import MAX_BYTES, Tree, Unreadable, display, whole_lines
+from ._files import MAX_BYTES, Tree, Unreadable, display, whole_lines
 
 T = t.TypeVar("T")
 _NUMBER = re.compile(rb"-?[0-9]{1,20}")
@@ -30,7 +30,7 @@ _PAGE_SIZE_WITNESSES = (
 _SLAB_COLUMNS = {b"<active_objs>": "active", b"<num_objs>": "objects", b"<objsize>": "object_bytes", b"<pagesperslab>": "pages_per_slab"}
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import Averages, Buddy, Mount, Pressure, Slab, Swap, Tmpfs, Zone
+    from ...plugin_utils._shapes import Averages, Buddy, Mount, Pressure, Slab, Swap, Tmpfs, Zone
 
 
 def number(raw: bytes) -> int | None:
@@ -48,7 +48,7 @@ def parse_keyed(data: bytes) -> dict[str, int]:
 
 
 def parse_meminfo(data: bytes) -> dict[str, int]:
-    """Bytes; rows without a unit (HugePages_Total) are counts. A NUMA node's C(Node 0) in front is left out."""
+    """A NUMA node's too, with C(Node 0) in front."""
     values = {}
     for line in whole_lines(data):
         name, colon, rest = line.partition(b":")
@@ -68,7 +68,6 @@ def parse_numbers(data: bytes) -> list[int]:
 
 
 def parse_zoneinfo(data: bytes) -> list[Zone]:
-    """The zones in the order of the file, unpopulated ones too."""
     zones: list[Zone] = []
     section: bytes | None = None
     pcp = 0
@@ -115,7 +114,6 @@ def parse_buddyinfo(data: bytes) -> list[Buddy]:
 
 
 def parse_pressure(data: bytes) -> Pressure:
-    """PSI of the node or of a cgroup."""
     pressure: Pressure = {}
     for line in whole_lines(data):
         words = line.split()
@@ -163,7 +161,6 @@ def parse_triple(data: bytes) -> dict[str, int]:
 
 
 def parse_slabinfo(data: bytes, *, page_size: int) -> list[Slab]:
-    """Slab caches, largest first."""
     slabs: list[t.Any] = []
     columns: list[bytes] = []
     for line in whole_lines(data):
@@ -203,7 +200,6 @@ def parse_iomem(data: bytes) -> int | None:
 
 
 def parse_mountinfo(data: bytes) -> list[Mount]:
-    """Lines as in proc(5)."""
     mounts: list[Mount] = []
     for line in whole_lines(data):
         left, dash, right = line.partition(b" - ")
@@ -224,7 +220,6 @@ def parse_uptime(data: bytes) -> float | None:
 
 
 def parse_vmap_stack(config: bytes) -> bool | None:
-    """A kernel's .config: are kernel stacks vmalloc'ed? None if this does not tell."""
     lines = whole_lines(config)
     if b"CONFIG_VMAP_STACK=y" in lines:
         return True
@@ -233,7 +228,7 @@ def parse_vmap_stack(config: bytes) -> bool | None:
 
 
 def infer_page_size(meminfo: t.Mapping[str, int], vmstat: t.Mapping[str, int]) -> int | None:
-    """Bytes by pages of the same thing, by majority: MemFree was seen at four times nr_free_pages (deferred page initialisation)."""
+    """By majority: MemFree was seen at four times nr_free_pages (deferred page initialisation)."""
     votes = [
         1 << shift
         for size_key, count_key in _PAGE_SIZE_WITNESSES
@@ -302,7 +297,7 @@ def read_iomem(tree: Tree) -> int:
 
 
 def read_mountinfo(tree: Tree) -> list[Mount]:
-    """Mounts that this process sees; a captured tree may hold init's."""
+    """A captured tree may hold init's."""
     try:
         return _understood(tree, "/proc/self/mountinfo", parse_mountinfo)
     except Unreadable:
@@ -350,7 +345,6 @@ def read_vmap_stack(tree: Tree) -> bool:
 
 
 def read_tmpfs(tree: Tree) -> list[Tmpfs]:
-    """Each tmpfs once, largest use first. Sizes need statvfs, so the live node."""
     if not tree.live:
         raise Unreadable("/proc/self/mountinfo", "absent", "a captured tree does not hold the sizes of file systems")
     rows: list[Tmpfs] = []

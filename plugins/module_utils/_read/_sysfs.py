@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, display, whole_lines
-from ansible_collections.memqos.fleet.plugins.module_utils._read._procfs import number, parse_keyed, parse_meminfo, parse_numbers
+from ._files import Tree, display, whole_lines
+from ._procfs import number, parse_keyed, parse_meminfo, parse_numbers
 
 Values = t.Dict[str, t.Any]
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
+from ._files import Tree, Unreadable, display
 
 if t.TYPE_CHECKING:
-    from ansible_collections.memqos.fleet.plugins.plugin_utils._shapes import DropIn
+    from ...plugin_utils._shapes import DropIn
 
 _PROPERTIES = (
     "MemoryMin MemoryLow DefaultMemoryMin DefaultMemoryLow MemoryHigh MemoryMax MemorySwapMax MemoryZSwapMax MemoryLimit OOMScoreAdjust OOMPolicy "
@@ -57,15 +57,12 @@ def parse_version(text: str) -> int | None:
 
 
 def read_units(tree: Tree) -> dict[str, t.Any]:
-    """C({shown: {unit: {property: value}}, drop_ins: [DropIn]}) of what has memory properties; the controller joins them (_unit_drop_ins).
-
-    Raises Unreadable if systemctl does not answer.
-    """
+    """C({shown: {unit: {property: value}}, drop_ins: [DropIn]}); the controller joins them (_unit_drop_ins). Raises Unreadable."""
     return {"shown": parse_show(tree.output("systemctl-show", _SHOW)), "drop_ins": read_drop_ins(tree)}
 
 
 def parse_show(text: str) -> dict[str, dict[str, str]]:
-    """C(systemctl show) of several units: only what is set, as it stands there."""
+    """Only what is set, as it stands there."""
     units: dict[str, dict[str, str]] = {}
     for block in re.split(r"\n\s*\n", text):
         shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)

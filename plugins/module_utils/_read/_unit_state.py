@@ -7,8 +7,8 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
-from ansible_collections.memqos.fleet.plugins.module_utils._tuples import NamedTuple
+from .._tuples import NamedTuple
+from ._files import Tree
 
 _CONTEXT = ("Id", "Names", "LoadState", "ActiveState", "ControlGroup", "FragmentPath", "Slice")
 # A daemon-reload of a busy node takes its time (more than 30 s seen), who asks meanwhile waits, and giving up means undoing everything.

@@ -18,10 +18,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _rules, _snapshot
+from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _rules, _snapshot, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _files
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler, _rule_expression
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _rule_compiler, _rule_expression
 
 HERE = Path(__file__).parent
 RULES = HERE.parents[2] / "roles" / "audit" / "vars" / "rules"
@@ -114,6 +114,23 @@ def test_a_cure_that_depends_on_the_node_has_no_number_to_copy(rule: str) -> Non
             assert set(re.findall(r"=(\S+)", cure["command"])) == {"VALUE"}
 
 
+# What decides these is measured (rates, stalls), not only set, or is a fact, or of a cgroup.
+MEASURED = {"N02", "N03", "N04", "N12", "N13", "N30", "N47", "N32", "C02", "C21", "C22"}
+APPLIED = [rule for rule, metadata in RULESET.metadata.items() if "apply" in metadata["cure"]]
+
+
+@pytest.mark.parametrize("rule", [rule for rule in APPLIED if rule not in MEASURED])
+def test_what_a_cure_applies_ends_the_finding(rule: str) -> None:
+    case = fixture(rule)["fires"]
+    env, live = case["env"], case["env"].get("knob", {})
+    layers = _profiles.load_profiles({"host": RULESET.metadata[rule]["cure"]["apply"]}, search_paths=[], overrides={}).layers
+    basis = _wanted.Basis(env, env.get("node", {}).get("memtotal_bytes", 8 << 30), 4096, "6.12.0", live, {})
+    folded = _wanted.fold(layers, basis)
+    assert not folded.refused
+    set_to = {name: wanted.value for (_scope, _subject, name), wanted in folded.wanted.items()}
+    assert judge(PREPARED[rule], {**case, "env": {**env, "knob": {**live, **set_to}}}).status == "pass"
+
+
 def test_thresholds_can_be_tuned() -> None:
     """Ids and names of thresholds are an interface: users write them in memqos_thresholds."""
     case = fixture("N03")["fires"]
@@ -129,6 +146,7 @@ def test_the_page_says_what_the_rules_say() -> None:
     spec.loader.exec_module(tool)
     page = PAGE.read_text(encoding="utf-8")
     assert tool.page(page) == page, "run tests/tools/make_rule_docs.py"
+    assert tool.pages() == {path.name: path.read_text(encoding="utf-8") for path in tool.PAGES.iterdir()}, "run tests/tools/make_rule_docs.py"
 
 
 def test_the_page_s_example_is_a_rule(tmp_path: Path) -> None:
@@ -173,6 +191,7 @@ def test_a_v1_controller_beside_v2_switches_no_rule_off(tmp_path: Path) -> None:
 # Names that no captured tree has, and why. None of them may be here for want of a producer.
 NOT_CAPTURED = {
     "cgroup.image": "from the state files of containerd, CRI-O or Docker; the captured pods have only the names that kubelet leaves",
+    "cgroup.program": "no captured machine runs one of the programs whose advice differs",
     "cgroup.growth": "needs a second reading, which a captured tree does not have",
     "cgroup.refaults": "needs a second reading, which a captured tree does not have",
 }

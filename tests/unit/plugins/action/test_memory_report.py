@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import typing as t
 import unittest.mock
@@ -169,9 +170,10 @@ def test_a_directory_without_results_is_named(tmp_path: Path) -> None:
         run({"directory": str(tmp_path / "nothing")})
 
 
-ALL = ["terminal", "json", "html", "markdown", "csv", "junit", "prometheus", "inventory"]
+ALL = ["terminal", "json", "html", "markdown", "csv", "junit", "prometheus", "selection", "inventory"]
 FILES = {
     "json": "report.json", "html": "report.html", "markdown": "report.md", "junit": "junit.xml", "prometheus": "memqos.prom", "inventory": "inventory.csv",
+    "selection": "selection.yml",
     "csv_findings": "findings.csv", "csv_hosts": "hosts.csv", "csv_top": "top.csv", "csv_settings": "settings.csv",
 }  # fmt: skip
 
@@ -264,6 +266,15 @@ WRONG = [
 def test_wrong_arguments_are_answered(arguments: dict[str, t.Any], words: str) -> None:
     with pytest.raises(AnsibleError, match=words):
         run(arguments)
+
+
+def test_the_role_and_the_guide_know_the_same_formats() -> None:
+    root = Path(__file__).parents[4]
+    spec = memory_report.ARGUMENT_SPEC
+    options = yaml.safe_load((root / "roles/audit/meta/argument_specs.yml").read_text())["argument_specs"]["report"]["options"]
+    assert options["memqos_report_formats"]["choices"] == spec["formats"]["choices"] and options["memqos_fail_on"]["choices"] == spec["fail_on"]["choices"]
+    guide = (root / "docs/reports.md").read_text(encoding="utf-8").partition("Each file takes")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", guide, re.MULTILINE)) == sorted(spec["formats"]["choices"])
 
 
 def test_the_documentation_says_what_the_plugin_takes() -> None:

@@ -161,6 +161,24 @@ def test_counters_of_one_run_are_the_previous_ones_of_the_next() -> None:
     assert run(node, OOM_RULE, MAX_RULE, previous=counters)["findings"] == []
 
 
+@pytest.mark.parametrize(
+    ("failed", "hits", "recovered"),
+    [
+        ({"MAX": ["/a"]}, {"/a": 0, "/b": 0}, ["/a"]),
+        ({"MAX": ["/a", "/b", "/gone"]}, {"/a": 0, "/b": 2}, ["/a"]),  # one fails still, one is no more
+        ({"OOM": ["/a"]}, {"/a": 0}, []),  # of another rule
+        ({}, {"/a": 0}, []),
+    ],
+)
+def test_what_failed_and_passes_now_is_told_with_its_figures(failed: t.Any, hits: dict[str, int], recovered: list[str]) -> None:
+    node = snapshot(cgroups=[cgroup("/"), *(cgroup(path, events={"max": count}) for path, count in hits.items())])
+    result = run(node, MAX_RULE, previous={"boot_id": "b0", "failed": failed})
+    assert [(row["rule"], row["subject"]["id"], row["status"], row["observed"]) for row in result["recovered"]] == [
+        ("MAX", path, "pass", {"hits": 0}) for path in recovered
+    ]
+    assert all(row["window"] == {"kind": "since_boot", "seconds": 5000.0} and "reason" not in row for row in result["recovered"])
+
+
 def test_rates_need_the_window_and_cgroups_have_their_own() -> None:
     container = cgroup("/c", kind="container", stat={"workingset_refault_file": 100})
     window = {
@@ -209,7 +227,7 @@ def test_derived_numbers() -> None:
         sockstat={"TCP": {"mem": 3}},
         tcp_mem={"min": 1, "pressure": 2, "max": 3},
         cmdline=[("quiet", None), ("cgroup.memory", "nokmem,nobpf")],
-        commands={"redis-server": 1},
+        programs={"redis": ["/c"]},
         cgroups=[
             cgroup("/", children_min=0),
             cgroup("/c", kind="container", limit=70, request=30, min=20, high=None),

@@ -323,6 +323,29 @@ def test_deeply_nested_json() -> None:
     assert _workloads.parse_bundle(b"[" * 200000) == {}
 
 
+@pytest.mark.parametrize(
+    ("cgroup", "program"),
+    [
+        ({"kind": "service", "name": "elasticsearch.service"}, "elasticsearch"),
+        ({"kind": "container", "name": "shop/search-0/main", "image": "docker.io/library/opensearch:2"}, "elasticsearch"),
+        ({"kind": "container", "name": "shop/kafka-0/kafka"}, "kafka"),
+        ({"kind": "container", "name": "x", "image": "registry:5000/confluentinc/cp-kafka:7.6"}, "kafka"),
+        ({"kind": "service", "name": "SAPHDB_00.service"}, "sap_hana"),
+        ({"kind": "service", "name": "redis-exporter.service"}, None),
+        ({"kind": "container", "name": "x", "image": "oliver006/redis_exporter:v1"}, None),
+        ({"kind": "slice", "name": "postgres.slice"}, None),  # what runs is below it
+        ({"kind": "service", "name": "shop.service"}, None),
+        # A process counts for more than a name.
+        ({"kind": "service", "name": "redis.service", "path": "/run"}, "cassandra"),
+        ({"kind": "cgroup", "name": "x", "path": "/run"}, "cassandra"),
+    ],
+)
+def test_programs_by_process_unit_and_image(cgroup: t.Any, program: str | None) -> None:
+    found = {"path": "/some", **cgroup}
+    _workloads.name_programs([found], {"cassandra": ["/run", "/gone"]})
+    assert found.get("program") == program
+
+
 def test_read_pod_names(tmp_path: Path) -> None:
     other = "a" * 64
     write(tmp_path, {

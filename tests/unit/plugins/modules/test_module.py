@@ -86,14 +86,14 @@ def test_domain_errors_are_failed_tasks(monkeypatch: pytest.MonkeyPatch, error: 
 
 
 def pack(content: bytes) -> str:
-    return base64.b64encode(zlib.compress(content)).decode()
+    return base64.b85encode(zlib.compress(content)).decode()
 
 
 def test_unpack() -> None:
     assert _module.unpack(pack(json.dumps({"rules": []}).encode())) == {"rules": []}
 
 
-@pytest.mark.parametrize("text", ["", "not base64!", base64.b64encode(b"not deflated").decode(), pack(b"{cut short")])
+@pytest.mark.parametrize("text", ["", "not base 85", base64.b85encode(b"not deflated").decode(), pack(b"{cut short")])
 def test_unpack_refuses_what_no_action_plugin_packed(text: str) -> None:
     with pytest.raises(_module.BadOption, match="action plugin"):
         _module.unpack(text)

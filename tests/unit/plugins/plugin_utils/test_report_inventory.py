@@ -18,7 +18,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import F
 from ansible_collections.memqos.fleet.tests.unit.plugins.plugin_utils.made_results import HOSTILE, RULES, fill, made, named
 
 OURS = {"source": "sysctl.d", "path": "/etc/sysctl.d/zz-memqos.conf", "line": 2, "value": "10"}
-SETTINGS = [
+SETTINGS: list[dict[str, t.Any]] = [
     {"name": "vm.swappiness", "scope": "host", "winner": OURS, "others": [{**OURS, "path": "/etc/a", "value": "60"}], "agrees": True, "drift": False},
     {"name": "vm.dirty_ratio", "scope": "host", "winner": OURS, "others": [{**OURS, "path": "/etc/a"}], "agrees": False, "drift": True},
     {"name": "MemoryHigh", "scope": "unit", "subject": "batch.slice", "winner": None, "others": [], "agrees": None, "drift": None},

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import typing as t
 from pathlib import Path
 
@@ -93,6 +94,16 @@ def test_what_a_result_says_in_numbers(tmp_path: Path) -> None:
     sets = {path: size for size, path in ranked[:10]}
     assert {path: value for (path, part), value in of(told["memqos_workload_bytes"], "path", "part").items() if part == "working_set"} == sets
     assert set(told) == set(METRICS)
+
+
+def test_the_guide_lists_every_metric_with_its_labels(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[4] / "docs" / "reports.md").read_text(encoding="utf-8")
+    rows = {name: (labels, told) for name, labels, told in re.findall(r"^\| `(memqos_\w+)` \| (.*?) \| (.*) \|$", guide, re.MULTILINE)}
+    assert {name: told for name, (unused, told) in rows.items()} == METRICS
+    result = made(derived=DERIVED, settings=SETTINGS)
+    for name, samples in write(tmp_path, [result]).items():
+        labels = {label for sample in samples for label, unused in sample} - {"host"}
+        assert set(filter(None, re.sub(r"\(.*?\)", "", rows[name][0]).replace(" ", "").split(","))) == labels, name
 
 
 def test_what_the_node_does_not_tell_has_no_sample(tmp_path: Path) -> None:

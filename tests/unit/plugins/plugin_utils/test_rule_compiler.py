@@ -88,6 +88,33 @@ def test_a_rule(load: Load) -> None:
     }
 
 
+def test_what_a_cure_applies_stays_as_it_is_written(load: Load) -> None:
+    ruleset = load(
+        """\
+        - id: X1
+          title: t
+          severity: info
+          each: cgroup
+          when: facts.psi
+          observe: {high: cgroup.high}
+          cure:
+            apply:
+              MemoryHigh: {observed: high}
+              MemoryLow: {of_memory: 1%, max: 2GiB}
+              vm.swappiness: {raise_to: 1}
+              zswap/enabled: on
+              vm.lowmem_reserve_ratio: [256, 256, 32]
+        """
+    )
+    assert ruleset.metadata["X1"]["cure"]["apply"] == {
+        "MemoryHigh": {"observed": "high"},
+        "MemoryLow": {"of_memory": "1%", "max": "2GiB"},
+        "vm.swappiness": {"raise_to": 1},
+        "zswap/enabled": True,
+        "vm.lowmem_reserve_ratio": [256, 256, 32],
+    }
+
+
 def test_the_shortest_rule(load: Load) -> None:
     ruleset = load(rule(observe="{free: node.free_bytes}"))
     assert ruleset.compiled == [{"id": "X1", "each": "node", "when": ["name", "facts", "psi"], "observe": {"free": ["name", "node", "free_bytes"]}}]
@@ -170,6 +197,21 @@ def test_variables(load: Load, variables: dict[str, t.Any], message: str) -> Non
         (rule(thresholds="{a-b: 1}"), "line 1, column 85: threshold 'a-b': lower-case letters, digits and _"),
         (rule(thresholds="{a: 1, a: 2}"), "line 1, column 86: 'a' stands here twice"),
         (rule(cure="{txt: x}"), "line 1, column 74: unknown key 'txt': did you mean 'text'?"),
+        (
+            rule(cure="{apply: {vm.swapiness: 1}}"),
+            "line 1, column 96: cure apply 'vm.swapiness': there is no knob 'vm.swapiness'; nearest: vm.swappiness, memory.swappiness",
+        ),
+        (rule(cure="{apply: {vm.swappiness: lots}}"), "line 1, column 97: cure apply 'vm.swappiness': 'lots' cannot be read as count; it takes 0..200 (count)"),
+        (rule(cure="{apply: {vm.drop_caches: 1}}"), "line 1, column 98: cure apply 'vm.drop_caches': is an action, not a state"),
+        (
+            rule(cure="{apply: {vm.swappiness: {raise_to: 1, lower_to: 2}}}"),
+            "line 1, column 97: cure apply 'vm.swappiness': one of value, of_memory, raise_to, lower_to, absent is expected here, not raise_to and lower_to",
+        ),
+        (rule(cure="{apply: {MemoryHigh: 1G}}"), "line 1, column 94: cure apply 'MemoryHigh' is set for a unit, and this rule is for each node"),
+        (
+            rule(cure="{apply: {vm.swappiness: {observed: free}}}", observe="{fre: node.free_bytes}"),
+            "line 1, column 97: cure apply 'vm.swappiness': observed is alone, and a name under 'observe': did you mean 'fre'?",
+        ),
         (rule(references="https://example.org"), "line 1, column 79: references is a list of addresses"),
         (rule(references="['javascript:alert(1)']"), "line 1, column 81: a reference is an http or https address"),
         (rule(when='knob("vm.swapiness") == 1'), "line 1, column 61: unknown knob 'vm.swapiness': did you mean 'vm.swappiness'?"),

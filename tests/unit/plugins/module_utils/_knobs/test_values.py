@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _values
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _values, _written
 
 GIB = 1 << 30
 NO_V1_LIMIT = 9223372036854771712  # LONG_MAX rounded down to 4 KiB, as an unlimited v1 cgroup prints it
@@ -106,7 +106,7 @@ def test_every_readable_row_has_a_line() -> None:
 
 @pytest.mark.parametrize(("name", "text", "value"), PRINTED, ids=[name for name, _text, _value in PRINTED])
 def test_what_is_printed(name: str, text: str, value: object) -> None:
-    assert _values.normalize(_registry.find(name), text) == value
+    assert _written.normalize(_registry.find(name), text) == value
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_what_is_printed(name: str, text: str, value: object) -> None:
     ],
 )
 def test_what_an_operator_writes(name: str, written: object, value: object) -> None:
-    assert _values.normalize(_registry.find(name), written) == value
+    assert _written.normalize(_registry.find(name), written) == value
 
 
 @pytest.mark.parametrize(
@@ -174,14 +174,14 @@ def test_what_an_operator_writes(name: str, written: object, value: object) -> N
 )
 def test_what_cannot_be_read(name: str, written: object) -> None:
     with pytest.raises(_values.KnobValueError) as caught:
-        _values.normalize(_registry.find(name), written)
+        _written.normalize(_registry.find(name), written)
     assert caught.value.knob == name
     assert repr(written) in str(caught.value)
 
 
 def test_a_long_number_is_refused_at_once() -> None:
     with pytest.raises(_values.KnobValueError):
-        _values.normalize(_registry.find("MemoryPressureThresholdSec"), "1" * 5000 + "!")
+        _written.normalize(_registry.find("MemoryPressureThresholdSec"), "1" * 5000 + "!")
 
 
 # One knob of every unit.
@@ -192,11 +192,11 @@ WRITTEN = st.text(max_size=40) | st.text("0123456789 kMB%[]max", max_size=12) | 
 @given(st.sampled_from(KINDS), WRITTEN)
 def test_any_value_is_normal_or_an_error_that_names_the_knob(knob: t.Any, value: object) -> None:
     try:
-        normal = _values.normalize(knob, value)
+        normal = _written.normalize(knob, value)
     except _values.KnobValueError as exc:
         assert exc.knob == knob.name
     else:
-        assert _values.normalize(knob, normal) == normal
+        assert _written.normalize(knob, normal) == normal
 
 
 @pytest.mark.parametrize(

@@ -130,4 +130,21 @@ def test_a_process_that_ends_meanwhile_is_no_error(tmp_path: t.Any) -> None:
     assert processes == {"count": 2, "comms": {"a\nb": 1, "\\xff<b>": 1}, "top": [
         {"pid": 10, "comm": "\\xff<b>", "oom_score": 4, "oom_score_adj": -998, "rss_bytes": 20480},
         {"pid": 8, "comm": "a\nb", "oom_score": 3, "rss_bytes": 20480},
-    ]}  # fmt: skip
+    ], "programs": {}}  # fmt: skip
+
+
+@pytest.mark.parametrize(("comm", "arguments", "program"), [
+    (b"redis-server", b"redis-server *:6379\0", "redis"),
+    (b"hdbindexserver", b"", "sap_hana"),
+    (b"java", b"java\0-Xmx1g\0-m\0org.elasticsearch.server/org.elasticsearch.bootstrap.Elasticsearch\0", "elasticsearch"),
+    (b"java", b"java\0-cp\0/usr/share/opensearch/lib/*\0org.opensearch.bootstrap.OpenSearch\0-d\0", "elasticsearch"),
+    (b"java", b"java\0-cp\0x.jar\0org.apache.cassandra.service.CassandraDaemon\0", "cassandra"),
+    (b"java", b"java\0-Xmx6G\0kafka.Kafka\0/etc/kafka/server.properties\0", "kafka"),
+    (b"java", b"java\0-Dorg.elasticsearch.client=x\0com.example.Shop\0kafka.KafkaTool\0", None),
+    (b"java", b"", None),
+    (b"nginx", b"nginx\0org.elasticsearch.x\0", None),
+])  # fmt: skip
+def test_programs_by_name_and_of_java_by_arguments(tmp_path: t.Any, comm: bytes, arguments: bytes, program: str | None) -> None:
+    files = {"statm": b"10 5 1 1 0 1 0\n", "comm": comm + b"\n", "cmdline": arguments, "cgroup": b"0::/system.slice/some.service\n"}
+    processes = _oom.read_processes(write(tmp_path, {f"/proc/7/{name}": content for name, content in files.items()}), page_size=4096)
+    assert processes["programs"] == ({program: ["/system.slice/some.service"]} if program else {})
