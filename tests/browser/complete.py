@@ -14,7 +14,7 @@ GIB = 1 << 30
 LATE = {"source": "sysctl.d", "path": "/etc/sysctl.d/zz-local.conf", "line": 3, "value": "60"}
 OURS = {"source": "sysctl.d", "path": "/etc/sysctl.d/90-memqos.conf", "line": 12, "value": "10"}
 CONFLICT = {
-    "name": "vm.swappiness", "scope": "host", "subject": "", "live": "10", "effective": "60", "persisted": "60", "winner": LATE, "others": [OURS],
+    "name": "vm.swappiness", "scope": "host", "subject": "", "live": "10", "effective": "10", "persisted": "60", "winner": LATE, "others": [OURS],
     "agrees": False, "wanted": {"value": "10", "profile": "colocated", "generation": 4}, "drift": False,
 }  # fmt: skip
 DRIFT = {
@@ -22,7 +22,7 @@ DRIFT = {
     "others": [], "agrees": True, "wanted": {"value": "150", "profile": "colocated", "generation": 4}, "drift": True,
 }  # fmt: skip
 CALM = {
-    "name": "vm.dirty_ratio", "scope": "host", "subject": "", "live": "20", "effective": None, "persisted": None, "winner": None, "others": [],
+    "name": "vm.dirty_ratio", "scope": "host", "subject": "", "live": "20", "effective": "20", "persisted": None, "winner": None, "others": [],
     "agrees": True, "wanted": None, "drift": None,
 }  # fmt: skip
 UNIT = {
@@ -47,7 +47,7 @@ def complete(result: Json) -> Json:
     failed = [one for one in told["findings"] if one["status"] == "fail"]
     failed[1]["suppression_expired"] = {"reason": "until the new kernel", "until": "2026-10-01"}
     failed[-1]["suppressed"] = ACCEPTED
-    told["suppressions_unused"] = [{"rule": "N4*", "host": "web-*", "reason": "gone", "until": "2027-01-01"}]
+    told["suppressions_unused"] = [{"rule": "N4*", "host": "web-*", "subject": "*", "reason": "the old kernel", "until": "2027-01-01"}]
     since = {"run_id": "before", "collected_at": "2026-11-22T07:31:09Z", "generation": 3}
     told["changes"] = {"since": since, "generation": 4, "rebooted": True, "findings": _changes(failed)}
     return told

@@ -15,7 +15,7 @@ from samples import HOSTILE, HOSTS, Json, address, open_results, press, sample, 
 HEAD = "document.querySelector('.host-head h2').textContent"
 OPEN = "[...document.querySelectorAll('.finding')].filter((one) => one.open).map((one) => [one.dataset.rule, one.dataset.subject])"
 TARGET = "[...document.querySelectorAll('.target')].map((one) => [one.dataset.rule, one.dataset.subject])"
-# The middle of the window is in it.
+NAMES = "[one.dataset.rule, one.dataset.subject]"
 IN_SIGHT = "(() => {{ const box = document.querySelector('{}').getBoundingClientRect(); return box.top < innerHeight && box.bottom > 0; }})()"
 
 
@@ -79,18 +79,19 @@ def test_a_link_opens_its_finding_and_marks_it(page: chromium.Page, report: Path
     assert page.run("document.activeElement === document.querySelector('.target summary')")
 
 
-def test_the_link_that_is_copied_leads_back_to_its_finding(page: chromium.Page, report: Path) -> None:
-    for host in ("web-1", HOSTILE):
-        page.open(report, fragment=address(host))
-        page.run("Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.copied = text; }}, configurable: true})")
-        wanted = page.run(
-            "{ const one = [...document.querySelectorAll('.finding')].at(-1); one.querySelector('.share').click(); [one.dataset.rule, one.dataset.subject]; }"
-        )
+@pytest.mark.parametrize("host", ["web-1", HOSTILE])
+def test_the_link_that_is_copied_leads_back_to_its_finding(page: chromium.Page, report: Path, host: str) -> None:
+    page.open(report, fragment=address(host))
+    page.run("Object.defineProperty(navigator, 'clipboard', {value: {writeText: async (text) => { window.copied = text; }}, configurable: true})")
+    for number in range(len(page.run("[...document.querySelectorAll('.finding')]"))):
+        wanted = page.run(f"{{ const one = document.querySelectorAll('.finding')[{number}]; one.querySelector('.share').click(); {NAMES}; }}")
         page.until("window.copied !== undefined")
         link = page.run("window.copied")
-        assert link.startswith(report.as_uri() + "#host/")
-        page.open(report, fragment="#" + link.partition("#")[2])
+        assert link.startswith(report.as_uri() + address(host) + "/")
+        page.run(f"window.copied = undefined; location.hash = {'#' + link.partition('#')[2]!r}")
+        page.until("document.querySelector('.target') !== null")
         assert page.run(TARGET) == [wanted]
+        page.run("document.querySelector('.target').classList.remove('target')")
 
 
 def many(number: int) -> Json:
@@ -196,6 +197,12 @@ MISSING = """
 [...document.querySelectorAll('[aria-labelledby], [aria-controls]')].flatMap((one) => [one.getAttribute('aria-labelledby'), one.getAttribute('aria-controls')])
   .filter((id) => id && !document.getElementById(id))
 """
+# Landmarks with a name: one that is there twice leads nowhere.
+REGIONS = """
+[...document.querySelectorAll('section[aria-label], section[aria-labelledby], nav, [role=region], [role=search]')]
+  .map((one) => `${one.localName} ${one.getAttribute('aria-label') ?? document.getElementById(one.getAttribute('aria-labelledby'))?.textContent}`)
+  .map((name) => name.replace(/^(section|div)/, 'region'))
+"""
 NAMELESS = """
 [...document.querySelectorAll('button, a[href], input, select, [role=region], [role=img], [role=group]')]
   .filter((one) => one.checkVisibility() && !(one.textContent.trim() || one.getAttribute('aria-label') || one.labels?.length))
@@ -211,6 +218,7 @@ def test_landmarks_and_heads_are_in_order_and_all_has_a_name(page: chromium.Page
     assert len(ids) == len(set(ids))
     assert page.run(MISSING) == []
     assert page.run(NAMELESS) == []
+    assert len(page.run(REGIONS)) == len(set(page.run(REGIONS)))
     levels = page.run("[...document.querySelectorAll('h1, h2, h3, h4, h5, h6')].map((one) => Number(one.localName[1]))")
     assert levels[0] == 1
     assert all(after - before <= 1 for before, after in zip(levels, levels[1:]))

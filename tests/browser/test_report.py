@@ -11,7 +11,7 @@ from pathlib import Path
 
 import chromium
 import pytest
-from samples import HOSTILE, HOSTS, SAMPLES, address, open_changed
+from samples import HOSTILE, HOSTS, SAMPLES, address, open_changed, press
 
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_parts import PARTS
@@ -46,6 +46,15 @@ def test_a_click_on_a_head_sorts_and_a_second_turns_round(page: chromium.Page, h
         assert page.run(f"document.querySelectorAll(`{TOP} thead th:not([hidden])`)[{index}].getAttribute('aria-sort')") == direction
         assert page.run(f"document.querySelectorAll(`{TOP} [aria-sort=ascending], {TOP} [aria-sort=descending]`).length") == 1
         assert column(page, 0) == names_by(part, descending=descending)
+
+
+def test_tables_sort_by_keyboard(page: chromium.Page) -> None:
+    head = f"[...document.querySelectorAll(`{TOP} th:not([hidden])`)].find((one) => one.textContent === 'Usage')"
+    page.run(f"{head}.querySelector('button').focus()")
+    for key, direction in (("Enter", "descending"), (" ", "ascending")):
+        press(page, key)
+        assert page.run(f"{head}.getAttribute('aria-sort')") == direction
+        assert column(page, 0) == names_by("usage", descending=direction == "descending")
 
 
 def test_the_drop_down_sorts_by_any_part(page: chromium.Page) -> None:

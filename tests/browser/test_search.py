@@ -94,6 +94,16 @@ def test_how_much_was_found_is_said(page: chromium.Page) -> None:
     assert page.run(said) == ""
 
 
+def test_what_could_not_be_decided_is_not_found_as_if_it_failed(page: chromium.Page) -> None:
+    look_for(page, "N23")
+    (undecided,) = [text for text in texts(page, OPTIONS) if text.startswith("N23") and text.endswith("web-1")]
+    assert "undecided" in undecided
+    press(page, "Escape")
+    page.run("location.hash = '#fleet/N23'")
+    page.until("document.querySelector('tr.opened') !== null")
+    assert "Found on" not in texts(page, "tr.opened")[0]
+
+
 def test_hosts_are_switched_by_what_is_typed(page: chromium.Page) -> None:
     page.run("document.getElementById('host').focus()")
     options = "#host-list .finder-label"

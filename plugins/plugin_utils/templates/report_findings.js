@@ -13,6 +13,11 @@ function subjectOf(one) {
   return one.subject || one.subject_id;
 }
 
+/** It failed, and nobody accepts that. */
+function stands(one) {
+  return one.status === "fail" && !one.suppressed;
+}
+
 /** The address of a finding: by the name of its subject, which outlives ids, where that names one alone. */
 function findingAddress(host, one) {
   const alike = host.findings.filter((other) => other.rule === one.rule && subjectOf(other) === subjectOf(one)).length > 1;
@@ -124,32 +129,45 @@ function cure(host, one, rule) {
 /** How the rules went, each counted once. */
 function tally(host) {
   const outcomes = ["failed", "unknown", "passed", "not_applicable"].map((status) => [status, host.rules.filter(([, one]) => one === status).length]).filter(([, number]) => number);
-  return outcomes.length ? el("p", { class: "note tally" }, `${plural(host.rules.length, "rule")}: ${outcomes.map(([status, number]) => `${count(number)} ${words(status)}`).join(", ")}.`) : null;
+  return outcomes.length ? el("p", { class: "note tally" }, `${plural(host.rules.length, "rule")}: ${outcomes.map(([status, number]) => `${count(number)} ${words(status)}`).join(", ")}.`, shownChanges(host).length ? "" : ` ${sinceText(host)}`) : null;
 }
 
 /** Accepted for a while: said, with reason and date, and counted in no total. */
 function acceptedSection(host, accepted) {
-  const { suppressions_unused: unused } = host;
-  if (!accepted.length && !unused.length) return null;
+  // Of a fleet the view of all hosts says it: what no host has.
+  const unused = lines.length === 1 ? unusedNote() : null;
+  if (!accepted.length && !unused) return null;
   const cards = new Map();
   const list = accepted.map((one) => el("div", { class: "accepted" }, el("p", { class: "note" }, `until ${one.suppressed[1]}: `, el("strong", {}, one.suppressed[0])), finding(host, one, cards)));
   state.reveal.accepted = (one) => cards.get(one);
-  return section("accepted", "Accepted findings", "These fail, and somebody accepted them until a date. They count in no total.", list,
-    unused.length ? el("p", { class: "note" }, "Suppressions that match nothing: ", unused.join("; "), ".") : null);
+  return section("accepted", "Accepted findings", accepted.length ? "These fail, and somebody accepted them until a date. They count in no total." : "", list, unused);
+}
+
+/** Suppressions that nothing needs any more, or that never met what they were meant for. */
+function unusedNote() {
+  const { suppressions_unused: unused } = fleet;
+  return unused.length ? el("div", { class: "unused" }, el("p", { class: "note" }, "Suppressions that match nothing:"), el("ul", { class: "plain" }, unused.map((one) => el("li", {}, one)))) : null;
 }
 
 const CHANGES = new Map([["new", ["new", "New"]], ["still", ["warning", "Still there"]], ["undecided", ["unknown", "Undecided"]], ["cured", ["ok", "Cured"]], ["gone", ["none", "Gone"]]]);
 
+/** [name, before, now] of the figures that can be seen to differ. */
+function moved(row) {
+  const [before, after] = [new Map(row.before), new Map(row.after)];
+  return [...new Set([...before.keys(), ...after.keys()])].map((name) => [name, before.get(name) ?? "–", after.get(name) ?? "–"]).filter(([, then, now]) => then !== now);
+}
+
+/** What is worth a line: bytes that moved by a few are none. */
+function shownChanges(host) {
+  return host.changes.filter((row) => row.what !== "still" || row.because || moved(row).length);
+}
+
 /** Since the last audit: figures before and after, finding by finding. */
 function changesSection(host) {
-  if (!host.since.collected_at) return null;
+  const rows = shownChanges(host);
+  if (!rows.length) return null;
   const order = [...CHANGES.keys()];
-  const figures = (row) => {
-    const after = new Map(row.after);
-    const names = [...new Set([...row.before, ...row.after].map(([name]) => name))];
-    const before = new Map(row.before);
-    return names.length ? el("ul", { class: "plain" }, names.map((name) => el("li", {}, el("code", {}, name), " ", before.get(name) ?? "–", el("span", { class: "muted", "aria-label": "became" }, " → "), el("strong", {}, after.get(name) ?? "–")))) : "–";
-  };
+  const figures = (row) => (moved(row).length ? el("ul", { class: "plain" }, moved(row).map(([name, then, now]) => el("li", {}, el("code", {}, name), ` ${then}`, el("span", { class: "muted" }, " → "), el("strong", {}, now)))) : "–");
   const title = (row) => `${row.rule} ${row.title}`;
   const listed = (row) => host.findings.find((one) => one.rule === row.rule && one.subject === row.subject);
   const columns = [
@@ -158,7 +176,12 @@ function changesSection(host) {
     { label: "Subject", kind: "text", value: (row) => row.subject },
     { label: "Before → now", kind: "text", value: (row) => row.rule, cell: figures },
   ];
+  return section("changes", "Since the last audit", sinceText(host), new SortableTable({ caption: "Since the last audit", columns, rows, sort: 0, descending: false }).node);
+}
+
+/** Which audit that was, and what came between. */
+function sinceText(host) {
   const { collected_at: before, generation, rebooted } = host.since;
-  const note = [`Against the audit of ${before}.`, generation === null ? "" : `A tune came between: generation ${generation}.`, rebooted ? "The node was booted in between." : "", host.changes.length ? "" : "Nothing changed."].filter(Boolean).join(" ");
-  return section("changes", "Since the last audit", note, host.changes.length ? new SortableTable({ caption: "Since the last audit", columns, rows: host.changes, sort: 0, descending: false }).node : null);
+  if (!before) return "";
+  return [`Against the audit of ${moment(before)}${shownChanges(host).length ? "." : " nothing changed."}`, generation === null ? "" : `A tune came between: generation ${generation}.`, rebooted ? "The node was booted in between." : ""].filter(Boolean).join(" ");
 }

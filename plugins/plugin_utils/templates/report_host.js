@@ -16,7 +16,7 @@ function hostAt(index) {
 function hostView(index) {
   const host = hostAt(index);
   return [
-    el("div", { class: "host-head" }, el("h2", { id: "title-overview", tabindex: "-1" }, host.name), el("p", { class: "note" }, `collected ${host.collected_at}`)),
+    el("div", { class: "host-head" }, el("h2", { id: "title-overview", tabindex: "-1" }, host.name), el("p", { class: "note" }, `collected ${moment(host.collected_at)}`)),
     hostVerdict(host),
     changesSection(host),
     findingsSection(host),
@@ -36,7 +36,7 @@ function hostView(index) {
 
 /** Is anything wrong, what first, what to do; where memory goes. */
 function hostVerdict(host) {
-  const failed = host.findings.filter((one) => one.status === "fail" && !one.suppressed);
+  const failed = host.findings.filter(stands);
   const numbers = SEVERITIES.map((severity) => [severity, lineOf.get(wellFormed(host.name))?.get(severity) ?? 0]).filter(([, number]) => number);
   const unknown = host.rules.filter(([, outcome]) => outcome === "unknown").length;
   const passed = host.rules.filter(([, outcome]) => outcome === "passed").length;
@@ -45,8 +45,18 @@ function hostVerdict(host) {
   const said = numbers.length ? numbers.map(([severity, number]) => (severity === "info" ? `${count(number)} to know` : plural(number, severity === "critical" ? "critical finding" : "warning"))).join(", ") : "Nothing is wrong";
   const note = [passed ? `${plural(passed, "rule")} passed` : "", unknown ? `${count(unknown)} could not be decided` : "", host.findings.some((one) => one.suppressed) ? `${count(host.findings.filter((one) => one.suppressed).length)} accepted` : ""].filter(Boolean).join(", ");
   return el("section", { class: `verdict ${look}`, id: "at-overview", "data-title": "Overview", "aria-label": "Overview" },
-    el("div", { class: "verdict-say" }, el("p", { class: "say" }, el("i", { "aria-hidden": "true" }, MARKS.get(look)), el("strong", {}, said)), note ? el("p", { class: "note" }, `${note}.`) : null, first ? startHere(host, first, rest) : null),
+    el("div", { class: "verdict-say" }, el("p", { class: "say" }, el("i", { "aria-hidden": "true" }, MARKS.get(look)), el("strong", {}, said)), note ? el("p", { class: "note" }, `${note}.`) : null, first ? startHere(host, first, rest) : calm(host)),
     el("div", { class: "verdict-memory" }, el("h3", {}, "Where memory goes"), groupBar(host.breakdown), factStrip(host)));
+}
+
+/** Of a node without findings: how much room there is, and who has most of the rest. */
+function calm(host) {
+  const closest = [...host.zones].sort((a, b) => a.distance_kswapd - b.distance_kswapd).find((zone) => zone.managed === undefined || zone.managed > 0.05 * host.breakdown.memtotal_bytes);
+  const room = closest && closest.distance_kswapd > 0 ? `${size(closest.distance_kswapd)} more can be taken in zone ${closest.name} of node ${closest.node} before the kernel begins to reclaim.` : "";
+  const at = 4 + fleet.parts.findIndex(([part]) => part === "working_set");
+  const largest = host.top.filter((row) => ["service", "container", "lxc"].includes(row[2]) && row[at] > 0).sort((a, b) => b[at] - a[at]).slice(0, 5);
+  const rows = largest.map((row) => el("li", {}, el("a", { href: hostAddress(host.name, { options: new Map([["cgroup", row[0]]]) }) }, row[1]), " ", el("strong", {}, size(row[at]))));
+  return el("div", { class: "start" }, room ? el("p", {}, room) : null, rows.length ? [el("p", { class: "eyebrow" }, "Largest working sets"), el("ul", { class: "plain" }, rows)] : null);
 }
 
 function startHere(host, first, rest) {
@@ -198,8 +208,8 @@ function hostRules(host) {
     { label: "Outcome", kind: "text", value: ([, outcome]) => String(order.indexOf(outcome)), cell: ([id, outcome]) => badge(look(id, outcome), words(outcome)) },
     { label: "Title", kind: "text", value: ([id]) => rules.get(id)?.title ?? "" },
   ];
-  const found = (id) => host.findings.filter((one) => one.rule === id).slice(0, 20).map((one) => el("li", {}, el("a", { href: findingAddress(host, one) }, one.subject || host.name)));
-  const table = new SortableTable({ caption: "Rules", columns, rows: host.rules, sort: 1, descending: false, page: 15, wide: true, details: ([id]) => ruleDetails(id, found(id)) });
+  const found = (id, status) => host.findings.filter((one) => one.rule === id && one.status === status).slice(0, 20).map((one) => el("li", {}, el("a", { href: findingAddress(host, one) }, one.subject || host.name)));
+  const table = new SortableTable({ caption: "Rules", columns, rows: host.rules, sort: 1, descending: false, page: 15, wide: true, details: ([id]) => ruleDetails(id, found(id, "fail"), found(id, "unknown")) });
   state.reveal.rule = (id) => {
     const row = host.rules.find(([rule]) => wellFormed(rule) === id);
     return row ? table.open(row) : null;
@@ -207,10 +217,10 @@ function hostRules(host) {
   return section("rules", "Rules", "What was looked at, and how it went. A click on a rule tells why it matters and what cures it.", table.node);
 }
 
-function ruleDetails(id, found) {
+function ruleDetails(id, found, undecided = []) {
   const rule = rules.get(id) ?? {};
   return el("dl", { class: "rule-details" }, entry("Why", rule.why), entry("Expected", rule.expected), entry("Cure", cure(null, null, rule)), entry("Read more", links(rule.references ?? [])),
-    entry("Found on", found.length ? el("ul", { class: "plain" }, found) : null));
+    entry("Found on", found.length ? el("ul", { class: "plain" }, found) : null), entry("Undecided on", undecided.length ? el("ul", { class: "plain" }, undecided) : null));
 }
 
 function unknownSection(host) {

@@ -75,11 +75,11 @@ function goTo(event, id) {
   visit(writeAddress({ ...state.at, rule: "", subject: "", options: new Map([...[...state.at.options].filter(([name]) => !["cgroup", "rule"].includes(name)), ["at", id]]) }));
 }
 
-/** The section that is read: the last one whose head has passed the upper third. */
+/** The section that is read: the last one whose head has passed the middle. */
 function markSection() {
   const sections = [...main.querySelectorAll("[id^=at-]")];
   const end = innerHeight + scrollY >= document.documentElement.scrollHeight - 2 && scrollY > 0;
-  const current = end ? sections.at(-1) : sections.filter((part) => part.getBoundingClientRect().top < innerHeight / 3).at(-1) ?? sections[0];
+  const current = end ? sections.at(-1) : sections.filter((part) => part.getBoundingClientRect().top < innerHeight * 0.45).at(-1) ?? sections[0];
   for (const link of document.querySelectorAll("#sections a")) {
     const here = `at-${link.dataset.at}` === current?.id;
     if (here && link.getAttribute("aria-current") !== "true") link.parentNode.parentNode.scrollLeft = link.offsetLeft - 40;
@@ -145,7 +145,7 @@ function print() {
 }
 
 function start() {
-  document.getElementById("run").textContent = visible([fleet.generated_at, fleet.run_id && `run ${fleet.run_id}`].filter(Boolean).join(" · "));
+  document.getElementById("run").textContent = visible([moment(fleet.generated_at), fleet.run_id && `run ${fleet.run_id}`].filter(Boolean).join(" · "));
   document.getElementById("theme").addEventListener("click", toggleTheme);
   nameTheme();
   const finder = new Finder({ id: "search", label: "Search  ( / )", find: searchAll });

@@ -28,22 +28,22 @@ function item(kind, label, note, host, address, id = "") {
 function hostItems(host) {
   const option = (name, value, rest = {}) => hostAddress(host.name, { options: new Map([[name, value], ...Object.entries(rest)]) });
   return [
-    ...host.findings.map((one) => item("finding", one.title, one.subject, host.name, hostAddress(host.name, { rule: one.rule, subject: subjectOf(one) }), one.rule)),
+    ...host.findings.map((one) => ({ ...item("finding", one.title, [one.subject, stands(one) ? "" : one.suppressed ? "accepted" : "undecided"].filter(Boolean).join(" · "), host.name, findingAddress(host, one), one.rule), stands: stands(one) })),
     ...host.settings.map((row) => item("setting", `${row.subject} ${row.name}`.trim(), row.live ?? "", host.name, option("setting", `${row.subject} ${row.name}`.trim(), { at: "settings" }))),
     ...host.top.map((row) => item("cgroup", row[1], row[2], host.name, option("cgroup", row[0]), row[0])),
   ];
 }
 
-/** Where a rule was found, over all hosts that are here in full. */
+/** Where a rule failed, over all hosts that are here in full. */
 function foundBy(rule) {
-  return searchIndex().filter((one) => one.kind === "finding" && one.id === rule).map((one) => ({ address: one.address, host: one.host, label: one.note }));
+  return searchIndex().filter((one) => one.kind === "finding" && one.id === rule && one.stands).map((one) => ({ address: one.address, host: one.host, label: one.note }));
 }
 
-/** All words must be in it. What begins with them comes first, then what is of this host. */
+/** All words must be in it. First come an id, what is of this host, what begins with them; what could not be decided comes last. */
 function search(text, items) {
   const asked = text.toLowerCase().split(/\s+/).filter(Boolean);
   if (!asked.length) return [];
-  const rank = (one) => (one.id.toLowerCase() === asked[0] ? 0 : one.start.startsWith(asked[0]) ? 1 : 2) * 3 + (one.host === state.at.name ? 0 : one.host ? 2 : 1);
+  const rank = (one) => (one.stands === false ? 16 : 0) + (one.id.toLowerCase() === asked[0] ? 0 : 8) + (one.host === state.at.name ? 0 : one.host ? 4 : 2) + (one.start.startsWith(asked[0]) ? 0 : 1);
   return items.filter((one) => asked.every((word) => one.text.includes(word))).map((one, place) => [rank(one), place, one]).sort((a, b) => a[0] - b[0] || a[1] - b[1]).map(([, , one]) => one);
 }
 
@@ -85,7 +85,7 @@ class Finder {
     Object.assign(this, { shown, active: shown.length && text.trim() ? 0 : -1 });
     const titles = new Map(KINDS);
     this.list.replaceChildren(...shown.map((one, index) => el("li", { id: `${this.field.id}-${index}`, role: "option", class: "finder-item", onclick: () => this.go(index) },
-      el("span", { class: "finder-kind" }, one.kind === "finding" ? one.id : titles.get(one.kind)), el("span", { class: "finder-label" }, one.label), el("span", { class: "finder-note" }, [one.note, one.host].filter(Boolean).join(" · ")))),
+      this.always ? null : el("span", { class: "finder-kind" }, one.kind === "finding" ? one.id : titles.get(one.kind)), el("span", { class: "finder-label" }, one.label), el("span", { class: "finder-note" }, [one.note, one.host].filter(Boolean).join(" · ")))),
     number > shown.length || !number ? el("li", { class: "finder-more", role: "presentation" }, number ? `${count(number - shown.length)} more: type more of it` : "Nothing found") : "");
     this.list.hidden = false;
     this.field.setAttribute("aria-expanded", "true");

@@ -17,14 +17,14 @@ function settingColumns(rows) {
   // Units have bytes, the kernel its own units.
   const shown = (row, value) => (row.subject && /^[0-9]{6,15}$/.test(value) ? size(Number(value)) : value);
   const code = (row, value) => (value === null || value === undefined ? "–" : el("code", { title: visible(value) }, shown(row, value)));
-  const less = (row) => (row.effective !== null && row.effective !== undefined && row.effective !== row.persisted ? [" ", el("span", { class: "muted" }, "in effect ", code(row, row.effective))] : null);
+  const less = (row) => (row.effective !== null && row.effective !== undefined && row.effective !== row.live ? [" ", el("span", { class: "muted" }, "in effect ", code(row, row.effective))] : null);
   const columns = [
     { label: "Setting", kind: "text", value: (row) => `${row.subject} ${row.name}`.trim(), cell: (row) => el("span", { class: "setting" }, row.subject ? [el("span", { class: "muted" }, row.subject), " "] : null, el("strong", {}, row.name)) },
     { label: "State", kind: "text", key: "agrees", value: (row) => String(7 - 4 * (row.agrees === false) - 2 * (row.drift === true) - (row.contested === true)), cell: (row) => el("span", { class: "states" },
       row.agrees === false ? badge("warning", "changes at the next boot") : null, row.drift === true ? badge("info", "drift") : null, row.contested ? badge("unknown", "sources differ") : null, isConflict(row) ? null : el("span", { class: "muted" }, row.agrees ? "agrees" : "–")) },
-    { label: "Live", kind: "text", title: "What the kernel has now", value: (row) => row.live ?? "", cell: (row) => code(row, row.live) },
-    { label: "Next boot", kind: "text", key: "persisted", title: "What the files say that the next boot reads, and what is left of it: a rival may switch it off, ancestors may have less to give",
-      value: (row) => row.persisted ?? "", cell: (row) => [row.persisted === null || row.persisted === undefined ? el("span", { class: "muted" }, "the kernel's default") : code(row, row.persisted), less(row)] },
+    { label: "Live", kind: "text", title: "What the kernel has now, and what is left of it: a rival may switch it off, ancestors may have less to give", value: (row) => row.live ?? "", cell: (row) => [code(row, row.live), less(row)] },
+    { label: "Next boot", kind: "text", key: "persisted", title: "What the files say that the next boot reads",
+      value: (row) => row.persisted ?? "", cell: (row) => [row.persisted === null || row.persisted === undefined ? el("span", { class: "muted" }, "the kernel's default") : code(row, row.persisted)] },
     { label: "Decided by", kind: "text", key: "winner", title: "The last line that sets it", value: (row) => row.winner?.[0] ?? "", cell: (row) => place(row.winner) },
     { label: "Wanted", kind: "text", key: "wanted", title: "By the last tune that this controller knows", value: (row) => row.wanted ?? "", cell: (row) => (row.wanted === null || row.wanted === undefined ? "–" : [code(row, row.wanted), " ", el("span", { class: "muted" }, row.wanted_by)]) },
   ];
@@ -36,7 +36,8 @@ function settingColumns(rows) {
 function settingDetails(row) {
   const told = [row.winner, ...(row.others ?? [])].filter(Boolean);
   return el("div", { class: "row-details" }, el("section", {}, el("h3", {}, "What sets it at boot"),
-    told.length ? el("ol", { class: "places" }, told.map(([where, value], index) => el("li", {}, el("code", {}, where), " = ", el("code", {}, value), index === 0 && row.winner ? el("span", { class: "muted" }, " wins") : "")))
+    told.length ? el("ol", { class: "places" }, told.map(([where, value, problem], index) => el("li", {}, el("code", {}, where), value ? [" = ", el("code", {}, value)] : "",
+      index === 0 && row.winner ? el("span", { class: "muted" }, value ? " wins" : " keeps others away") : "", problem ? el("span", { class: "muted" }, ` (${problem})`) : "")))
       : el("p", { class: "note" }, "No file: the kernel's default comes back.")));
 }
 

@@ -30,7 +30,7 @@ class SortableTable {
     this.more = el("button", { type: "button", class: "quiet more", onclick: () => this.grow() });
     const table = el("table", { class: wide ? "wide" : "" }, el("caption", {}, caption), el("thead", {}, el("tr", {}, this.heads)), this.body);
     // A wide table scrolls by itself: the page never does. It can be scrolled by keyboard, so it takes the focus.
-    this.scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, table);
+    this.scroll = el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption }, table);
     this.node = el("div", { class: "table" }, this.scroll, this.more);
     this.draw();
     onPaper(() => this.showAll());
