@@ -223,7 +223,8 @@ def _subject(one: Finding | Change) -> str:
 def _finding(one: Finding) -> list[str]:
     observed = _figures(one.observed) + (f" ({plain(one.window)})" if one.window and one.observed else "")
     expired = f" **Was accepted until {plain(one.expired.until)}:** {plain(one.expired.reason)}" if one.expired else ""
-    return [one.severity, plain(f"{one.rule} {one.title}"), _subject(one), f"{observed}{expired}"]
+    because = f" Explained by {plain(', '.join(one.because))}." if one.because else ""
+    return [one.severity, plain(f"{one.rule} {one.title}"), _subject(one), f"{observed}{because}{expired}"]
 
 
 def _figures(observed: t.Sequence[tuple[str, str]]) -> str:

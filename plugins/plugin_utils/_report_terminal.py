@@ -199,6 +199,8 @@ def _finding(one: Finding, rule: Json, width: int) -> list[Line]:
         lines += _wrapped(clip(f"{observed}{window}", 3 * width), width, indent=4)
     if one.expired:
         lines += _wrapped(clip(f"was accepted until {visible(one.expired.until)}: {visible(one.expired.reason)}", 3 * width), width, indent=4)
+    if one.because:
+        lines += _wrapped(f"explained by {', '.join(map(visible, one.because))}", width, indent=4)
     cure = rule.get("cure", {})
     command = cure.get("command") or cure.get("text")
     if isinstance(command, str) and command:

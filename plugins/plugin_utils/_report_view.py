@@ -57,7 +57,7 @@ class Finding(t.NamedTuple):
     """A finding with what its rule says of it. C(observed) is [(name, value in human units)]; C(status) is C(fail) or C(unknown).
 
     C(suppressed): somebody accepts it. C(expired): somebody did, and the date has passed.
-    C(because): rules that failed on this host too and explain it.
+    C(because): rules that failed on this host too and explain it. C(urgency): the worst severity of it and of what it explains.
     """
 
     rule: str
@@ -73,6 +73,7 @@ class Finding(t.NamedTuple):
     suppressed: Accepted | None = None
     expired: Accepted | None = None
     because: list[str] = []
+    urgency: str = ""
 
 
 class Change(t.NamedTuple):
@@ -283,7 +284,8 @@ def join_findings(result: Json, rules: t.Mapping[str, Json]) -> list[Finding]:
         first, behind = (lead[one.rule], len(explained[one.rule])) if _counts(one) else (own, 0)
         return (one.suppressed is not None, one.status != "fail", first, behind, own, one.rule, one.subject)
 
-    return sorted((one._replace(because=explained[one.rule]) if _counts(one) else one for one in found), key=place)
+    told = [one._replace(because=explained[one.rule], urgency=SEVERITIES[lead[one.rule]]) if _counts(one) else one for one in found]
+    return sorted(told, key=place)
 
 
 def _counts(one: Finding) -> bool:

@@ -190,3 +190,15 @@ def test_nothing_is_said_of_what_no_audit_looked_at(page: chromium.Page) -> None
     page.run("location.hash = '#fleet'")
     page.until("document.querySelector('#at-hosts') !== null")
     assert page.run("['groups', 'overcommit'].filter((id) => document.getElementById(`at-${id}`))") == []
+
+
+def test_what_explains_a_finding_is_named(page: chromium.Page, report: str, tmp_path: Path) -> None:
+    subject = {"kind": "node", "id": "node", "name": ""}
+    found = [{"rule": rule, "subject": subject, "status": "fail"} for rule in ("N41", "C02")]
+    rules = {"N41": {"title": "Stalls", "severity": "critical", "because_of": ["C02"]}, "C02": {"title": "Full of cache", "severity": "warning"}}
+    open_results(page, tmp_path, [{**sample("edge-1"), "findings": found, "rules": {}}], rules=rules)
+    cards = page.run(
+        "[...document.querySelectorAll('.card-findings .finding')].map((one) => [one.dataset.rule, one.textContent.includes('Explained byC02 Full of cache')])"
+    )
+    assert cards == [["C02", False], ["N41", True]]
+    page.open(report)

@@ -50,7 +50,7 @@ function findingsSection(host) {
     if (!one) return null;
     if (!one.suppressed && !cards.has(one)) {
       for (const option of ["severity", "status"]) state.at.options.delete(option);
-      all.add(one.status === "fail" ? one.severity : "unknown");
+      all.add(one.status === "fail" ? one.urgency || one.severity : "unknown");
       draw();
     }
     return cards.get(one) ?? state.reveal.accepted?.(one) ?? null;
@@ -71,7 +71,7 @@ function findingsSection(host) {
 function findingList(host, wanted, of, shared) {
   const failed = wanted.filter((one) => one.status === "fail");
   const unknown = wanted.filter((one) => one.status !== "fail");
-  const groups = SEVERITIES.map((severity) => [severity, failed.filter((one) => one.severity === severity)]).filter(([, list]) => list.length);
+  const groups = SEVERITIES.map((severity) => [severity, failed.filter((one) => (one.urgency || one.severity) === severity)]).filter(([, list]) => list.length);
   const left = host.left_out.length ? el("p", { class: "note" }, "Only the largest are listed; left out: ", host.left_out.map(([rule, number]) => `${rule} ${count(number)} more`).join(", ")) : null;
   const none = !wanted.length && of ? "No finding passes the filter." : !failed.length && !chosen("status").has("unknown") ? "No rule failed on this host." : "";
   return [none ? el("p", { class: "lead" }, none) : null, ...groups.map(([severity, list]) => findingGroup(host, severity, list, shared)), left,
@@ -102,10 +102,11 @@ function finding(host, one, cards) {
   const address = findingAddress(host, one);
   const share = el("button", { type: "button", class: "quiet share", onclick: () => copy(share, new URL(address, location.href).href, share) }, "Copy link");
   const card = el("details", { class: `finding ${one.status === "fail" ? one.severity : "unknown"}`, "data-rule": one.rule, "data-subject": visible(subjectOf(one)) },
-    el("summary", {}, el("span", { class: "title" }, one.title), subject, one.new ? badge("new") : null, one.expired ? badge("expired", "Acceptance expired") : null, el("span", { class: "id" }, one.rule)),
+    el("summary", {}, el("span", { class: "title" }, one.title), subject, one.urgency && one.urgency !== one.severity ? badge(one.severity) : null, one.new ? badge("new") : null, one.expired ? badge("expired", "Acceptance expired") : null, el("span", { class: "id" }, one.rule)),
     el("dl", {}, entry("Not decided", one.status !== "fail" ? one.reason || "A value is missing." : ""),
       entry("Accepted", one.suppressed ? `${one.suppressed[0]} (until ${one.suppressed[1]})` : ""),
       entry("Was accepted", one.expired ? `${one.expired[0]}, until ${one.expired[1]}: that is over.` : ""),
+      entry("Explained by", (one.because ?? []).map((id) => `${id} ${rules.get(id)?.title ?? ""}`).join(", ")),
       entry("Why", rule.why), entry("Expected", rule.expected),
       entry("Observed", observed, one.status === "fail" && one.reason ? el("p", { class: "note" }, one.reason) : null, one.window ? el("p", { class: "note" }, `counted ${one.window}`) : null),
       one.subject_id && one.subject_id !== one.subject && one.kind !== "node" ? entry(words(one.kind), el("code", {}, one.subject_id)) : [],

@@ -76,8 +76,9 @@ _DYING = """for n in $(seq 400); do
   sh -c "echo \\$\\$ > /sys/fs/cgroup/gone-$n/cgroup.procs; echo kept > /dev/shm/gone-$n"
   until rmdir /sys/fs/cgroup/gone-$n 2>/dev/null; do sleep 0.02; done
 done"""
+# Its sysctls would not do: TuneD reads sysctl.d once more after them.
 _TUNED_OTHERWISE = """mkdir -p /etc/tuned/ours
-printf '[main]\\ninclude=balanced\\n[sysctl]\\nvm.swappiness=80\\nvm.dirty_background_ratio=20\\n' > /etc/tuned/ours/tuned.conf
+printf '[main]\\ninclude=balanced\\n[vm]\\ntransparent_hugepages=always\\n' > /etc/tuned/ours/tuned.conf
 tuned-adm profile ours"""
 
 FAULTS = (
@@ -100,7 +101,7 @@ FAULTS = (
     # who decides
     Fault(name="a late file of sysctl.d", rule="P02", tuned={"vm.swappiness": 10},
           seed="echo 'vm.swappiness = 90' > /etc/sysctl.d/zzz-late.conf"),
-    Fault(name="TuneD sets other values at boot", rule="P02", machine="debian12_tuned", tuned={"vm.dirty_background_ratio": 3}, seed=_TUNED_OTHERWISE),
+    Fault(name="TuneD sets other values at boot", rule="P02", machine="debian12_tuned", tuned={"transparent_hugepage/enabled": "madvise"}, seed=_TUNED_OTHERWISE),
     Fault(name="somebody changed by hand what a tune had set", rule="P03", tuned={"vm.swappiness": 10}, seed=_sysctl(swappiness=35)),
     # workloads
     Fault(name="Redis beside vm.overcommit_memory 0", rule="N28", seed=f"{_sysctl(overcommit_memory=0)}\n{_REDIS}"),

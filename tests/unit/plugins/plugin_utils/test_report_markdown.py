@@ -17,7 +17,7 @@ from markdown_it import MarkdownIt
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_markdown, _results
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import InventoryReport
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_markdown import code, fenced, plain, table, write_markdown
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet, visible
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet, join_findings, visible
 from ansible_collections.memqos.fleet.tests.unit.plugins.plugin_utils.made_results import (
     HOSTILE,
     NAMES,
@@ -208,3 +208,9 @@ def test_a_command_is_copied_as_it_is() -> None:
     page = Reader("\n".join(fenced(command)))
     assert page.text == f"{command}\n\n" and page.tags == {"pre", "code"}
     assert fenced(None) == [] and _report_markdown.fenced("") == []
+
+
+def test_what_explains_a_finding_is_said_with_it(tmp_path: Path) -> None:
+    rules = {**RULES, "C01": {**RULES["C01"], "because_of": ["C03"]}}
+    line = join_findings({"findings": [finding("C01", "a"), finding("C03", "b")]}, rules)
+    assert [(one.rule, _report_markdown._finding(one)[3].endswith(" Explained by C03.")) for one in line] == [("C03", False), ("C01", True)]
