@@ -101,7 +101,8 @@ FAULTS = (
     # who decides
     Fault(name="a late file of sysctl.d", rule="P02", tuned={"vm.swappiness": 10},
           seed="echo 'vm.swappiness = 90' > /etc/sysctl.d/zzz-late.conf"),
-    Fault(name="TuneD sets other values at boot", rule="P02", machine="debian12_tuned", tuned={"transparent_hugepage/enabled": "madvise"}, seed=_TUNED_OTHERWISE),
+    Fault(name="TuneD sets other values at boot", rule="P02", machine="debian12_tuned", tuned={"transparent_hugepage/enabled": "madvise"},
+          seed=_TUNED_OTHERWISE),
     Fault(name="somebody changed by hand what a tune had set", rule="P03", tuned={"vm.swappiness": 10}, seed=_sysctl(swappiness=35)),
     # workloads
     Fault(name="Redis beside vm.overcommit_memory 0", rule="N28", seed=f"{_sysctl(overcommit_memory=0)}\n{_REDIS}"),
