@@ -114,6 +114,10 @@ format: .venv/.test .nox/.stamp ## Format the Python files.
 docs: .venv/.test | $(COLLECTION) ## Make the generated pages anew.
 	@for tool in tests/tools/make_*.py; do PYTHONPATH=$(COLLECTIONS) $(PYTHON) $$tool; done
 
+.PHONY: alerts
+alerts: .venv/.test | $(COLLECTION) ## Make examples/prometheus/memqos.rules.yml anew, from the critical rules.
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) tests/tools/make_alerts.py
+
 ANSIBLE_TEST := tests/tools/ansible_test.py --junit
 OWN_PYTHON = $$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 CORE_PYTHONS_2.18 := 3.13 3.12 3.11
@@ -143,8 +147,13 @@ units: .venv/.test ## All unit tests, by ansible-test, on the controller's Pytho
 node-units: | $(COLLECTION) ## Unit tests of node code on Python 3.8 to 3.13, as far as they are here.
 	@tests/tools/node-units.sh $(JUNIT)/node-units $(NODE_PYTHONS)
 
+# Programs that the tests run themselves; none of it is installed.
+PROGRAMS := build/programs
+
 .PHONY: integration
-integration: .venv/.test ## Whole audits on this machine: the built archive, the example fleet.
+integration: .venv/.test ## Whole audits on this machine: the built archive, the example fleet, Prometheus and its node-exporter.
+	@tests/tools/debian-packages.sh git systemd
+	@tests/tools/debian-programs.sh $(PROGRAMS) prometheus prometheus-node-exporter
 	@$(PYTHON) -m pytest -q -p no:cacheprovider --junit-xml=$(JUNIT)/integration/integration.xml tests/integration
 
 .PHONY: integration-targets

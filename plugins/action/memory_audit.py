@@ -10,7 +10,6 @@ import contextlib
 import datetime
 import json
 import os
-import time
 import typing as t
 
 from ansible.errors import AnsibleActionFail
@@ -18,6 +17,7 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.plugin_utils import (
+    _changes,
     _gathered,
     _oom_history,
     _overcommit,
@@ -25,6 +25,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils import (
     _results,
     _rule_compiler,
     _settings,
+    _suppressions,
     _unit_drop_ins,
 )
 
@@ -37,16 +38,18 @@ _ARGUMENTS = {
     "rules_paths": {"type": "list", "elements": "path", "default": []},
     "rules_drop": {"type": "list", "elements": "str", "default": []},
     "thresholds": {"type": "dict", "default": {}},
+    "suppressions": {"type": "list", "elements": "raw", "default": []},
 }
 # What the node needs; the rest is the controller's.
 _NODE_ARGUMENTS = ("root", "window", "top")
 
 
 class Prepared(t.NamedTuple):
-    """What all hosts with the same rules share: the rules, and the request that their nodes get."""
+    """What all hosts with the same rules share: the rules, the request that their nodes get, and by which a later audit knows that a rule is another one."""
 
     rules: _rule_compiler.RuleSet
     request: str
+    digests: dict[str, str]
 
 
 def prepare(paths: t.Sequence[str], *, thresholds: t.Mapping[str, t.Any], drop: t.Collection[str]) -> Prepared:
@@ -54,7 +57,7 @@ def prepare(paths: t.Sequence[str], *, thresholds: t.Mapping[str, t.Any], drop: 
     rules = _rule_compiler.load_rules([*map(os.path.abspath, paths)], thresholds=thresholds, drop=drop, known=_KNOWN)
     wanted = _registry.wanted()
     asked = {"knobs": _registry.by_place(wanted.knobs), "vendor_files": wanted.vendor_files, "files": _gathered.WANTED}
-    return Prepared(rules, _request.pack({"rules": rules.compiled, **asked}))
+    return Prepared(rules, _request.pack({"rules": rules.compiled, **asked}), _changes.digests(rules.compiled))
 
 
 # Strategies load an action plugin before they fork a worker for each host: what is made here is made once, and inherited.
@@ -71,22 +74,46 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         unused, arguments = self.validate_argument_spec(argument_spec=_ARGUMENTS)
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
-        rules, request = _prepared(arguments)
+        prepared = _prepared(arguments)
+        accepted = _accepted(arguments["suppressions"])
         directory = arguments["directory"]
         with _failing():
-            _results.start_run(directory, rules.metadata)
+            _results.start_run(directory, prepared.rules.metadata)
+        previous = _results.previous(directory, host)
         module_arguments = {name: arguments[name] for name in _NODE_ARGUMENTS}
-        module_arguments["request"] = [request, _request.pack({"previous": _results.previous_counters(directory, host)})]
+        module_arguments["request"] = [prepared.request, _request.pack({"previous": _asked(previous, prepared)})]
         answer = self._execute_module("memqos.fleet.memory_audit", module_args=module_arguments, task_vars=task_vars)
         text = answer.pop("audit", None)
         answer.pop("invocation", None)
         result.update(answer)
         with _failing():
             if text is not None:
-                result.update(_keep(str(text), host=host, directory=directory, rules=rules))
+                result.update(_keep(str(text), Host(host, directory, prepared, accepted, previous.findings)))
             elif answer.get("failed"):
                 _results.write_failure(directory, host, str(answer.get("msg", "the module failed")))
         return result
+
+
+class Host(t.NamedTuple):
+    """Of one host, what its answer is read with. C(last): what its last audit found."""
+
+    name: str
+    directory: str
+    prepared: Prepared
+    accepted: list[_suppressions.Suppression]
+    last: dict[str, t.Any]
+
+
+def _asked(previous: _results.Previous, prepared: Prepared) -> dict[str, t.Any]:
+    failed = _changes.failed(previous.findings, prepared.digests)
+    return {**previous.counters, "failed": failed} if failed else previous.counters
+
+
+def _accepted(entries: t.Sequence[t.Any]) -> list[_suppressions.Suppression]:
+    try:
+        return _suppressions.read(entries)
+    except _suppressions.SuppressionError as exc:
+        raise AnsibleActionFail(str(exc)) from None
 
 
 def _prepared(arguments: dict[str, t.Any]) -> Prepared:
@@ -108,32 +135,43 @@ def _failing() -> t.Iterator[None]:
         raise AnsibleActionFail(str(exc)) from None
 
 
-def _keep(text: str, *, host: str, directory: str, rules: _rule_compiler.RuleSet) -> dict[str, t.Any]:
+def _keep(text: str, host: Host) -> dict[str, t.Any]:
+    now = datetime.datetime.now(datetime.timezone.utc)
     try:
-        audit, found = _understand(text, rules)
-        _overcommit.from_node(audit, directory=directory, host=host, now=time.time())
-        _settings.from_node(audit, directory=directory, host=host)
+        audit = _understand(text)
+        _overcommit.from_node(audit, directory=host.directory, host=host.name, now=now.timestamp())
+        _settings.from_node(audit, directory=host.directory, host=host.name)
         counters = audit.pop("counters")
+        audit.update(host=host.name, run_id=_results.RUN_ID, collected_at=now.isoformat(timespec="seconds"))
+        _suppressions.apply(audit, host.accepted, host=host.name, today=now.date())
+        audit["changes"] = _changes.compare(host.last, audit, host.prepared.digests)
+        remembered = _changes.remember(audit, host.prepared.digests)
+        found = _found(audit, host.prepared.rules)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         # A node is not to be trusted with the controller's time: whatever it sends ends here.
         problem = f"{type(exc).__name__}: {str(exc):.100}"
         message = f"the node's answer is not the result of an audit ({problem}). Run it again; if it stays so, look at the node's Python."
-        _results.write_failure(directory, host, message)
-        raise AnsibleActionFail(f"{host}: {message}") from None
-    audit.update(host=host, run_id=_results.RUN_ID, collected_at=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"))
-    path = _results.write_result(directory, host, json.dumps(audit, separators=(",", ":")))
-    _results.write_counters(directory, host, counters)
+        _results.write_failure(host.directory, host.name, message)
+        raise AnsibleActionFail(f"{host.name}: {message}") from None
+    path = _results.write_result(host.directory, host.name, json.dumps(audit, separators=(",", ":")))
+    _results.write_counters(host.directory, host.name, counters, remembered)
     return {"path": path, "findings": found, "memtotal_bytes": audit["breakdown"]["memtotal_bytes"]}
 
 
-def _understand(text: str, rules: _rule_compiler.RuleSet) -> tuple[dict[str, t.Any], dict[str, int]]:
-    """The audit with its OOM history, and how many findings it has of each severity. Raises what a wrong shape raises."""
+def _understand(text: str) -> dict[str, t.Any]:
+    """The audit with its OOM history. Raises what a wrong shape raises."""
     if len(text) > _results.MAX_RESULT_BYTES:
         raise ValueError(f"{len(text)} bytes")
-    audit = json.loads(text)
+    audit: dict[str, t.Any] = json.loads(text)
     audit["oom"] = _oom_history.from_node(audit["oom"])
     audit["units"] = _unit_drop_ins.from_node(audit["units"])
-    found = {"critical": 0, "warning": 0, "info": 0, "unknown": 0}
+    return audit
+
+
+def _found(audit: dict[str, t.Any], rules: _rule_compiler.RuleSet) -> dict[str, int]:
+    """How many findings there are of each severity. What is accepted, and what is unknown, counts as that only."""
+    found = {"critical": 0, "warning": 0, "info": 0, "unknown": 0, "suppressed": 0}
     for finding in audit["findings"]:
-        found["unknown" if finding["status"] == "unknown" else rules.metadata[finding["rule"]]["severity"]] += 1
-    return audit, found
+        severity = rules.metadata[finding["rule"]]["severity"]
+        found["suppressed" if "suppressed" in finding else "unknown" if finding["status"] == "unknown" else severity] += 1
+    return found

@@ -10,10 +10,11 @@ import posixpath
 import shlex
 import typing as t
 
+from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _tune_options
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _propose, _request, _tune_result, _tuning
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _propose, _request, _selection, _tune_result, _tuning
 
 _BOOT_ID = "proc/sys/kernel/random/boot_id"
 
@@ -28,15 +29,23 @@ class ActionModule(ActionBase):
         unused, arguments = self.validate_argument_spec(argument_spec=_tune_options.TUNE)
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
         _tuning.check_file_name(arguments["sysctl_file"])
-        profile = arguments["profile"]
+        profile, selection = arguments["profile"], None
+        if arguments["selection"]:
+            chosen = _tuning.failing(lambda: _selection.read(arguments["selection"], host))
+            if chosen is None or not chosen.profile.values:
+                return {**result, **_tuning.skipped(host, _nothing(chosen, arguments["selection"]))}
+            selection = chosen.profile
+        elif profile is None:
+            raise AnsibleActionFail("nothing to tune by: name a profile, a selection, or both")
         if profile == "auto":
             proposals = self._proposals(arguments, host)
             result["proposal"] = [{"profile": one.profile, "evidence": list(one.evidence)} for one in proposals]
             if not arguments["auto_apply"]:
                 return {**result, "changed": False}
             profile = [one.profile for one in proposals]
-        declared = _tuning.failing(lambda: _declared(profile, arguments))
-        request = {"layers": declared.layers, "options": _options(arguments), "wait": arguments["lock_wait"]}
+        declared = _tuning.failing(lambda: _declared(profile, arguments, selection))
+        layers = declared.layers if selection is None else _with_earlier(declared.layers, everything=profile is None)
+        request = {"layers": layers, "options": _options(arguments), "wait": arguments["lock_wait"]}
         request["meta"] = _tuning.meta(profiles=list(declared.names))
         sent = {"profile": ", ".join(declared.names), "root": arguments["root"], "request": _request.pack(request)}
         answer = self._execute_module("memqos.fleet.memory_tune", module_args=sent, task_vars=task_vars)
@@ -53,9 +62,22 @@ class ActionModule(ActionBase):
         return proposals
 
 
-def _declared(profile: t.Any, arguments: dict[str, t.Any]) -> _profiles.Declaration:
+def _declared(profile: t.Any, arguments: dict[str, t.Any], selection: _profiles.Profile | None) -> _profiles.Declaration:
     overrides = {"host": arguments["host"], "slices": arguments["slices"]}
-    return _profiles.load_profiles(profile, search_paths=arguments["profiles_paths"], overrides=overrides)
+    names = [] if profile is None else profile
+    return _profiles.load_profiles(names, search_paths=arguments["profiles_paths"], overrides=overrides, selection=selection)
+
+
+def _with_earlier(layers: list[dict[str, t.Any]], *, everything: bool) -> list[dict[str, t.Any]]:
+    """A selection adds to what stands: the node puts there the selections of its last generation, or (C(everything): no profile is named) all its layers."""
+    at = next(number for number, layer in enumerate(layers) if layer["profile"] == _profiles.SELECTION)
+    return [*layers[:at], {"earlier": "" if everything else _profiles.SELECTION}, *layers[at:]]
+
+
+def _nothing(chosen: _selection.Chosen | None, path: str) -> str:
+    if chosen is None:
+        return f"{path} does not name this host"
+    return f"{path} has nothing to set for this host" + (f"; {chosen.by_hand} findings are left to people (by_hand)" if chosen.by_hand else "")
 
 
 def _options(arguments: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -320,10 +320,10 @@ def _arithmetic(compute: t.Callable[[t.Any, t.Any], t.Any]) -> t.Callable[..., E
 def _matches(value: Value, glob: Value) -> Value:
     if not isinstance(value, str):
         return _as_unknown(value)
-    return _glob(value, glob) if isinstance(glob, str) else _as_unknown(glob)
+    return is_like(value, glob) if isinstance(glob, str) else _as_unknown(glob)
 
 
-def _glob(text: str, pattern: str) -> bool:
+def is_like(text: str, pattern: str) -> bool:
     """Only C(*) is special; linear, so no pattern is slow."""
     head, star, rest = pattern.partition("*")
     if not star:

@@ -22,7 +22,7 @@ from . import (
     _transaction,
     _wanted,
 )
-from ._knobs import _registry
+from ._knobs import _registry, _texts
 from ._plan_rows import History, Left, Options, Plan, Row, given, is_same, judged
 from ._read import _unit_state
 from ._read._files import Tree, Unreadable
@@ -114,8 +114,8 @@ def answer(result: Json) -> Json:
 def tune(request: Json, work: Work) -> Json:
     """Raises TuneError, JournalError and Unreadable; then nothing was written. A plan that failed is undone, and C(problem) says so."""
     options = Options(**{**request["options"], "only": tuple(request["options"]["only"]), "allow": tuple(request["options"]["allow"])})
-    layers = request["layers"]
     with work.locked(request["wait"], options.allow):
+        layers, said = _with_earlier(request["layers"], work.journal)
         wanted_before = _last_wanted(work.journal)
         steps: t.Sequence[Step] = work.journal.origin()
         present = _read(layers, {*wanted_before, *_origin.parts(steps, {})}, work.tree)
@@ -128,7 +128,8 @@ def tune(request: Json, work: Work) -> Json:
         made, present = _with_unread(made, present, options.allow, work)
         adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
-        meta = {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal}
+        meta = {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal, "layers": _applied(layers, options, work.journal)}
+        meta["profiles"] = [*dict.fromkeys([*said, *meta["profiles"]])]
         outcome = work.run(made.steps, meta, [*adopted, *forgotten])
         return _told(made, outcome, present, work)
 
@@ -142,11 +143,13 @@ def rollback(request: Json, work: Work) -> Json:
         turned = _turned(done, present, work, force=request["force"])
         made = _rollback_plan(turned, present, request)
         made, present = _with_unread(made, present, request["allow"], work)
-        wanted = [] if target == "origin" else work.journal.generation(int(target)).meta.get("wanted", [])
+        was: Json = {"layers": []} if target == "origin" else work.journal.generation(int(target)).meta
+        wanted = was.get("wanted", [])
         origin = work.journal.origin()
         adopted = _started.adopted(made.steps, present, origin, _late(work))
         made, forgotten = _without_stale(made, origin, [*map(tuple, wanted)], present, work)
-        meta = {**request["meta"], "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
+        kept = {key: was[key] for key in ("layers", "profiles") if key in was}
+        meta = {**request["meta"], **kept, "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
         outcome = work.run(made.steps, meta, [*adopted, *forgotten])
         return _told(made, outcome, present, work)
 
@@ -154,10 +157,61 @@ def rollback(request: Json, work: Work) -> Json:
 # Reading
 
 
-def _last_wanted(journal: _journal.Journal) -> t.FrozenSet[Key]:
+def _last_meta(journal: _journal.Journal) -> Json:
     known = journal.generations()
-    rows = journal.generation(known[-1]).meta.get("wanted", []) if known else []
-    return frozenset(t.cast("Key", tuple(row)) for row in rows)
+    return journal.generation(known[-1]).meta if known else {}
+
+
+def _last_wanted(journal: _journal.Journal) -> t.FrozenSet[Key]:
+    return frozenset(t.cast("Key", tuple(row)) for row in _last_meta(journal).get("wanted", []))
+
+
+def _with_earlier(layers: t.Sequence[Json], journal: _journal.Journal) -> t.Tuple[t.Sequence[Json], t.Sequence[str]]:
+    """(layers, names asked for earlier): C({earlier: NAME}) among them stands for the last run's of that name, an empty name for all. Raises TuneError."""
+    at = next((number for number, layer in enumerate(layers) if "earlier" in layer), None)
+    if at is None:
+        return layers, ()
+    name, newer, last = layers[at]["earlier"], layers[at + 1 :], _last_meta(journal)
+    if last.get("wanted") and "layers" not in last:
+        raise TuneError("an older memqos.fleet made the last generation and did not keep its profiles there: name them with memqos_profile")
+    kept = [_in_force(layer, newer) for layer in last.get("layers", []) if not name or layer["profile"] == name]
+    _checked(("", unit, knob) for layer in kept for unit, knob, unused in _entries(layer))
+    return [*layers[:at], *(layer for layer in kept if layer["host"] or layer["slices"]), *newer], () if name else last.get("profiles", [])
+
+
+def _in_force(layer: Json, newer: t.Sequence[Json]) -> Json:
+    """Without what a newer layer of the same name says too, or sets outright: such layers would pile up from run to run."""
+    said = {(unit, knob): entry for one in newer if one["profile"] == layer["profile"] for unit, knob, entry in _entries(one)}
+    return _only(
+        layer, lambda unit, knob, entry: (unit, knob) not in said or (bool({"raise_to", "lower_to"} & set(said[unit, knob])) and said[unit, knob] != entry)
+    )
+
+
+def _applied(layers: t.Sequence[Json], options: Options, journal: _journal.Journal) -> t.List[Json]:
+    """What the next run finds as having been wanted: in areas that this one leaves alone what the last one did."""
+
+    def covered(knob: str) -> bool:
+        return options.covers(_texts.area(_registry.find(knob)))
+
+    before = _last_meta(journal).get("layers", []) if options.only else []
+    return [
+        *(_only(layer, lambda unit, knob, entry: not covered(knob)) for layer in before),
+        *(_only(layer, lambda unit, knob, entry: covered(knob)) for layer in layers),
+    ]
+
+
+def _entries(layer: Json) -> t.Iterator[t.Tuple[str, str, Json]]:
+    """(unit or empty, knob, entry)"""
+    for unit, entries in [("", layer["host"]), *layer["slices"].items()]:
+        yield from ((unit, knob, entry) for knob, entry in entries.items())
+
+
+def _only(layer: Json, stays: t.Callable[[str, str, Json], bool]) -> Json:
+    found: Json = {**layer, "host": {}, "slices": {}}
+    for unit, knob, entry in _entries(layer):
+        if stays(unit, knob, entry):
+            (found["slices"].setdefault(unit, {}) if unit else found["host"])[knob] = entry
+    return found
 
 
 def _checked(keys: t.Iterable[Key]) -> t.List[Key]:

@@ -32,7 +32,8 @@ _SHARED: dict[str, dict[str, t.Any]] = {
     "directory": {"type": "path", "default": "build/report"},
 }
 TUNE: dict[str, dict[str, t.Any]] = {
-    "profile": {"type": "raw", "required": True},
+    "profile": {"type": "raw"},
+    "selection": {"type": "path"},
     "profiles_paths": {"type": "list", "elements": "path", "default": []},
     "host": {"type": "dict", "default": {}},
     "slices": {"type": "dict", "default": {}},

@@ -30,9 +30,10 @@ def main() -> None:
         "top": {"type": "int", "default": 20},
         "directory": {"type": "path", "default": "build/report"},
         "rules_paths": {"type": "list", "elements": "path", "default": []},
+        "suppressions": {"type": "list", "elements": "raw", "default": []},
         "rules_drop": {"type": "list", "elements": "str", "default": []},
         "thresholds": {"type": "dict", "default": {}},
-        # no secret, but it would fill the node's syslog
+        # keeps it out of the syslog
         "request": {"type": "list", "elements": "str", "no_log": True},
     }
     _module.run(spec, audit, expected=(_snapshot.UnusableOption, _breakdown.NoTotal, _rules.RuleFormatError))

@@ -41,8 +41,9 @@ BUILT_IN = os.path.join(os.path.dirname(os.path.dirname(os.path.dirname(os.path.
 MAX_FILE_BYTES = 256 * 1024
 HOST_VARIABLES = "host variables"
 PROFILE_VARIABLE = "memqos_profile"
+SELECTION = "selection"
 # Names with a meaning of their own in memqos_profile.
-RESERVED = ("auto",)
+RESERVED = ("auto", SELECTION)
 
 _MAX_SHOWN = 50
 _KEYS = ("name", "summary", "suits", "extends", "when", "host", "slices")
@@ -120,10 +121,10 @@ class Declaration:
         return [profile.layer() for profile in self.profiles]
 
 
-def load_profiles(names: object, *, search_paths: Sequence[str], overrides: Mapping[str, object]) -> Declaration:
+def load_profiles(names: object, *, search_paths: Sequence[str], overrides: Mapping[str, object], selection: Profile | None = None) -> Declaration:
     """A name, an inline profile, or a list of both, with all they extend, checked; the built-in profiles are searched last.
 
-    C(overrides) is C({"host": memqos_host, "slices": memqos_slices}). Raises ProfileError with every mistake found.
+    C(overrides) is C({"host": memqos_host, "slices": memqos_slices}); C(selection) comes before them. Raises ProfileError with every mistake found.
     """
     library = _Library([*search_paths, BUILT_IN])
     asked = []
@@ -138,10 +139,40 @@ def load_profiles(names: object, *, search_paths: Sequence[str], overrides: Mapp
             library.ask(item, place, None, ())
         else:
             place.problem(None, f"{item!r:.80}: the name of a profile, a profile (a mapping), or a list of them is expected here")
+    if selection:
+        asked.append(selection.name)
+        library.order.append(selection)
     library.order.append(_host_variables(overrides, library.problems))
     if library.problems:
         raise ProfileError(library.problems)
     return Declaration(tuple(asked), tuple(profile for profile in library.order if profile.values))
+
+
+def of_parts(name: str, place: Place, *, host: tuple[yaml.Node, Place] | None, slices: tuple[yaml.Node, Place] | None) -> Profile:
+    """A profile of these two mappings, which stand at places of their own. What is wrong with them is among the place's problems."""
+    profile = Profile(name, place.file)
+    for part, read in ((host, _host), (slices, _slices)):
+        if part:
+            profile.values.update(read(*part))
+    return profile
+
+
+def entry_of(unit: str, knob: str, written: object) -> Entry:
+    """An entry as the node gets it. C(unit): empty for a host knob. Raises ProfileError with what is wrong."""
+    problems: list[Problem] = []
+    place = Place(unit or "host", problems)
+    try:
+        values = _entries(from_value({knob: written}), place, unit, _property if unit else _host_knob)
+    except Mistake as exc:
+        place.problem(exc.node, str(exc))
+    if problems:
+        raise ProfileError(problems)
+    return values[unit, knob].entry
+
+
+def is_unit(name: str) -> bool:
+    """Whether C(slices) of a profile can name it."""
+    return _UNIT.fullmatch(name) is not None
 
 
 def suits(search_paths: Sequence[str]) -> list[tuple[str, dict[str, list[str]]]]:
@@ -219,8 +250,10 @@ def _profile(root: yaml.Node, place: Place, name: str) -> Profile:
     own = text(nodes, "name", place, longest=64)
     if name and own != name and (own or "name" not in nodes):
         place.under("name").problem(nodes.get("name", root), f"a file is named after its profile: '{name}' is expected here")
-    if own and (own in RESERVED or not _NAME.fullmatch(own)):
-        place.under("name").problem(nodes["name"], f"'{own}' is no name for a profile: letters, digits, _ and -, and none of {', '.join(RESERVED)}")
+    if (own or name) in RESERVED or (own and not _NAME.fullmatch(own)):
+        place.under("name").problem(
+            nodes.get("name", root), f"'{own or name}' is no name for a profile: letters, digits, _ and -, and none of {', '.join(RESERVED)}"
+        )
     profile = Profile(name or own or "inline", place.file, text(nodes, "summary", place))
     if "suits" in nodes:
         profile.suits = _suits(nodes["suits"], place.under("suits"))

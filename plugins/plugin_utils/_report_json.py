@@ -12,6 +12,7 @@ import json
 import types
 import typing as t
 
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet, Host
 from ansible_collections.memqos.fleet.plugins.plugin_utils._results import SCHEMA_VERSION, Json, replacing
 
 
@@ -31,12 +32,13 @@ class JsonReport:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: types.TracebackType | None) -> bool | None:
         return self._file.__exit__(kind, value, trace)
 
-    def add(self, result: Json) -> None:
+    def add(self, result: Json, host: Host) -> None:
         self._stream.write(f"{self._separator}{_text(result['host'])}: {_text(result)}")
         self._separator = ",\n"
 
-    def finish(self, *, rules: t.Mapping[str, Json], unreachable: t.Sequence[str], invalid: t.Mapping[str, str]) -> None:
-        self._stream.write(f'\n}}, "rules": {_text(rules)}, "unreachable": {_text(unreachable)}, "invalid": {_text(invalid)}}}\n')
+    def finish(self, fleet: Fleet) -> None:
+        rest = f'"rules": {_text(fleet.rules)}, "unreachable": {_text(fleet.unreachable)}, "invalid": {_text(fleet.invalid)}'
+        self._stream.write(f"\n}}, {rest}}}\n")
 
 
 def _text(value: t.Any) -> str:

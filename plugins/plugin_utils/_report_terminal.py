@@ -13,16 +13,20 @@ import unicodedata
 
 from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_details
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import InventoryLine
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
     SEVERITIES,
+    Change,
     Finding,
     Fleet,
     Host,
     Json,
+    changes_since,
     display_name,
     is_number,
     join_findings,
     number_text,
+    since_text,
     visible,
 )
 from ansible_collections.memqos.fleet.plugins.plugin_utils._results import NO_RESULT
@@ -36,8 +40,17 @@ _FINDINGS = 12
 _SETS = 5
 _KILLS = 3
 _PUSHERS = 3
+# Of each group; inventory.csv has all.
+_INVENTORY = 20
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _MARKS = {"critical": "✖", "warning": "▲", "info": "●", "unknown": "?"}
+_CHANGES: dict[str, tuple[str, str | None]] = {
+    "new": ("new", "yellow"),
+    "still": ("still", None),
+    "undecided": ("unknown", "dark gray"),
+    "cured": ("cured", "green"),
+    "gone": ("gone", "dark gray"),
+}
 _COLORS = {"critical": "red", "warning": "yellow", "info": "cyan", "unknown": "dark gray"}
 
 
@@ -56,6 +69,8 @@ def render_host(result: Json, rules: t.Mapping[str, Json], host: Host, *, width:
     lines += [Line(clip(f"  {_memory(host)}", width)), Line("")]
     lines += _breakdown(result, width)
     lines += _findings(result, rules, width)
+    lines += _changes(result, rules, width)
+    lines += _suppressed(result, rules, width)
     lines += _kills(result, width)
     lines += _pushers(result, width)
     lines += _working_sets(result, width)
@@ -77,7 +92,12 @@ def render_fleet(fleet: Fleet, *, width: int) -> list[Line]:
     if len(fleet.hosts) > 1:
         lines += _rules(fleet, width)
     counts = ", ".join(f"{fleet.count(severity)} {severity}" for severity in (*SEVERITIES, "unknown"))
+    accepted = fleet.count("suppressed")
+    counts += f"; {accepted} accepted" if accepted else ""
     lines.append(Line(clip(f"  Findings: {counts}", width)))
+    for unused in fleet.unused_suppressions():
+        told = f"{unused['rule']} of {unused['subject']} on {unused['host']}, until {unused['until']}: {unused['reason']}"
+        lines += _wrapped(f"A suppression matches nothing: {visible(told)}", width, indent=2, color=_COLORS["unknown"])
     for name in fleet.unreachable:
         lines.append(Line(clip(f"  ✖ {visible(name)}: {NO_RESULT}", width), "red"))
     for name, reason in fleet.invalid.items():
@@ -85,9 +105,45 @@ def render_fleet(fleet: Fleet, *, width: int) -> list[Line]:
     return lines
 
 
+def render_inventory(inventory: t.Sequence[tuple[str, t.Sequence[InventoryLine]]], *, width: int) -> list[Line]:
+    """A table for each group: what its hosts are; below a host the profile that we applied, and the settings that somebody should look at."""
+    width = max(width, MIN_WIDTH)
+    lines: list[Line] = []
+    for group, hosts in inventory:
+        lines += [Line(""), Line(clip(f"━━ {visible(group)}, {len(hosts)} {'host' if len(hosts) == 1 else 'hosts'} {'━' * width}", width), "bright blue")]
+        lines.append(Line(_columns(("host", "kernel", "memory", "cgroup", "swap", "THP", "watermarks"), width)))
+        for host in hosts[:_INVENTORY]:
+            lines += _inventory_host(host, width)
+        if len(hosts) > _INVENTORY:
+            lines.append(Line(f"  … and {len(hosts) - _INVENTORY} more: see inventory.csv."))
+    return lines
+
+
+def _inventory_host(host: InventoryLine, width: int) -> list[Line]:
+    if host.status:
+        return [Line(clip(f"  {visible(host.host)}: {host.status}", width), "red")]
+    memory = "" if host.memory is None else format_size(host.memory)
+    lines = [Line(_columns((host.host, host.kernel, memory, host.hierarchy, host.swap_text, host.thp, host.watermarks_text), width))]
+    if host.profile_text:
+        lines += _wrapped(f"profile {visible(host.profile_text)}", width, indent=4)
+    for names, words in ((host.conflicts, "in conflict"), (host.changes_at_boot, "the next boot changes"), (host.drift, "drifted")):
+        if names:
+            lines += _wrapped(clip(f"{words}: {visible(', '.join(names))}", 3 * width), width, indent=4, color=_COLORS["warning"])
+    return lines
+
+
+def _columns(cells_of: t.Sequence[str], width: int) -> str:
+    """Host and kernel share what the narrow columns leave."""
+    narrow = (9, 7, 9, 8, 14)
+    room = width - 2 - sum(narrow) - len(narrow) - 1
+    widths = (room - room // 2, room // 2, *narrow)
+    return "  " + " ".join(pad(clip(visible(text), size), size) for text, size in zip(cells_of, widths)).rstrip()
+
+
 def render_paths(paths: t.Mapping[str, str]) -> list[Line]:
     """The end: where the reports are, {format: path}. A path is whole and on a line of its own, because it will be opened or copied."""
-    named = [f"  {visible(paths[name])}" for name in ("html", "json") if name in paths]
+    ordered = [name for name in ("html", "json") if name in paths] + [name for name in paths if name not in ("html", "json")]
+    named = [f"  {visible(paths[name])}" for name in ordered]
     return [Line(text, "bright blue") for text in ("", *named)] if named else []
 
 
@@ -118,7 +174,7 @@ def _breakdown(result: Json, width: int) -> list[Line]:
 
 
 def _findings(result: Json, rules: t.Mapping[str, Json], width: int) -> list[Line]:
-    found = join_findings(result, rules)
+    found = [one for one in join_findings(result, rules) if not one.suppressed]
     failed = [one for one in found if one.status == "fail"]
     unknown = len(found) - len(failed)
     lines = [Line("")]
@@ -141,10 +197,53 @@ def _finding(one: Finding, rule: Json, width: int) -> list[Line]:
     window = f" ({one.window})" if one.window and observed else ""
     if observed:
         lines += _wrapped(clip(f"{observed}{window}", 3 * width), width, indent=4)
+    if one.expired:
+        lines += _wrapped(clip(f"was accepted until {visible(one.expired.until)}: {visible(one.expired.reason)}", 3 * width), width, indent=4)
     cure = rule.get("cure", {})
     command = cure.get("command") or cure.get("text")
     if isinstance(command, str) and command:
         lines += _wrapped(f"→ {visible(command)}", width, indent=4)
+    return lines
+
+
+def _changes(result: Json, rules: t.Mapping[str, Json], width: int) -> list[Line]:
+    """What became of the findings of the audit before."""
+    found = [one for one in changes_since(result, rules) if one.what != "still" or one.before != one.after or one.because]
+    if not found:
+        return []
+    since = since_text(result)
+    lines = [Line(""), Line(clip(f"  Since the last audit{f', {visible(since)}' if since else ''}", width))]
+    for one in found[:_FINDINGS]:
+        mark, color = _CHANGES[one.what]
+        subject = f" · {visible(one.subject)}" if one.subject else ""
+        lines.append(Line(clip(f"  {mark:<8} {visible(one.rule)} {visible(one.title)}{subject}", width), color))
+        told = "; ".join(filter(None, (_moved(one), one.because)))
+        lines += _wrapped(clip(told, 3 * width), width, indent=11) if told else []
+    if len(found) > _FINDINGS:
+        lines.append(Line(f"  … and {len(found) - _FINDINGS} more: see the report."))
+    return lines
+
+
+def _moved(one: Change) -> str:
+    """C(dying_cgroups 2 217 → 40): the figures that both audits have, where they differ."""
+    before = dict(one.before)
+    moved = [f"{visible(name)} {visible(before[name])} → {visible(value)}" for name, value in one.after if name in before and before[name] != value]
+    return ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in moved)
+
+
+def _suppressed(result: Json, rules: t.Mapping[str, Json], width: int) -> list[Line]:
+    """Findings that somebody accepts, with reason and date."""
+    accepted = [one for one in join_findings(result, rules) if one.suppressed]
+    if not accepted:
+        return []
+    lines = [Line(""), Line("  Accepted")]
+    for one in accepted[:_FINDINGS]:
+        subject = f" · {visible(one.subject)}" if one.subject else ""
+        lines.append(Line(clip(f"  {_MARKS[one.severity]} {visible(one.rule)} {visible(one.title)}{subject}", width), _COLORS["unknown"]))
+        reason = one.suppressed and f"until {visible(one.suppressed.until)}: {visible(one.suppressed.reason)}"
+        lines += _wrapped(clip(reason or "", 3 * width), width, indent=4)
+    if len(accepted) > _FINDINGS:
+        lines.append(Line(f"  … and {len(accepted) - _FINDINGS} more: see the report."))
     return lines
 
 

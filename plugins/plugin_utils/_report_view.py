@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import re
 import typing as t
 import unicodedata
@@ -19,6 +20,9 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._report_parts import 
 Json = dict[str, t.Any]
 
 SEVERITIES = ("critical", "warning", "info")
+_SUPPRESSION = ("rule", "host", "subject", "reason", "until")
+# How many findings the message of a task names.
+_FIRST = 10
 # Control, format (bidi overrides, zero width), surrogate, private use, unassigned, line and paragraph separators.
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
 # Names that are bytes wherever they stand alone or in their namespace; below cgroup.events `low`, `high` and `max` are counts.
@@ -34,14 +38,25 @@ _SIZES = (
     "free", "promo", "boost", "managed", "present", "reserve", "distance_kswapd", "distance_direct",
     # what rules call sums and figures of the node
     "memtotal", "memory_without_hugetlb", "sum_memory_min", "unaccounted", "available", "used", "cache", "file_cache", "page_tables", "committed",
-    "min_free", "swap_total", "swap_used",
+    "min_free", "swap_total", "swap_used", "children", "gap", "memory", "dirty", "writeback", "bound", "corrupted", "pool", "mlocked", "sum_limits",
+    "min_within_limit", "low_within_limit",
 )  # fmt: skip
 _BYTES = re.compile(rf".*_bytes|meminfo\.(?!HugePages_).*|breakdown\..*|(?:cgroup\.|cgroup\.stat\.|zone\.)?(?:{'|'.join(_SIZES)})")
 _PERCENT = re.compile(r"(?:.*[._])?avg(?:10|60|300)|.*_percent")
 
 
+class Accepted(t.NamedTuple):
+    """Why somebody accepts a finding, and until when (YYYY-MM-DD)."""
+
+    reason: str
+    until: str
+
+
 class Finding(t.NamedTuple):
-    """A finding with what its rule says of it. C(observed) is [(name, value in human units)]; C(status) is C(fail) or C(unknown)."""
+    """A finding with what its rule says of it. C(observed) is [(name, value in human units)]; C(status) is C(fail) or C(unknown).
+
+    C(suppressed): somebody accepts it. C(expired): somebody did, and the date has passed.
+    """
 
     rule: str
     title: str
@@ -53,10 +68,40 @@ class Finding(t.NamedTuple):
     observed: list[tuple[str, str]]
     window: str
     reason: str
+    suppressed: Accepted | None = None
+    expired: Accepted | None = None
+
+
+class Change(t.NamedTuple):
+    """What became of a finding since the audit before. C(what): new, still (with other figures), undecided, cured, gone (subject or rule).
+
+    C(before) and C(after) are [(name, value in human units)]; C(because) says what changed besides the node, in words.
+    """
+
+    what: str
+    rule: str
+    title: str
+    severity: str
+    kind: str
+    subject: str
+    before: list[tuple[str, str]]
+    after: list[tuple[str, str]]
+    because: str = ""
+
+
+class Counts(t.NamedTuple):
+    """How many subjects of a rule fail, are unknown, and are accepted whatever they are."""
+
+    failed: int
+    unknown: int
+    suppressed: int
 
 
 class Host(t.NamedTuple):
-    """A host in one line. Sizes in bytes, None where the node does not say; C(pressure) is memory full avg60 in percent."""
+    """A host in one line. Sizes in bytes, None where the node does not say; C(pressure) is memory full avg60 in percent.
+
+    C(counts) is by severity, and C(unknown) and C(suppressed), which are in no other count.
+    """
 
     name: str
     kernel: str
@@ -89,7 +134,10 @@ class TopRow(t.NamedTuple):
 
 
 class Fleet:
-    """Totals over all hosts, gathered host by host; holds no result. C(worst) and C(top) are bounded."""
+    """Totals over all hosts, gathered host by host; holds no result. C(worst), C(first) and C(top) are bounded.
+
+    C(first) are the worst findings as (severity's index, host, rule, subject), those that nobody accepts.
+    """
 
     def __init__(self, rules: t.Mapping[str, Json], *, top: int) -> None:
         self.rules = rules
@@ -97,6 +145,9 @@ class Fleet:
         self.by_rule: dict[str, int] = {}
         self.unreachable: list[str] = []
         self.invalid: dict[str, str] = {}
+        self.first: list[tuple[int, str, str, str]] = []
+        self._unused: dict[tuple[str, ...], None] = {}
+        self._used: set[Accepted] = set()
         self._top = top
         self._heaps: dict[str, list[tuple[float, str, str, TopRow]]] = {part: [] for part in PARTS}
 
@@ -104,12 +155,27 @@ class Fleet:
         """Take in the result of one host; returns its line."""
         host = summarise(result, self.rules)
         self.hosts.append(host)
-        for rule, (failed, unused) in finding_counts(result).items():
-            if failed:
+        for rule, counts in finding_counts(result).items():
+            if counts.failed:
                 self.by_rule[rule] = self.by_rule.get(rule, 0) + 1
+        standing = (one for one in result["findings"] if one["status"] == "fail" and _accepted(one, "suppressed") is None)
+        ranked = ((SEVERITIES.index(self.severity(one["rule"])), host.name, one["rule"], subject_name(one["subject"])) for one in standing)
+        self.first = heapq.nsmallest(_FIRST, itertools.chain(self.first, ranked))
+        self._note_suppressions(result)
         for row in result["top"]["rows"]:
             self._offer(top_row(result["host"], row))
         return host
+
+    def unused_suppressions(self) -> list[dict[str, str]]:
+        """What C(memqos_suppressions) says and no host has: {rule, host, subject, reason, until}. One that a host has is used, though others lack it."""
+        found = [dict(zip(_SUPPRESSION, one)) for one in self._unused]
+        return [one for one in found if Accepted(one["reason"], one["until"]) not in self._used]
+
+    def _note_suppressions(self, result: Json) -> None:
+        stamps = (_accepted(finding, key) for finding in result["findings"] for key in ("suppressed", "suppression_expired"))
+        self._used.update(stamp for stamp in stamps if stamp)
+        for one in result.get("suppressions_unused") or ():
+            self._unused[tuple(str(one.get(key) or "") for key in _SUPPRESSION)] = None
 
     def severity(self, rule: str) -> str:
         return severity_of(self.rules.get(rule, {}))
@@ -146,10 +212,11 @@ def summarise(result: Json, rules: t.Mapping[str, Json]) -> Host:
     node, meminfo = result["node"], result["node"].get("meminfo", {})
     rows = {row["name"]: int(row["bytes"]) for row in result["breakdown"]["rows"]}
     swap_total, swap_free = meminfo.get("SwapTotal"), meminfo.get("SwapFree")
-    counts = dict.fromkeys((*SEVERITIES, "unknown"), 0)
-    for rule, (failed, unknown) in finding_counts(result).items():
-        counts[severity_of(rules.get(rule, {}))] += failed
-        counts["unknown"] += unknown
+    counts = dict.fromkeys((*SEVERITIES, "unknown", "suppressed"), 0)
+    for rule, of_rule in finding_counts(result).items():
+        counts[severity_of(rules.get(rule, {}))] += of_rule.failed
+        counts["unknown"] += of_rule.unknown
+        counts["suppressed"] += of_rule.suppressed
     return Host(
         name=result["host"],
         kernel=str(node.get("kernel", "")),
@@ -165,15 +232,29 @@ def summarise(result: Json, rules: t.Mapping[str, Json]) -> Host:
     )
 
 
-def finding_counts(result: Json) -> dict[str, tuple[int, int]]:
-    """{rule: (failed, unknown)}. A node lists only the largest findings of a rule and counts them all."""
+def finding_counts(result: Json) -> dict[str, Counts]:
+    """{rule: Counts}. A node lists only the largest findings of a rule and counts them all; what is accepted counts as that only."""
     listed: dict[str, list[int]] = {}
+    accepted: dict[str, list[int]] = {}
     for finding in result["findings"]:
-        listed.setdefault(finding["rule"], [0, 0])[finding["status"] != "fail"] += 1
+        other = finding["status"] != "fail"
+        listed.setdefault(finding["rule"], [0, 0])[other] += 1
+        accepted.setdefault(finding["rule"], [0, 0])[other] += _accepted(finding, "suppressed") is not None
     for rule, count in result["rules"].items():
         both = listed.setdefault(rule, [0, 0])
         both[:] = max(both[0], int(count.get("failed", 0))), max(both[1], int(count.get("unknown", 0)))
-    return {rule: (failed, unknown) for rule, (failed, unknown) in listed.items()}
+    counted = {}
+    for rule, (failed, unknown) in listed.items():
+        of_failed, of_unknown = accepted.get(rule, (0, 0))
+        # What is accepted may be among those that are only counted.
+        of_failed = min(failed, max(of_failed, int(result["rules"].get(rule, {}).get("suppressed", 0))))
+        counted[rule] = Counts(failed - of_failed, unknown - of_unknown, of_failed + of_unknown)
+    return counted
+
+
+def _accepted(finding: Json, key: str) -> Accepted | None:
+    given = finding.get(key)
+    return Accepted(str(given.get("reason") or ""), str(given.get("until") or "")) if isinstance(given, dict) else None
 
 
 def severity_of(rule: t.Mapping[str, t.Any]) -> str:
@@ -183,25 +264,111 @@ def severity_of(rule: t.Mapping[str, t.Any]) -> str:
 
 
 def join_findings(result: Json, rules: t.Mapping[str, Json]) -> list[Finding]:
-    """The findings of a result with title and severity of their rules: fails by severity, then unknown ones."""
-    found = [_join(finding, rules.get(finding["rule"], {})) for finding in result["findings"]]
-    return sorted(found, key=lambda one: (one.status != "fail", SEVERITIES.index(one.severity), one.rule, one.subject))
+    """The findings of a result with title and severity of their rules: fails by severity, then unknown ones, then what is accepted."""
+    found = [join_finding(finding, rules.get(finding["rule"], {})) for finding in result["findings"]]
+    return sorted(found, key=lambda one: (one.suppressed is not None, one.status != "fail", SEVERITIES.index(one.severity), one.rule, one.subject))
 
 
-def _join(finding: Json, rule: Json) -> Finding:
-    subject = finding["subject"]
+def join_finding(finding: Json, rule: Json) -> Finding:
+    """A finding of a result, with what its rule says."""
     return Finding(
         rule=finding["rule"],
         title=str(rule.get("title", finding["rule"])),
         severity=severity_of(rule),
         status=finding["status"],
-        kind=subject["kind"],
-        subject="" if subject["kind"] == "node" else subject["name"] or subject["id"],
-        subject_id=subject["id"],
-        observed=[(name, value_text(name, value)) for name, value in finding.get("observed", {}).items()],
+        kind=finding["subject"]["kind"],
+        subject=subject_name(finding["subject"]),
+        subject_id=finding["subject"]["id"],
+        observed=_observed(finding.get("observed", {})),
         window=window_text(finding.get("window", {})),
         reason=str(finding.get("reason") or ""),
+        suppressed=_accepted(finding, "suppressed"),
+        expired=_accepted(finding, "suppression_expired"),
     )
+
+
+def subject_name(subject: Json) -> str:
+    """Nothing for the node itself."""
+    return "" if subject.get("kind") == "node" else str(subject.get("name") or subject.get("id") or "")
+
+
+def _observed(values: t.Any) -> list[tuple[str, str]]:
+    return [(name, value_text(name, value)) for name, value in values.items()] if isinstance(values, dict) else []
+
+
+_CHANGES = ("new", "still", "undecided", "cured", "gone")
+_BECAUSE = {
+    "rule_added": "the rule is new",
+    "rule_changed": "the rule or its thresholds changed",
+    "rule_dropped": "the rule is not looked at any more",
+    "subject_gone": "its subject is gone",
+    "gone_or_not_applicable": "its subject is gone, or the rule no longer applies to it",
+    "not_listed": "more fail than a node lists",
+}
+
+
+def changes_since(result: Json, rules: t.Mapping[str, Json]) -> list[Change]:
+    """What became of the findings of the audit before, by C(changes): what is new first, what is gone last; nothing if no audit came before."""
+    changes = result.get("changes")
+    listed = changes.get("findings") if isinstance(changes, dict) else None
+    found = [_change(one, rules) for one in listed or () if isinstance(one, dict)]
+    return sorted(found, key=lambda one: (_CHANGES.index(one.what), SEVERITIES.index(one.severity), one.rule, one.subject))
+
+
+def _change(one: Json, rules: t.Mapping[str, Json]) -> Change:
+    rule, before, after = str(one.get("rule") or ""), one.get("before"), one.get("after")
+    subject = one.get("subject")
+    # By all that findings say of it, or by its id alone.
+    subject = subject if isinstance(subject, dict) else {"kind": "node" if subject == "node" else "", "id": subject}
+    return Change(
+        what=_what(before, after),
+        rule=rule,
+        title=str(rules.get(rule, {}).get("title", rule)),
+        severity=severity_of(rules.get(rule, {})),
+        kind=str(subject.get("kind") or ""),
+        subject=subject_name(subject),
+        before=_observed(before.get("observed")) if isinstance(before, dict) else [],
+        after=_observed(after.get("observed")) if isinstance(after, dict) else [],
+        because=_BECAUSE.get(str(one.get("because") or ""), ""),
+    )
+
+
+def _what(before: t.Any, after: t.Any) -> str:
+    if not isinstance(after, dict) or after.get("status") == "not_applicable":
+        return "gone"
+    failed_before = isinstance(before, dict) and before.get("status") == "fail"
+    return {"pass": "cured", "fail": "still" if failed_before else "new"}.get(str(after.get("status")), "undecided")
+
+
+def since_text(result: Json) -> str:
+    """The audit that C(changes) compares with, and what came between: C(2026-11-27T10:00:00Z, generation 3 since then, a reboot between)."""
+    changes = result.get("changes")
+    since = changes.get("since") if isinstance(changes, dict) else None
+    if not isinstance(changes, dict) or not isinstance(since, dict):
+        return ""
+    now = changes.get("generation")
+    tuned = f"generation {now} since then" if is_number(now) and now != since.get("generation") else ""
+    return ", ".join(filter(None, (str(since.get("collected_at") or ""), tuned, "a reboot between" if changes.get("rebooted") is True else "")))
+
+
+def host_settings(result: Json) -> list[Json] | None:
+    """C(settings) of a result; None where the audit did not look."""
+    settings = result.get("settings")
+    return [row for row in settings if isinstance(row, dict)] if isinstance(settings, list) else None
+
+
+def in_conflict(row: Json) -> bool:
+    """Whether sources want different values of the setting: one of them wins at the next boot, the others only look as though they counted."""
+    winner, others = row.get("winner"), row.get("others")
+    if not isinstance(winner, dict) or not isinstance(others, list):
+        return False
+    return any(isinstance(other, dict) and other.get("value") != winner.get("value") for other in others)
+
+
+def setting_name(row: Json) -> str:
+    """C(vm.swappiness), and with its unit C(batch.slice MemoryHigh)."""
+    name, subject = str(row.get("name") or ""), str(row.get("subject") or "")
+    return f"{subject} {name}" if row.get("scope") == "unit" and subject else name
 
 
 def top_row(host: str, row: Json) -> TopRow:

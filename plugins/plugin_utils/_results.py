@@ -22,6 +22,8 @@ import secrets
 import time
 import typing as t
 
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _changes
+
 SCHEMA_VERSION = 1
 HOSTS_DIR = "hosts"
 COUNTERS_DIR = "counters"
@@ -64,8 +66,12 @@ _SHAPE: Json = {
             "observed?": {"*": "any"},
             "window?": {"*": "any"},
             "reason?": "any",
+            "suppressed?": {"reason": "text", "until": "text"},
+            "suppression_expired?": {"reason": "text", "until": "text"},
         }
     ],
+    "suppressions_unused?": [{"*": "text"}],
+    "changes?": {"findings": [{"rule": "text", "subject": {"kind": "text", "id": "text", "name": "text"}, "*": "any"}], "*": "any"},
     "rules": {"*": {"*": "number"}},
     "oom": {"reports?": _ROWS, "groups?": _ROWS, "next_victims?": _ROWS, "*": "any"},
     "pushers": _ROWS,
@@ -98,6 +104,13 @@ class AuditFailed(ResultError):
     def __init__(self, message: str, *, run_id: str) -> None:
         super().__init__(message)
         self.run_id = run_id
+
+
+class Previous(t.NamedTuple):
+    """Of a host's last result: C(counters) for the node, C(findings) for the controller. Empty: there is none."""
+
+    counters: Json
+    findings: Json
 
 
 class Outcome(t.NamedTuple):
@@ -168,21 +181,26 @@ def write_failure(directory: str, host: str, message: str) -> str:
     return write_result(directory, host, json.dumps(failure, separators=(",", ":")))
 
 
-def write_counters(directory: str, host: str, counters: t.Any) -> None:
-    """Keep what the next run compares with. Raises ResultError."""
+def write_counters(directory: str, host: str, counters: t.Any, findings: Json) -> None:
+    """Keep what the next run compares with: counters, and C(findings) as _changes remembers them. Raises ResultError."""
     with replacing(os.path.join(directory, COUNTERS_DIR, _file_of(host))) as stream:
-        stream.write(json.dumps({"schema_version": SCHEMA_VERSION, "host": host, "counters": counters}, separators=(",", ":")))
+        kept = {"schema_version": SCHEMA_VERSION, "host": host, "counters": counters, "findings": findings}
+        stream.write(json.dumps(kept, separators=(",", ":")))
 
 
-def previous_counters(directory: str, host: str) -> Json:
-    """The counters of the host's last result; nothing if there are none or they are damaged."""
+def previous(directory: str, host: str) -> Previous:
+    """What the host's last result left for this one; nothing of it if there is none, or it is damaged."""
     try:
         last = _read_json(os.path.join(directory, COUNTERS_DIR, _file_of(host)))
     except ResultError:
-        return {}
-    counters = last.get("counters")
-    usable = last.get("schema_version") == SCHEMA_VERSION and last.get("host") == host
-    return counters if usable and isinstance(counters, dict) and _is_sane(counters, _MAX_DEPTH) else {}
+        return Previous({}, {})
+    if last.get("schema_version") != SCHEMA_VERSION or last.get("host") != host:
+        return Previous({}, {})
+    counters, findings = last.get("counters"), last.get("findings")
+    return Previous(
+        counters if isinstance(counters, dict) and _is_sane(counters, _MAX_DEPTH) else {},
+        findings if isinstance(findings, dict) and not _first_misfit(findings, _changes.SHAPE, "") else {},
+    )
 
 
 def start_run(directory: str, rules: t.Mapping[str, t.Any]) -> None:

@@ -18,6 +18,7 @@ from ansible.utils.display import Display
 
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _results, _tune_result
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import visible
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,6 +54,12 @@ def show(lines: Iterable[Line]) -> None:
     display = Display()
     for line in lines:
         display.display(line.text, color=line.color)
+
+
+def skipped(host: str, why: str) -> dict[str, t.Any]:
+    """The result of a task that left the node alone."""
+    show([Line(visible(f"{host}: left alone: {why}"))])
+    return {"changed": False, "skipped": True, "msg": why}
 
 
 def finish(answer: dict[str, t.Any], *, host: str, directory: str, verb: str, why: _tune_result.Why | None) -> dict[str, t.Any]:

@@ -114,6 +114,11 @@ def read_file(place: Place, *, max_bytes: int) -> tuple[yaml.Node | None, Place]
     except OSError as exc:
         place.problem(None, f"cannot be read: {exc.strerror}")
         return None, place
+    return read_text(content, place, max_bytes=max_bytes)
+
+
+def read_text(content: bytes, place: Place, *, max_bytes: int) -> tuple[yaml.Node | None, Place]:
+    """As C(read_file), of what a file holds."""
     if len(content) > max_bytes:
         place.problem(None, f"is larger than {max_bytes // 1024} KiB")
         return None, place

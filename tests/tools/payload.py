@@ -50,7 +50,7 @@ def main() -> None:
         from ansible_collections.memqos.fleet.plugins.action import memory_audit
         from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _request
 
-        rules, request = memory_audit.prepare([], thresholds={}, drop=[])
+        rules, request, unused = memory_audit.prepare([], thresholds={}, drop=[])
         arguments = {"root": "/", "window": 1.0, "top": 20, "request": [request, _request.pack({"previous": {}})]}
         layers = _profiles.load_profiles(PROFILES, search_paths=[], overrides={}).layers
         tune = {"profile": ", ".join(PROFILES), "root": "/", "request": _request.pack({"layers": layers})}

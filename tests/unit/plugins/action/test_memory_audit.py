@@ -10,6 +10,7 @@ import json
 import pathlib
 import typing as t
 
+import jsonschema
 import pytest
 from ansible.errors import AnsibleActionFail
 
@@ -20,6 +21,8 @@ from ansible_collections.memqos.fleet.plugins.modules import memory_audit as mod
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _request, _results, _rule_compiler
 
 TREE = pathlib.Path(__file__).parents[2] / "fixtures" / "trees" / "debian12-6.1-v2"
+
+SCHEMA = json.loads((pathlib.Path(__file__).parents[4] / "docs" / "schemas" / "host.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +44,11 @@ def test_the_request_reaches_the_node_whole(rules: _rule_compiler.RuleSet) -> No
 
 
 OWN_RULE = "- {id: X01, title: t, severity: info, each: node, when: meminfo.MemTotal > 1, why: w, expected: e, cure: {text: c}}\n"
+
+
+def host(directory: pathlib.Path, *, last: dict[str, t.Any] | None = None, accepted: t.Sequence[t.Any] = ()) -> memory_audit.Host:
+    prepared = memory_audit._prepared(arguments())
+    return memory_audit.Host("n1", str(directory), prepared, memory_audit._accepted(accepted), last or {})
 
 
 def arguments(**changed: t.Any) -> dict[str, t.Any]:
@@ -68,8 +76,8 @@ def test_a_rule_that_does_not_exist_fails_the_task() -> None:
         memory_audit._prepared(arguments(rules_drop=["N999"]))
 
 
-def test_an_answer_becomes_the_hosts_result(tmp_path: pathlib.Path, rules: _rule_compiler.RuleSet, answer: str) -> None:
-    summary = memory_audit._keep(answer, host="n1", directory=str(tmp_path), rules=rules)
+def test_an_answer_becomes_the_hosts_result(tmp_path: pathlib.Path, answer: str) -> None:
+    summary = memory_audit._keep(answer, host(tmp_path))
     kept = _results.read_result(str(tmp_path), "n1")
     assert summary["path"] == str(tmp_path / "hosts" / "n1.json") and kept["run_id"] == _results.RUN_ID
     assert summary["memtotal_bytes"] == kept["breakdown"]["memtotal_bytes"]
@@ -77,15 +85,63 @@ def test_an_answer_becomes_the_hosts_result(tmp_path: pathlib.Path, rules: _rule
     assert sum(summary["findings"].values()) == len(kept["findings"])
 
 
-def test_the_next_run_compares_with_the_counters_of_this_one(tmp_path: pathlib.Path, rules: _rule_compiler.RuleSet, answer: str) -> None:
+def test_the_next_run_compares_with_the_counters_of_this_one(tmp_path: pathlib.Path, answer: str) -> None:
     sent = json.loads(answer)["counters"]
     assert sent["vmstat"] and sent["boot_id"]
-    memory_audit._keep(answer, host="n1", directory=str(tmp_path), rules=rules)
-    assert _results.previous_counters(str(tmp_path), "n1") == sent
+    memory_audit._keep(answer, host(tmp_path))
+    assert _results.previous(str(tmp_path), "n1").counters == sent
     assert "counters" not in _results.read_result(str(tmp_path), "n1")
     with pytest.raises(AnsibleActionFail):
-        memory_audit._keep("{}", host="n1", directory=str(tmp_path), rules=rules)
-    assert _results.previous_counters(str(tmp_path), "n1") == sent
+        memory_audit._keep("{}", host(tmp_path))
+    assert _results.previous(str(tmp_path), "n1").counters == sent
+
+
+N01_FAILS = [{"rule": "N01", "status": "fail", "subject": {"kind": "node", "id": "node", "name": ""}, "observed": {"kills": 1}}]
+
+
+def findings(kept: t.Mapping[str, t.Any], rule: str) -> list[dict[str, t.Any]]:
+    return [one for one in kept["findings"] if one["rule"] == rule]
+
+
+def test_what_is_accepted_counts_as_that_only(tmp_path: pathlib.Path, answer: str) -> None:
+    before = memory_audit._keep(answer, host(tmp_path))["findings"]
+    entry = {"rule": "N01", "reason": "known", "until": "9999-12-31"}
+    after = memory_audit._keep(answer, host(tmp_path, accepted=[entry, {**entry, "rule": "X99"}]))["findings"]
+    kept = _results.read_result(str(tmp_path), "n1")
+    assert findings(kept, "N01")[0]["suppressed"] == {"reason": "known", "until": "9999-12-31"}
+    assert after == {**before, "critical": before["critical"] - 1, "suppressed": 1} and before["suppressed"] == 0
+    assert [one["rule"] for one in kept["suppressions_unused"]] == ["X99"]
+
+
+def test_a_wrong_suppression_fails_the_task_before_the_node_is_asked() -> None:
+    with pytest.raises(AnsibleActionFail, match="memqos_suppressions: entry 1: 'until' is missing"):
+        memory_audit._accepted([{"rule": "N01", "reason": "r"}])
+
+
+def test_a_node_is_asked_of_what_failed_and_its_answer_becomes_a_change(tmp_path: pathlib.Path, answer: str) -> None:
+    memory_audit._keep(answer, host(tmp_path))
+    assert _results.read_result(str(tmp_path), "n1")["changes"]["since"] is None
+    previous = _results.previous(str(tmp_path), "n1")
+    asked = memory_audit._asked(previous, memory_audit._prepared(arguments()))
+    assert asked["failed"]["N01"] == ["node"] and asked["boot_id"] == previous.counters["boot_id"]
+    cured = json.loads(answer)
+    cured["findings"] = [one for one in cured["findings"] if one["rule"] != "N01"]
+    cured["rules"]["N01"].update(failed=0, passed=1)
+    cured["recovered"] = [{**N01_FAILS[0], "status": "pass", "observed": {"kills": 0}}]
+    cured["applied"] = {"generation": 2, "profiles": ["balanced"]}
+    memory_audit._keep(json.dumps(cured), host(tmp_path, last=previous.findings))
+    kept = _results.read_result(str(tmp_path), "n1")
+    jsonschema.validate(kept, SCHEMA)
+    changes = kept["changes"]
+    assert changes["since"]["run_id"] == _results.RUN_ID and changes["generation"] == 2 and changes["rebooted"] is False
+    assert changes["findings"] == [
+        {
+            "rule": "N01",
+            "subject": N01_FAILS[0]["subject"],
+            "before": {"status": "fail", "observed": {"kills": 1}},
+            "after": {"status": "pass", "observed": {"kills": 0}},
+        }
+    ]
 
 
 UNKNOWN_RULE = '{"oom": {"log": "", "lost": false, "names": {}, "processes": []}, "findings": [{"status": "fail", "rule": "ZZ"}]}'
@@ -93,14 +149,14 @@ HOSTILE = ["", "{", "[]", "{}", "null", '{"oom": 5}', UNKNOWN_RULE, "[" * 100000
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=[text[:20] for text in HOSTILE])
-def test_any_other_answer_is_one_clear_failure_of_that_host(tmp_path: pathlib.Path, rules: _rule_compiler.RuleSet, text: str) -> None:
+def test_any_other_answer_is_one_clear_failure_of_that_host(tmp_path: pathlib.Path, text: str) -> None:
     with pytest.raises(AnsibleActionFail, match="n1: the node's answer is not the result of an audit"):
-        memory_audit._keep(text, host="n1", directory=str(tmp_path), rules=rules)
+        memory_audit._keep(text, host(tmp_path))
     outcomes: list[t.Any] = list(_results.read_results(str(tmp_path), ["n1"], _results.RUN_ID))
     assert "not the result of an audit" in outcomes[0].problem and not outcomes[0].unreachable
 
 
-def test_a_huge_answer_is_refused(tmp_path: pathlib.Path, rules: _rule_compiler.RuleSet, answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_answer_is_refused(answer: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_results, "MAX_RESULT_BYTES", 1000)
     with pytest.raises(ValueError, match="bytes"):
-        memory_audit._understand(answer, rules)
+        memory_audit._understand(answer)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import typing as t
 import unittest.mock
@@ -70,7 +71,7 @@ def test_all_reports_of_all_hosts_also_in_check_mode(directory: Path, shown: lis
     assert "failed" not in answer
     assert answer["paths"] == {"json": str(directory / "report.json"), "html": str(directory / "report.html")}
     assert answer["hosts"] == 4
-    assert answer["findings"] == {"critical": 15, "warning": 6, "info": 2, "unknown": 4}
+    assert answer["findings"] == {"critical": 15, "warning": 6, "info": 2, "unknown": 4, "suppressed": 0}
     assert sorted(json.loads((directory / "report.json").read_text(encoding="utf-8"))["hosts"]) == _results.known_hosts(str(SAMPLES))
     assert "plotly.js v" in (directory / "report.html").read_text(encoding="utf-8")
     assert [line for line in shown if line.startswith("━━ web-1")]
@@ -169,8 +170,89 @@ def test_a_directory_without_results_is_named(tmp_path: Path) -> None:
         run({"directory": str(tmp_path / "nothing")})
 
 
+ALL = ["terminal", "json", "html", "markdown", "csv", "junit", "prometheus", "selection", "inventory"]
+FILES = {
+    "json": "report.json", "html": "report.html", "markdown": "report.md", "junit": "junit.xml", "prometheus": "memqos.prom", "inventory": "inventory.csv",
+    "selection": "selection.yml",
+    "csv_findings": "findings.csv", "csv_hosts": "hosts.csv", "csv_top": "top.csv", "csv_settings": "settings.csv",
+}  # fmt: skip
+
+
+def test_every_format_at_once(directory: Path, shown: list[str]) -> None:
+    before = {path.name for path in directory.iterdir()}
+    answer = run({"directory": str(directory), "this_run_only": False, "formats": ALL, "groups": {"pool": ["web-1", "db-1"]}})
+    assert answer["paths"] == {name: str(directory / file) for name, file in FILES.items()}
+    assert {path.name for path in directory.iterdir()} - before == set(FILES.values())
+    assert {line.split(",")[0] for line in shown if line.startswith("━━ ") and " host" in line} >= {"━━ pool", "━━ ungrouped"}
+    assert "## Inventory" in (directory / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", [name for name in ALL if name != "terminal"])
+def test_each_format_alone_writes_its_own_files(directory: Path, shown: list[str], name: str) -> None:
+    before = {path.name for path in directory.iterdir()}
+    answer = run({"directory": str(directory), "this_run_only": False, "formats": [name]})
+    assert set(answer["paths"]) == {key for key in FILES if key.partition("_")[0] == name} and shown == []
+    assert {path.name for path in directory.iterdir()} - before == {FILES[key] for key in answer["paths"]}
+
+
+def test_only_the_worst_hosts_are_in_markdown_in_full(directory: Path) -> None:
+    run({"directory": str(directory), "this_run_only": False, "formats": ["markdown"], "markdown_hosts": 2})
+    text = (directory / "report.md").read_text(encoding="utf-8")
+    assert text.count("### Where memory is") == 2 and "The 2 worst hosts are here in full" in text
+
+
+def judged(directory: Path, *, suppressed: bool = False) -> None:
+    """One host with a critical finding, and a warning that 7 subjects have; C(suppressed): both are accepted."""
+    result = _results.read_result(str(SAMPLES), "edge-1")
+    given = {"suppressed": {"reason": "known", "until": "2027-01-01"}} if suppressed else {}
+    subject = {"kind": "container", "id": "/a", "name": "a\x1b[2J"}
+    result["findings"] = [{"rule": rule, "subject": subject, "status": "fail", **given} for rule in ("C01", "C03")]
+    result["rules"] = {"C03": {"failed": 1 if suppressed else 7}}
+    shutil.rmtree(directory / "hosts")
+    _results.write_result(str(directory), "edge-1", json.dumps(result))
+
+
+FAIL_ON = [
+    ("critical", False, "fail_on is critical, and there are findings: 1 critical. edge-1: C01 {C01} (a\\x1b[2J). All are"),
+    ("warning", False, "1 critical, 7 warning. edge-1: C01 {C01} (a\\x1b[2J); edge-1: C03 {C03} (a\\x1b[2J); and 6 more. All are"),
+    ("info", False, "1 critical, 7 warning."),
+    ("none", False, ""),
+    ("info", True, ""),
+]
+
+
+@pytest.mark.parametrize(("fail_on", "suppressed", "words"), FAIL_ON)
+def test_findings_fail_the_task_after_the_reports(directory: Path, fail_on: str, suppressed: bool, words: str) -> None:
+    judged(directory, suppressed=suppressed)
+    answer = run({"directory": str(directory), "this_run_only": False, "formats": ["json", "junit"], "fail_on": fail_on})
+    titles = {rule: metadata["title"] for rule, metadata in _results.read_rules(str(SAMPLES)).items()}
+    assert answer.get("failed", False) is bool(words)
+    assert words.format(**titles) in answer.get("msg", "")
+    assert answer["findings"]["suppressed"] == (2 if suppressed else 0)
+    assert (directory / "junit.xml").exists() and (directory / "report.json").exists()
+
+
+def test_both_reasons_to_fail_are_said(directory: Path) -> None:
+    judged(directory)
+    answer = run({"directory": str(directory), "this_run_only": False, "formats": ["json"], "fail_on": "critical", "hosts": ["edge-1", "gone"]})
+    assert answer["msg"].startswith("1 host has no result of this run: gone.") and "fail_on is critical" in answer["msg"]
+
+
+def test_unknown_never_fails(directory: Path) -> None:
+    result = _results.read_result(str(SAMPLES), "edge-1")
+    result["findings"] = [{"rule": "C01", "subject": {"kind": "node", "id": "node", "name": ""}, "status": "unknown"}]
+    result["rules"] = {}
+    _results.write_result(str(directory), "edge-1", json.dumps(result))
+    answer = run({"directory": str(directory), "this_run_only": False, "hosts": ["edge-1"], "formats": ["json"], "fail_on": "info"})
+    assert "failed" not in answer and answer["findings"]["unknown"] == 1
+
+
 WRONG = [
-    ({"formats": ["pdf"]}, "one or more of: terminal, json, html"),
+    ({"markdown_hosts": 0}, "markdown_hosts must be 1 or more"),
+    ({"fail_on": "fatal"}, "critical, warning, info, none"),
+    ({"groups": {"pool": "web-1"}}, "groups must be a list of host names for each group.* pool is 'web-1'"),
+    ({"groups": ["pool"]}, "dict"),
+    ({"formats": ["pdf"]}, "one or more of: terminal, json, html, markdown"),
     ({"top": "many"}, "int"),
     ({"top": 0}, "top must be 1 or more, not 0"),
     ({"html_hosts": -1}, "html_hosts must be 1 or more"),
@@ -184,6 +266,15 @@ WRONG = [
 def test_wrong_arguments_are_answered(arguments: dict[str, t.Any], words: str) -> None:
     with pytest.raises(AnsibleError, match=words):
         run(arguments)
+
+
+def test_the_role_and_the_guide_know_the_same_formats() -> None:
+    root = Path(__file__).parents[4]
+    spec = memory_report.ARGUMENT_SPEC
+    options = yaml.safe_load((root / "roles/audit/meta/argument_specs.yml").read_text())["argument_specs"]["report"]["options"]
+    assert options["memqos_report_formats"]["choices"] == spec["formats"]["choices"] and options["memqos_fail_on"]["choices"] == spec["fail_on"]["choices"]
+    guide = (root / "docs/reports.md").read_text(encoding="utf-8").partition("Each file takes")[0]
+    assert sorted(re.findall(r"^\| `(\w+)` \|", guide, re.MULTILINE)) == sorted(spec["formats"]["choices"])
 
 
 def test_the_documentation_says_what_the_plugin_takes() -> None:

@@ -159,7 +159,7 @@ def test_a_hostile_answer(node: Node) -> None:
 
 
 WRONG = [
-    ({}, "missing required arguments: profile"),
+    ({}, "nothing to tune by: name a profile, a selection, or both"),
     ({"profile": "rediss"}, "there is no profile 'rediss': did you mean 'redis'?"),
     ({"profile": "balanced", "host": {"vm.swapiness": 1}}, "memqos_host: vm.swapiness: there is no host knob"),
     ({"profile": "balanced", "slices": {"a": {}}}, "memqos_slices: a: the name of a slice"),

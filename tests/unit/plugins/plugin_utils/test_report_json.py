@@ -16,6 +16,7 @@ import referencing
 
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_json import JsonReport
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet
 
 SAMPLES = str(Path(__file__).parents[2] / "fixtures" / "results")
 SCHEMAS = Path(__file__).parents[4] / "docs" / "schemas"
@@ -30,9 +31,11 @@ def test_it_holds_every_result_and_matches_its_schema(tmp_path: Path) -> None:
     rules = _results.read_rules(SAMPLES)
     results = {host: _results.read_result(SAMPLES, host) for host in _results.known_hosts(SAMPLES)}
     with JsonReport(str(path), generated_at="2026-11-23T07:31:30Z") as report:
+        fleet = Fleet(rules, top=1)
         for result in results.values():
-            report.add(result)
-        report.finish(rules=rules, unreachable=["gone"], invalid={"bad": "cut short"})
+            report.add(result, fleet.add(result))
+        fleet.unreachable, fleet.invalid = ["gone"], {"bad": "cut short"}
+        report.finish(fleet)
     written = json.loads(path.read_text(encoding="utf-8"))
     assert written == {
         "schema_version": 1, "generated_at": "2026-11-23T07:31:30Z", "hosts": results, "rules": rules, "unreachable": ["gone"], "invalid": {"bad": "cut short"},
@@ -43,12 +46,13 @@ def test_it_holds_every_result_and_matches_its_schema(tmp_path: Path) -> None:
 
 def test_without_a_host_it_is_still_whole(tmp_path: Path) -> None:
     with JsonReport(str(tmp_path / "report.json"), generated_at="") as report:
-        report.finish(rules={}, unreachable=[], invalid={})
+        report.finish(Fleet({}, top=1))
     assert json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))["hosts"] == {}
 
 
 def test_one_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), JsonReport(str(tmp_path / "report.json"), generated_at="") as report:
-        report.add({"host": "a"})
+        result = _results.read_result(SAMPLES, "web-1")
+        report.add(result, Fleet({}, top=1).add(result))
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []

@@ -126,6 +126,10 @@ def test_hosts_without_a_result_of_this_run_are_unreachable(tmp_path: Path) -> N
 
 
 COUNTERS = {"boot_id": "b", "vmstat": {"oom_kill": 3}}
+FINDINGS: dict[str, t.Any] = {
+    "run_id": "r", "collected_at": "2026-11-27T10:00:00+00:00", "boot_id": None, "generation": None, "rules": {"N01": "a"}, "unlisted": [],
+    "findings": [{"rule": "N01", "subject": {"kind": "node", "id": "node", "name": ""}, "status": "fail", "observed": {"kills": 1}}],
+}  # fmt: skip
 
 
 def failed(directory: Path, message: str = "No python3 on the node") -> str:
@@ -154,17 +158,17 @@ def test_a_failure_of_an_earlier_run_says_nothing_of_this_one(tmp_path: Path) ->
 
 
 def test_a_failure_keeps_the_counters_of_the_last_result(tmp_path: Path) -> None:
-    _results.write_counters(str(tmp_path), "web-1", COUNTERS)
+    _results.write_counters(str(tmp_path), "web-1", COUNTERS, FINDINGS)
     failed(tmp_path)
-    assert _results.previous_counters(str(tmp_path), "web-1") == COUNTERS
-    _results.write_counters(str(tmp_path), "web-1", {})
-    assert _results.previous_counters(str(tmp_path), "web-1") == {}
+    assert _results.previous(str(tmp_path), "web-1") == _results.Previous(COUNTERS, FINDINGS)
+    _results.write_counters(str(tmp_path), "web-1", {}, {})
+    assert _results.previous(str(tmp_path), "web-1") == _results.Previous({}, {})
 
 
 def test_every_host_has_counters_of_its_own(tmp_path: Path) -> None:
     for host in ("web-1", "web/1", "n" * 300):
-        _results.write_counters(str(tmp_path), host, {"boot_id": host})
-    assert [_results.previous_counters(str(tmp_path), host) for host in ("web-1", "web/1", "n" * 300)] == [
+        _results.write_counters(str(tmp_path), host, {"boot_id": host}, {})
+    assert [_results.previous(str(tmp_path), host).counters for host in ("web-1", "web/1", "n" * 300)] == [
         {"boot_id": host} for host in ("web-1", "web/1", "n" * 300)
     ]
     assert len(list((tmp_path / "counters").iterdir())) == 3
@@ -184,12 +188,18 @@ WITHOUT_COUNTERS = [
 
 @pytest.mark.parametrize("text", WITHOUT_COUNTERS)
 def test_what_is_damaged_has_no_counters_and_no_failure_stumbles_over_it(tmp_path: Path, text: str) -> None:
-    assert _results.previous_counters(str(tmp_path), "web-1") == {}
-    _results.write_counters(str(tmp_path), "web-1", COUNTERS)
+    assert _results.previous(str(tmp_path), "web-1") == _results.Previous({}, {})
+    _results.write_counters(str(tmp_path), "web-1", COUNTERS, FINDINGS)
     (tmp_path / "counters" / "web-1.json").write_text(text, encoding="utf-8")
-    assert _results.previous_counters(str(tmp_path), "web-1") == {}
+    assert _results.previous(str(tmp_path), "web-1") == _results.Previous({}, {})
     failed(tmp_path)
     assert read(tmp_path, ["web-1"], run_id=_results.RUN_ID)[0].problem == "failed: No python3 on the node"
+
+
+@pytest.mark.parametrize("damage", [{"findings": [1]}, {"rules": [1]}, {"unlisted": [{}]}, {"run_id": 5}])
+def test_findings_of_another_shape_are_none_and_counters_stay(tmp_path: Path, damage: dict[str, t.Any]) -> None:
+    _results.write_counters(str(tmp_path), "web-1", COUNTERS, {**FINDINGS, **damage})
+    assert _results.previous(str(tmp_path), "web-1") == _results.Previous(COUNTERS, {})
 
 
 @pytest.mark.parametrize("failure", [{"failed": 1}, {"failed": "x", "run_id": None}])
