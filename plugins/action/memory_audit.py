@@ -38,7 +38,7 @@ _ARGUMENTS = {
     "rules_paths": {"type": "list", "elements": "path", "default": []},
     "rules_drop": {"type": "list", "elements": "str", "default": []},
     "thresholds": {"type": "dict", "default": {}},
-    "suppressions": {"type": "list", "elements": "raw", "default": []},
+    "suppressions": {"type": "raw", "default": []},
 }
 # What the node needs; the rest is the controller's.
 _NODE_ARGUMENTS = ("root", "window", "top")
@@ -109,7 +109,7 @@ def _asked(previous: _results.Previous, prepared: Prepared) -> dict[str, t.Any]:
     return {**previous.counters, "failed": failed} if failed else previous.counters
 
 
-def _accepted(entries: t.Sequence[t.Any]) -> list[_suppressions.Suppression]:
+def _accepted(entries: t.Any) -> list[_suppressions.Suppression]:
     try:
         return _suppressions.read(entries)
     except _suppressions.SuppressionError as exc:

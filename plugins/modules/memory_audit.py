@@ -30,7 +30,7 @@ def main() -> None:
         "top": {"type": "int", "default": 20},
         "directory": {"type": "path", "default": "build/report"},
         "rules_paths": {"type": "list", "elements": "path", "default": []},
-        "suppressions": {"type": "list", "elements": "raw", "default": []},
+        "suppressions": {"type": "raw", "default": []},
         "rules_drop": {"type": "list", "elements": "str", "default": []},
         "thresholds": {"type": "dict", "default": {}},
         # keeps it out of the syslog
