@@ -145,6 +145,8 @@ class Fleet:
         self.by_rule: dict[str, int] = {}
         self.unreachable: list[str] = []
         self.invalid: dict[str, str] = {}
+        # The inventory's: C({group: [host]}).
+        self.groups: t.Mapping[str, t.Sequence[str]] = {}
         self.first: list[tuple[int, str, str, str]] = []
         self._unused: dict[tuple[str, ...], None] = {}
         self._used: set[Accepted] = set()
