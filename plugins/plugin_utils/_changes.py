@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import json
 import typing as t
@@ -43,7 +44,7 @@ def remember(audit: Json, rules: Mapping[str, str]) -> Json:
         "boot_id": audit["node"].get("boot_id"),
         "generation": _generation(audit),
         "rules": dict(rules),
-        "unlisted": [rule for rule in audit["rules"] if _has_unlisted(audit, rule)],
+        "unlisted": sorted(_unlisted(audit)),
         "findings": [{"rule": one["rule"], "subject": one["subject"], **_told(one)} for one in audit["findings"]],
     }
 
@@ -94,6 +95,7 @@ def _gone(
     before: Mapping[Key, Json], now: Mapping[Key, Json], recovered: Mapping[Key, Json], audit: Json, *, answers: bool, changed: set[str]
 ) -> Iterator[Json]:
     """What failed then and is not among the findings. C(answers): the node says what passes now, so what it does not name is not there."""
+    unlisted = _unlisted(audit)
     for key, then in before.items():
         if then["status"] != "fail" or key in now:
             continue
@@ -103,7 +105,7 @@ def _gone(
             because = "rule_dropped"
         elif key in recovered:
             after = _told(recovered[key])
-        elif _has_unlisted(audit, key[0]):
+        elif key[0] in unlisted:
             after, because = {"status": "unknown", "observed": {}}, "not_listed"
         elif key[1] == "node":
             counts = audit["rules"][key[0]]
@@ -138,11 +140,11 @@ def _key(finding: Json) -> Key:
     return finding["rule"], finding["subject"]["kind"], finding["subject"]["id"]
 
 
-def _has_unlisted(audit: Json, rule: str) -> bool:
-    """A node lists the largest of what fails, and a few of what is unknown."""
-    counts = audit["rules"][rule]
-    statuses = [one["status"] for one in audit["findings"] if one["rule"] == rule]
-    return bool(counts.get("failed", 0) > statuses.count("fail") or counts.get("unknown", 0) > len(statuses) - statuses.count("fail"))
+def _unlisted(audit: Json) -> set[str]:
+    """Rules of which the node counted more than it lists: it lists the largest of what fails, and a few of what is unknown."""
+    listed = collections.Counter((one["rule"], one["status"]) for one in audit["findings"])
+    counts = audit["rules"].items()
+    return {rule for rule, count in counts if count.get("failed", 0) > listed[rule, "fail"] or count.get("unknown", 0) > listed[rule, "unknown"]}
 
 
 def _generation(audit: Json) -> int | None:

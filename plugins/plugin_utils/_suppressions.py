@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import collections
 import datetime
 import json
 import re
@@ -77,18 +78,16 @@ def apply(audit: Json, suppressions: t.Sequence[Suppression], *, host: str, toda
         last = max(covering, key=lambda one: one.until, default=None)
         if last:
             finding["suppressed" if last.until >= today else "suppression_expired"] = last.said()
+    failed = [finding for finding in audit["findings"] if finding["status"] == "fail"] if mine else []
+    listed = collections.Counter(finding["rule"] for finding in failed)
+    accepted = collections.Counter(finding["rule"] for finding in failed if "suppressed" in finding)
+    whole = [one for one in mine if one.until >= today and not one.subject.strip("*")]
     for rule, count in audit["rules"].items() if mine else ():
-        accepted = _accepted(audit["findings"], rule, count, [one for one in mine if one.until >= today])
-        if accepted:
-            count["suppressed"] = accepted
+        if any(is_like(rule, one.rule) for one in whole):
+            accepted[rule] += max(0, count.get("failed", 0) - listed[rule])
+        if accepted[rule]:
+            count["suppressed"] = accepted[rule]
     audit["suppressions_unused"] = [{**one._asdict(), **one.said()} for one in mine if one not in used]
-
-
-def _accepted(findings: t.Iterable[Json], rule: str, count: Json, standing: t.Iterable[Suppression]) -> int:
-    listed = [finding for finding in findings if finding["rule"] == rule and finding["status"] == "fail"]
-    accepted = sum("suppressed" in finding for finding in listed)
-    all_of_it = any(is_like(rule, one.rule) and not one.subject.strip("*") for one in standing)
-    return accepted + (max(0, count.get("failed", 0) - len(listed)) if all_of_it else 0)
 
 
 def _read(entry: object, place: Place) -> Suppression | None:

@@ -266,3 +266,33 @@ def test_no_cgroup_and_no_sys_at_all(audit: Audit, tmp_path: Path) -> None:
     assert result["node"]["hierarchy"] == "none" and result["top"]["rows"] == [] and "cgroups" in result["unknown"]
     # N46 is about a file that is not there; no other finding may rest on one
     assert {finding["rule"] for finding in result["findings"] if finding["status"] == "fail"} <= {"N46"}
+
+
+ACCEPTED = """\
+memqos_suppressions:
+  - {rule: N01, host: "local*", reason: it is to be killed at its limit, until: 9999-12-31}
+  - {rule: N21, subject: node, reason: until the next image, until: 2026-01-31}
+"""
+
+
+def test_findings_are_accepted_until_a_date_chosen_and_gone(audit: Audit, tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    shutil.copytree(TREES / "debian13-6.12-v2", tree, symlinks=True)
+    swappiness = tree / "proc" / "sys" / "vm" / "swappiness"
+    swappiness.write_text("0\n", encoding="ascii")
+    (tmp_path / "accepted.yml").write_text(ACCEPTED, encoding="utf-8")
+    options = {"memqos_root": str(tree), "memqos_report_formats": ["selection", "terminal"], "memqos_fail_on": "critical"}
+    # Dates without quotes, through a file of variables.
+    first = audit("-e", f"@{tmp_path / 'accepted.yml'}", **options)
+    assert first.status == 0, first.output
+    found = {finding["rule"]: finding for finding in first.result()["findings"]}
+    assert found["N01"]["suppressed"] == {"reason": "it is to be killed at its limit", "until": "9999-12-31"}
+    assert found["N21"]["suppression_expired"] == {"reason": "until the next image", "until": "2026-01-31"}
+    selection = first.directory / "selection.yml"
+    assert "N01" not in selection.read_text(encoding="utf-8")
+    look = audit("--check", "--diff", playbook="tune", memqos_root=str(tree), memqos_selection=str(selection))
+    assert "vm.swappiness  0 → 1  selection, raise to 1: N21: swappiness 0 does not switch swap off" in look.output, look.output
+    swappiness.write_text("1\n", encoding="ascii")
+    changes = {change["rule"]: change for change in audit(**options).result()["changes"]["findings"]}
+    assert (changes["N21"]["before"]["observed"]["swappiness"], changes["N21"]["after"]["observed"]["swappiness"]) == (0, 1)
+    assert changes["N21"]["after"]["status"] == "pass"

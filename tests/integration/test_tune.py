@@ -85,3 +85,24 @@ def test_values_of_a_host_come_last(check: t.Callable[..., str], tmp_path: Path)
     check("-l", "db1.example.net", memqos_host={"vm.swappiness": 3}, memqos_profile=["redis", {"name": "ours", "host": {"vm.swappiness": 7}}])
     (row,) = [row for row in result(tmp_path, "db1.example.net")["results"] if row["name"] == "vm.swappiness"]
     assert (row["wanted"], row["profile"], row["status"]) == ("3", "host variables", "would_change")
+
+
+SELECTION = """\
+schema_version: 1
+hosts:
+  node-a1.example.net:
+    settings: {vm.page-cluster: 0}
+    because: [{rule: N53, subject: node, title: Swap is read ahead, sets: [vm.page-cluster]}]
+"""
+
+
+def test_a_selection_leaves_hosts_alone_that_it_does_not_name(check: t.Callable[..., str], tmp_path: Path) -> None:
+    path = tmp_path / "selection.yml"
+    path.write_text(SELECTION, encoding="utf-8")
+    printed = check("--diff", "-e", f"memqos_selection={path}", "-l", "pool_a")
+    assert f"node-a2.example.net: left alone: {path} does not name this host" in printed and "skipping: [node-a2.example.net]" in printed
+    assert "vm.page-cluster            3 → 0" in printed and "selection: N53: Swap is read ahead" in printed
+    # group_vars name a profile, which counts as given.
+    assert {row["profile"] for row in result(tmp_path, "node-a1.example.net")["results"]} == {"balanced", "colocated", "selection"}
+    check("-e", f"memqos_selection={path}", "-e", "memqos_profile=", "-l", "node-a1.example.net")
+    assert names(tmp_path, "node-a1.example.net") == {"vm.page-cluster"}
