@@ -26,30 +26,12 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
 )
 
 _OVERCOMMIT = ("allocatable_bytes", "sum_request_bytes", "sum_limit_bytes", "stranded_bytes", "workloads", "without_limit", "stranded_workloads")
-# Why a change is none of the node's own (`because` in docs/schemas/host.json).
-_BECAUSE = {
-    "rule_added": "the rule is new",
-    "rule_changed": "the rule asks something else now",
-    "rule_dropped": "the rule is asked no more",
-    "not_listed": "too many to list them all",
-    "subject_gone": "it is not there any more",
-    "gone_or_not_applicable": "it is not there any more, or the rule does not apply to it",
-}
 
 
 def findings(result: Json, rules: t.Mapping[str, Json]) -> list[Json]:
     """All findings joined with their rules; those that are accepted have `suppressed`, those whose acceptance is over `expired`, new ones `new`."""
     new = {(one.rule, one.subject) for one in changes_since(result, rules) if one.what == "new"}
     return [{**one._asdict(), "new": (one.rule, one.subject) in new} for one in join_findings(result, rules)]
-
-
-def changes(result: Json, rules: t.Mapping[str, Json]) -> list[Json]:
-    """The changes since the audit before, each with why it is none of the node's own, if it is not."""
-    told = []
-    for one in _list(mapping(result.get("changes")).get("findings")):
-        because = _BECAUSE.get(str(one.get("because")), "")
-        told += [{**row._asdict(), "because": because} for row in changes_since({"changes": {"findings": [one]}}, rules)]
-    return told
 
 
 def since(result: Json) -> Json:
@@ -62,13 +44,9 @@ def since(result: Json) -> Json:
     return {"collected_at": str(before.get("collected_at") or ""), "generation": generation, "rebooted": known.get("rebooted") is True}
 
 
-def unused(result: Json) -> list[str]:
-    """Suppressions that match no finding, each as a line."""
-    told = []
-    for one in _list(result.get("suppressions_unused")):
-        where = [f"{key} {one[key]}" for key in ("host", "subject") if one.get(key)]
-        told.append(" ".join([str(one.get("rule", "")), *where, f"until {one['until']}" if one.get("until") else ""]).strip())
-    return told
+def unused(suppressions: t.Iterable[t.Mapping[str, str]]) -> list[str]:
+    """Suppressions that match no finding of any host, each as a line."""
+    return [f"{one['rule']} of {one['subject']} on {one['host']}, until {one['until']}: {one['reason']}" for one in suppressions]
 
 
 def settings(result: Json) -> list[Json]:

@@ -47,7 +47,7 @@ def complete(result: Json) -> Json:
     failed = [one for one in told["findings"] if one["status"] == "fail"]
     failed[1]["suppression_expired"] = {"reason": "until the new kernel", "until": "2026-10-01"}
     failed[-1]["suppressed"] = ACCEPTED
-    told["suppressions_unused"] = [{"rule": "N4*", "host": "web-*", "reason": "gone", "until": "2027-01-01"}]
+    told["suppressions_unused"] = [{"rule": "N4*", "host": "web-*", "subject": "*", "reason": "the old kernel", "until": "2027-01-01"}]
     since = {"run_id": "before", "collected_at": "2026-11-22T07:31:09Z", "generation": 3}
     told["changes"] = {"since": since, "generation": 4, "rebooted": True, "findings": _changes(failed)}
     return told

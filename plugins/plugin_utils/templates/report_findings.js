@@ -134,13 +134,19 @@ function tally(host) {
 
 /** Accepted for a while: said, with reason and date, and counted in no total. */
 function acceptedSection(host, accepted) {
-  const { suppressions_unused: unused } = host;
-  if (!accepted.length && !unused.length) return null;
+  // Of a fleet the view of all hosts says it: what no host has.
+  const unused = lines.length === 1 ? unusedNote() : null;
+  if (!accepted.length && !unused) return null;
   const cards = new Map();
   const list = accepted.map((one) => el("div", { class: "accepted" }, el("p", { class: "note" }, `until ${one.suppressed[1]}: `, el("strong", {}, one.suppressed[0])), finding(host, one, cards)));
   state.reveal.accepted = (one) => cards.get(one);
-  return section("accepted", "Accepted findings", "These fail, and somebody accepted them until a date. They count in no total.", list,
-    unused.length ? el("p", { class: "note" }, "Suppressions that match nothing: ", unused.join("; "), ".") : null);
+  return section("accepted", "Accepted findings", accepted.length ? "These fail, and somebody accepted them until a date. They count in no total." : "", list, unused);
+}
+
+/** Suppressions that nothing needs any more, or that never met what they were meant for. */
+function unusedNote() {
+  const { suppressions_unused: unused } = fleet;
+  return unused.length ? el("div", { class: "unused" }, el("p", { class: "note" }, "Suppressions that match nothing:"), el("ul", { class: "plain" }, unused.map((one) => el("li", {}, one)))) : null;
 }
 
 const CHANGES = new Map([["new", ["new", "New"]], ["still", ["warning", "Still there"]], ["undecided", ["unknown", "Undecided"]], ["cured", ["ok", "Cured"]], ["gone", ["none", "Gone"]]]);

@@ -166,7 +166,7 @@ function rulesSection() {
     const row = rows.find(([rule]) => wellFormed(rule) === id);
     return row ? table.open(row) : null;
   };
-  return section("rules", "Findings by rule", failed.length ? `${count(failed.length)} of ${count(rows.length)} rules failed somewhere. A click on a rule tells where, why it matters and what cures it.` : "No rule failed on any host.", table.node);
+  return section("rules", "Findings by rule", failed.length ? `${count(failed.length)} of ${count(rows.length)} rules failed somewhere. A click on a rule tells where, why it matters and what cures it.` : "No rule failed on any host.", table.node, unusedNote());
 }
 
 function fleetTop() {

@@ -22,25 +22,13 @@ NODE = {"kind": "node", "id": "node", "name": ""}
 
 
 def test_without_the_new_keys_there_is_nothing_to_say() -> None:
-    assert sections.changes(WEB, RULES) == []
     assert sections.since(WEB) == {}
-    assert sections.unused(WEB) == []
     assert sections.overcommit(WEB) == {}
     assert [(row["name"], row["live"]) for row in sections.settings(WEB)] == [
         (name, str(value).replace("67584", "67\u202f584")) for name, value in sorted(WEB["node"]["knobs"].items())
     ]
     line = sections.line(WEB, summarise(WEB, RULES))
     assert line == {"swap": 0, "thp": "madvise", "watermarks": "66.0 MiB, 10", "applied": "", "conflicts": None, "changes_at_boot": None, "drift": None}
-
-
-def test_a_change_says_why_it_is_none_of_the_nodes_own() -> None:
-    rows = [
-        {"rule": "N03", "subject": NODE, "before": None, "after": {"status": "fail", "observed": {"free": 1024}}, "because": "rule_added"},
-        {"rule": "N03", "subject": NODE, "before": {"status": "fail", "observed": {}}, "after": {"status": "pass", "observed": {}}},
-        "no row",
-    ]
-    told = sections.changes({"changes": {"findings": rows}}, RULES)
-    assert [(one["what"], one["because"], one["after"]) for one in told] == [("new", "the rule is new", [("free", "1.00 KiB")]), ("cured", "", [])]
 
 
 SINCE: list[tuple[t.Any, t.Any]] = [
@@ -128,5 +116,5 @@ def test_an_entry_of_a_profile_in_words(entry: t.Any, text: str) -> None:
 
 
 def test_suppressions_that_match_nothing_are_named() -> None:
-    unused = [{"rule": "N4*", "host": "web-*", "until": "2027-01-01", "reason": "x"}, {"rule": "C01"}]
-    assert sections.unused({"suppressions_unused": unused}) == ["N4* host web-* until 2027-01-01", "C01"]
+    one = {"rule": "N4*", "host": "web-*", "subject": "*", "until": "2027-01-01", "reason": "the old kernel"}
+    assert sections.unused([one]) == ["N4* of * on web-*, until 2027-01-01: the old kernel"]
