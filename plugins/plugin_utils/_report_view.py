@@ -39,7 +39,7 @@ _SIZES = (
     # what rules call sums and figures of the node
     "memtotal", "memory_without_hugetlb", "sum_memory_min", "unaccounted", "available", "used", "cache", "file_cache", "page_tables", "committed",
     "min_free", "swap_total", "swap_used", "children", "gap", "memory", "dirty", "writeback", "bound", "corrupted", "pool", "mlocked", "sum_limits",
-    "min_within_limit", "low_within_limit",
+    "min_within_limit", "low_within_limit", "sum_limit", "sum_request", "allocatable", "stranded",
 )  # fmt: skip
 _BYTES = re.compile(rf".*_bytes|meminfo\.(?!HugePages_).*|breakdown\..*|(?:cgroup\.|cgroup\.stat\.|zone\.)?(?:{'|'.join(_SIZES)})")
 _PERCENT = re.compile(r"(?:.*[._])?avg(?:10|60|300)|.*_percent")
