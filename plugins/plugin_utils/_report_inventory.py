@@ -13,7 +13,16 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_csv import csv_line
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet, Host, Json, host_settings, in_conflict, is_number, setting_name
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
+    Fleet,
+    Host,
+    Json,
+    host_settings,
+    in_conflict,
+    is_lost_at_boot,
+    is_number,
+    setting_name,
+)
 from ansible_collections.memqos.fleet.plugins.plugin_utils._results import replacing
 
 # Every host is in one of these two beside its own groups: they tell nothing, unless a host is in no other.
@@ -116,7 +125,7 @@ def inventory_line(result: Json, host: Host) -> InventoryLine:
         profiles=", ".join(map(str, profiles)) if isinstance(profiles, list) else str(profiles or ""),
         generation=int(generation) if is_number(generation) else None,
         conflicts=None if settings is None else tuple(setting_name(row) for row in settings if in_conflict(row)),
-        changes_at_boot=None if settings is None else tuple(setting_name(row) for row in settings if row.get("agrees") is False),
+        changes_at_boot=None if settings is None else tuple(setting_name(row) for row in settings if is_lost_at_boot(row)),
         drift=None if settings is None else tuple(setting_name(row) for row in settings if row.get("drift") is True),
         allocatable=_number(derived.get("allocatable_bytes")),
         requests=_number(derived.get("sum_request_bytes")),
@@ -161,7 +170,7 @@ def _number(value: t.Any) -> float | None:
 
 
 def _cells(group: str, line: InventoryLine) -> list[t.Any]:
-    lists = [None if names is None else " ".join(names) for names in (line.conflicts, line.changes_at_boot, line.drift)]
+    lists = [None if names is None else "; ".join(names) for names in (line.conflicts, line.changes_at_boot, line.drift)]
     promised = [line.allocatable, line.requests, line.limits, line.stranded]
     marks = [line.min_free_kbytes, line.watermark_scale_factor]
     return [

@@ -367,6 +367,13 @@ def in_conflict(row: Json) -> bool:
     return any(isinstance(other, dict) and other.get("value") != winner.get("value") for other in others)
 
 
+def is_lost_at_boot(row: Json) -> bool:
+    """Whether the next boot brings another value. What a container runtime or the kubelet sets on its own units it sets again, and these are new ones then."""
+    subject = str(row.get("subject") or "")
+    made_by_runtime = row.get("scope") == "unit" and not row.get("winner") and (subject.endswith(".scope") or subject.startswith("kubepods"))
+    return row.get("agrees") is False and not made_by_runtime
+
+
 def setting_name(row: Json) -> str:
     """C(vm.swappiness), and with its unit C(batch.slice MemoryHigh)."""
     name, subject = str(row.get("name") or ""), str(row.get("subject") or "")

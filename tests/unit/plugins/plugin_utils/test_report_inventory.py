@@ -21,7 +21,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory imp
     inventory_line,
     promise_text,
 )
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet, in_conflict, setting_name, visible
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet, in_conflict, is_lost_at_boot, setting_name, visible
 from ansible_collections.memqos.fleet.tests.unit.plugins.plugin_utils.made_results import HOSTILE, RULES, fill, made, named
 
 OURS = {"source": "sysctl.d", "path": "/etc/sysctl.d/zz-memqos.conf", "line": 2, "value": "10"}
@@ -70,6 +70,23 @@ CONFLICTS = [
 @pytest.mark.parametrize(("row", "expected"), CONFLICTS)
 def test_a_conflict_is_two_values(row: dict[str, t.Any], expected: bool) -> None:
     assert in_conflict(row) is expected
+
+
+LOST = [
+    ({"scope": "host", "subject": "", "agrees": False}, True),
+    ({"scope": "host", "subject": "", "agrees": True}, False),
+    ({"scope": "host", "subject": "", "agrees": None}, False),
+    ({"scope": "unit", "subject": "batch.slice", "agrees": False, "winner": None}, True),
+    ({"scope": "unit", "subject": "cri-containerd-a.scope", "agrees": False, "winner": None}, False),
+    ({"scope": "unit", "subject": "kubepods-burstable-pod1.slice", "agrees": False, "winner": None}, False),
+    # somebody's drop-in decides, and it says something else
+    ({"scope": "unit", "subject": "kubepods.slice", "agrees": False, "winner": OURS}, True),
+]
+
+
+@pytest.mark.parametrize(("row", "expected"), LOST)
+def test_what_the_next_boot_changes(row: dict[str, t.Any], expected: bool) -> None:
+    assert is_lost_at_boot(row) is expected
 
 
 def test_a_setting_of_a_unit_goes_by_both_names() -> None:
@@ -122,6 +139,7 @@ def rows_of(path: Path) -> list[list[str]]:
         return list(csv.reader(stream, strict=True))
 
 
+LISTED = [*SETTINGS, {**SETTINGS[0], "name": "MemoryLow", "scope": "unit", "subject": "db.service"}]
 DERIVED = {"allocatable_bytes": 100, "sum_request_bytes": 50, "sum_limit_bytes": 300, "stranded_bytes": 40}
 
 
@@ -129,7 +147,7 @@ def test_the_file_has_a_row_for_each_host_of_each_group(tmp_path: Path) -> None:
     report = InventoryReport(str(tmp_path / "inventory.csv"), groups={"pool": ["web-1", "gone"], "db": ["web-1"], "lost": ["bad"]})
     fill(
         report,
-        [made(settings=SETTINGS, applied={"generation": 3, "profiles": ["colocated"]}, derived=DERIVED)],
+        [made(settings=LISTED, applied={"generation": 3, "profiles": ["colocated"]}, derived=DERIVED)],
         unreachable=["gone"],
         invalid={"bad": "cut short"},
     )
@@ -140,7 +158,8 @@ def test_the_file_has_a_row_for_each_host_of_each_group(tmp_path: Path) -> None:
         ("db", "web-1", "ok"), ("lost", "bad", "not audited"), ("pool", "gone", "unreachable"), ("pool", "web-1", "ok"),
     ]  # fmt: skip
     assert {name: told[0][name] for name in ("profiles", "generation", "conflicts", "changes_at_boot", "drift", "min_free_kbytes", "thp", "swap_bytes")} == {
-        "profiles": "colocated", "generation": "3", "conflicts": "vm.swappiness", "changes_at_boot": "vm.dirty_ratio", "drift": "vm.dirty_ratio",
+        "profiles": "colocated", "generation": "3", "conflicts": "vm.swappiness; db.service MemoryLow", "changes_at_boot": "vm.dirty_ratio",
+        "drift": "vm.dirty_ratio",
         "min_free_kbytes": "67584", "thp": "madvise", "swap_bytes": "0",
     }  # fmt: skip
     assert [told[0][name] for name in ("allocatable_bytes", "request_bytes", "limit_bytes", "stranded_bytes")] == ["100", "50", "300", "40"]
