@@ -16,7 +16,18 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _changes, _oom_history, _request, _results, _rule_compiler, _suppressions, _unit_drop_ins
+from ansible_collections.memqos.fleet.plugins.plugin_utils import (
+    _changes,
+    _gathered,
+    _oom_history,
+    _overcommit,
+    _request,
+    _results,
+    _rule_compiler,
+    _settings,
+    _suppressions,
+    _unit_drop_ins,
+)
 
 BUILT_IN_RULES = os.path.join(os.path.dirname(__file__), "..", "..", "roles", "audit", "vars", "rules")
 _ARGUMENTS = {
@@ -27,7 +38,7 @@ _ARGUMENTS = {
     "rules_paths": {"type": "list", "elements": "path", "default": []},
     "rules_drop": {"type": "list", "elements": "str", "default": []},
     "thresholds": {"type": "dict", "default": {}},
-    "suppressions": {"type": "list", "elements": "raw", "default": []},
+    "suppressions": {"type": "raw", "default": []},
 }
 # What the node needs; the rest is the controller's.
 _NODE_ARGUMENTS = ("root", "window", "top")
@@ -45,8 +56,8 @@ def prepare(paths: t.Sequence[str], *, thresholds: t.Mapping[str, t.Any], drop: 
     """Compiles the built-in rules and those of C(paths). Raises RuleError."""
     rules = _rule_compiler.load_rules([*map(os.path.abspath, paths)], thresholds=thresholds, drop=drop, known=_KNOWN)
     wanted = _registry.wanted()
-    request = _request.pack({"rules": rules.compiled, "knobs": _registry.by_place(wanted.knobs), "vendor_files": wanted.vendor_files})
-    return Prepared(rules, request, _changes.digests(rules.compiled))
+    asked = {"knobs": _registry.by_place(wanted.knobs), "vendor_files": wanted.vendor_files, "files": _gathered.WANTED}
+    return Prepared(rules, _request.pack({"rules": rules.compiled, **asked}), _changes.digests(rules.compiled))
 
 
 # Strategies load an action plugin before they fork a worker for each host: what is made here is made once, and inherited.
@@ -98,7 +109,7 @@ def _asked(previous: _results.Previous, prepared: Prepared) -> dict[str, t.Any]:
     return {**previous.counters, "failed": failed} if failed else previous.counters
 
 
-def _accepted(entries: t.Sequence[t.Any]) -> list[_suppressions.Suppression]:
+def _accepted(entries: t.Any) -> list[_suppressions.Suppression]:
     try:
         return _suppressions.read(entries)
     except _suppressions.SuppressionError as exc:
@@ -128,6 +139,8 @@ def _keep(text: str, host: Host) -> dict[str, t.Any]:
     now = datetime.datetime.now(datetime.timezone.utc)
     try:
         audit = _understand(text)
+        _overcommit.from_node(audit, directory=host.directory, host=host.name, now=now.timestamp())
+        _settings.from_node(audit, directory=host.directory, host=host.name)
         counters = audit.pop("counters")
         audit.update(host=host.name, run_id=_results.RUN_ID, collected_at=now.isoformat(timespec="seconds"))
         _suppressions.apply(audit, host.accepted, host=host.name, today=now.date())

@@ -113,7 +113,7 @@ def make_reports(arguments: t.Mapping[str, t.Any], *, show: t.Callable[[t.Iterab
     fleet = Fleet(read_rules(directory) if os.path.isdir(os.path.join(directory, HOSTS_DIR)) else {}, top=arguments["top"])
     fleet.groups = arguments["groups"]
     generated_at = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    writers, paths = _writers(arguments, directory, fleet, run_id=run_id, generated_at=generated_at)
+    writers, paths = _writers(arguments, directory, fleet, generated_at=generated_at)
     details = _gather(fleet, writers, read_results(directory, dict.fromkeys(hosts), run_id))
     inventory = next((writer.by_group for writer in writers if isinstance(writer, InventoryReport)), [])
     if "terminal" in formats:
@@ -131,13 +131,13 @@ def make_reports(arguments: t.Mapping[str, t.Any], *, show: t.Callable[[t.Iterab
     return _summary(fleet, paths, arguments)
 
 
-def _writers(arguments: t.Mapping[str, t.Any], directory: str, fleet: Fleet, *, run_id: str, generated_at: str) -> tuple[list[Writer], dict[str, str]]:
+def _writers(arguments: t.Mapping[str, t.Any], directory: str, fleet: Fleet, *, generated_at: str) -> tuple[list[Writer], dict[str, str]]:
     """Those that take results as they are read, and what they write: {format: path}."""
     made: dict[str, t.Callable[[str], Writer]] = {
         "report.json": lambda path: JsonReport(path, generated_at=generated_at),
         "junit.xml": lambda path: JunitReport(path, rules=fleet.rules, generated_at=generated_at),
         "memqos.prom": lambda path: PrometheusReport(path, rules=fleet.rules, workloads=arguments["top"]),
-        "selection.yml": lambda path: SelectionReport(path, rules=fleet.rules, run_id=run_id, generated_at=generated_at),
+        "selection.yml": lambda path: SelectionReport(path, rules=fleet.rules, run_id=RUN_ID, generated_at=generated_at),
         "inventory.csv": lambda path: InventoryReport(path, groups=arguments["groups"]),
     }
     files = {"json": "report.json", "junit": "junit.xml", "prometheus": "memqos.prom", "selection": "selection.yml", "inventory": "inventory.csv"}

@@ -77,7 +77,11 @@ def _with_earlier(layers: list[dict[str, t.Any]], *, everything: bool) -> list[d
 def _nothing(chosen: _selection.Chosen | None, path: str) -> str:
     if chosen is None:
         return f"{path} does not name this host"
-    return f"{path} has nothing to set for this host" + (f"; {chosen.by_hand} findings are left to people (by_hand)" if chosen.by_hand else "")
+    return f"{path} has nothing to set for this host" + _by_hand(chosen.by_hand)
+
+
+def _by_hand(count: int) -> str:
+    return f"; {count} finding{' is' if count == 1 else 's are'} left to people (by_hand)" if count else ""
 
 
 def _options(arguments: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -30,8 +30,30 @@ def account_cgroups(cgroups: t.Sequence[Cgroup], *, recursive_protection: bool) 
             cgroup["dying_bytes"] = 0
 
 
+def overcommit(cgroups: t.Sequence[Cgroup], memory: int) -> dict[str, t.Any]:
+    """docs/architecture.md §3.12. C(memory): what there is without huge pages. C(peaks): {name: [limit, peak]}, for the controller."""
+    found: list[Cgroup] = []
+    above: set[str | None] = set()
+    for cgroup in reversed(cgroups):
+        if cgroup["path"] not in above:
+            if cgroup.get("kind") not in ("container", "lxc", "service", "scope") or "usage" not in cgroup:
+                continue
+            found.append(cgroup)
+        above.add(cgroup.get("parent"))
+    pods = next((cgroup["limit"] for cgroup in cgroups if cgroup.get("kind") == "qos" and cgroup.get("limit")), None)
+    limits = [cgroup["limit"] for cgroup in found if cgroup.get("limit")]
+    return {
+        "allocatable_bytes": pods or memory,
+        "allocatable_source": "kubepods" if pods else "memory without huge pages",
+        "workloads": len(found),
+        "sum_request_bytes": sum(cgroup.get("request", 0) for cgroup in found),
+        "sum_limit_bytes": sum(t.cast("list[int]", limits)),
+        "without_limit": len(found) - len(limits),
+        "peaks": {cgroup["name"]: [cgroup["limit"], cgroup["peak"]] for cgroup in found if cgroup.get("limit") and "peak" in cgroup},
+    }
+
+
 def _add_sets(cgroup: Cgroup) -> None:
-    """docs/architecture.md §3.2."""
     stat = cgroup.get("stat", {})
     active_file, inactive_file, usage = stat.get("active_file"), stat.get("inactive_file"), cgroup.get("usage")
     if active_file is not None and "active_anon" in stat and "inactive_anon" in stat:

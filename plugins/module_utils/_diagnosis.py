@@ -21,7 +21,6 @@ PARTS = (
     "file_writeback", "file_mapped", "shmem", "slab_reclaimable", "slab_unreclaimable", "kernel", "kernel_stack", "pagetables", "percpu", "vmalloc", "sock",
     "kernel_other", "unevictable", "swap", "dying_bytes", "peak", "growth", "refaults",
 )  # fmt: skip
-# Those that are keys of the cgroup.
 _OWN_PARTS = frozenset(("usage", "working_set", "working_set_sysom", "hard_set", "kernel_other", "swap", "dying_bytes", "peak", "growth", "refaults"))
 _NODE_SECTIONS = ("meminfo", "pressure", "knobs", "swaps", "numa", "slabs", "tmpfs", "sockstat", "details")
 _INNER = frozenset("parent inode stat stat_local children_min children_low swap_high swap_events zswap zswap_limit".split())
@@ -61,6 +60,8 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
         "oom": node["oom"],
         "pushers": pushers(node["cgroups"]),
         "units": node["units"],
+        "gathered": node.get("gathered", {}),
+        "applied": node.get("applied"),
         "unknown": node["unknown"],
         "counters": next_counters(node, _rules.counter_names(prepared)),
     }
@@ -118,7 +119,6 @@ def row_of(cgroup: Cgroup) -> dict[str, t.Any]:
 
 
 def top_rows(cgroups: t.Sequence[Cgroup], limit: int) -> dict[str, t.Any]:
-    """The first C(limit) cgroups of every part."""
     listed = [t.cast("t.Mapping[str, t.Any]", cgroup) for cgroup in cgroups if cgroup["path"] != "/"]
     stats = [cgroup.get("stat", {}) for cgroup in listed]
     chosen: set[int] = set()
@@ -132,7 +132,6 @@ def top_rows(cgroups: t.Sequence[Cgroup], limit: int) -> dict[str, t.Any]:
 
 
 def pushers(cgroups: t.Sequence[Cgroup]) -> list[dict[str, t.Any]]:
-    """The leaves that grew or refaulted most in the window."""
     parents = {cgroup.get("parent") for cgroup in cgroups}
     moved = [cgroup for cgroup in cgroups if cgroup["path"] not in parents and ((cgroup.get("growth") or 0) > 0 or cgroup.get("refaults"))]
     moved.sort(key=lambda cgroup: (-max(cgroup.get("growth") or 0, 0), -(cgroup.get("refaults") or 0), cgroup["path"]))
@@ -352,9 +351,9 @@ def _add_memcg(derived: Env, node: Node) -> None:
     derived["dying_memcgs"] = cgroups[0].get("dying")
     known = [cgroup["dying_bytes"] for cgroup in cgroups if "dying_bytes" in cgroup]
     derived["dying_bytes"] = sum(known) if known else None
-    containers = [cgroup for cgroup in cgroups if cgroup.get("kind") == "container"]
-    derived["sum_limits_bytes"] = sum(cgroup.get("limit") or 0 for cgroup in containers)
-    derived["sum_requests_bytes"] = sum(cgroup.get("request") or 0 for cgroup in containers)
+    derived.update(_accounts.overcommit(cgroups, derived.get("memory_without_hugetlb_bytes") or derived["memtotal_bytes"]))
+    peaks = derived["peaks"].values()
+    derived.update(stranded_bytes=sum(max(0, limit - peak) for limit, peak in peaks), stranded_workloads=len(peaks))
     if any("min" in cgroup for cgroup in cgroups) and "children_min" in cgroups[0]:
         derived["sum_memory_min_bytes"] = cgroups[0]["children_min"]
     highs = [cgroup["high"] for cgroup in cgroups if "high" in cgroup]
@@ -385,5 +384,7 @@ def _add_configuration(derived: Env, node: Node) -> None:
         words = {word for key, value in cmdline if key == "cgroup.memory" for word in (value or "").split(",")}
         derived["cmdline_nokmem"] = "nokmem" in words
         derived["cmdline_nosocket"] = "nosocket" in words
+    if "gathered" in node:
+        derived["drop_caches_written_down"] = any("drop_caches" in text for text in node["gathered"]["sources"].values())
     running = {*node.get("programs", ()), *(cgroup["program"] for cgroup in node["cgroups"] if "program" in cgroup)}
     derived.update((name, name in running) for name in _PROGRAMS if name in running or "programs" in node)

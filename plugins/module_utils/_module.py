@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What the modules share: arguments, how their code is loaded, and the one place that turns a domain error into a failed task."""
+"""What the modules share."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _MAX_REQUEST = 1 << 24
 
 
 def compile_once() -> None:
-    """zipimport compiles a module when importlib asks for its file name, and again to run it. (Before Python 3.10 it loads by other ways.)"""
+    """docs/architecture.md §4. Before Python 3.10 zipimport loads by other ways."""
     importer = t.cast(t.Any, zipimport.zipimporter)
     importer.get_code = functools.lru_cache(None)(importer.get_code)
     importer.get_filename = lambda self, fullname: self.get_code(fullname).co_filename
 
 
 class BadOption(Exception):
-    """An option whose value cannot be used; the message says what would be right."""
+    """The message says what would be right."""
 
 
 def run(argument_spec: dict[str, t.Any], body: t.Callable[[dict[str, t.Any]], dict[str, t.Any]], *, expected: tuple[type[Exception], ...] = ()) -> t.NoReturn:

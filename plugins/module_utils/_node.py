@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What every reading of a node begins with: memory, what kind of node it is, and which cgroup hierarchy it has."""
+"""What every reading of a node begins with."""
 
 from __future__ import annotations
 

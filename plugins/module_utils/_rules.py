@@ -9,9 +9,6 @@ import typing as t
 
 from ._tuples import NamedTuple
 
-MAX_NODES = 500
-MAX_DEPTH = 32
-MAX_KEYS = 8
 # Beyond every size; keeps hostile numbers from growing without end.
 MAX_NUMBER = 2**80
 INFINITY = float("inf")
@@ -84,7 +81,6 @@ class Counters(NamedTuple):
     window_seconds: t.Optional[float] = None
 
     def delta(self, keys: t.Sequence[str], env: Env) -> Reading:
-        """Growth since the previous run, else the value since boot."""
         now = _look_up(env, keys)
         before: Value = None if self.previous is None else _look_up(self.previous, keys)
         if now.__class__ not in _NUMBERS:
@@ -94,7 +90,6 @@ class Counters(NamedTuple):
         return _growth(before, now, "since_last_run", self.elapsed)
 
     def rate(self, keys: t.Sequence[str], env: Env) -> Reading:
-        """Growth per second in the window; Unknown without one."""
         before = _look_up(env, keys)
         after: Value = None if self.window is None else _look_up(self.window, keys)
         if before.__class__ not in _NUMBERS:
@@ -106,7 +101,6 @@ class Counters(NamedTuple):
 
 
 def prepare(compiled: object) -> t.List[Prepared]:
-    """Raises RuleFormatError."""
     if not isinstance(compiled, list):
         raise RuleFormatError("compiled rules are not a list")
     return [_prepare_rule(rule) for rule in compiled]
@@ -347,25 +341,25 @@ def is_like(text: str, pattern: str) -> bool:
 
 
 _READS: t.Dict[str, t.Callable[[t.Tuple[str, ...]], Evaluator]] = {"name": _name, "has": _has, "delta": _delta, "rate": _rate}
-# Operation → (fewest, most arguments, builder from the arguments' evaluators).
-_OPERATIONS: t.Dict[str, t.Tuple[int, int, t.Callable[..., Evaluator]]] = {
-    "and": (2, MAX_NODES, _connective(False)),
-    "or": (2, MAX_NODES, _connective(True)),
-    "not": (1, 1, _not),
-    "==": (2, 2, _equal(True)),
-    "!=": (2, 2, _equal(False)),
-    "<": (2, 2, _order(operator.lt)),
-    "<=": (2, 2, _order(operator.le)),
-    ">": (2, 2, _order(operator.gt)),
-    ">=": (2, 2, _order(operator.ge)),
-    "+": (2, MAX_NODES, _arithmetic(operator.add)),
-    "-": (2, 2, _arithmetic(operator.sub)),
-    "*": (2, MAX_NODES, _arithmetic(operator.mul)),
-    "/": (2, 2, _arithmetic(operator.truediv)),
-    "min": (2, MAX_NODES, _arithmetic(min)),
-    "max": (2, MAX_NODES, _arithmetic(max)),
-    "abs": (1, 1, lambda part: _arithmetic(lambda value, _zero: abs(value))(part, _literal(0))),
-    "matches": (2, 2, _binary(_matches)),
+_OPERATIONS: t.Dict[str, t.Callable[..., Evaluator]] = {
+    "and": _connective(False),
+    "or": _connective(True),
+    "not": _not,
+    "in": _in,
+    "==": _equal(True),
+    "!=": _equal(False),
+    "<": _order(operator.lt),
+    "<=": _order(operator.le),
+    ">": _order(operator.gt),
+    ">=": _order(operator.ge),
+    "+": _arithmetic(operator.add),
+    "-": _arithmetic(operator.sub),
+    "*": _arithmetic(operator.mul),
+    "/": _arithmetic(operator.truediv),
+    "min": _arithmetic(min),
+    "max": _arithmetic(max),
+    "abs": lambda part: _arithmetic(lambda value, _zero: abs(value))(part, _literal(0)),
+    "matches": _binary(_matches),
 }
 
 
@@ -374,71 +368,31 @@ def _literal(value: Value) -> Evaluator:
 
 
 class _Builder:
-    """Within one budget of nodes."""
-
     def __init__(self) -> None:
-        self.nodes = 0
         self.counters: t.Dict[t.Tuple[str, t.Tuple[str, ...]], None] = {}
 
-    def build(self, tree: object, depth: int = 1) -> Evaluator:
-        self.nodes += 1
-        if self.nodes > MAX_NODES or depth > MAX_DEPTH:
-            raise RuleFormatError(f"more than {MAX_NODES} nodes or {MAX_DEPTH} levels")
+    def build(self, tree: t.Any) -> Evaluator:
+        """The controller has checked kinds and sizes. Raises what a wrong shape raises."""
         if not isinstance(tree, list):
-            return self._constant(tree)
-        op = tree[0] if tree else None
-        if not isinstance(op, str):
-            raise RuleFormatError("an operation without a name")
+            return _literal(INFINITY if tree is None else tree)
+        op, parts = tree[0], tree[1:]
         if op in _READS:
-            return self._read(op, tree[1:])
-        if op == "in":
-            return self._membership(tree[1:], depth)
-        fewest, most, builder = _OPERATIONS.get(op, (1, 0, _not))
-        if not fewest <= len(tree) - 1 <= most:
-            raise RuleFormatError(f"operation {op!r:.40} with {len(tree) - 1} arguments")
-        return builder(*[self.build(part, depth + 1) for part in tree[1:]])
-
-    def _constant(self, value: object) -> Evaluator:
-        if value is None:
-            return _literal(INFINITY)
-        if isinstance(value, (int, float)) and not -MAX_NUMBER <= value <= MAX_NUMBER:
-            raise RuleFormatError("a number out of range")
-        if not isinstance(value, (int, float, str)):
-            raise RuleFormatError(f"a {type(value).__name__} in an expression")
-        return _literal(value)
-
-    def _read(self, op: str, keys: t.List[object]) -> Evaluator:
-        names = tuple(key for key in keys if isinstance(key, str))
-        if not 2 <= len(names) <= MAX_KEYS or len(names) != len(keys):
-            raise RuleFormatError(f"{op} of something that is no name")
-        if op in ("delta", "rate"):
-            self.counters[op, names] = None
-        return _READS[op](names)
-
-    def _membership(self, parts: t.List[object], depth: int) -> Evaluator:
-        if len(parts) != 2 or not isinstance(parts[1], list) or not parts[1]:
-            raise RuleFormatError("'in' needs a value and a list")
-        known = parts[1]
-        if known[0] != "list":
-            return _in(self.build(parts[0], depth + 1), self.build(known, depth + 1))
-        self.nodes += len(known)
-        if not all(isinstance(item, (int, float, str)) for item in known):
-            raise RuleFormatError("'in' over a list that holds more than numbers and text")
-        return _in(self.build(parts[0], depth + 1), _literal(known[1:]))
+            keys = (str(parts[0]), str(parts[1]), *map(str, parts[2:]))
+            if op in ("delta", "rate"):
+                self.counters[op, keys] = None
+            return _READS[op](keys)
+        if op == "in" and parts[1][0] == "list":
+            return _in(self.build(parts[0]), _literal(parts[1][1:]))
+        return _OPERATIONS[op](*map(self.build, parts))
 
 
-def _prepare_rule(rule: object) -> Prepared:
-    if not (isinstance(rule, dict) and isinstance(rule.get("id"), str) and isinstance(rule.get("each"), str) and "when" in rule):
-        raise RuleFormatError("a compiled rule without id, each or when")
-    observe = rule.get("observe", {})
-    if not isinstance(observe, dict):
-        raise RuleFormatError(f"rule {rule['id']}: observe is not a mapping")
+def _prepare_rule(rule: t.Any) -> Prepared:
     try:
         verdict = _Builder()
         applies = verdict.build(rule["applies"]) if "applies" in rule else None
-        verdict.nodes = 0
         when = verdict.build(rule["when"])
-        observed = tuple((str(label), _Builder().build(tree)) for label, tree in observe.items())
-    except RuleFormatError as exc:
-        raise RuleFormatError(f"rule {rule['id']}: {exc}") from exc
-    return Prepared(rule["id"], rule["each"], applies, when, observed, tuple(verdict.counters))
+        observed = tuple((str(label), _Builder().build(tree)) for label, tree in rule.get("observe", {}).items())
+        return Prepared(rule["id"], rule["each"], applies, when, observed, tuple(verdict.counters))
+    except (LookupError, TypeError, AttributeError, RecursionError) as exc:
+        known = rule.get("id") if isinstance(rule, dict) else None
+        raise RuleFormatError(f"rule {known}: compiled, but cannot be read ({exc!r:.80})") from exc

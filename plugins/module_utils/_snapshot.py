@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The snapshot: one reading of a node, live or captured, for the modules that change nothing."""
+"""One reading of a node, live or captured, for the modules that change nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typing as t
 
 from . import _node, _workloads
 from ._knobs import _values
-from ._read import _cgroupfs, _knob_values, _oom, _procfs, _sysfs, _systemd
+from ._read import _cgroupfs, _gather, _knob_values, _oom, _procfs, _sysfs, _systemd
 from ._read._files import Tree, display
 
 if t.TYPE_CHECKING:
@@ -72,6 +72,9 @@ def read(
             _workloads.read_requests(tree, hierarchy, node["cgroups"], capacity=node["meminfo"]["MemTotal"])
     if "details" in sections:
         _details(reader, node)
+    if wanted.files:
+        node["gathered"] = _gather.gather(tree, wanted.files)
+        node["applied"] = reader.take("applied", lambda: _gather.read_applied(tree))
     if "oom" in sections:
         _kills(reader, node)
     if window_seconds and tree.live:

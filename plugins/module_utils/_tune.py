@@ -129,7 +129,7 @@ def tune(request: Json, work: Work) -> Json:
         adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
         meta = {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal, "layers": _applied(layers, options, work.journal)}
-        meta["profiles"] = [*dict.fromkeys([*said, *meta["profiles"]])]
+        meta["profiles"] = [*dict.fromkeys([*said, *meta.get("profiles", ())])]
         outcome = work.run(made.steps, meta, [*adopted, *forgotten])
         return _told(made, outcome, present, work)
 

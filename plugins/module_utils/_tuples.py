@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""NamedTuple whose classes cost a third: typing compiles the annotation of each field, at every run on a node."""
+"""NamedTuple whose classes cost a third: typing compiles each annotation."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import typing as t
 from contextlib import suppress
 from itertools import accumulate, chain, islice
 
+from ._read import _oom
 from ._read._files import Tree, Unreadable, display
 from ._read._procfs import number, read_mountinfo
 from ._tuples import NamedTuple
@@ -67,12 +68,6 @@ _NOTES = {
     "container": ("io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"),
     "image": ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"),
 }
-# Names of units and containers, and images, begin with these behind the last slash.
-_PROGRAMS = {
-    "redis": "redis", "valkey": "redis", "keydb": "redis", "mongo": "mongodb", "postgres": "postgresql", "elasticsearch": "elasticsearch",
-    "opensearch": "elasticsearch", "cassandra": "cassandra", "kafka": "kafka", "cp-kafka": "kafka", "SAP": "sap_hana",
-}  # fmt: skip
-_PROGRAM = re.compile(f"(?:.*/)?({'|'.join(_PROGRAMS)})(?!.*exporter)", re.DOTALL)
 # kubelet: oom_score_adj = 1000 − 1000 × request ÷ capacity, cut to 3…999 (pkg/kubelet/qos/policy.go).
 _TELLING_ADJ = range(4, 999)
 
@@ -86,8 +81,6 @@ def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
 
 
 class _Known:
-    """Identities by path; they depend on the ancestors."""
-
     def __init__(self, names: PodNames) -> None:
         self._names = names
         self._by_path: dict[str, Cgroup] = {"/": {"kind": "root", "name": "/"}, "": {"kind": "root", "name": "/"}}
@@ -115,7 +108,6 @@ def _identity(base: str, above: Cgroup, names: PodNames) -> Cgroup:
 
 
 def _complete(found: t.Any, source: t.Any, keys: t.Iterable[str]) -> None:
-    """Copies what C(found) lacks."""
     for key in keys:
         if key in source and key not in found:
             found[key] = source[key]
@@ -227,9 +219,8 @@ def name_programs(cgroups: t.Iterable[Cgroup], running: t.Mapping[str, t.Sequenc
     for cgroup in cgroups:
         program = by_path.get(cgroup["path"])
         if program is None and cgroup.get("kind") in ("container", "service", "scope", "lxc"):
-            matches = (_PROGRAM.match(text) for text in (cgroup.get("image", ""), cgroup["name"]))
-            program = next((_PROGRAMS[match.group(1)] for match in matches if match), None)
-        if program is not None:
+            program = _oom.program(cgroup.get("image", "")) or _oom.program(cgroup["name"])
+        if program:
             cgroup["program"] = program
 
 
@@ -300,7 +291,6 @@ def _read_rootless(tree: Tree, cgroups: t.Iterable[Cgroup]) -> t.Iterator[tuple[
 
 
 def parse_bundle(data: bytes) -> Cgroup:
-    """An OCI config.json."""
     loaded = _load(data)
     notes = _dict(loaded, "annotations")
     found = _reservation(_dict(_dict(_dict(loaded, "linux"), "resources"), "memory").get("reservation"), "memory reservation")
@@ -312,7 +302,6 @@ def parse_bundle(data: bytes) -> Cgroup:
 
 
 def parse_docker(config: bytes, host_config: bytes) -> Cgroup:
-    """Docker's config.v2.json and hostconfig.json."""
     loaded = _load(config)
     settings = _dict(loaded, "Config")
     name = loaded.get("Name")

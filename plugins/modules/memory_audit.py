@@ -18,7 +18,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 
 def audit(params: dict[str, t.Any]) -> dict[str, t.Any]:
     request = {key: value for part in params["request"] or [""] for key, value in _module.unpack(part).items()}
-    wanted = _values.Wanted(_values.unfold(request["knobs"]), request["vendor_files"])
+    wanted = _values.Wanted(_values.unfold(request["knobs"]), request["vendor_files"], request["files"])
     node = _snapshot.of_options(params, wanted=wanted)
     return {"audit": _module.to_json(_diagnosis.diagnose(node, rules=request["rules"], previous=request["previous"], top=params["top"]))}
 
@@ -30,7 +30,7 @@ def main() -> None:
         "top": {"type": "int", "default": 20},
         "directory": {"type": "path", "default": "build/report"},
         "rules_paths": {"type": "list", "elements": "path", "default": []},
-        "suppressions": {"type": "list", "elements": "raw", "default": []},
+        "suppressions": {"type": "raw", "default": []},
         "rules_drop": {"type": "list", "elements": "str", "default": []},
         "thresholds": {"type": "dict", "default": {}},
         # keeps it out of the syslog

@@ -44,7 +44,7 @@ def remember(audit: Json, rules: Mapping[str, str]) -> Json:
         "generation": _generation(audit),
         "rules": dict(rules),
         "unlisted": [rule for rule in audit["rules"] if _has_unlisted(audit, rule)],
-        "findings": [{"rule": one["rule"], "subject": one["subject"], **_state(one)} for one in audit["findings"]],
+        "findings": [{"rule": one["rule"], "subject": one["subject"], **_told(one)} for one in audit["findings"]],
     }
 
 
@@ -87,7 +87,7 @@ def _found(before: Mapping[Key, Json], now: Mapping[Key, Json], last: Json, rule
         if then is None and not because and key[0] in last["unlisted"]:
             because = "not_listed"
         if then is None or _state(then) != _state(one) or because:
-            yield _change(one, then and _state(then), _state(one), because)
+            yield _change(one, then and _told(then), _told(one), because)
 
 
 def _gone(
@@ -102,7 +102,7 @@ def _gone(
         if key[0] not in audit["rules"]:
             because = "rule_dropped"
         elif key in recovered:
-            after = _state(recovered[key])
+            after = _told(recovered[key])
         elif _has_unlisted(audit, key[0]):
             after, because = {"status": "unknown", "observed": {}}, "not_listed"
         elif key[1] == "node":
@@ -112,7 +112,7 @@ def _gone(
             after, because = {"status": "unknown", "observed": {}}, "not_listed"
         else:
             because = "gone_or_not_applicable" if audit["rules"][key[0]]["not_applicable"] else "subject_gone"
-        yield _change(then, _state(then), after, because)
+        yield _change(then, _told(then), after, because)
 
 
 def _change(one: Json, before: Json | None, after: Json | None, because: str) -> Json:
@@ -127,6 +127,11 @@ def _changed(last: Json, rules: Mapping[str, str]) -> set[str]:
 
 def _state(finding: Json) -> Json:
     return {"status": str(finding["status"]), "observed": finding.get("observed") or {}}
+
+
+def _told(finding: Json) -> Json:
+    """With what its counters grew over: since boot before and since the last run now is not the same."""
+    return {**_state(finding), **({"window": finding["window"]} if finding.get("window") else {})}
 
 
 def _key(finding: Json) -> Key:

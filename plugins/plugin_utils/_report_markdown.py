@@ -17,7 +17,7 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_details
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import InventoryLine
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import InventoryLine, promise_text
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
     SEVERITIES,
     Change,
@@ -257,7 +257,8 @@ def _inventory(inventory: t.Sequence[tuple[str, t.Sequence[InventoryLine]]]) -> 
     lines: list[str] = []
     for group, hosts in inventory:
         rows = ((*_identity(line), _conflicts(line)) for line in hosts)
-        lines += section(f"### {code(group)}", table(titles, rows))
+        promised = promise_text(hosts)
+        lines += section(f"### {code(group)}", table(titles, rows) + (["", f"Workloads: {plain(promised)}."] if promised else []))
     return ["", "## Inventory", *lines] if lines else []
 
 

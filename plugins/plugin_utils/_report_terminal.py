@@ -13,7 +13,7 @@ import unicodedata
 
 from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_details
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import InventoryLine
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import InventoryLine, promise_text
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
     SEVERITIES,
     Change,
@@ -116,6 +116,8 @@ def render_inventory(inventory: t.Sequence[tuple[str, t.Sequence[InventoryLine]]
             lines += _inventory_host(host, width)
         if len(hosts) > _INVENTORY:
             lines.append(Line(f"  … and {len(hosts) - _INVENTORY} more: see inventory.csv."))
+        promised = promise_text(hosts)
+        lines += _wrapped(visible(f"Workloads: {promised}"), width, indent=2) if promised else []
     return lines
 
 

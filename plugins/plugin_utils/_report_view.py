@@ -39,7 +39,7 @@ _SIZES = (
     # what rules call sums and figures of the node
     "memtotal", "memory_without_hugetlb", "sum_memory_min", "unaccounted", "available", "used", "cache", "file_cache", "page_tables", "committed",
     "min_free", "swap_total", "swap_used", "children", "gap", "memory", "dirty", "writeback", "bound", "corrupted", "pool", "mlocked", "sum_limits",
-    "min_within_limit", "low_within_limit",
+    "min_within_limit", "low_within_limit", "sum_limit", "sum_request", "allocatable", "stranded",
 )  # fmt: skip
 _BYTES = re.compile(rf".*_bytes|meminfo\.(?!HugePages_).*|breakdown\..*|(?:cgroup\.|cgroup\.stat\.|zone\.)?(?:{'|'.join(_SIZES)})")
 _PERCENT = re.compile(r"(?:.*[._])?avg(?:10|60|300)|.*_percent")
@@ -365,6 +365,13 @@ def in_conflict(row: Json) -> bool:
     if not isinstance(winner, dict) or not isinstance(others, list):
         return False
     return any(isinstance(other, dict) and other.get("value") != winner.get("value") for other in others)
+
+
+def is_lost_at_boot(row: Json) -> bool:
+    """Whether the next boot brings another value. What a container runtime or the kubelet sets on its own units it sets again, and these are new ones then."""
+    subject = str(row.get("subject") or "")
+    made_by_runtime = row.get("scope") == "unit" and not row.get("winner") and (subject.endswith(".scope") or subject.startswith("kubepods"))
+    return row.get("agrees") is False and not made_by_runtime
 
 
 def setting_name(row: Json) -> str:

@@ -45,6 +45,7 @@ _HOST_KEYS = ("settings", "units", "pods", "because", "by_hand")
 _BECAUSE_KEYS = ("rule", "subject", "title", "sets")
 _HOSTS = re.compile(r"^hosts: *\n", re.MULTILINE)
 _OUTER = re.compile(r"^ ?[^\s#]", re.MULTILINE)
+_FIRST = re.compile(r"^ *[^\s#]", re.MULTILINE)
 _HOST = re.compile(r"^  (?=[^\s#])(.*)$\n?", re.MULTILINE)
 _HOST_KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*):|'([^'\n]*)':")
 _SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
@@ -298,7 +299,8 @@ def of_host(content: bytes, host: str) -> bytes:
     if not begin or _OUTER.search(source, begin.end()):
         return content
     heads = [(found, _HOST_KEY.fullmatch(found.group(1).rstrip())) for found in _HOST.finditer(source, begin.end())]
-    if not all(key for unused, key in heads):
+    first = _FIRST.search(source, begin.end())
+    if not heads or not all(key for unused, key in heads) or (first and first.start() < heads[0][0].start()):
         return content
     mine = [number for number, (unused, key) in enumerate(heads) if key and (key.group(1) or key.group(2)) == host]
     if len(mine) != 1:

@@ -250,6 +250,8 @@ class Node(t.TypedDict, total=False):
     units: dict[str, t.Any]
     oom: dict[str, t.Any]
     programs: dict[str, list[str]]
+    gathered: dict[str, dict[str, str]]
+    applied: dict[str, t.Any] | None
     window: Window
     unknown: dict[str, str]
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import datetime
+import json
 import re
 import typing as t
 
@@ -50,9 +51,12 @@ class Suppression(t.NamedTuple):
         return {"reason": self.reason, "until": self.until.isoformat()}
 
 
-def read(entries: t.Sequence[object]) -> list[Suppression]:
-    """What the variable says. Raises SuppressionError with every mistake found."""
+def read(entries: object) -> list[Suppression]:
+    """What the variable says: a list, or one as JSON. Raises SuppressionError with every mistake found."""
     problems: list[Problem] = []
+    entries = _of_json(_of_json(entries))
+    if not isinstance(entries, (list, tuple)):
+        raise SuppressionError(f"{VARIABLE}: a list is expected here: [{{rule: N01, reason: text, until: 2026-12-31}}]")
     found = [_read(entry, Place(VARIABLE, problems, f"entry {number}")) for number, entry in enumerate(entries, 1)]
     if problems:
         raise SuppressionError("\n".join(map(str, problems)))
@@ -105,6 +109,14 @@ def _read(entry: object, place: Place) -> Suppression | None:
     if len(place.problems) > before or until is None:
         return None
     return Suppression(said["rule"], said.get("host", "*"), said.get("subject", "*"), said["reason"], until)
+
+
+def _of_json(entries: object) -> object:
+    """Twice JSON is what C(-e NAME=VALUE) gave a role."""
+    try:
+        return json.loads(entries) if isinstance(entries, str) else entries
+    except ValueError:
+        return None
 
 
 def _date(node: yaml.Node, place: Place) -> datetime.date | None:

@@ -30,17 +30,18 @@ class Readable(NamedTuple):
         return self._replace(name=fill(self.name, places), path=fill(self.path, places))
 
 
-def unfold(places: t.Mapping[str, t.Sequence[t.Sequence[str]]]) -> list[Readable]:
-    """C({"/proc/sys/vm/ vm.": [[swappiness, count]]}) → rows: what _registry.by_place folded for the way to the node."""
-    split = ((place.split(" "), files) for place, files in places.items())
-    return [Readable(prefix + file, directory + file, unit) for (directory, prefix), files in split for file, unit in files]
+def unfold(places: t.Mapping[str, str]) -> list[Readable]:
+    """C({"/proc/sys/vm/ vm. number": "swappiness laptop_mode"}) → rows: what _registry.by_place folded."""
+    split = ((place.split(" "), files.split()) for place, files in places.items())
+    return [Readable(prefix + file, directory + file, unit) for (directory, prefix, unit), files in split for file in files]
 
 
 class Wanted(NamedTuple):
-    """What a reading of a node looks for: host knobs, and memcg files of vendor kernels."""
+    """What a reading of a node looks for: host knobs, memcg files of vendor kernels, and what C(_gather) sends."""
 
     knobs: t.Sequence[Readable] = ()
     vendor_files: t.Sequence[str] = ()
+    files: t.Sequence[t.Sequence[t.Any]] = ()
 
 
 class KnobValueError(ValueError):

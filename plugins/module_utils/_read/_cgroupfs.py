@@ -51,7 +51,6 @@ _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 # O_NONBLOCK: a captured tree may hold a FIFO.
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _DIR_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY
-# One read returns all if there is room; memory.stat of 6.18 has 2 KiB.
 _CHUNK = 8192
 _MAX_FILE = 1024 * 1024
 _GONE = frozenset((errno.ENOENT, errno.ENODEV))
@@ -173,7 +172,6 @@ _FILES = {
         "memory.swappiness": "swappiness", "memory.kmem.usage_in_bytes": "kernel", "memory.kmem.tcp.usage_in_bytes": "sock",
     },
 }  # fmt: skip
-# Keys that _finish_v1 turns into others.
 _V1_WORDS = frozenset(("failcnt", "oom_control", "kernel", "sock"))
 # Of v2, and of v1 on Anolis and openEuler.
 _FILES_OF_BOTH = {
@@ -248,7 +246,6 @@ def detect(tree: Tree, mounts: t.Sequence[Mount]) -> Hierarchy:
 
 
 def _visible(tree: Tree, mounts: t.Sequence[Mount], witness: str) -> Mount | None:
-    """The whole tree first, then the shortest path; not hidden by another mount."""
     for mount in sorted(mounts, key=lambda mount: (mount["root"] != "/", len(mount["mount_point"]))):
         if tree.exists(f"{mount['mount_point']}/{witness}"):
             return mount
@@ -333,7 +330,6 @@ class _Walk:
         return _Directory(fd, other, "", iter(children))
 
     def _probe(self, fd: int, children: list[str]) -> None:
-        """Which files this kernel has. The root lacks most of them."""
         names: set[str] = set()
         for name in children[:_PROBED_DIRECTORIES]:
             try:
@@ -437,7 +433,6 @@ class _Walk:
         return unknown
 
     def _count_dying_v1(self) -> None:
-        """All that the kernel counts less those with a directory."""
         if self._hierarchy.version != 1 or not self._hierarchy.whole or not self.found or any(what == "directory" for what, reason in self._troubles):
             return
         count = parse_controllers(self._tree.read_or_empty("/proc/cgroups"))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
 import stat
 import subprocess
 import typing as t
@@ -17,6 +18,7 @@ if t.TYPE_CHECKING:
 MAX_BYTES = 16 * 1024 * 1024
 OUTPUT_DIR = ".memqos/output"
 _CHUNK = 65536
+_MAX_LINKS = 8
 # O_NONBLOCK: a captured tree may hold a FIFO.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK
 _ABSENT = frozenset((errno.ENOENT, errno.ENOTDIR, errno.ENODEV, errno.ENXIO, errno.EOPNOTSUPP))
@@ -65,7 +67,6 @@ class Tree:
         return full
 
     def read(self, path: str | bytes, *, limit: int = MAX_BYTES) -> bytes:
-        """The whole content, at most C(limit) bytes. Raises Unreadable."""
         try:
             return _drain(os.open(self.fs_path(path), _FLAGS), limit)
         except OSError as exc:
@@ -90,7 +91,6 @@ class Tree:
             raise Unreadable.from_os_error(display(path), exc) from exc
 
     def read_text(self, path: str | bytes) -> str:
-        """The content as text without white space at both ends."""
         return display(self.read(path).strip())
 
     def read_or_empty(self, path: str | bytes, *, limit: int = MAX_BYTES) -> bytes:
@@ -110,6 +110,17 @@ class Tree:
             return os.path.exists(self.fs_path(path))
         except Unreadable:
             return False
+
+    def target(self, path: str) -> str:
+        """What a link leads to, as the node sees it: an absolute one stays inside a captured tree."""
+        for _hop in range(_MAX_LINKS):
+            directory, name = posixpath.split(path)
+            try:
+                link = os.fsdecode(os.readlink(os.path.join(self.fs_path(directory), os.fsencode(name))))
+            except (OSError, Unreadable):
+                break
+            path = posixpath.normpath(posixpath.join(directory, link))
+        return path
 
     def names(self, path: str | bytes) -> list[str]:
         """Sorted names in a directory. Raises Unreadable."""

@@ -27,11 +27,12 @@ _TRACE = re.compile(rb"Call Trace:|\+0x[0-9a-f]+/0x|</?TASK>|Hardware name:|(?:R
 # Behind the end of a report stand its other victims and the reaper's line.
 _AFTER = 20
 _MAX_REPORT = 20000
-# What a process is by its name. Java programs say it in their arguments.
+# Names of processes, units, containers and images begin with these behind the last slash. Java programs say it in their arguments.
 _PROGRAMS = {
-    "redis-server": "redis", "valkey-server": "redis", "keydb-server": "redis", "mongod": "mongodb", "mongos": "mongodb", "postgres": "postgresql",
-    "postmaster": "postgresql", "hdbindexserver": "sap_hana", "hdbnameserver": "sap_hana", "opensearch": "elasticsearch",
+    "redis": "redis", "valkey": "redis", "keydb": "redis", "mongo": "mongodb", "postgres": "postgresql", "elasticsearch": "elasticsearch",
+    "opensearch": "elasticsearch", "cassandra": "cassandra", "kafka": "kafka", "cp-kafka": "kafka", "SAP": "sap_hana", "hdb": "sap_hana",
 }  # fmt: skip
+_PROGRAM = re.compile(f"(?:.*/)?({'|'.join(_PROGRAMS)})(?!-cli|sh\\b|.*exporte)", re.DOTALL)
 _JAVA = re.compile(rb"\0(?:org\.(?:apache\.)?(elasticsearch|opensearch|cassandra)\.|(kafka)\.Kafka\0)")
 _MAX_ARGUMENTS = 65536
 
@@ -104,10 +105,10 @@ def read_processes(tree: Tree, *, page_size: int, top: int = 10) -> Processes:
         if process is not None:
             comms[process["comm"]] = comms.get(process["comm"], 0) + 1
             found.append(process)
-            program = _program(tree, process)
-            if program:
+            known = _program(tree, process)
+            if known:
                 path = parse_cgroup(tree.read_or_empty(f"/proc/{name}/cgroup"))
-                programs.setdefault(program, []).extend([path] if path else [])
+                programs.setdefault(known, []).extend([path] if path else [])
     found.sort(key=lambda process: (-process.get("oom_score", -1), -process["rss_bytes"], process["pid"]))
     for process in found[:top]:
         _complete(tree, process)
@@ -115,7 +116,6 @@ def read_processes(tree: Tree, *, page_size: int, top: int = 10) -> Processes:
 
 
 def parse_statm_rss(data: bytes) -> int | None:
-    """Resident pages: the second of seven fields without names."""
     words = data.split()
     return number(words[1]) if len(words) == 7 and data.endswith(b"\n") else None
 
@@ -146,13 +146,16 @@ def _process(tree: Tree, name: str, page_size: int) -> Process | None:
     return process
 
 
+def program(name: str) -> str | None:
+    match = _PROGRAM.match(name)
+    return _PROGRAMS[match.group(1)] if match else None
+
+
 def _program(tree: Tree, process: Process) -> str | None:
-    name = process["comm"]
-    if name == "java":
-        match = _JAVA.search(tree.read_or_empty(f"/proc/{process['pid']}/cmdline", limit=_MAX_ARGUMENTS))
-        name = display(match.group(1) or match.group(2)) if match else ""
-        return _PROGRAMS.get(name, name)
-    return _PROGRAMS.get(name)
+    if process["comm"] != "java":
+        return program(process["comm"])
+    match = _JAVA.search(tree.read_or_empty(f"/proc/{process['pid']}/cmdline", limit=_MAX_ARGUMENTS))
+    return program(display(match.group(1) or match.group(2))) if match else None
 
 
 def _complete(tree: Tree, process: Process) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import os
 import posixpath
 import re
 import typing as t
@@ -39,7 +38,6 @@ _MAX_VALUE = 4096
 _MAX_GLOB = 1024
 _MAX_WORDS = 64  # of a brace expression
 _MAX_PROFILES = 64
-_MAX_LINKS = 8
 _BLANK = " \t\r"
 _GLOB = frozenset("*?[")
 _DIGITS = frozenset("-0123456789 \t")
@@ -162,7 +160,7 @@ def read_persisted(tree: Tree, *, page_size: int) -> Persisted:
         if knob.path in keys or any(name == knob.name for name, _setting in fixed + enforced) or any(matches(pattern, knob.path) for pattern in patterns)
     ]  # fmt: skip
     settings = {knob.name: found for knob in said for found in [_settings_of(knob, sources)] if found}
-    real_paths = {path: files.target(path) for path in {line.path for line in (*sources.sysctl, *sources.tmpfiles)}}
+    real_paths = {path: files.tree.target(path) for path in {line.path for line in (*sources.sysctl, *sources.tmpfiles)}}
     links = {path: real for path, real in real_paths.items() if real != path}
     return Persisted(settings, boot, sorted(running), kubelet, profile, problems, links, sources)
 
@@ -336,7 +334,7 @@ class _Files:
 
     def one(self, path: str) -> list[tuple[str, bytes]]:
         """[(path, content)], [] if there is no such file."""
-        target = self.target(path)
+        target = self.tree.target(path)
         if target == "/dev/null":
             return []
         try:
@@ -361,20 +359,9 @@ class _Files:
                     chosen.setdefault(name, f"{root}/{kind}/{name}")
         return [chosen[name] for name in sorted(chosen)]
 
-    def target(self, path: str) -> str:
-        """What a link leads to, as the node sees it: an absolute one stays inside a captured tree."""
-        for _hop in range(_MAX_LINKS):
-            directory, name = posixpath.split(path)
-            try:
-                link = os.fsdecode(os.readlink(os.path.join(self.tree.fs_path(directory), os.fsencode(name))))
-            except (OSError, Unreadable):
-                break
-            path = posixpath.normpath(posixpath.join(directory, link))
-        return path
-
     def enabled(self, unit: str) -> bool:
         """Whether systemd starts it at boot."""
-        if self.target(f"/etc/systemd/system/{unit}") == "/dev/null":
+        if self.tree.target(f"/etc/systemd/system/{unit}") == "/dev/null":
             return False
         for root in ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"):
             wants = (name for name in self.tree.names_or_empty(root) if name.endswith((".wants", ".requires")))
@@ -562,7 +549,7 @@ def _size(text: str | None) -> int:
 
 def _conf_reason(files: _Files) -> str:
     """Why nothing reads /etc/sysctl.conf at boot: systemd-sysctl needs a link in sysctl.d (Debian 12 has one, 13 has none); "" if procps does."""
-    if any(files.target(path) == _SYSCTL_CONF for path in files.paths("sysctl.d")):
+    if any(files.tree.target(path) == _SYSCTL_CONF for path in files.paths("sysctl.d")):
         return _LINKED
     if any(files.tree.exists(path) for path in ("/run/systemd/system", "/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")):
         return "not read at boot, as no file in sysctl.d links to it; 'sysctl --system' reads it last"

@@ -34,7 +34,6 @@ if t.TYPE_CHECKING:
 
 
 def number(raw: bytes) -> int | None:
-    """Decimal digits → int, else None. (int() takes C(1_0) as well.)"""
     return int(raw) if _NUMBER.fullmatch(raw) else None
 
 
@@ -61,7 +60,6 @@ def parse_meminfo(data: bytes) -> dict[str, int]:
 
 
 def parse_numbers(data: bytes) -> list[int]:
-    """One line of numbers; empty if one of them is none."""
     lines = whole_lines(data)
     values = [number(word) for word in lines[0].split()] if lines else []
     return [] if None in values else t.cast("list[int]", values)
@@ -155,7 +153,6 @@ def parse_sockstat(data: bytes) -> dict[str, dict[str, int]]:
 
 
 def parse_triple(data: bytes) -> dict[str, int]:
-    """tcp_mem, udp_mem: C(min pressure max) in pages."""
     values = parse_numbers(data)
     return dict(zip(("min", "pressure", "max"), values)) if len(values) == 3 else {}
 
@@ -239,7 +236,6 @@ def infer_page_size(meminfo: t.Mapping[str, int], vmstat: t.Mapping[str, int]) -
 
 
 def unescape(raw: bytes) -> str:
-    """Octal escapes in paths (C(\\040) is a space) → text."""
     return display(_OCTAL.sub(lambda match: bytes((int(match.group(1), 8),)), raw))
 
 

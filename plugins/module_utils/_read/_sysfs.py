@@ -34,7 +34,6 @@ def parse_value(data: bytes) -> int | str | None:
 
 
 def parse_mask(data: bytes) -> int | None:
-    """C(0x0007), as lru_gen/enabled is printed."""
     value = parse_value(data)
     if isinstance(value, str):
         return int(value, 16) if re.fullmatch("0x[0-9a-fA-F]{1,8}", value) else None
@@ -60,7 +59,6 @@ def _numa_node(tree: Tree, node: int, base: str) -> Values:
 
 
 def read_telling(tree: Tree) -> Values:
-    """What tells which kind of node it is. Never raises."""
     found: Values = {
         "zswap": _known({"parameters": _folder(tree, "/sys/module/zswap/parameters"), "debug": _folder(tree, "/sys/kernel/debug/zswap")}),
         "zram": _zram(tree),

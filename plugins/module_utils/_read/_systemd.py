@@ -62,7 +62,6 @@ def read_units(tree: Tree) -> dict[str, t.Any]:
 
 
 def parse_show(text: str) -> dict[str, dict[str, str]]:
-    """Only what is set, as it stands there."""
     units: dict[str, dict[str, str]] = {}
     for block in re.split(r"\n\s*\n", text):
         shown = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
@@ -96,7 +95,6 @@ def read_drop_ins(tree: Tree) -> list[DropIn]:
 
 
 def parse_drop_in(data: bytes) -> dict[str, str]:
-    """A unit file's memory directives."""
     text = display(data).replace("\\\n", " ")
     matches = (_DIRECTIVE.fullmatch(line) for line in text.split("\n"))
     return {match.group(1): match.group(2) for match in matches if match}

@@ -21,7 +21,7 @@ import yaml
 from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _rules, _snapshot, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _files
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _rule_compiler, _rule_expression
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _gathered, _profiles, _rule_compiler, _rule_expression
 
 HERE = Path(__file__).parent
 RULES = HERE.parents[2] / "roles" / "audit" / "vars" / "rules"
@@ -33,6 +33,7 @@ STATUS = {"fires": "fail", "passes": "pass", "unknown": "unknown", "not": "not_a
 PROPERTIES = {"MemoryMax", "MemoryHigh", "MemoryLow", "MemoryMin", "psi"}
 
 RULESET = _rule_compiler.load_rules([str(RULES)], thresholds={}, drop=[])
+WANTED = _registry.wanted()._replace(files=_gathered.WANTED)
 PREPARED = {rule.id: rule for rule in _rules.prepare(json.loads(json.dumps(RULESET.compiled)))}
 
 
@@ -160,7 +161,7 @@ def test_the_page_s_example_is_a_rule(tmp_path: Path) -> None:
 
 
 def snapshot(tree: Path) -> t.Any:
-    return _snapshot.read(_files.Tree(str(tree)), window_seconds=0.0, monotonic=lambda: 0.0, sleep=lambda _seconds: None, wanted=_registry.wanted())
+    return _snapshot.read(_files.Tree(str(tree)), window_seconds=0.0, monotonic=lambda: 0.0, sleep=lambda _seconds: None, wanted=WANTED)
 
 
 @pytest.mark.parametrize("tree", ["debian12-6.1-v1", "debian12-6.1-v2", "debian13-6.12-v2"])

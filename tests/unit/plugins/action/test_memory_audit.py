@@ -138,7 +138,7 @@ def test_a_node_is_asked_of_what_failed_and_its_answer_becomes_a_change(tmp_path
         {
             "rule": "N01",
             "subject": N01_FAILS[0]["subject"],
-            "before": {"status": "fail", "observed": {"kills": 1}},
+            "before": {"status": "fail", "observed": {"kills": 1}, "window": findings(json.loads(answer), "N01")[0]["window"]},
             "after": {"status": "pass", "observed": {"kills": 0}},
         }
     ]

@@ -115,3 +115,37 @@ def test_sums_over_children_and_top_level_protection_as_set() -> None:
 def test_one_child_with_max_makes_the_sum_max() -> None:
     rows = account({"path": "/", "usage": 9}, {"path": "/a", "parent": "/", "min": None, "low": 1}, {"path": "/b", "parent": "/", "min": 5, "low": 1})
     assert (rows["/"]["children_min"], rows["/"]["children_low"]) == (None, 2)
+
+
+def workload(path: str, kind: str, **more: t.Any) -> t.Any:
+    return {"path": path, "parent": path.rpartition("/")[0] or "/", "kind": kind, "name": path, "usage": 1, **more}
+
+
+ROOT_ROW: t.Any = {"path": "/", "kind": "root", "name": "/"}
+
+
+def test_workloads_are_the_innermost_and_their_sums() -> None:
+    rows = [
+        ROOT_ROW,
+        workload("/kubepods.slice", "qos", limit=1000),
+        workload("/kubepods.slice/pod", "pod", limit=900),
+        workload("/kubepods.slice/pod/a", "container", limit=400, request=300, peak=100),
+        workload("/kubepods.slice/pod/a/nested", "cgroup", limit=1),  # of the container
+        workload("/kubepods.slice/pod/b", "container", limit=None, request=0, peak=50),
+        workload("/kubepods.slice/pod/c", "container", limit=200, request=200),  # before 5.19 there is no peak
+        workload("/system.slice", "slice", limit=7),
+        workload("/system.slice/user@1.service", "service", limit=5000),  # holds others
+        workload("/system.slice/user@1.service/x.scope", "scope", limit=50, peak=60),
+        {"path": "/system.slice/off.service", "parent": "/system.slice", "kind": "service", "name": "off"},  # without the memory controller
+    ]
+    found = _accounts.overcommit(rows, 5000)
+    assert found == {
+        "allocatable_bytes": 1000, "allocatable_source": "kubepods", "workloads": 4, "sum_request_bytes": 500, "sum_limit_bytes": 650, "without_limit": 1,
+        "peaks": {"/kubepods.slice/pod/a": [400, 100], "/system.slice/user@1.service/x.scope": [50, 60]},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("limit", [None, 0])
+def test_without_a_bound_of_kubepods_all_memory_counts(limit: int | None) -> None:
+    found = _accounts.overcommit([ROOT_ROW, workload("/kubepods", "qos", limit=limit)], 5000)
+    assert (found["allocatable_bytes"], found["allocatable_source"], found["workloads"]) == (5000, "memory without huge pages", 0)

@@ -2011,3 +2011,109 @@ def test_units_come_and_go_between_tunes(systemd: int, runs: t.List[t.Tuple[Json
         for number in there:
             machine.stop(f"user-{number}.slice")
         assert machine.snapshot() == before
+
+
+# A selection adds to what stands
+
+
+EARLIER: Json = {"earlier": ""}
+EARLIER_SELECTIONS: Json = {"earlier": "selection"}
+
+
+def chosen(**parts: t.Any) -> Json:
+    return layer("selection", **parts)
+
+
+def last_meta(machine: Machine) -> Json:
+    journal = _journal.Journal(machine.node)
+    return journal.generation(journal.generations()[-1]).meta
+
+
+PROFILE = layer("base", host={"vm.swappiness": 10, "vm.min_free_kbytes": 131072}, slices={"batch.slice": {"MemoryHigh": 2 * GIB}})
+ADDED = [
+    ("another knob", chosen(host={"vm.page-cluster": 0}), {"vm.page-cluster": "0"}),
+    ("another unit", chosen(slices={"user.slice": {"MemoryLow": 64 * MIB}}), {"/user.slice memory.low": str(64 * MIB)}),
+    ("another value", chosen(host={"vm.swappiness": 5}), {"vm.swappiness": "5"}),
+    ("a bound that the profile's value meets", chosen(host={"vm.swappiness": {"raise_to": 1}}), {}),
+    ("a bound that it does not", chosen(host={"vm.swappiness": {"lower_to": 1}}), {"vm.swappiness": "1"}),
+    ("its own unit", chosen(slices={"batch.slice": {"MemoryLow": 64 * MIB}}), {"/batch.slice memory.low": str(64 * MIB)}),
+]
+STANDS = {"vm.swappiness": "10", "vm.min_free_kbytes": "131072", "/batch.slice memory.high": str(2 * GIB)}
+
+
+@pytest.mark.parametrize(("selection", "moved"), [case[1:] for case in ADDED], ids=[case[0] for case in ADDED])
+def test_a_selection_changes_what_it_names_and_nothing_else(machine: Machine, selection: Json, moved: Json) -> None:
+    machine.tune(PROFILE)
+    answer = machine.tune(EARLIER, selection)
+    assert answer["problem"] == "" and answer["changed"] == bool(moved)
+    assert {name: machine.text(name) for name in {**STANDS, **moved}} == {**STANDS, **moved}
+    again = machine.tune(EARLIER, selection)
+    assert not again["changed"] and again["generation"] == 0
+    machine.reboot()
+    assert {name: machine.text(name) for name in {**STANDS, **moved}} == {**STANDS, **moved}
+
+
+def test_selections_add_up_and_a_tune_by_profiles_alone_ends_them(machine: Machine) -> None:
+    before = machine.snapshot()
+    machine.tune(PROFILE)
+    machine.tune(EARLIER, chosen(host={"vm.page-cluster": 0}))
+    machine.tune(EARLIER, chosen(host={"lru_gen/min_ttl_ms": 1000}))
+    assert (machine.text("vm.page-cluster"), machine.text("vm.swappiness")) == ("0", "10")
+    assert last_meta(machine)["profiles"] == ["colocated"]
+    machine.tune(PROFILE, EARLIER_SELECTIONS, chosen(host={"vm.overcommit_memory": 1}))
+    assert (machine.text("vm.page-cluster"), machine.text("vm.overcommit_memory")) == ("0", "1")
+    answer = machine.tune(PROFILE)
+    assert (machine.text("vm.page-cluster"), machine.text("vm.overcommit_memory"), machine.text("vm.swappiness")) == ("3", "0", "10")
+    assert "no profile wants it any more" in rows(answer)["vm.page-cluster"]["reason"]
+    machine.rollback("origin")
+    assert machine.snapshot() == before
+
+
+def test_a_named_profile_replaces_the_earlier_ones_beside_a_selection(machine: Machine) -> None:
+    machine.tune(PROFILE)
+    machine.tune(layer("other", host={"vm.page-cluster": 0}), EARLIER_SELECTIONS, chosen(host={"vm.overcommit_memory": 1}))
+    assert (machine.text("vm.swappiness"), machine.text("vm.page-cluster"), machine.text("vm.overcommit_memory")) == ("60", "0", "1")
+
+
+def test_a_selection_after_a_rollback_adds_to_what_stands_then(machine: Machine) -> None:
+    machine.tune(PROFILE)
+    machine.tune(layer("two", host={"vm.swappiness": 20}))
+    machine.rollback()
+    machine.tune(EARLIER, chosen(host={"vm.page-cluster": 0}))
+    assert {name: machine.text(name) for name in STANDS} == STANDS
+    machine.rollback("origin")
+    machine.tune(EARLIER, chosen(host={"vm.page-cluster": 0}))
+    assert (machine.text("vm.swappiness"), machine.text("vm.page-cluster")) == ("60", "0")
+
+
+def test_a_selection_on_a_node_that_was_never_tuned_is_all_there_is(machine: Machine) -> None:
+    answer = machine.tune(EARLIER, chosen(host={"vm.page-cluster": 0}))
+    assert statuses(answer) == {"vm.page-cluster": "changed"} and last_meta(machine)["layers"] == [chosen(host={"vm.page-cluster": 0})]
+
+
+def test_what_was_applied_in_some_areas_only_is_no_more_than_that(machine: Machine) -> None:
+    machine.tune(PROFILE, only=["swap"])
+    machine.tune(EARLIER, chosen(host={"vm.page-cluster": 0}))
+    assert (machine.text("vm.swappiness"), machine.text("/batch.slice memory.high")) == ("10", "max")
+    machine.tune(layer("other", host={"transparent_hugepage/enabled": "madvise"}), only=["thp"])
+    machine.tune(EARLIER, chosen(host={"vm.overcommit_memory": 1}))
+    assert (machine.text("vm.swappiness"), machine.text("vm.page-cluster"), machine.text(THP_FILE)) == ("10", "0", "always [madvise] never")
+
+
+def test_layers_do_not_pile_up(machine: Machine) -> None:
+    machine.tune(PROFILE)
+    for value in (5, 6, 7, 8):
+        machine.tune(EARLIER, chosen(host={"vm.swappiness": value, "vm.page-cluster": {"lower_to": 2}}), layer("host variables", host={"kernel.panic": value}))
+    assert [one["profile"] for one in last_meta(machine)["layers"]] == ["base", "selection", "host variables"]
+    assert machine.text("vm.swappiness") == "8"
+
+
+def test_a_generation_that_kept_no_layers_asks_for_the_profile(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(_tune, "_applied", lambda *unused: None)
+        machine.tune(PROFILE)
+    path = Path(machine.root, "var/lib/memqos/generations/1.json")
+    path.write_text(path.read_text(encoding="utf-8").replace('"layers"', '"other"'), encoding="utf-8")
+    with pytest.raises(_tune.TuneError, match="name them with memqos_profile"):
+        machine.tune(EARLIER, chosen(host={"vm.page-cluster": 0}))
+    assert machine.text("vm.page-cluster") == "3"

@@ -32,4 +32,5 @@ def test_defaults_are_among_the_choices(options: t.Dict[str, t.Dict[str, t.Any]]
         default = option.get("default")
         if "choices" in option:
             assert set(default if isinstance(default, list) else [default]) <= set(option["choices"]), name
-        assert ("default" in option) != bool(option.get("required")), name
+        # A tune takes a profile, a selection, or both.
+        assert ("default" in option) != bool(option.get("required")) or name in ("profile", "selection"), name

@@ -92,6 +92,13 @@ def test_a_rule_that_was_dropped_is_not_cured() -> None:
     assert told(compared(audit(N01), second)) == [("N01", "fail 1", "", "rule_dropped")]
 
 
+def test_figures_say_what_they_grew_over_and_time_alone_is_no_change() -> None:
+    boot, run = {"kind": "since_boot", "seconds": 90}, {"kind": "since_last_run", "seconds": 60}
+    assert compared(audit({**N01, "window": boot}), audit({**N01, "window": run}))["findings"] == []
+    (change,) = compared(audit({**N01, "window": boot}), audit(recovered=[{**finding("N01", status="pass", kills=0), "window": run}]))["findings"]
+    assert (change["before"]["window"], change["after"]["window"]) == (boot, run)
+
+
 def test_a_first_audit_has_nothing_to_compare_with() -> None:
     assert _changes.compare({}, audit(N01), RULES) == {"since": None, "generation": None, "rebooted": None, "findings": []}
 

@@ -86,9 +86,13 @@ def fleet_of(hosts: t.Iterable[str]) -> Fleet:
     return fleet
 
 
+PROMISED = {"allocatable_bytes": 100, "sum_request_bytes": 50, "sum_limit_bytes": 300, "stranded_bytes": 40}
+
+
 def test_a_fleet(tmp_path: Path) -> None:
     hosts = _results.known_hosts(SAMPLES)
-    page = Reader(write(tmp_path, [_results.read_result(SAMPLES, host) for host in hosts], groups={"pool": ["web-1"]}))
+    page = Reader(write(tmp_path, [{**_results.read_result(SAMPLES, host), "derived": PROMISED} for host in hosts], groups={"pool": ["web-1"]}))
+    assert "Workloads: requests 50 B (50%) and limits 300 B (300%) of 100 B, 40 B stranded." in page.text
     assert page.headings[:2] == ["Memory of 4 hosts", "Hosts"]
     assert "Findings: 15 critical, 6 warning, 2 info, 4 unknown, 0 accepted." in page.text
     assert [row[0] for row in page.rows if len(row) == 13][1:] == [line.name for line in fleet_of(hosts).worst(4)]

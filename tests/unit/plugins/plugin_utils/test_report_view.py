@@ -118,7 +118,7 @@ READ = {
     "N21": "swappiness = 0, swap_total = 2.00 GiB",
     "N22": "swappiness = 180, swap_total = 4.00 GiB",
     "N23": "pages_per_second = 500/s, some_avg60 = 25 %, swap_used = 2.00 GiB",
-    "N24": "page_cache_drops = 2, slab_drops = 0",
+    "N24": "page_cache_drops = 2, slab_drops = 0, in_cron_or_sysctl = no",
     "N25": "vfs_cache_pressure = 0, slab_reclaimable = 75.0 MiB",
     "N26": "vfs_cache_pressure = 10\u202f000, slab_reclaimable = 1.00 GiB",
     "N27": "transparent_hugepage = always",
@@ -142,7 +142,7 @@ READ = {
     "N40": "dying_cgroups = 1\u202f800, live_cgroups = 2\u202f400",
     "N41": "full_avg10 = 4.5 %, full_avg60 = 4.5 %, some_avg60 = 40 %",
     "N41C": "full_avg10 = 34.5 %, full_avg60 = 34.5 %, some_avg60 = 40 %",
-    "N42": "sum_limits = 20.0 GiB, memtotal = 16.0 GiB",
+    "N42": "sum_limit = 20.0 GiB, allocatable = 16.0 GiB, without_limit = 3",
     "N44": "memory_version = 1",
     "N45": "nokmem = yes, nosocket = no",
     "N46": "kernel = 6.1.0-31-amd64",
@@ -156,6 +156,8 @@ READ = {
     "N58": "overcommit_memory = 2, committed = 8.00 GiB, limit = 9.00 GiB",
     "N59": "percpu = 2.00 GiB, cpus = 256, dying_memcgs = 900",
     "N60": "kernel_stack = 1.00 GiB, memtotal = 16.0 GiB",
+    "N61": "sum_request = 16.0 GiB, allocatable = 16.0 GiB, workloads = 30",
+    "N62": "stranded = 6.00 GiB, workloads = 12, sum_limit = 12.0 GiB, allocatable = 16.0 GiB",
 }
 CASES = Path(__file__).parents[2] / "rules"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import json
 import typing as t
 
 import pytest
@@ -88,6 +89,17 @@ DATES = ["2026-12-31", "'2026-12-31'", "2026-12-31 00:00:00"]
 def test_a_date_is_one_however_yaml_reads_it(text: str) -> None:
     (one,) = _suppressions.read([entry(until=yaml.safe_load(text))])
     assert one.until == datetime.date(2026, 12, 31)
+
+
+@pytest.mark.parametrize("given", [[entry()], json.dumps([entry()]), json.dumps(json.dumps([entry()]))], ids=["list", "JSON", "twice JSON"])
+def test_a_list_is_one_as_json_too(given: t.Any) -> None:
+    assert [one.rule for one in _suppressions.read(given)] == ["N01"]
+
+
+@pytest.mark.parametrize("given", ["N01", "[", {"rule": "N01"}, 5, None, '{"rule": "N01"}'])
+def test_what_is_no_list_is_said(given: t.Any) -> None:
+    with pytest.raises(_suppressions.SuppressionError, match="memqos_suppressions: a list is expected here"):
+        _suppressions.read(given)
 
 
 WRONG = [

@@ -460,4 +460,9 @@ def test_a_value_that_cannot_be_compared_is_an_error() -> None:
 
 def test_rows_survive_the_way_to_the_node() -> None:
     knobs = _registry.wanted().knobs
-    assert sorted(_values.unfold(_registry.by_place(knobs))) == sorted(knobs)
+    sent = _values.unfold(_registry.by_place(knobs))
+    assert sorted(knob[:2] for knob in sent) == sorted(knob[:2] for knob in knobs)
+    # Of the unit what it takes to read the file.
+    assert {knob.name: _values.FORMS.get(knob.unit, _values.integer) for knob in sent} == {
+        knob.name: _values.FORMS.get(knob.unit, _values.integer) for knob in knobs
+    }

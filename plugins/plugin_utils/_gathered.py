@@ -1,0 +1,104 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This file is private to the collection: its names can change at any release.
+
+"""What an audit asks a node for, so that the controller can say what decides at the next boot, and the node's answer as a tree of files."""
+
+from __future__ import annotations
+
+import typing as t
+
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable, display
+
+if t.TYPE_CHECKING:
+    from ansible_collections.memqos.fleet.plugins.module_utils._knobs._row import Knob
+
+_ROOTS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
+_UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+# Keys of memory, and globs that may stand for one. What is a comment says nothing.
+_SYSCTL_LINES = r"^\s*-?[^#;=]*(vm|kernel|[*?\[])"
+_TMPFILES_LINES = r"^\s*[wfF].*(/sys|/proc|[*?\[{\\])"
+_ANY = r"^\s*[^#;\s]"
+_WORDS = r"^(\w+\.)?(transparent_|numa_balancing|panic|oops|huge|default_huge|sysctl\.|zswap|psi|cgroup|swapaccount|thp_|mem=|systemd\.unified|--$)|^\w+\.\w+="
+_WRITERS = r"^(kubelet|k3s-server|k3s-agent|rke2|tuned|koordlet|earlyoom|systemd-oomd|oomd|nohang|ksmtuned|bpftune|katalyst-agent)$"
+# Of a command line, which may hold a token, only these flags and what can be their value.
+_FLAGS = r"^--(config|config-dir|feature-gates|protect-kernel-defaults)\b|^/|^(true|false)$|^\w+=(true|false)"
+_KUBELET_LINES = r"protectKernelDefaults|featureGates|[Mm]emory|eviction|Reserved"
+_DROPS = r"^\s*[^#\s].*drop_caches"
+_JOBS = ("/etc/crontab", "/etc/cron.d/*", "/etc/cron.hourly/*", "/etc/cron.daily/*", "/etc/cron.weekly/*", "/var/spool/cron/*", "/var/spool/cron/crontabs/*")
+# [glob, lines, what ends a line, whether a file without such a line is sent (it hides others of its name), what beside it]; docs/architecture.md §3.11.
+WANTED: tuple[tuple[t.Any, ...], ...] = (
+    *((f"{root}/sysctl.d/*.conf", _SYSCTL_LINES, "\n", True) for root in _ROOTS),
+    ("/etc/sysctl.conf", _SYSCTL_LINES, "\n", True),
+    *((f"{root}/tmpfiles.d/*.conf", _TMPFILES_LINES, "\n", True) for root in _ROOTS),
+    *((f"/etc/tuned/{name}", _ANY, "\n", True) for name in ("active_profile", "post_loaded_profile", "tuned-main.conf")),
+    *((f"{place}/*/tuned.conf", _ANY, "\n", True) for place in ("/etc/tuned/profiles", "/etc/tuned", "/usr/lib/tuned/profiles", "/usr/lib/tuned")),
+    *((f"{root}/*.{kind}/{unit}.service", None, "", True) for root in _UNITS for kind in ("wants", "requires") for unit in ("tuned", "kubelet")),
+    *((f"/etc/systemd/system/{unit}.service", None, "", True) for unit in ("tuned", "kubelet")),
+    *((path, None, "", True) for path in ("/run/systemd/system", "/usr/lib/systemd/systemd-sysctl", "/lib/systemd/systemd-sysctl")),
+    ("/proc/cmdline", _WORDS, " ", True),
+    ("/proc/[0-9]*/comm", _WRITERS, "\n", False, ("/cmdline", _FLAGS)),
+    ("/var/lib/kubelet/config.yaml", _KUBELET_LINES, "\n", True),
+    ("/etc/kubernetes/kubelet/*.json", ".", "\n", True),
+    ("/etc/kubernetes/kubelet/*.y*ml", _KUBELET_LINES, "\n", True),
+    *((path, _DROPS, "\n", False) for path in _JOBS),
+)  # fmt: skip
+
+
+class GatheredTree(Tree):
+    """The files that a node has sent. C(more): paths that are there besides, and what they hold."""
+
+    def __init__(self, gathered: t.Mapping[str, t.Mapping[str, str]], more: t.Mapping[str, str]) -> None:
+        self.root, self.live = "", False
+        self.sources = {**more, **gathered.get("sources", {})}
+        self.links = dict(gathered.get("links", {}))
+        self.troubles = dict(gathered.get("troubles", {}))
+        self._below: dict[str, set[str]] = {}
+        for path in (*self.sources, *self.links, *self.troubles):
+            while path:
+                path, unused, name = path.rpartition("/")
+                self._below.setdefault(path, set()).add(name)
+
+    def read(self, path: str | bytes, *, limit: int = 1 << 24) -> bytes:
+        name = display(path)
+        if name in self.troubles:
+            raise Unreadable(name, "denied", self.troubles[name])
+        if name not in self.sources:
+            raise Unreadable(name, "absent", "was not sent by the node")
+        return self.sources[name].encode("utf-8", "surrogateescape")[:limit]
+
+    def names(self, path: str | bytes) -> list[str]:
+        return sorted(self._below.get(display(path).rstrip("/"), ()))
+
+    def exists(self, path: str | bytes) -> bool:
+        name = display(path)
+        return name in self.links or name in self.sources or name in self.troubles or name in self._below
+
+    def target(self, path: str) -> str:
+        return self.links.get(path, path)
+
+
+def tree(audit: t.Mapping[str, t.Any]) -> GatheredTree:
+    """Of a node's answer. Raises TypeError where C(gathered) is of another shape."""
+    gathered, node = audit["gathered"], audit["node"]
+    for part in ("sources", "links", "troubles"):
+        if not all(isinstance(text, str) for pair in gathered.get(part, {}).items() for text in pair):
+            raise TypeError(f"gathered.{part} is not text")
+    sources = gathered.get("sources", {})
+    if "/proc/cmdline" in sources:
+        # Its last word may be one that nobody asked for, and with it went the newline.
+        gathered = {**gathered, "sources": {**sources, "/proc/cmdline": sources["/proc/cmdline"].rstrip("\n") + "\n"}}
+    huge = node["meminfo"].get("Hugepagesize", 0)
+    # What tells which instances of a pattern there are (pools of huge pages, zram devices).
+    there = {knob.path: "" for knob in filter(None, map(_known, node["knobs"])) if knob.path.startswith("/sys/")}
+    return GatheredTree(gathered, {**there, "/proc/meminfo": f"Hugepagesize: {int(huge) // 1024} kB\n"})
+
+
+def _known(name: str) -> Knob | None:
+    try:
+        return _registry.find(name)
+    except _registry.UnknownKnob:
+        return None
