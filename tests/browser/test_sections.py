@@ -97,16 +97,24 @@ def test_settings_say_who_decides_and_what_the_next_boot_changes(full: chromium.
     assert texts(full, names) == ["vm.watermark_scale_factor"]
 
 
+def test_a_filter_that_leaves_nothing_can_be_taken_back(page: chromium.Page, report: Path) -> None:
+    page.open(report, fragment=address("web-1", query="?conflicts=1"))
+    assert texts(page, "#at-settings tbody tr") == ["No setting passes the filter."]
+    page.run("document.querySelector('#at-settings input[type=checkbox]').click()")
+    assert len(texts(page, "#at-settings tbody tr")) == 6
+    assert page.run("location.hash") == address("web-1")
+
+
 def test_overcommit_is_told_of_the_node_of_pools_and_of_hosts(full: chromium.Page) -> None:
     said = texts(full, "#at-overcommit")[0]
     for words in (
         "Limits promise 1.50 times what the node has",
         "Σ request 41.0 GiB 73.2 % of allocatable",
         "Σ limit 84.0 GiB 150.0 % of allocatable",
-        "allocatable, 56.0 GiB, by kubepods",
+        "allocatable, 56.0 GiB (kubepods)",
         "3 of 31 workloads have no limit",
         "19.0 GiB of limits of 22 workloads were never used",
-        "Peaks were watched for 2 to 30 days.",
+        "Peaks were watched for 2 days to 30 days.",
     ):
         assert words in said
     # The bar beyond the mark is another one than the bar before it.

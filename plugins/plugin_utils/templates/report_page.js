@@ -75,11 +75,11 @@ function goTo(event, id) {
   visit(writeAddress({ ...state.at, rule: "", subject: "", options: new Map([...[...state.at.options].filter(([name]) => !["cgroup", "rule"].includes(name)), ["at", id]]) }));
 }
 
-/** The section that is read: the last one whose head has passed the middle. */
+/** The section that is read: the last one whose head has passed the upper third. */
 function markSection() {
   const sections = [...main.querySelectorAll("[id^=at-]")];
   const end = innerHeight + scrollY >= document.documentElement.scrollHeight - 2 && scrollY > 0;
-  const current = end ? sections.at(-1) : sections.filter((part) => part.getBoundingClientRect().top < innerHeight * 0.45).at(-1) ?? sections[0];
+  const current = end ? sections.at(-1) : sections.filter((part) => part.getBoundingClientRect().top < innerHeight * 0.3).at(-1) ?? sections[0];
   for (const link of document.querySelectorAll("#sections a")) {
     const here = `at-${link.dataset.at}` === current?.id;
     if (here && link.getAttribute("aria-current") !== "true") link.parentNode.parentNode.scrollLeft = link.offsetLeft - 40;
@@ -112,7 +112,7 @@ function point(target) {
   for (let outer = target; outer && outer !== main; outer = outer.parentElement) if (outer.localName === "details") outer.open = true;
   target.classList.add("target");
   (target.querySelector("summary, .opener") ?? target).focus({ preventScroll: true });
-  target.scrollIntoView({ block: "center" });
+  target.scrollIntoView();
 }
 
 function toggleTheme() {

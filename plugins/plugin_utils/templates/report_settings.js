@@ -19,7 +19,7 @@ function settingColumns(rows) {
   const code = (row, value) => (value === null || value === undefined ? "–" : el("code", { title: visible(value) }, shown(row, value)));
   const less = (row) => (row.effective !== null && row.effective !== undefined && row.effective !== row.live ? [" ", el("span", { class: "muted" }, "in effect ", code(row, row.effective))] : null);
   const columns = [
-    { label: "Setting", kind: "text", value: (row) => `${row.subject} ${row.name}`.trim(), cell: (row) => el("span", { class: "setting" }, row.subject ? [el("span", { class: "muted" }, row.subject), " "] : null, el("strong", {}, row.name)) },
+    { label: "Setting", kind: "text", value: (row) => `${row.subject} ${row.name}`.trim(), cell: (row) => el("span", { class: "setting" }, row.subject ? [el("span", { class: "muted", title: visible(row.subject) }, row.subject), " "] : null, el("strong", {}, row.name)) },
     { label: "State", kind: "text", key: "agrees", value: (row) => String(7 - 4 * (row.agrees === false) - 2 * (row.drift === true) - (row.contested === true)), cell: (row) => el("span", { class: "states" },
       row.agrees === false ? badge("warning", "changes at the next boot") : null, row.drift === true ? badge("info", "drift") : null, row.contested ? badge("unknown", "sources differ") : null, isConflict(row) ? null : el("span", { class: "muted" }, row.agrees ? "agrees" : "–")) },
     { label: "Live", kind: "text", title: "What the kernel has now, and what is left of it: a rival may switch it off, ancestors may have less to give", value: (row) => row.live ?? "", cell: (row) => [code(row, row.live), less(row)] },
@@ -58,10 +58,10 @@ function settingsSection(host) {
     setOption("conflicts", box.checked ? "1" : "");
     draw();
   } });
-  const controls = el("div", { class: "controls" }, filterField("Filter settings", "setting", draw), conflicts.length ? el("label", {}, box, `Only conflicts (${count(conflicts.length)})`) : null);
+  const controls = el("div", { class: "controls" }, filterField("Filter settings", "setting", draw), conflicts.length || box.checked ? el("label", {}, box, `Only conflicts (${count(conflicts.length)})`) : null);
   const verdict = !told ? "What the kernel has now." : conflicts.length
     ? `${plural(conflicts.length, "setting")} of ${count(rows.length)}: the next boot changes it, it is no longer what the last tune wanted, or files differ over it.`
-    : "What is live is what the next boot brings.";
+    : "Nothing that is read at boot says otherwise than what is live.";
   const units = host.units.flatMap(([unit, properties]) => properties.map(([name, value]) => [`${unit} ${name}`, value === null ? "no limit" : value]));
   return section("settings", "Settings", [verdict, host.applied ? `Last tuned: ${host.applied}.` : ""].filter(Boolean).join(" "), controls, table.node,
     units.length ? pairsGroup("systemd memory properties", units) : null,
@@ -79,14 +79,14 @@ function overcommitSection(host) {
   if (allocatable === undefined) return null;
   const part = (bytes) => (allocatable > 0 ? `${percent(bytes / allocatable)} of allocatable` : "");
   const bars = [["Σ request", told.sum_request_bytes], ["Σ limit", told.sum_limit_bytes]].filter(([, bytes]) => bytes !== undefined).map(([title, bytes]) => [title, bytes, part(bytes)]);
-  const days = told.peak_days.map((value) => count(Math.round(value * 10) / 10));
+  const days = [...new Set(told.peak_days.map((value) => (value < 1 ? "less than a day" : plural(Math.round(value), "day"))))];
   const notes = [
     told.without_limit ? `${count(told.without_limit)} of ${plural(told.workloads ?? told.without_limit, "workload")} ${told.without_limit === 1 ? "has" : "have"} no limit and may take all there is.` : "",
     told.stranded_bytes !== undefined ? `${size(told.stranded_bytes)} of limits of ${plural(told.stranded_workloads ?? 0, "workload")} were never used, not at the peak either: stranded.` : "",
-    days.length ? `Peaks were watched for ${[...new Set(days)].join(" to ")} days.` : "",
+    days.length ? `Peaks were watched for ${days.join(" to ")}.` : "",
   ].filter(Boolean);
   return section("overcommit", "Overcommit", overcommitVerdict(told), bars.length ? scaleBars(allocatable, bars) : null,
-    el("p", { class: "note" }, `The mark is allocatable, ${size(allocatable)}${told.source ? `, by ${told.source}` : ""}. `, notes.join(" ")));
+    el("p", { class: "note" }, `The mark is allocatable, ${size(allocatable)}${told.source ? ` (${told.source})` : ""}. `, notes.join(" ")));
 }
 
 function overcommitVerdict(told) {
