@@ -174,6 +174,11 @@ browser: .venv/.test | $(COLLECTION) ## Drive report.html in headless Chromium.
 	@tests/tools/debian-packages.sh chromium
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m pytest -q -p no:cacheprovider --junit-xml=$(JUNIT)/browser/browser.xml tests/browser
 
+.PHONY: screenshots
+screenshots: .venv/.test | $(COLLECTION) ## Make the pictures of report.html in docs/images anew.
+	@tests/tools/debian-packages.sh chromium
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) tests/tools/screenshots.py
+
 SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 
 .PHONY: molecule

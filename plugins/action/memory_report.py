@@ -111,6 +111,7 @@ def make_reports(arguments: t.Mapping[str, t.Any], *, show: t.Callable[[t.Iterab
     hosts = known_hosts(directory) if arguments["hosts"] is None else arguments["hosts"]
     # In a run in which no host answered there may be nothing at all.
     fleet = Fleet(read_rules(directory) if os.path.isdir(os.path.join(directory, HOSTS_DIR)) else {}, top=arguments["top"])
+    fleet.groups = arguments["groups"]
     generated_at = datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     writers, paths = _writers(arguments, directory, fleet, generated_at=generated_at)
     details = _gather(fleet, writers, read_results(directory, dict.fromkeys(hosts), run_id))

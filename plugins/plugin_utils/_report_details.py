@@ -20,6 +20,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import J
 Pairs = list[list[t.Any]]
 
 _SLABS = 15
+_OUTCOMES = ("failed", "unknown", "passed", "not_applicable")
 # The sizes below /sys whose names do not say so: THP, zram (disksize, mm_stat), zswap (debugfs).
 _SIZES = frozenset(("hpage_pmd_size", "disksize", "orig_data_size", "compr_data_size", "mem_used_total", "mem_limit", "mem_used_max", "pool_total_size"))
 _SIZE = re.compile(r"[0-9]{1,15}")
@@ -83,10 +84,13 @@ def pushers(result: Json) -> dict[str, list[Json]]:
 
 def rule_tally(result: Json) -> dict[str, int]:
     """How many rules passed, failed, were unknown or not applicable. A rule that failed anywhere failed; one is unknown if nothing worse is known."""
-    tally = {"failed": 0, "unknown": 0, "passed": 0, "not_applicable": 0}
-    for counts in result["rules"].values():
-        tally[next((status for status in tally if counts.get(status)), "not_applicable")] += 1
-    return tally
+    outcomes = list(rule_outcomes(result).values())
+    return {status: outcomes.count(status) for status in _OUTCOMES}
+
+
+def rule_outcomes(result: Json) -> dict[str, str]:
+    """{rule: outcome}, in the words of C(rule_tally)."""
+    return {rule: next((status for status in _OUTCOMES if counts.get(status)), "not_applicable") for rule, counts in sorted(result["rules"].items())}
 
 
 def row_details(row: Json) -> list[tuple[str, Pairs]]:
@@ -123,16 +127,17 @@ def subsystems(result: Json) -> Pairs:
     """C(node.details) and sockets as nested [name, text or such a list]: THP, KSM, zswap, zram, MGLRU, DAMON, huge pages."""
     node = result["node"]
     known = {**_mapping(node.get("details")), "sockstat": _mapping(node.get("sockstat"))}
-    return [[name, _nested(name, value)] for name, value in known.items() if value]
+    return [[name, nested(name, value)] for name, value in known.items() if value]
 
 
-def _nested(name: str, value: t.Any) -> t.Any:
+def nested(name: str, value: t.Any) -> t.Any:
+    """A nested value as text, or as [name, text or such a list]."""
     if isinstance(value, dict):
         order = sorted(value, key=lambda key: (isinstance(value[key], (dict, list)), key))
         # Pools of huge pages are named by their size.
-        return [[format_size(int(key)) if name == "hugepages" and _SIZE.fullmatch(key) else key, _nested(key, value[key])] for key in order]
+        return [[format_size(int(key)) if name == "hugepages" and _SIZE.fullmatch(key) else key, nested(key, value[key])] for key in order]
     if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
-        return [[_title(item, index), _nested("", item)] for index, item in enumerate(value)]
+        return [[_title(item, index), nested("", item)] for index, item in enumerate(value)]
     return ", ".join(map(str, value)) if isinstance(value, list) else _leaf(name, value)
 
 

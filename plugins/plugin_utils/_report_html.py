@@ -22,22 +22,35 @@ import typing as t
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_details
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_details, _report_sections
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import InventoryLine, by_group, inventory_line
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_parts import PARTS
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
     SEVERITIES,
     Fleet,
     Host,
+    changes_since,
     finding_counts,
-    join_findings,
     severity_of,
+    summarise,
     top_row,
-    value_text,
 )
 from ansible_collections.memqos.fleet.plugins.plugin_utils._results import Json, replacing
 
 _TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
-_SCRIPTS = ("report_text.js", "report_table.js", "report_charts.js", "report_page.js")
+_SCRIPTS = (
+    "report_text.js",
+    "report_address.js",
+    "report_table.js",
+    "report_charts.js",
+    "report_parts.js",
+    "report_findings.js",
+    "report_settings.js",
+    "report_host.js",
+    "report_fleet.js",
+    "report_search.js",
+    "report_page.js",
+)
 # Keys of the node's facts that are no facts: they have tables and lists of their own.
 _SHOWN_ELSEWHERE = ("meminfo", "pressure", "knobs", "swaps", "numa", "slabs", "tmpfs", "sockstat", "details")
 _HEAD_SCRIPT = "report_theme.js"
@@ -77,11 +90,11 @@ def write_html(
     environment = Environment(loader=FileSystemLoader(_TEMPLATES, encoding="utf-8"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True)
     scripts = [plotly, "\n".join(_template(name) for name in _SCRIPTS)]
     theme = _template(_HEAD_SCRIPT)
-    shown: list[str] = []
+    shown: dict[str, Json] = {}
 
     def embedded() -> t.Iterator[Markup]:
         for result, host in details:
-            shown.append(host.name)
+            shown[host.name] = _report_sections.line(result, host)
             yield Markup(script_json(host_payload(result, fleet.rules)))
 
     stream = environment.get_template("report.html.j2").stream(
@@ -103,8 +116,8 @@ def script_json(value: t.Any) -> str:
     return json.dumps(value, separators=(",", ":")).translate(_ESCAPES)
 
 
-def fleet_payload(fleet: Fleet, shown: t.Sequence[str], *, run_id: str, generated_at: str) -> Json:
-    """What the page says of all hosts. C(shown) are the names of the hosts shown in full, in the order of their payloads."""
+def fleet_payload(fleet: Fleet, shown: t.Mapping[str, Json], *, run_id: str, generated_at: str) -> Json:
+    """What the page says of all hosts. C(shown) are the lines of the hosts shown in full, in the order of their payloads."""
     order = {name: index for index, name in enumerate(shown)}
     columns = ("name", "kernel", "hierarchy", "memtotal", "free", "available", "unaccounted", "swap_used", "pressure")
     counts = (*SEVERITIES, "unknown")
@@ -118,6 +131,9 @@ def fleet_payload(fleet: Fleet, shown: t.Sequence[str], *, run_id: str, generate
         "host_columns": ["index", *columns, *counts],
         "hosts": rows,
         "shown": len(shown),
+        "lines": list(shown.values()),
+        "suppressions_unused": _report_sections.unused(fleet.unused_suppressions()),
+        "groups": [[name, [line.host for line in lines]] for name, lines in by_group([InventoryLine(host.name) for host in fleet.hosts], fleet.groups)],
         "parts": [[name, *part] for name, part in PARTS.items()],
         "top": [[row.host, row.path, row.name, row.kind, row.qos, *[row.cells.get(part) for part in PARTS]] for row in fleet.top_rows()],
         "rules": [[rule, rule_payload(rule, fleet.rules.get(rule, {})), fleet.by_rule.get(rule, 0)] for rule in sorted(used)],
@@ -128,18 +144,28 @@ def fleet_payload(fleet: Fleet, shown: t.Sequence[str], *, run_id: str, generate
 
 def rule_payload(rule: str, metadata: t.Mapping[str, t.Any]) -> Json:
     """What the page says of a rule. Links are http(s) only: a rule file could name a javascript: one."""
-    cure = metadata.get("cure", {})
+    cure = metadata.get("cure") or {}
     value = cure.get("value")
+    apply = _report_sections.mapping(cure.get("apply"))
     return {
         "title": metadata.get("title", rule),
         "severity": severity_of(metadata),
         "why": str(metadata.get("why") or ""),
         "expected": str(metadata.get("expected") or ""),
-        "setting": f"{cure['setting']} = {value}" if cure.get("setting") and value is not None else str(cure.get("setting") or ""),
+        "setting": str(cure.get("setting") or ""),
+        "value": "" if value is None else str(value),
+        # What a selection sets: the figure that a finding observed by its name, else an entry as text.
+        "apply": [[str(knob), *_applied(entry)] for knob, entry in apply.items()],
         "text": str(cure.get("text") or ""),
         "command": str(cure.get("command") or ""),
         "references": [link for link in metadata.get("references", []) if link.startswith(("https://", "http://"))],
     }
+
+
+def _applied(entry: t.Any) -> tuple[str, str]:
+    """(text, name of the observed figure)."""
+    name = entry.get("observed") if isinstance(entry, dict) else None
+    return ("", str(name)) if name is not None else (_report_sections.entry_text(entry), "")
 
 
 def host_payload(result: Json, rules: t.Mapping[str, Json]) -> Json:
@@ -156,15 +182,20 @@ def host_payload(result: Json, rules: t.Mapping[str, Json]) -> Json:
         "facts": [[key, node[key]] for key in sorted(node) if key not in _SHOWN_ELSEWHERE],
         "meminfo": list(node.get("meminfo", {}).items()),
         "pressure": [[name, kind, averages] for name, kinds in node.get("pressure", {}).items() for kind, averages in kinds.items()],
-        "knobs": [[name, value_text("", value)] for name, value in sorted(node.get("knobs", {}).items())],
+        "settings": _report_sections.settings(result),
+        "applied": inventory_line(result, summarise(result, rules)).profile_text,
+        "persistence": _report_details.nested("", result.get("persistence") or {}),
+        "overcommit": _report_sections.overcommit(result),
+        "changes": [row._asdict() for row in changes_since(result, rules)],
+        "since": _report_sections.since(result),
         "breakdown": result["breakdown"],
         "zones": result["zones"],
         "limit": result["top"]["limit"],
         "top": [[row.path, row.name, row.kind, row.qos, *[row.cells.get(part) for part in PARTS]] for row in rows],
         "top_details": [_report_details.row_details(row) for row in result["top"]["rows"]],
-        "findings": [one._asdict() for one in join_findings(result, rules)],
+        "findings": _report_sections.findings(result, rules),
         "left_out": [[rule, sum(counts[rule]) - number] for rule, number in sorted(listed.items()) if sum(counts[rule]) > number],
-        "rules": list(_report_details.rule_tally(result).items()),
+        "rules": list(_report_details.rule_outcomes(result).items()),
         "oom": [
             ["groups", result["oom"].get("groups", [])],
             ["reports", result["oom"].get("reports", [])],

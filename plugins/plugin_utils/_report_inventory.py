@@ -21,13 +21,14 @@ _EVERYBODY = ("all", "ungrouped")
 _THP = "transparent_hugepage/enabled"
 COLUMNS = (
     "group", "host", "kernel", "hierarchy", "memory_bytes", "swap_bytes", "thp", "min_free_kbytes", "watermark_scale_factor", "profiles", "generation",
-    "conflicts", "changes_at_boot", "drift", "status",
+    "allocatable_bytes", "request_bytes", "limit_bytes", "stranded_bytes", "conflicts", "changes_at_boot", "drift", "status",
 )  # fmt: skip
 
 
 class InventoryLine(t.NamedTuple):
     """A host of the inventory: C(kernel) and the like as the node says, empty where it does not; C(generation) of ours, None where none was applied.
 
+    C(allocatable) is what workloads may have at most, C(requests) and C(limits) are what they were promised, C(stranded) what of their limits they never used.
     C(conflicts): settings that two sources persist differently; C(changes_at_boot): those that the next boot changes; C(drift): those that are no longer what
     the last tune wanted. They are None where the audit did not look. C(status) says why a host has no result; the rest is empty then.
     """
@@ -46,6 +47,10 @@ class InventoryLine(t.NamedTuple):
     changes_at_boot: tuple[str, ...] | None = None
     drift: tuple[str, ...] | None = None
     status: str = ""
+    allocatable: float | None = None
+    requests: float | None = None
+    limits: float | None = None
+    stranded: float | None = None
 
     @property
     def swap_text(self) -> str:
@@ -98,7 +103,7 @@ def inventory_line(result: Json, host: Host) -> InventoryLine:
     applied = result.get("applied")
     applied = applied if isinstance(applied, dict) else {}
     profiles, generation = applied.get("profiles"), applied.get("generation")
-    settings = host_settings(result)
+    settings, derived = host_settings(result), result.get("derived") or {}
     return InventoryLine(
         host=host.name,
         kernel=host.kernel,
@@ -113,7 +118,33 @@ def inventory_line(result: Json, host: Host) -> InventoryLine:
         conflicts=None if settings is None else tuple(setting_name(row) for row in settings if in_conflict(row)),
         changes_at_boot=None if settings is None else tuple(setting_name(row) for row in settings if row.get("agrees") is False),
         drift=None if settings is None else tuple(setting_name(row) for row in settings if row.get("drift") is True),
+        allocatable=_number(derived.get("allocatable_bytes")),
+        requests=_number(derived.get("sum_request_bytes")),
+        limits=_number(derived.get("sum_limit_bytes")),
+        stranded=_number(derived.get("stranded_bytes")),
     )
+
+
+def promise_text(lines: t.Iterable[InventoryLine]) -> str:
+    """What the workloads of a group were promised, and the host on which limits come to most; empty where no node says what it can promise.
+
+    C(requests 12.0 GiB (40 %) and limits 90.0 GiB (300 %) of 30.0 GiB, 4.00 GiB stranded, most on node17 (350 %)).
+    """
+    known = [line for line in lines if line.allocatable and line.allocatable > 0]
+    if not known:
+        return ""
+    allocatable = sum(line.allocatable or 0 for line in known)
+    requests, limits, stranded = (
+        sum(of(line) or 0 for line in known) for of in (lambda line: line.requests, lambda line: line.limits, lambda line: line.stranded)
+    )
+    worst = max(known, key=lambda line: (line.limits or 0) / (line.allocatable or 1))
+    sums = f"requests {_share(requests, allocatable)} and limits {_share(limits, allocatable)} of {format_size(int(allocatable))}"
+    most = f", most on {worst.host} ({(worst.limits or 0) / (worst.allocatable or 1):.0%})" if len(known) > 1 else ""
+    return f"{sums}, {format_size(int(stranded))} stranded{most}"
+
+
+def _share(size: float, of: float) -> str:
+    return f"{format_size(int(size))} ({size / of:.0%})"
 
 
 def by_group(lines: t.Sequence[InventoryLine], groups: t.Mapping[str, t.Sequence[str]]) -> list[tuple[str, list[InventoryLine]]]:
@@ -131,6 +162,7 @@ def _number(value: t.Any) -> float | None:
 
 def _cells(group: str, line: InventoryLine) -> list[t.Any]:
     lists = [None if names is None else " ".join(names) for names in (line.conflicts, line.changes_at_boot, line.drift)]
+    promised = [line.allocatable, line.requests, line.limits, line.stranded]
     marks = [line.min_free_kbytes, line.watermark_scale_factor]
     return [
         group,
@@ -143,6 +175,7 @@ def _cells(group: str, line: InventoryLine) -> list[t.Any]:
         *marks,
         line.profiles,
         line.generation,
+        *promised,
         *lists,
         line.status or "ok",
     ]

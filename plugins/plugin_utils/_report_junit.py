@@ -15,7 +15,17 @@ import types
 import typing as t
 from xml.sax.saxutils import escape, quoteattr
 
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Finding, Fleet, Host, Json, finding_counts, join_findings, visible
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
+    Counts,
+    Finding,
+    Fleet,
+    Host,
+    Json,
+    finding_counts,
+    join_findings,
+    severity_of,
+    visible,
+)
 from ansible_collections.memqos.fleet.plugins.plugin_utils._results import NO_RESULT, replacing
 
 _NOT_APPLICABLE = "not applicable to this node"
@@ -69,27 +79,29 @@ def cases_of(result: Json, rules: t.Mapping[str, Json]) -> list[Case]:
     """A case for each finding, for those that the node only counted one together, and for each other rule one."""
     found = join_findings(result, rules)
     cases = [_finding(one, rules.get(one.rule, {})) for one in found]
-    listed = dict.fromkeys(result["rules"], (0, 0))
+    listed: dict[str, list[Finding]] = {rule: [] for rule in result["rules"]}
     for one in found:
-        failed, unknown = listed.get(one.rule, (0, 0))
-        listed[one.rule] = (failed + (one.status == "fail"), unknown + (one.status != "fail"))
-    counted = finding_counts(result)
-    for rule, (failed, unknown) in listed.items():
+        listed.setdefault(one.rule, []).append(one)
+    for rule, counts in finding_counts(result).items():
         title = f"{rule} {rules.get(rule, {}).get('title', '')}".rstrip()
-        # What is accepted is listed: the node counted it among those that fail or are unknown.
-        more = sum(counted[rule]) - failed - unknown
-        if more:
-            failing = counted[rule].failed > 0
-            words = f"{more} more, which the node counted and did not list"
-            cases.append(Case(f"{title} · {words}", "failure" if failing else "skipped", _severity(rules, rule) if failing else "", words))
-        elif not failed and not unknown:
-            passed = result["rules"][rule].get("passed")
-            cases.append(Case(title) if passed else Case(title, "skipped", message=_NOT_APPLICABLE))
+        if sum(counts):
+            cases += _counted(title, severity_of(rules.get(rule, {})), counts, listed.get(rule, []))
+        elif result["rules"].get(rule, {}).get("passed"):
+            cases.append(Case(title))
+        else:
+            cases.append(Case(title, "skipped", message=_NOT_APPLICABLE))
     return cases
 
 
-def _severity(rules: t.Mapping[str, Json], rule: str) -> str:
-    return str(rules.get(rule, {}).get("severity") or "warning")
+def _counted(title: str, severity: str, counts: Counts, listed: t.Sequence[Finding]) -> t.Iterator[Case]:
+    """What a node counted and did not list: cases of their own, so that no number of a CI is too small."""
+    accepted = sum(one.suppressed is not None for one in listed)
+    failed = sum(one.status == "fail" and not one.suppressed for one in listed)
+    known = {"fail": failed, "are unknown": len(listed) - accepted - failed, "are accepted": accepted}
+    for (words, number), count in zip(known.items(), counts):
+        if count > number:
+            told = f"{count - number} more {words}, which the node counted and did not list"
+            yield Case(f"{title} · {told}", "failure", severity, told) if words == "fail" else Case(f"{title} · {told}", "skipped", message=told)
 
 
 def _finding(one: Finding, rule: Json) -> Case:

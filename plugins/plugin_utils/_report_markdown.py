@@ -17,7 +17,7 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_details
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import InventoryLine
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import InventoryLine, promise_text
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
     SEVERITIES,
     Change,
@@ -43,7 +43,7 @@ _MAX_NAME = 300
 _NO_CODE = re.compile(r"[`|\\]|^\s|\s$")
 # All that Markdown, its extensions (tables, strikethrough, math, emoji, mentions, links) and HTML act on.
 _ACTIVE = re.compile(r"[\\`*_{}\[\]<>()#!|~&@$:^=\"']|(?<=www)\.")
-_WORDS = {"new": "New", "still": "Still there", "undecided": "Could not be decided", "cured": "Cured", "gone": "Gone, with its subject"}
+_WORDS = {"new": "New", "still": "Still there", "undecided": "Could not be decided", "cured": "Cured", "gone": "Gone"}
 
 Rows = t.Iterable[t.Sequence[str]]
 
@@ -87,6 +87,8 @@ def fleet_lines(fleet: Fleet, *, generated_at: str, inventory: t.Sequence[tuple[
     lines += section("## Hosts", table(titles, (_host(host) for host in fleet.worst(len(fleet.hosts))), right=range(3, len(titles))))
     missing = {**dict.fromkeys(fleet.unreachable, NO_RESULT), **fleet.invalid}
     lines += section("## Hosts without a result", table(("Host", "Reason"), ((code(name), code(reason)) for name, reason in missing.items())))
+    unused = ((plain(one["rule"]), code(one["host"]), code(one["subject"]), plain(one["until"]), plain(one["reason"])) for one in fleet.unused_suppressions())
+    lines += section("## Suppressions that match nothing", table(("Rule", "Host", "Subject", "Until", "Reason"), unused))
     ranked = sorted(fleet.by_rule.items(), key=lambda item: (SEVERITIES.index(fleet.severity(item[0])), -item[1], item[0]))
     rules = ((fleet.severity(rule), plain(rule), plain(_title(fleet.rules, rule)), str(hosts)) for rule, hosts in ranked)
     lines += section("## Findings by rule", table(("Severity", "Rule", "Says", "Hosts"), rules, right=(3,)))
@@ -230,10 +232,14 @@ def _figures(observed: t.Sequence[tuple[str, str]]) -> str:
 
 def _changes(result: Json, rules: t.Mapping[str, Json]) -> list[str]:
     found = changes_since(result, rules)
-    rows = ((_WORDS[one.what], plain(f"{one.rule} {one.title}"), _subject(one), _figures(one.before), _figures(one.after)) for one in found)
+    rows = ((_WORDS[one.what], plain(f"{one.rule} {one.title}"), _subject(one), _figures(one.before), _now(one)) for one in found)
     lines = table(("", "Rule", "Subject", "Before", "Now"), rows)
     since = since_text(result)
     return section("### Since the last audit", [f"Compared with {plain(since)}.", "", *lines] if since and lines else lines)
+
+
+def _now(one: Change) -> str:
+    return "; ".join(filter(None, (_figures(one.after), plain(one.because))))
 
 
 def _working_sets(result: Json) -> list[str]:
@@ -251,7 +257,8 @@ def _inventory(inventory: t.Sequence[tuple[str, t.Sequence[InventoryLine]]]) -> 
     lines: list[str] = []
     for group, hosts in inventory:
         rows = ((*_identity(line), _conflicts(line)) for line in hosts)
-        lines += section(f"### {code(group)}", table(titles, rows))
+        promised = promise_text(hosts)
+        lines += section(f"### {code(group)}", table(titles, rows) + (["", f"Workloads: {plain(promised)}."] if promised else []))
     return ["", "## Inventory", *lines] if lines else []
 
 

@@ -13,7 +13,7 @@ import unicodedata
 
 from ansible_collections.memqos.fleet.plugins.module_utils._shares import format_size
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_details
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import InventoryLine
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import InventoryLine, promise_text
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
     SEVERITIES,
     Change,
@@ -95,6 +95,9 @@ def render_fleet(fleet: Fleet, *, width: int) -> list[Line]:
     accepted = fleet.count("suppressed")
     counts += f"; {accepted} accepted" if accepted else ""
     lines.append(Line(clip(f"  Findings: {counts}", width)))
+    for unused in fleet.unused_suppressions():
+        told = f"{unused['rule']} of {unused['subject']} on {unused['host']}, until {unused['until']}: {unused['reason']}"
+        lines += _wrapped(f"A suppression matches nothing: {visible(told)}", width, indent=2, color=_COLORS["unknown"])
     for name in fleet.unreachable:
         lines.append(Line(clip(f"  ✖ {visible(name)}: {NO_RESULT}", width), "red"))
     for name, reason in fleet.invalid.items():
@@ -113,6 +116,8 @@ def render_inventory(inventory: t.Sequence[tuple[str, t.Sequence[InventoryLine]]
             lines += _inventory_host(host, width)
         if len(hosts) > _INVENTORY:
             lines.append(Line(f"  … and {len(hosts) - _INVENTORY} more: see inventory.csv."))
+        promised = promise_text(hosts)
+        lines += _wrapped(visible(f"Workloads: {promised}"), width, indent=2) if promised else []
     return lines
 
 
@@ -205,7 +210,7 @@ def _finding(one: Finding, rule: Json, width: int) -> list[Line]:
 
 def _changes(result: Json, rules: t.Mapping[str, Json], width: int) -> list[Line]:
     """What became of the findings of the audit before."""
-    found = [one for one in changes_since(result, rules) if one.what != "still" or one.before != one.after]
+    found = [one for one in changes_since(result, rules) if one.what != "still" or one.before != one.after or one.because]
     if not found:
         return []
     since = since_text(result)
@@ -214,8 +219,8 @@ def _changes(result: Json, rules: t.Mapping[str, Json], width: int) -> list[Line
         mark, color = _CHANGES[one.what]
         subject = f" · {visible(one.subject)}" if one.subject else ""
         lines.append(Line(clip(f"  {mark:<8} {visible(one.rule)} {visible(one.title)}{subject}", width), color))
-        figures = _moved(one)
-        lines += _wrapped(clip(figures, 3 * width), width, indent=11) if figures else []
+        told = "; ".join(filter(None, (_moved(one), one.because)))
+        lines += _wrapped(clip(told, 3 * width), width, indent=11) if told else []
     if len(found) > _FINDINGS:
         lines.append(Line(f"  … and {len(found) - _FINDINGS} more: see the report."))
     return lines

@@ -20,6 +20,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._report_parts import 
 Json = dict[str, t.Any]
 
 SEVERITIES = ("critical", "warning", "info")
+_SUPPRESSION = ("rule", "host", "subject", "reason", "until")
 # How many findings the message of a task names.
 _FIRST = 10
 # Control, format (bidi overrides, zero width), surrogate, private use, unassigned, line and paragraph separators.
@@ -37,7 +38,8 @@ _SIZES = (
     "free", "promo", "boost", "managed", "present", "reserve", "distance_kswapd", "distance_direct",
     # what rules call sums and figures of the node
     "memtotal", "memory_without_hugetlb", "sum_memory_min", "unaccounted", "available", "used", "cache", "file_cache", "page_tables", "committed",
-    "min_free", "swap_total", "swap_used",
+    "min_free", "swap_total", "swap_used", "children", "gap", "memory", "dirty", "writeback", "bound", "corrupted", "pool", "mlocked", "sum_limits",
+    "min_within_limit", "low_within_limit", "sum_limit", "sum_request", "allocatable", "stranded",
 )  # fmt: skip
 _BYTES = re.compile(rf".*_bytes|meminfo\.(?!HugePages_).*|breakdown\..*|(?:cgroup\.|cgroup\.stat\.|zone\.)?(?:{'|'.join(_SIZES)})")
 _PERCENT = re.compile(r"(?:.*[._])?avg(?:10|60|300)|.*_percent")
@@ -71,9 +73,9 @@ class Finding(t.NamedTuple):
 
 
 class Change(t.NamedTuple):
-    """What became of a finding since the audit before. C(what): new, worse or better known as C(still), cured, gone (its subject is), undecided.
+    """What became of a finding since the audit before. C(what): new, still (with other figures), undecided, cured, gone (subject or rule).
 
-    C(before) and C(after) are [(name, value in human units)].
+    C(before) and C(after) are [(name, value in human units)]; C(because) says what changed besides the node, in words.
     """
 
     what: str
@@ -84,6 +86,7 @@ class Change(t.NamedTuple):
     subject: str
     before: list[tuple[str, str]]
     after: list[tuple[str, str]]
+    because: str = ""
 
 
 class Counts(t.NamedTuple):
@@ -142,7 +145,11 @@ class Fleet:
         self.by_rule: dict[str, int] = {}
         self.unreachable: list[str] = []
         self.invalid: dict[str, str] = {}
+        # The inventory's: C({group: [host]}).
+        self.groups: t.Mapping[str, t.Sequence[str]] = {}
         self.first: list[tuple[int, str, str, str]] = []
+        self._unused: dict[tuple[str, ...], None] = {}
+        self._used: set[Accepted] = set()
         self._top = top
         self._heaps: dict[str, list[tuple[float, str, str, TopRow]]] = {part: [] for part in PARTS}
 
@@ -156,9 +163,21 @@ class Fleet:
         standing = (one for one in result["findings"] if one["status"] == "fail" and _accepted(one, "suppressed") is None)
         ranked = ((SEVERITIES.index(self.severity(one["rule"])), host.name, one["rule"], subject_name(one["subject"])) for one in standing)
         self.first = heapq.nsmallest(_FIRST, itertools.chain(self.first, ranked))
+        self._note_suppressions(result)
         for row in result["top"]["rows"]:
             self._offer(top_row(result["host"], row))
         return host
+
+    def unused_suppressions(self) -> list[dict[str, str]]:
+        """What C(memqos_suppressions) says and no host has: {rule, host, subject, reason, until}. One that a host has is used, though others lack it."""
+        found = [dict(zip(_SUPPRESSION, one)) for one in self._unused]
+        return [one for one in found if Accepted(one["reason"], one["until"]) not in self._used]
+
+    def _note_suppressions(self, result: Json) -> None:
+        stamps = (_accepted(finding, key) for finding in result["findings"] for key in ("suppressed", "suppression_expired"))
+        self._used.update(stamp for stamp in stamps if stamp)
+        for one in result.get("suppressions_unused") or ():
+            self._unused[tuple(str(one.get(key) or "") for key in _SUPPRESSION)] = None
 
     def severity(self, rule: str) -> str:
         return severity_of(self.rules.get(rule, {}))
@@ -229,6 +248,8 @@ def finding_counts(result: Json) -> dict[str, Counts]:
     counted = {}
     for rule, (failed, unknown) in listed.items():
         of_failed, of_unknown = accepted.get(rule, (0, 0))
+        # What is accepted may be among those that are only counted.
+        of_failed = min(failed, max(of_failed, int(result["rules"].get(rule, {}).get("suppressed", 0))))
         counted[rule] = Counts(failed - of_failed, unknown - of_unknown, of_failed + of_unknown)
     return counted
 
@@ -278,6 +299,14 @@ def _observed(values: t.Any) -> list[tuple[str, str]]:
 
 
 _CHANGES = ("new", "still", "undecided", "cured", "gone")
+_BECAUSE = {
+    "rule_added": "the rule is new",
+    "rule_changed": "the rule or its thresholds changed",
+    "rule_dropped": "the rule is not looked at any more",
+    "subject_gone": "its subject is gone",
+    "gone_or_not_applicable": "its subject is gone, or the rule no longer applies to it",
+    "not_listed": "more fail than a node lists",
+}
 
 
 def changes_since(result: Json, rules: t.Mapping[str, Json]) -> list[Change]:
@@ -302,25 +331,26 @@ def _change(one: Json, rules: t.Mapping[str, Json]) -> Change:
         subject=subject_name(subject),
         before=_observed(before.get("observed")) if isinstance(before, dict) else [],
         after=_observed(after.get("observed")) if isinstance(after, dict) else [],
+        because=_BECAUSE.get(str(one.get("because") or ""), ""),
     )
 
 
 def _what(before: t.Any, after: t.Any) -> str:
-    if not isinstance(after, dict):
+    if not isinstance(after, dict) or after.get("status") == "not_applicable":
         return "gone"
     failed_before = isinstance(before, dict) and before.get("status") == "fail"
     return {"pass": "cured", "fail": "still" if failed_before else "new"}.get(str(after.get("status")), "undecided")
 
 
 def since_text(result: Json) -> str:
-    """The audit that C(changes) compares with, and the generation of ours that came between: C(2026-11-27T10:00:00Z, generation 3 between)."""
+    """The audit that C(changes) compares with, and what came between: C(2026-11-27T10:00:00Z, generation 3 since then, a reboot between)."""
     changes = result.get("changes")
-    changes = changes if isinstance(changes, dict) else {}
-    since = changes.get("since")
-    collected = str(since.get("collected_at") or "") if isinstance(since, dict) else ""
-    generation = changes.get("generation")
-    between = f"generation {generation}" if is_number(generation) else ""
-    return ", ".join(filter(None, (collected, between)))
+    since = changes.get("since") if isinstance(changes, dict) else None
+    if not isinstance(changes, dict) or not isinstance(since, dict):
+        return ""
+    now = changes.get("generation")
+    tuned = f"generation {now} since then" if is_number(now) and now != since.get("generation") else ""
+    return ", ".join(filter(None, (str(since.get("collected_at") or ""), tuned, "a reboot between" if changes.get("rebooted") is True else "")))
 
 
 def host_settings(result: Json) -> list[Json] | None:

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A picture of a report: screenshot.py build/report/report.html docs/images/report.png [--width 1440 --height 900 --dark --view host-0 --whole]."""
+"""A picture of a report: screenshot.py build/report/report.html report.png [--width 1440 --height 900 --dark --view host/node17 --whole]."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=1440)
     parser.add_argument("--height", type=int, default=900)
     parser.add_argument("--dark", action="store_true")
-    parser.add_argument("--view", default="", help="fleet, or host-N")
+    parser.add_argument("--view", default="", help="an address: fleet, host/NAME, host/NAME/RULE/SUBJECT")
     parser.add_argument("--open", action="store_true", help="open the first finding")
     parser.add_argument("--scroll", default="", help="CSS selector of what to scroll to")
     parser.add_argument("--whole", action="store_true", help="the whole page, not only what fits the window")

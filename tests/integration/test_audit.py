@@ -179,6 +179,7 @@ WRONG: list[tuple[dict[str, t.Any], str]] = [
     ({"memqos_window": 3600}, "window"),
     ({"memqos_top": -3}, "top"),
     ({"memqos_report_formats": ["pdf"]}, "memqos_report_formats"),
+    ({"memqos_fail_on": "fatal"}, "memqos_fail_on"),
     ({"memqos_root": "/nowhere/at/all"}, "/nowhere/at/all"),
     ({"memqos_thresholds": {"N03": {"no_such_threshold": 1}}}, "no_such_threshold"),
     ({"memqos_rules_drop": ["N999"]}, "N999"),

@@ -17,7 +17,7 @@ from pathlib import Path
 import yaml
 
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler
-from ansible_collections.memqos.fleet.tests.tools.make_rule_docs import RULES, anchor
+from ansible_collections.memqos.fleet.tests.tools.make_rule_docs import RULES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "examples" / "prometheus" / "memqos.rules.yml"
@@ -121,7 +121,7 @@ def of_rule(rule: dict[str, t.Any], metadata: dict[str, t.Any]) -> Alert:
         "summary": f"{{{{ $labels.host }}}}: {literal(metadata['title'])} ({rule['id']})",
         "description": literal(metadata["why"]) + ("" if rule["each"] == "node" else f" Each {rule['each']} is judged: {{{{ $value }}}} fail."),
         "command": literal(metadata["cure"].get("command") or metadata["cure"]["text"]),
-        "runbook_url": f"{DOCS}/rules.md#{anchor(rule)}",
+        "runbook_url": f"{DOCS}/rules/{rule['id']}.md",
     }
 
 

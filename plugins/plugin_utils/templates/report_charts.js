@@ -105,7 +105,33 @@ function zoneBar(zone) {
   const detail = [`free ${size(zone.free)}`, `min ${size(zone.min)}`, `low ${size(zone.low)}`, `high ${size(zone.high)}`, zone.managed ? `of ${size(zone.managed)}` : "",
     typeof zone.low_order_free_share === "number" ? `${percent(zone.low_order_free_share)} of it in blocks of order 0 to 3` : ""];
   return el("article", { class: `zone ${state}` },
-    el("h4", {}, `Node ${zone.node} · ${zone.name}`, zone.boost ? el("span", { class: "chip" }, `boosted by ${size(zone.boost)}`) : null),
+    el("h3", {}, `Node ${zone.node} · ${zone.name}`, zone.boost ? el("span", { class: "chip" }, `boosted by ${size(zone.boost)}`) : null),
     el("div", { class: `gauge${torn ? " torn" : ""}`, role: "img", "aria-label": `${detail.filter(Boolean).join(", ")}. ${text}` }, el("span", { class: "bar", "--at": at(zone.free) }), marks),
     el("p", {}, text), el("p", { class: "note" }, detail.filter(Boolean).join(" · ")));
+}
+
+/** A horizontal bar of parts of a whole, and the same figures in words below it. parts: [look, title, bytes]. */
+function partsBar(title, whole, parts) {
+  const known = parts.filter(([, , bytes]) => bytes > 0);
+  const share = (bytes) => (whole > 0 ? bytes / whole : 0);
+  return el("div", { class: "parts" },
+    el("div", { class: "parts-bar", role: "img", "aria-label": `${title}: ${known.map(([, name, bytes]) => `${name} ${size(bytes)}`).join(", ")}` },
+      known.map(([look, , bytes]) => el("span", { class: look, "--share": `${(share(bytes) * 100).toFixed(2)}%` }))),
+    el("dl", { class: "parts-key" }, known.map(([look, name, bytes]) => el("div", {},
+      el("dt", {}, el("i", { class: `swatch ${look}`, "aria-hidden": "true" }), name), el("dd", {}, el("strong", {}, size(bytes)), ` ${percent(share(bytes))}`)))));
+}
+
+function groupBar(breakdown) {
+  const sum = (group) => breakdown.rows.filter((row) => groupOf(row) === group).reduce((total, row) => total + row.bytes, 0);
+  return partsBar("MemTotal", breakdown.memtotal_bytes, [...GROUPS].map(([group, title]) => [group, title, sum(group)]));
+}
+
+/** Bars of one scale, each beside its figure; the mark is what there is to give. rows: [title, bytes, note]. */
+function scaleBars(mark, rows) {
+  const end = Math.max(mark * 1.05, ...rows.map(([, bytes]) => bytes), 1);
+  const at = (bytes) => `${((Math.max(bytes, 0) / end) * 100).toFixed(2)}%`;
+  return el("dl", { class: "scales" }, rows.map(([title, bytes, note]) => el("div", { class: bytes > mark ? "over" : "" },
+    el("dt", {}, title), el("dd", {},
+      el("span", { class: "scale", "aria-hidden": "true" }, el("span", { class: "bar", "--at": at(bytes) }), el("span", { class: "tick", "--at": at(mark) })),
+      el("strong", {}, size(bytes)), " ", el("span", { class: "muted" }, note)))));
 }

@@ -20,8 +20,8 @@ function compareBy(column, descending) {
 }
 
 class SortableTable {
-  constructor({ caption, columns, rows, sort, descending = true, page = 25, wide = false, details = null }) {
-    Object.assign(this, { columns, rows, sort, descending, page, details, limit: page, chosen: new Set(columns.filter((column) => !column.optional)), opened: new Set() });
+  constructor({ caption, columns, rows, sort, descending = true, page = 25, wide = false, details = null, none = "Nothing to show." }) {
+    Object.assign(this, { columns, rows, sort, descending, page, details, none, limit: page, chosen: new Set(columns.filter((column) => !column.optional)), opened: new Set() });
     this.listeners = [];
     this.heads = columns.map((column, index) =>
       el("th", { scope: "col", class: column.kind === "text" ? "text" : "figure", title: column.title },
@@ -30,9 +30,10 @@ class SortableTable {
     this.more = el("button", { type: "button", class: "quiet more", onclick: () => this.grow() });
     const table = el("table", { class: wide ? "wide" : "" }, el("caption", {}, caption), el("thead", {}, el("tr", {}, this.heads)), this.body);
     // A wide table scrolls by itself: the page never does. It can be scrolled by keyboard, so it takes the focus.
-    this.scroll = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, table);
+    this.scroll = el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": caption }, table);
     this.node = el("div", { class: "table" }, this.scroll, this.more);
     this.draw();
+    onPaper(() => this.showAll());
   }
 
   sortBy(index, descending) {
@@ -65,15 +66,47 @@ class SortableTable {
     this.draw();
   }
 
+  /** Other rows, as a filter leaves them. */
+  setRows(rows) {
+    this.rows = rows;
+    this.draw();
+  }
+
+  /** All rows; what is returned takes it back. */
+  showAll() {
+    const limit = this.limit;
+    this.limit = Infinity;
+    this.draw();
+    return () => {
+      this.limit = limit;
+      this.draw();
+    };
+  }
+
+  /** The line of a row, opened, wherever it is sorted to. */
+  open(row) {
+    const place = this.sorted().indexOf(row);
+    if (place < 0) return null;
+    this.limit = Math.max(this.limit, place + 1);
+    if (this.details) this.opened.add(row);
+    this.draw();
+    return [...this.body.children].filter((line) => !line.classList.contains("opened"))[place];
+  }
+
+  sorted() {
+    return [...this.rows].sort(compareBy(this.columns[this.sort], this.descending));
+  }
+
   draw() {
     const column = this.columns[this.sort];
-    const sorted = [...this.rows].sort(compareBy(column, this.descending));
+    const sorted = this.sorted();
     this.heads.forEach((head, index) => {
       head.hidden = !this.isShown(this.columns[index]);
       head.setAttribute("aria-sort", index !== this.sort ? "none" : this.descending ? "descending" : "ascending");
     });
     const largest = column.kind === "text" ? 0 : Math.max(0, ...this.rows.map((row) => Math.abs(column.value(row) ?? 0)));
-    this.body.replaceChildren(...sorted.slice(0, this.limit).flatMap((row) => this.rowsOf(row, largest)));
+    if (!sorted.length) this.body.replaceChildren(el("tr", {}, el("td", { class: "nothing", colspan: this.columns.length }, this.none)));
+    else this.body.replaceChildren(...sorted.slice(0, this.limit).flatMap((row) => this.rowsOf(row, largest)));
     const left = this.rows.length - this.limit;
     this.more.hidden = left <= 0;
     this.more.textContent = left > 0 ? `Show more (${count(left)} left)` : "";

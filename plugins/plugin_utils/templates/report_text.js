@@ -66,6 +66,11 @@ function duration(seconds) {
   return parts.slice(0, 2).join(" ") || "0 s";
 }
 
+/** A time as audits write it, for people. */
+function moment(text) {
+  return String(text).replace(/^(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:Z|\+00:00)$/, "$1 $2 UTC");
+}
+
 /** A value of a table whose columns are not known beforehand: the name tells the unit. */
 function anyText(name, value) {
   if (value === null || value === undefined) return "–";

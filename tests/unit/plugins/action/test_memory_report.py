@@ -170,9 +170,10 @@ def test_a_directory_without_results_is_named(tmp_path: Path) -> None:
         run({"directory": str(tmp_path / "nothing")})
 
 
-ALL = ["terminal", "json", "html", "markdown", "csv", "junit", "prometheus", "inventory"]
+ALL = ["terminal", "json", "html", "markdown", "csv", "junit", "prometheus", "selection", "inventory"]
 FILES = {
     "json": "report.json", "html": "report.html", "markdown": "report.md", "junit": "junit.xml", "prometheus": "memqos.prom", "inventory": "inventory.csv",
+    "selection": "selection.yml",
     "csv_findings": "findings.csv", "csv_hosts": "hosts.csv", "csv_top": "top.csv", "csv_settings": "settings.csv",
 }  # fmt: skip
 

@@ -13,12 +13,19 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _report_inventory, _report_terminal
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import COLUMNS, InventoryLine, InventoryReport, by_group, inventory_line
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory import (
+    COLUMNS,
+    InventoryLine,
+    InventoryReport,
+    by_group,
+    inventory_line,
+    promise_text,
+)
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet, in_conflict, setting_name, visible
 from ansible_collections.memqos.fleet.tests.unit.plugins.plugin_utils.made_results import HOSTILE, RULES, fill, made, named
 
 OURS = {"source": "sysctl.d", "path": "/etc/sysctl.d/zz-memqos.conf", "line": 2, "value": "10"}
-SETTINGS = [
+SETTINGS: list[dict[str, t.Any]] = [
     {"name": "vm.swappiness", "scope": "host", "winner": OURS, "others": [{**OURS, "path": "/etc/a", "value": "60"}], "agrees": True, "drift": False},
     {"name": "vm.dirty_ratio", "scope": "host", "winner": OURS, "others": [{**OURS, "path": "/etc/a"}], "agrees": False, "drift": True},
     {"name": "MemoryHigh", "scope": "unit", "subject": "batch.slice", "winner": None, "others": [], "agrees": None, "drift": None},
@@ -69,6 +76,32 @@ def test_a_setting_of_a_unit_goes_by_both_names() -> None:
     assert [setting_name(row) for row in SETTINGS] == ["vm.swappiness", "vm.dirty_ratio", "batch.slice MemoryHigh"]
 
 
+GIB = 1 << 30
+
+
+def promised(host: str, *sizes: float) -> InventoryLine:
+    return InventoryLine(host, **dict(zip(("allocatable", "requests", "limits", "stranded"), (size * GIB for size in sizes))))
+
+
+PROMISES = [
+    (
+        [promised("a", 10, 4, 12, 1), promised("b", 20, 2, 48, 3)],
+        "requests 6.00 GiB (20%) and limits 60.0 GiB (200%) of 30.0 GiB, 4.00 GiB stranded, most on b (240%)",
+    ),
+    ([promised("a", 10, 4, 12, 1), InventoryLine("b")], "requests 4.00 GiB (40%) and limits 12.0 GiB (120%) of 10.0 GiB, 1.00 GiB stranded"),
+    ([promised("a", 10)], "requests 0 B (0%) and limits 0 B (0%) of 10.0 GiB, 0 B stranded"),
+    ([promised("a", 0, 4, 12, 1), InventoryLine("b")], ""),
+    ([], ""),
+]
+
+
+@pytest.mark.parametrize(("lines", "text"), PROMISES)
+def test_what_a_group_has_promised(lines: list[InventoryLine], text: str) -> None:
+    assert promise_text(lines) == text
+    told = " ".join(line.text.strip() for line in _report_terminal.render_inventory([("pool", lines)], width=200))
+    assert (f"Workloads: {text}" in told) is bool(text)
+
+
 GROUPS = [
     ({"all": ["a", "b"], "ungrouped": [], "db": ["b"], "pool": ["b", "a", "b"]}, [("db", ["b"]), ("pool", ["a", "b"])]),
     ({"all": ["a", "b"], "ungrouped": ["a"], "db": ["b", "elsewhere"]}, [("db", ["b"]), ("ungrouped", ["a"])]),
@@ -89,9 +122,17 @@ def rows_of(path: Path) -> list[list[str]]:
         return list(csv.reader(stream, strict=True))
 
 
+DERIVED = {"allocatable_bytes": 100, "sum_request_bytes": 50, "sum_limit_bytes": 300, "stranded_bytes": 40}
+
+
 def test_the_file_has_a_row_for_each_host_of_each_group(tmp_path: Path) -> None:
     report = InventoryReport(str(tmp_path / "inventory.csv"), groups={"pool": ["web-1", "gone"], "db": ["web-1"], "lost": ["bad"]})
-    fill(report, [made(settings=SETTINGS, applied={"generation": 3, "profiles": ["colocated"]})], unreachable=["gone"], invalid={"bad": "cut short"})
+    fill(
+        report,
+        [made(settings=SETTINGS, applied={"generation": 3, "profiles": ["colocated"]}, derived=DERIVED)],
+        unreachable=["gone"],
+        invalid={"bad": "cut short"},
+    )
     head, *rows = rows_of(tmp_path / "inventory.csv")
     assert tuple(head) == COLUMNS
     told = [dict(zip(head, row)) for row in rows]
@@ -102,6 +143,7 @@ def test_the_file_has_a_row_for_each_host_of_each_group(tmp_path: Path) -> None:
         "profiles": "colocated", "generation": "3", "conflicts": "vm.swappiness", "changes_at_boot": "vm.dirty_ratio", "drift": "vm.dirty_ratio",
         "min_free_kbytes": "67584", "thp": "madvise", "swap_bytes": "0",
     }  # fmt: skip
+    assert [told[0][name] for name in ("allocatable_bytes", "request_bytes", "limit_bytes", "stranded_bytes")] == ["100", "50", "300", "40"]
 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=lambda name: repr(name)[:24])

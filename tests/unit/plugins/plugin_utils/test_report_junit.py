@@ -36,21 +36,25 @@ def write(tmp_path: Path, results: t.Iterable[dict[str, t.Any]], **missing: t.An
 
 
 FINDINGS = [finding("C01", "a"), finding("N23", "b", "unknown", reason="swap is not read"), finding("C03", "c", suppressed=accepted())]
-COUNTED = {"C01": counts(failed=3), "N23": counts(unknown=1), "C03": counts(failed=1), "N44": counts(passed=1), "N09": counts(not_applicable=1)}
+COUNTED = {"C01": counts(failed=3), "N23": counts(unknown=1), "C03": {"failed": 5, "suppressed": 5}, "N44": counts(passed=1), "N09": counts(not_applicable=1)}
+
+
+COUNTED_ONLY = "which the node counted and did not list"
 
 
 def test_a_suite_for_each_host_and_a_case_for_each_outcome(tmp_path: Path) -> None:
     root = write(tmp_path, [made(findings=FINDINGS, rules=COUNTED)], unreachable=["gone"], invalid={"bad": "failed: no Python"})
     suite, gone, bad = root
     totals = {name: suite.get(name) for name in ("name", "tests", "failures", "errors", "skipped", "timestamp")}
-    assert totals == {"name": "web-1", "tests": "6", "failures": "2", "errors": "0", "skipped": "3", "timestamp": made()["collected_at"]}
+    assert totals == {"name": "web-1", "tests": "7", "failures": "2", "errors": "0", "skipped": "4", "timestamp": made()["collected_at"]}
     told = {case.get("name", ""): [(child.tag, child.get("type"), child.get("message")) for child in case] for case in suite}
     title = {rule: f"{rule} {RULES[rule]['title']}" for rule in ("C01", "N23", "C03", "N44", "N09")}
     assert told == {
         f"{title['C01']} · a": [("failure", "critical", "kills = 3")],
         f"{title['N23']} · b": [("skipped", None, "unknown: swap is not read")],
         f"{title['C03']} · c": [("skipped", None, "accepted until 2027-01-31: known, ticket 7")],
-        f"{title['C01']} · 2 more, which the node counted and did not list": [("failure", "critical", "2 more, which the node counted and did not list")],
+        f"{title['C01']} · 2 more fail, {COUNTED_ONLY}": [("failure", "critical", f"2 more fail, {COUNTED_ONLY}")],
+        f"{title['C03']} · 4 more are accepted, {COUNTED_ONLY}": [("skipped", None, f"4 more are accepted, {COUNTED_ONLY}")],
         title["N44"]: [],
         title["N09"]: [("skipped", None, "not applicable to this node")],
     }

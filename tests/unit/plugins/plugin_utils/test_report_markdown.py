@@ -68,11 +68,11 @@ class Reader(html.parser.HTMLParser):
             self._into.pop()
 
 
-def write(tmp_path: Path, results: t.Sequence[dict[str, t.Any]], *, shown: int = 20, **groups: list[str]) -> str:
+def write(tmp_path: Path, results: t.Sequence[dict[str, t.Any]], *, shown: int = 20, groups: t.Mapping[str, t.Sequence[str]] | None = None) -> str:
     fleet = Fleet(RULES, top=1)
     lines = {result["host"]: (result, fleet.add(result)) for result in results}
     fleet.unreachable, fleet.invalid = ["gone"], {"bad": "cut short\n|"}
-    inventory = InventoryReport(str(tmp_path / "inventory.csv"), groups=groups)
+    inventory = InventoryReport(str(tmp_path / "inventory.csv"), groups=groups or {})
     fill(inventory, results)
     details = [lines[line.name] for line in fleet.worst(shown)]
     write_markdown(str(tmp_path / "report.md"), fleet, iter(details), generated_at="2026-11-27T12:00:00Z", inventory=inventory.by_group if groups else [])
@@ -86,9 +86,13 @@ def fleet_of(hosts: t.Iterable[str]) -> Fleet:
     return fleet
 
 
+PROMISED = {"allocatable_bytes": 100, "sum_request_bytes": 50, "sum_limit_bytes": 300, "stranded_bytes": 40}
+
+
 def test_a_fleet(tmp_path: Path) -> None:
     hosts = _results.known_hosts(SAMPLES)
-    page = Reader(write(tmp_path, [_results.read_result(SAMPLES, host) for host in hosts], pool=["web-1"]))
+    page = Reader(write(tmp_path, [{**_results.read_result(SAMPLES, host), "derived": PROMISED} for host in hosts], groups={"pool": ["web-1"]}))
+    assert "Workloads: requests 50 B (50%) and limits 300 B (300%) of 100 B, 40 B stranded." in page.text
     assert page.headings[:2] == ["Memory of 4 hosts", "Hosts"]
     assert "Findings: 15 critical, 6 warning, 2 info, 4 unknown, 0 accepted." in page.text
     assert [row[0] for row in page.rows if len(row) == 13][1:] == [line.name for line in fleet_of(hosts).worst(4)]
@@ -113,7 +117,7 @@ def test_only_the_worst_are_in_full(tmp_path: Path) -> None:
 
 
 CHANGES = {
-    "since": {"run_id": "r", "collected_at": "2026-11-26T12:00:00Z"},
+    "since": {"run_id": "r", "collected_at": "2026-11-26T12:00:00Z", "generation": 2},
     "generation": 3,
     "findings": [
         {
@@ -122,25 +126,35 @@ CHANGES = {
             "before": {"status": "fail", "observed": {"swappiness": 0}},
             "after": {"status": "pass", "observed": {"swappiness": 1}},
         },
-        {"rule": "C01", "subject": {"kind": "pod", "id": "/x", "name": "x"}, "before": {"status": "fail", "observed": {}}, "after": None},
+        {
+            "rule": "C01",
+            "subject": {"kind": "pod", "id": "/x", "name": "x"},
+            "before": {"status": "fail", "observed": {}},
+            "after": None,
+            "because": "subject_gone",
+        },
         {"rule": "C01", "subject": {"kind": "pod", "id": "/y", "name": "y"}, "before": None, "after": {"status": "fail", "observed": {"usage_bytes": 1024}}},
     ],
 }
 
 
+UNUSED = {"rule": "N09", "host": "db-*", "subject": "*", "reason": "known, ticket 8", "until": "2027-01-31"}
+
+
 def test_findings_over_time(tmp_path: Path) -> None:
     findings = [finding("C01", "a", suppressed=accepted()), finding("C03", "b", suppression_expired=accepted("old ticket", "2026-01-01"))]
-    page = Reader(write(tmp_path, [made(findings=findings, rules={"C03": counts(failed=7)}, changes=CHANGES)]))
+    page = Reader(write(tmp_path, [made(findings=findings, rules={"C03": counts(failed=7)}, changes=CHANGES, suppressions_unused=[UNUSED])]))
+    assert ["N09", "db-*", "*", "2027-01-31", "known, ticket 8"] in page.rows
     title = {rule: f"{rule} {RULES[rule]['title']}" for rule in ("C01", "C03")}
     assert "Findings: 0 critical, 7 warning, 0 info, 0 unknown, 1 accepted." in page.text
     assert ["critical", title["C01"], "a", "2027-01-31", "known, ticket 7"] in page.rows
     assert ["warning", title["C03"], "b", "kills = 3 Was accepted until 2026-01-01: old ticket"] in page.rows
     assert "And 6 more, which the node counted and did not list." in page.text
-    assert "Compared with 2026-11-26T12:00:00Z, generation 3." in page.text
-    assert [row for row in page.rows if row[0] in ("New", "Cured", "Gone, with its subject")] == [
+    assert "Compared with 2026-11-26T12:00:00Z, generation 3 since then." in page.text
+    assert [row for row in page.rows if row[0] in ("New", "Cured", "Gone")] == [
         ["New", title["C01"], "y", "", "usage_bytes = 1.00 KiB"],
         ["Cured", title["C03"], "the node", "swappiness = 0", "swappiness = 1"],
-        ["Gone, with its subject", title["C01"], "x", "", ""],
+        ["Gone", title["C01"], "x", "", "its subject is gone"],
     ]
     # What is accepted is among no findings, and asks nobody to do anything.
     assert "What to do" in page.headings and title["C01"] not in page.headings and title["C03"] in page.headings
@@ -168,7 +182,7 @@ def test_any_name_is_only_text(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*HOSTILE, "x" * (1 << 20)], ids=lambda name: repr(name)[:24])
 def test_a_hostile_name_breaks_no_table(tmp_path: Path, name: str) -> None:
-    page = Reader(write(tmp_path, [named(name)], **{name: [name]}))
+    page = Reader(write(tmp_path, [named(name)], groups={name: [name]}))
     assert page.tags <= OURS | {"code"}
     widths = {len(row) for row in page.rows}
     assert widths <= {2, 3, 4, 5, 9, 13}

@@ -209,9 +209,9 @@ def test_what_became_of_the_findings_of_the_last_audit() -> None:
         change("C03", ("fail", 5), ("fail", 5)),
         change("C11", ("fail", 5), ("fail", 6)),
     ]
-    since = {"since": {"run_id": "r", "collected_at": "2026-11-26T12:00:00Z"}, "generation": 3, "findings": listed}
+    since = {"since": {"run_id": "r", "collected_at": "2026-11-26T12:00:00Z", "generation": 2}, "generation": 3, "findings": listed}
     shown = changed("edge-1", changes=since).partition("Since the last audit")[2].splitlines()
-    assert shown[0] == ", 2026-11-26T12:00:00Z, generation 3"
+    assert shown[0] == ", 2026-11-26T12:00:00Z, generation 3 since then"
     assert [line.split()[:2] for line in shown[1:6]] == [["new", "C01"], ["still", "C11"], ["swappiness", "5"], ["cured", "N21"], ["swappiness", "0"]]
     assert shown[5].strip() == "swappiness 0 → 1"
     assert "Since the last audit" not in changed("edge-1") + changed("edge-1", changes={"findings": [change("C03", ("fail", 5), ("fail", 5))]})
@@ -220,3 +220,13 @@ def test_what_became_of_the_findings_of_the_last_audit() -> None:
 def test_every_report_has_its_path_and_the_page_comes_first() -> None:
     paths = {name: f"/r/{name}" for name in ("json", "junit", "csv_top", "html")}
     assert [line.text for line in terminal.render_paths(paths)] == ["", "  /r/html", "  /r/json", "  /r/junit", "  /r/csv_top"]
+
+
+def test_what_changed_besides_the_node_and_what_matches_nothing_is_said() -> None:
+    change = {"rule": "C01", "subject": "node", "before": {"status": "fail", "observed": {}}, "after": None, "because": "rule_dropped"}
+    since = {"since": {"run_id": "r", "collected_at": "t"}, "generation": None, "findings": [change]}
+    assert changed("edge-1", changes=since).partition("gone     C01")[2].splitlines()[1].strip() == "the rule is not looked at any more"
+    fleet = Fleet(RULES, top=1)
+    unused = {"rule": "N09", "host": "db-*", "subject": "*", "reason": "known\x1b[2J", "until": "2027-01-31"}
+    fleet.add({**_results.read_result(SAMPLES, "edge-1"), "suppressions_unused": [unused]})
+    assert "A suppression matches nothing: N09 of * on db-*, until 2027-01-31: known\\x1b[2J" in " ".join(text(terminal.render_fleet(fleet, width=100)).split())

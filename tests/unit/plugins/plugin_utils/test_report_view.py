@@ -76,18 +76,30 @@ def test_fields_that_are_sizes(name: str) -> None:
 # How the findings of the built-in rules read, with the values that their own tests have.
 READ = {
     "C01": "kills = 2, kills_here_and_below = 2, limit = 512 MiB, peak = 510 MiB",
-    "C02": "limit = 512 MiB, file_cache = 360 MiB, limit_hits = 50, limit_hits_here_and_below = 50",
+    "C02": "limit = 512 MiB, file_cache = 360 MiB, limit_hits = 50, limit_hits_here_and_below = 50, memory_high = 483\u202f183\u202f821",
     "C03": "active_file = 300 MiB, working_set = 420 MiB, limit = 512 MiB",
+    "C04": "slab_reclaimable = 600 MiB, working_set = 1.00 GiB, limit = 4.00 GiB",
+    "C05": "shmem = 2.00 GiB, anon = 1.00 GiB, limit = 4.00 GiB",
+    "C06": "dirty = 1.00 GiB, writeback = 1.00 GiB, limit = 4.00 GiB",
     "C07": "usage = 500 MiB, limit = 512 MiB, hard_set = 470 MiB, anon = 455 MiB, shmem = 0 B",
     "C08": "refaults_per_second = 6\u202f000/s, some_avg10 = 22.5 %, limit = 512 MiB, usage = 400 MiB",
     "C09": "breaches = 8, breaches_here_and_below = 0, low = 300 MiB, effective_low = 200 MiB, usage = 250 MiB",
     "C10": "throttled = 5\u202f000, throttled_here_and_below = 0, full_avg60 = 9.5 %, high = 400 MiB, usage = 400 MiB",
+    "C11": "usage = 2.00 GiB, working_set = 1.00 GiB",
+    "C12": "usage = 4.00 GiB, children = 1.00 GiB, dying = 3",
     "C13": "children_min = 100 MiB, min = 0 B, children_low = 0 B, low = 0 B",
     "C13N": "sum_memory_min = 22.0 GiB, memtotal = 23.5 GiB",
+    "C15": "kernel = 2.00 GiB, slab_reclaimable = 100 MiB, sock = 1.00 MiB, working_set = 2.00 GiB",
+    "C16": "swap = 1.00 GiB, swap_limit = 1.00 GiB, usage = 2.00 GiB, limit = 4.00 GiB",
+    "C17": "high = 4.00 GiB, limit = 4.00 GiB",
+    "C21": "min = 0 B, low = 5.00 GiB, limit = 4.00 GiB, min_within_limit = 0 B, low_within_limit = 4.00 GiB",
+    "C22": "limit = 4.00 GiB, usage = 1.00 GiB",
+    "C24": "full_avg60 = 30 %, usage = 1.00 GiB, high = no limit, limit = no limit",
     "N01": "kills = 2",
     "N02": "free = 74.0 MiB, min = 66.0 MiB, low = 88.0 MiB, boost = 0 B, distance_direct = 8.00 MiB, watermark_scale_factor = 10",
     "N03": "normal_stalls_per_second = 1.5/s, movable_stalls_per_second = 25/s, dma32_stalls_per_second = 0/s, watermark_scale_factor = 10",
     "N04": "low_hit_quickly_per_second = 4/s, normal_stalls_per_second = 0/s, movable_stalls_per_second = 33/s, watermark_scale_factor = 200",
+    "N05": "gap = 1.00 GiB, watermark_scale_factor = 600, memtotal = 16.0 GiB",
     "N06": "min_free = 66.0 MiB, memtotal = 23.5 GiB, numa_nodes = 1, direct_reclaims = 40",
     "N07": "min_free = 512 KiB",
     "N08": "min_free = 4.77 GiB, memtotal = 23.5 GiB",
@@ -95,18 +107,57 @@ READ = {
     "N10": "slab = 4.00 GiB, slab_reclaimable = 1.00 GiB, slab_unreclaimable = 3.00 GiB",
     "N11": "page_tables = 3.00 GiB, memory_without_hugetlb = 23.5 GiB",
     "N12": "low_order_free_share = 97 %, free = 800 MiB, compact_stalls = 20, compaction_proactiveness = 20",
+    "N13": "stalls_per_second = 20/s, stalls = 900, failed = 850",
+    "N14": "free_share_of_the_fullest = 0.02, free_most_over_least = 20, pages_from_elsewhere_per_second = 5\u202f000/s",
+    "N15": "zone_reclaim_mode = 1, numa_nodes = 2",
+    "N16": "committed = 20.0 GiB, memory = 16.0 GiB, swap_total = 0 B",
     "N17": "committed = 12.0 GiB, limit = 12.5 GiB, overcommit_ratio = 50, swap_total = 0 B",
+    "N18": "overcommit_memory = 1, panic_on_oom = 0, panic = 0, panic_on_oops = 1",
     "N19": "panic_on_oom = 2",
+    "N20": "oom_dump_tasks = 0",
     "N21": "swappiness = 0, swap_total = 2.00 GiB",
+    "N22": "swappiness = 180, swap_total = 4.00 GiB",
+    "N23": "pages_per_second = 500/s, some_avg60 = 25 %, swap_used = 2.00 GiB",
+    "N24": "page_cache_drops = 2, slab_drops = 0, in_cron_or_sysctl = no",
     "N25": "vfs_cache_pressure = 0, slab_reclaimable = 75.0 MiB",
+    "N26": "vfs_cache_pressure = 10\u202f000, slab_reclaimable = 1.00 GiB",
     "N27": "transparent_hugepage = always",
+    "N27M": "transparent_hugepage = madvise",
+    "N27O": "transparent_hugepage = always",
+    "N28": "overcommit_memory = 0, committed = 8.00 GiB",
+    "N29": "max_map_count = 65\u202f530",
+    "N29C": "max_map_count = 65\u202f530",
+    "N29K": "max_map_count = 65\u202f530",
+    "N30": "swap = 1.00 GiB, swap_limit = no limit, anon = 6.00 GiB, unevictable = 0 B",
+    "N30K": "swappiness = 60, swap_total = 4.00 GiB",
+    "N31": "transparent_hugepage = always, numa_balancing = 0, ksm = 0",
+    "N32": "dirty = 3.43 GiB, writeback = 195 MiB, bound = 3.81 GiB",
+    "N33": "dirty_writeback_centisecs = 0, dirty = 1.00 MiB",
     "N34": "free = 40.0 MiB, min = 66.0 MiB, managed = 21.0 GiB",
+    "N35": "corrupted = 4.00 KiB",
+    "N36": "free = 3.00 GiB, pool = 4.00 GiB, memtotal = 16.0 GiB",
+    "N37": "unevictable = 4.00 GiB, mlocked = 1.00 GiB, memtotal = 16.0 GiB",
     "N38": "shmem = 4.00 GiB, memory_without_hugetlb = 23.5 GiB",
     "N39": "tcp_bytes = 2.00 GiB, pressure_mark_bytes = 1.49 GiB",
     "N40": "dying_cgroups = 1\u202f800, live_cgroups = 2\u202f400",
     "N41": "full_avg10 = 4.5 %, full_avg60 = 4.5 %, some_avg60 = 40 %",
     "N41C": "full_avg10 = 34.5 %, full_avg60 = 34.5 %, some_avg60 = 40 %",
+    "N42": "sum_limit = 20.0 GiB, allocatable = 16.0 GiB, without_limit = 3",
+    "N44": "memory_version = 1",
+    "N45": "nokmem = yes, nosocket = no",
     "N46": "kernel = 6.1.0-31-amd64",
+    "N47": "zswap_enabled = yes, zram = yes, swap_used = 1.00 GiB",
+    "N48": "swap_used = 4.00 GiB, swap_total = 4.00 GiB, available = 1.00 GiB",
+    "N49": "available = 100 MiB, memtotal = 16.0 GiB, swap_used = 0 B",
+    "N51": "enabled = always, defrag = always",
+    "N53": "page_cluster = 3",
+    "N55": "oom_kill_allocating_task = 1",
+    "N57": "refaults_per_second = 9\u202f000/s, some_avg60 = 12 %, available = 1.00 GiB",
+    "N58": "overcommit_memory = 2, committed = 8.00 GiB, limit = 9.00 GiB",
+    "N59": "percpu = 2.00 GiB, cpus = 256, dying_memcgs = 900",
+    "N60": "kernel_stack = 1.00 GiB, memtotal = 16.0 GiB",
+    "N61": "sum_request = 16.0 GiB, allocatable = 16.0 GiB, workloads = 30",
+    "N62": "stranded = 6.00 GiB, workloads = 12, sum_limit = 12.0 GiB, allocatable = 16.0 GiB",
 }
 CASES = Path(__file__).parents[2] / "rules"
 
@@ -226,6 +277,7 @@ SUPPRESSED = [
     (judged({"rule": "C01", "suppressed": ACCEPTED}, {"rule": "C01"}), {"C01": (1, 0, 1)}),
     # also where the node counted more than it listed
     (judged({"rule": "C01", "suppressed": ACCEPTED}, C01={"failed": 812}), {"C01": (811, 0, 1)}),
+    (judged({"rule": "C01", "suppressed": ACCEPTED}, C01={"failed": 812, "suppressed": 812}), {"C01": (0, 0, 812)}),
     (judged({"rule": "N23", "status": "unknown", "suppressed": ACCEPTED}), {"N23": (0, 0, 1)}),
     (judged({"rule": "C01", "suppression_expired": ACCEPTED}), {"C01": (1, 0, 0)}),
     (judged({"rule": "C01", "suppressed": None}), {"C01": (1, 0, 0)}),
@@ -259,6 +311,7 @@ def test_the_first_findings_of_a_fleet_are_its_worst() -> None:
 FAIL, PASS = {"status": "fail", "observed": {"x": 1}}, {"status": "pass", "observed": {"x": 0}}
 WHAT = [
     (None, FAIL, "new"), (PASS, FAIL, "new"), (FAIL, FAIL, "still"), (FAIL, PASS, "cured"), (FAIL, None, "gone"), (FAIL, {"status": "unknown"}, "undecided"),
+    (FAIL, {"status": "not_applicable"}, "gone"),
 ]  # fmt: skip
 
 
@@ -276,4 +329,29 @@ def test_changes_come_in_order_and_a_first_audit_has_none() -> None:
     assert [one.what for one in found] == sorted((one.what for one in found), key=["new", "still", "undecided", "cured", "gone"].index)
     assert [one.rule for one in found[:4]] == ["C01", "C01", "C03", "C03"] and {one.subject for one in found} == {""}
     assert view.changes_since(WEB, RULES) == view.changes_since({"changes": None}, RULES) == []
-    assert view.since_text(WEB) == "" and view.since_text({"changes": {"since": {"collected_at": "t"}, "generation": None}}) == "t"
+
+
+SINCE = [
+    ({}, ""),
+    ({"since": None, "generation": 3}, ""),
+    ({"since": {"collected_at": "t", "generation": 3}, "generation": 3, "rebooted": False}, "t"),
+    ({"since": {"collected_at": "t", "generation": None}, "generation": 3, "rebooted": True}, "t, generation 3 since then, a reboot between"),
+]
+
+
+@pytest.mark.parametrize(("changes", "text"), SINCE)
+def test_what_came_between_two_audits(changes: dict[str, t.Any], text: str) -> None:
+    assert view.since_text({**WEB, "changes": changes}) == text
+
+
+def test_a_change_says_what_changed_besides_the_node() -> None:
+    listed = [{"rule": "C01", "subject": "node", "before": FAIL, "after": None, "because": because} for because in ("rule_dropped", "<b>")]
+    assert [one.because for one in view.changes_since({"changes": {"findings": listed}}, RULES)] == ["the rule is not looked at any more", ""]
+
+
+def test_a_suppression_that_one_host_has_is_used() -> None:
+    unused = {"rule": "C01", "host": "*", "subject": "*", **ACCEPTED}
+    other = {**unused, "rule": "N09", "reason": "other"}
+    gathered = fleet([{**judged(), "suppressions_unused": [unused, other]}, judged({"rule": "C01", "suppressed": ACCEPTED})])
+    assert gathered.unused_suppressions() == [other]
+    assert fleet([{**judged(), "suppressions_unused": [unused, other]}] * 2).unused_suppressions() == [unused, other]
