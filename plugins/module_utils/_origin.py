@@ -105,6 +105,10 @@ def only(step: PropertyStep, names: t.Container[str]) -> PropertyStep:
     return step._replace(properties=pairs, before=before, files=files)
 
 
+def is_run_time(path: str) -> bool:
+    return _RUN_TIME.fullmatch(path) is not None
+
+
 def stale(steps: t.Iterable[Step], planned: t.Iterable[Step], wanted: t.Iterable[Key], present: _present.Present) -> t.List[Step]:
     """Of units that no longer run and that no profile names, as instances come and go: the steps to forget, turned round; their run-time drop-ins can go.
 

@@ -398,9 +398,12 @@ def _without_stale(made: Plan, origin: t.Sequence[Step], wanted: t.Iterable[Key]
             forgotten.append(step)
         elif text == step.before:
             going.append(step)
-    # After what makes the directories of others, and before systemd reads them anew.
-    at = next((number for number, step in enumerate(made.steps) if isinstance(step, ReloadStep)), len(made.steps))
-    return made._replace(steps=(*made.steps[:at], *going, *made.steps[at:]), files=(*made.files, *going)), forgotten
+    # Before systemd reads them anew, and what made a directory last, when that is empty.
+    leaving = [step for step in made.steps if isinstance(step, FileStep) and step.after is None and _origin.is_run_time(step.path)]
+    steps = [step for step in made.steps if step not in leaving]
+    at = next((number for number, step in enumerate(steps) if isinstance(step, ReloadStep)), len(steps))
+    steps[at:at] = sorted([*leaving, *going], key=lambda step: len(step.creates))
+    return made._replace(steps=tuple(steps), files=(*made.files, *going)), forgotten
 
 
 def _refusals(rows: t.Iterable[Row]) -> str:

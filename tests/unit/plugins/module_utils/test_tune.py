@@ -1965,6 +1965,18 @@ def test_units_that_have_gone_leave_nothing(make: Make, rebooted: bool) -> None:
     assert machine.rollback("origin")["problem"] == "" and machine.snapshot() == before
 
 
+def test_two_run_time_drop_ins_of_a_unit_that_has_gone_leave_no_directory(make: Make) -> None:
+    machine = make(systemd=252)
+    before = machine.snapshot()
+    user = _log_in(machine, 2000)
+    machine.tune(layer(slices={"user-.slice": {"MemoryMax": 3 * GIB}}))
+    machine.tune(layer(slices={"user-.slice": {"MemoryLow": GIB, "MemoryMax": "infinity"}}))
+    machine.stop(user)
+    machine.tune(layer(slices={"user-.slice": {"MemoryLow": MIB}}))
+    assert not os.path.exists(f"{machine.root}/run/systemd/system.control/{user}.d")
+    assert machine.rollback("origin")["problem"] == "" and machine.snapshot() == before
+
+
 def test_one_that_comes_again_goes_back_all_the_same(make: Make) -> None:
     machine = make(systemd=257)
     machine.tune(layer(slices={"user-.slice": {"MemoryHigh": GIB}}))
