@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The options of memory_tune and memory_rollback: the modules take them, and so do the action plugins before them. Data only."""
+"""The options of memory_tune, memory_rollback and memory_generations: the modules take them, and so do the action plugins before them. Data only."""
 
 from __future__ import annotations
 
@@ -49,6 +49,10 @@ ROLLBACK: dict[str, dict[str, t.Any]] = {
     "to": {"type": "str", "default": "previous"},
     "force": {"type": "bool", "default": False},
     **_SHARED,
+}
+GENERATIONS: dict[str, dict[str, t.Any]] = {
+    "compare": {"type": "list", "elements": "str", "default": []},
+    "directory": {"type": "path", "default": "build/report"},
 }
 # From action plugin to module. no_log: it is no secret, but each run would put it into the node's syslog.
 REQUEST: dict[str, dict[str, t.Any]] = {"request": {"type": "str", "no_log": True}}

@@ -30,7 +30,7 @@ NODE_FLOORS = [
     {"_snapshot"},
     {"_module"},
     {"_tune"},
-    {"_transaction"},
+    {"_transaction", "_history"},
     {"_journal"},
     {"_writer"},
     {"_started"},
