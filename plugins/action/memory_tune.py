@@ -29,6 +29,7 @@ class ActionModule(ActionBase):
         unused, arguments = self.validate_argument_spec(argument_spec=_tune_options.TUNE)
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
         _tuning.check_file_name(arguments["sysctl_file"])
+        keep = _tuning.keep(arguments)
         profile, selection = arguments["profile"], None
         if arguments["selection"]:
             chosen = _tuning.failing(lambda: _selection.read(arguments["selection"], host))
@@ -46,7 +47,7 @@ class ActionModule(ActionBase):
         declared = _tuning.failing(lambda: _declared(profile, arguments, selection))
         layers = declared.layers if selection is None else _with_earlier(declared.layers, everything=profile is None)
         request = {"layers": layers, "options": _options(arguments), "wait": arguments["lock_wait"]}
-        request["meta"] = _tuning.meta(profiles=list(declared.names))
+        request.update(meta=_tuning.meta(profiles=list(declared.names)), keep=keep)
         sent = {"profile": ", ".join(declared.names), "root": arguments["root"], "request": _request.pack(request)}
         answer = self._execute_module("memqos.fleet.memory_tune", module_args=sent, task_vars=task_vars)
         why = _tune_result.reasons(declared.profiles) if self._task.diff else None

@@ -26,6 +26,10 @@ if t.TYPE_CHECKING:
 T = t.TypeVar("T")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.conf")
 
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+# A century in days.
+_MOST = 36500
+
 
 def check_file_name(name: str) -> None:
     """Raises AnsibleActionFail."""
@@ -35,7 +39,16 @@ def check_file_name(name: str) -> None:
 
 def meta(*, profiles: list[str]) -> dict[str, t.Any]:
     """Who made a generation, and when by this machine's clock."""
-    return {"host": socket.gethostname(), "started": now().strftime("%Y-%m-%dT%H:%M:%SZ"), "profiles": profiles, "run_id": _results.RUN_ID}
+    return {"host": socket.gethostname(), "started": now().strftime(_TIME), "profiles": profiles, "run_id": _results.RUN_ID}
+
+
+def keep(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Which generations a node keeps. Raises AnsibleActionFail."""
+    for name, least in (("keep_generations", 1), ("keep_days", 0)):
+        if not least <= arguments[name] <= _MOST:
+            raise AnsibleActionFail(f"{name}={arguments[name]}: a number from {least} to {_MOST} is expected here")
+    since = now() - datetime.timedelta(days=arguments["keep_days"])
+    return {"generations": arguments["keep_generations"], "since": since.strftime(_TIME)}
 
 
 def now() -> datetime.datetime:

@@ -26,7 +26,9 @@ def fixture_captured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def roll_back(to: str, *, check: bool = True) -> object:
-    return memory_rollback.rollback({"check_mode": check, "request": _request.pack({"to": to, "force": False, "allow": [], "wait": 0, "meta": {}})})
+    return memory_rollback.rollback(
+        {"check_mode": check, "request": _request.pack({"to": to, "force": False, "allow": [], "wait": 0, "meta": {}, "keep": {"generations": 1, "since": ""}})}
+    )
 
 
 @pytest.mark.parametrize("to", ["previous", "origin", "3"])

@@ -27,7 +27,7 @@ OPTIONS = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "a
 
 def request(profile: t.Any, **options: t.Any) -> str:
     layers = _profiles.load_profiles(profile, search_paths=[], overrides={}).layers
-    return _request.pack({"layers": layers, "options": {**OPTIONS, **options}, "wait": 0, "meta": {}})
+    return _request.pack({"layers": layers, "options": {**OPTIONS, **options}, "wait": 0, "meta": {}, "keep": {"generations": 1, "since": ""}})
 
 
 def test_a_check_of_a_captured_node() -> None:
