@@ -29,12 +29,13 @@ def told(journal: Journal, compare: t.Sequence[str]) -> Json:
     """
     known = journal.generations()
     generations = [_told(number, journal) for number in known]
+    waiting = journal.unconfirmed()
     return {
         "schema_version": SCHEMA_VERSION,
         "stands": generations[-1]["stands"] if generations else ORIGIN,
         "generations": generations,
         "compared": _compared(journal, known, *compare) if compare else None,
-        "notes": [note for note in [journal.unfinished()] if note],
+        "notes": [note for note in (journal.unfinished(), f"generation {waiting} awaits confirmation" if waiting else "") if note],
     }
 
 

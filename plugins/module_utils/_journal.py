@@ -232,6 +232,18 @@ class Journal:
             found.update(self.generation(number).shown())
         return found
 
+    def armed(self) -> t.Dict[str, t.Any]:
+        """What takes a tune back that nobody confirms; empty if nothing does."""
+        path = f"{self.directory}/armed.json"
+        text = self._text(path)
+        with _intact(path):
+            return dict(json.loads(text)) if text else {}
+
+    def unconfirmed(self) -> int:
+        """The generation that awaits confirmation; 0 for none."""
+        known, token = self.generations(), self.armed().get("token")
+        return known[-1] if known and token and self.generation(known[-1]).meta.get("confirm") == token else 0
+
     def _origin(self) -> t.Tuple[int, t.Tuple[_steps.Step, ...], t.Dict[t.Tuple[str, str], str]]:
         """(the last generation in it, steps, what the kernel made of values of generations that were dropped)"""
         path = f"{self.directory}/origin.json"

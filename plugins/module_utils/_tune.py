@@ -45,6 +45,7 @@ _BY_HAND = "not ours: somebody wrote it by hand, and this run's daemon-reload ta
 _UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live, at once or when a unit beside it starts"
 _NO_WAY_BACK = "given at boot by our line, and what it was without is not known; it ends with its cgroup"
 _STAYS = "The node stays as it is, half done. Let usage fall or stop the unit, or allow it, and run again; {} holds the values from before"
+AWAITS = "generation {} awaits confirmation, and nothing was written: confirm it (memqos.fleet.confirm), or roll it back"
 
 
 class TuneError(Exception):
@@ -138,6 +139,8 @@ def tune(request: Json, work: Work) -> Json:
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
         meta = {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal, "layers": _applied(layers, options, work.journal)}
         meta["profiles"] = [*dict.fromkeys([*said, *meta.get("profiles", ())])]
+        if made.steps and not work.check:
+            _require_confirmed(work.journal, meta.get("confirm"))
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         return _told(made, outcome, present, work)
 
@@ -160,6 +163,15 @@ def rollback(request: Json, work: Work) -> Json:
         meta = {**request["meta"], **kept, "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         return _told(made, outcome, present, work)
+
+
+def _require_confirmed(journal: _journal.Journal, token: t.Optional[str]) -> None:
+    """C(token): of this run, if it awaits confirmation itself. Raises TuneError."""
+    waiting = journal.unconfirmed()
+    if waiting:
+        raise TuneError(AWAITS.format(waiting))
+    if token and journal.armed().get("token") != token:
+        raise TuneError("nothing was written: the time to confirm ran out first, allow more (memqos_confirm_within)")
 
 
 # Reading

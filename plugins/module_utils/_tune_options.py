@@ -45,6 +45,7 @@ TUNE: dict[str, dict[str, t.Any]] = {
     "sysctl_file": {"type": "str", "default": "zz-memqos.conf"},
     "auto_apply": {"type": "bool", "default": False},
     "root": {"type": "path", "default": "/"},
+    "confirm_within": {"type": "int", "default": 0},
     **_SHARED,
 }
 ROLLBACK: dict[str, dict[str, t.Any]] = {
@@ -52,6 +53,7 @@ ROLLBACK: dict[str, dict[str, t.Any]] = {
     "force": {"type": "bool", "default": False},
     **_SHARED,
 }
+CONFIRM: dict[str, dict[str, t.Any]] = {"lock_wait": {"type": "int", "default": 60}}
 GENERATIONS: dict[str, dict[str, t.Any]] = {
     "compare": {"type": "list", "elements": "str", "default": []},
     "directory": {"type": "path", "default": "build/report"},

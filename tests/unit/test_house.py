@@ -29,6 +29,7 @@ NODE_FLOORS = [
     {"modules"},
     {"_snapshot"},
     {"_module"},
+    {"_confirm"},
     {"_tune"},
     {"_transaction", "_history"},
     {"_journal"},

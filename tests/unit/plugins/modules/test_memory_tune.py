@@ -80,7 +80,7 @@ def test_the_module_takes_what_its_documentation_says(module: t.Any, options: di
 
 # The role hands every option on, with the same choices and defaults.
 
-TASKS = [("main", "main", _tune_options.TUNE), ("rollback", "rollback", _tune_options.ROLLBACK)]
+TASKS = [("main", "main", _tune_options.TUNE), ("rollback", "rollback", _tune_options.ROLLBACK), ("confirm", "confirm", _tune_options.CONFIRM)]
 
 
 @pytest.mark.parametrize(("tasks", "entry", "options"), TASKS)
@@ -96,7 +96,7 @@ def test_the_role_has_the_same_options(tasks: str, entry: str, options: dict[str
         spec = specs[variable]
         for key in ("type", "elements", "choices"):
             assert spec.get(key) == options[option].get(key), (option, key)
-        if option not in ("profile", "only"):
+        if option not in ("profile", "selection", "only"):
             assert spec["default"] == defaults[variable] == options[option]["default"], option
 
 
