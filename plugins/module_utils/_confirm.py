@@ -42,17 +42,21 @@ class Undo(_tune.Work):
     def __init__(self, tree: Tree, writer: Writer) -> None:
         super().__init__(tree, writer, check=False)
         self.armed = self.journal.armed()
-        self.meta: Json = {}
+        self.generation = 0
+        self.request: Json = {}
 
     @contextlib.contextmanager
     def locked(self, wait: float, allow: t.Collection[str]) -> t.Iterator[None]:
         with super().locked(wait, allow):
             if self.journal.armed() != self.armed:
                 raise Settled("it was confirmed, and is armed no more")
-            self.meta["undid"] = self.journal.unconfirmed()
-            if not self.meta["undid"]:
+            self.generation = self.journal.unconfirmed()
+            if not self.generation:
                 disarm(self.writer)
                 raise Settled("nothing awaits confirmation")
+            # Not by what was there when it was armed: another run may have come between.
+            earlier = self.journal.generations()[:-1]
+            self.request.update(to=str(earlier[-1]) if earlier else "origin", meta={**self.request["meta"], "undid": self.generation})
             yield
 
 
@@ -62,10 +66,11 @@ def arm(request: Json, work: _tune.Work, code: bytes) -> Json:
         waiting = work.journal.unconfirmed()
         if waiting:
             raise _tune.TuneError(_tune.AWAITS.format(waiting))
-        known = work.journal.generations()
-        armed = {**{key: request[key] for key in ("token", "within", "allow", "started")}, "to": str(known[-1]) if known else "origin"}
+        for path in (SERVICE, WANTS):
+            _require_ours(path, work.writer)
         try:
-            _lay(armed, work.writer, code)
+            if not work.check:
+                _lay({key: request[key] for key in ("token", "within", "allow", "started")}, work.writer, code)
         except FAILURES as exc:
             with contextlib.suppress(*FAILURES):
                 disarm(work.writer)
@@ -76,7 +81,7 @@ def arm(request: Json, work: _tune.Work, code: bytes) -> Json:
 def give_up(request: Json, work: _tune.Work) -> Json:
     """After a tune of C(token) that made no generation."""
     with work.locked(request["wait"], ()):
-        if work.journal.armed().get("token") == request["token"] and not work.journal.unconfirmed():
+        if not work.check and work.journal.armed().get("token") == request["token"] and not work.journal.unconfirmed():
             disarm(work.writer)
     return {"changed": False, "generation": 0, "problem": ""}
 
@@ -97,17 +102,19 @@ def undo(work: Undo) -> str:
     armed = work.armed
     if not armed:
         return "nothing is armed"
-    work.meta.update(host=os.uname().nodename, started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), run_id=armed["token"])
+    meta = {"host": os.uname().nodename, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "run_id": armed["token"]}
     # It removes no generation.
-    request = {"to": armed["to"], "force": False, "allow": armed["allow"], "wait": _LOCK_SECONDS, "meta": work.meta, "keep": {"generations": 1, "since": ""}}
+    work.request.update(force=False, allow=armed["allow"], wait=_LOCK_SECONDS, meta=meta, keep={"generations": 1, "since": ""})
     try:
-        answer = _tune.rollback(request, work)
+        answer = _tune.rollback(work.request, work)
     except Settled as exc:
         return str(exc)
     if answer["problem"]:
         raise _tune.TuneError(answer["problem"])
     disarm(work.writer)
-    return f"generation {work.meta['undid']} was not confirmed within {armed['within']} s, and is taken back (generation {answer['generation']})"
+    left = [f"{row['subject']} {row['name']}".strip() for row in answer["results"] if row["status"] == "deferred"]
+    told = f"generation {work.generation} was not confirmed within {armed['within']} s, and is taken back (generation {answer['generation']})"
+    return f"{told}, but for what others have changed since: {', '.join(left)}" if left else told
 
 
 def main(argv: t.Sequence[str]) -> int:
@@ -169,6 +176,13 @@ def _lay(armed: Json, writer: Writer, code: bytes) -> None:
     writer.command("systemd-run", "--quiet", "--collect", f"--unit={TIMER}", *after, "--", sys.executable, "-I", program)
 
 
+def _require_ours(path: str, writer: Writer) -> None:
+    """Raises TuneError."""
+    found = writer.read(path)
+    if not _persist.is_ours(found.text if found else None):
+        raise _tune.TuneError(f"{path} is not ours, and nothing was written: look whose it is, and move it away")
+
+
 def _write(writer: Writer, path: str, text: str, mode: int) -> None:
     for directory in writer.missing_directories(path):
         writer.make_directory(directory)
@@ -179,5 +193,5 @@ def service(state: str) -> str:
     """Its unit at boot: not before what it takes back has been set."""
     unit = ["[Unit]", "Description=Take back a tune of memory that nobody confirmed (memqos.fleet)", "DefaultDependencies=no", "Conflicts=shutdown.target"]
     unit += ["Before=shutdown.target", "After=local-fs.target systemd-sysctl.service systemd-tmpfiles-setup.service memqos-late.service"]
-    unit += [f"ConditionPathExists={state}/armed.json"]
+    unit += [f"RequiresMountsFor={state}", f"ConditionPathExists={state}/armed.json"]
     return "\n".join([_persist.HEADER, *unit, "", "[Service]", "Type=oneshot", f"ExecStart={sys.executable} -I {state}/undo.zip", ""])

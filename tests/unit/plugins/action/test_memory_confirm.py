@@ -99,7 +99,7 @@ def test_armed_tuned_confirmed(node: Node) -> None:
     result = node.tune(confirm_within=120, allow_risks=["limit_below_usage"])
     assert node.asked == ["arm", "tune"] and (result["changed"], result["generation"]) == (True, 2)
     armed = node.case.journal.armed()
-    assert {key: armed[key] for key in ("within", "allow", "to")} == {"within": 120, "allow": ["limit_below_usage"], "to": "1"}
+    assert {key: armed[key] for key in ("within", "allow")} == {"within": 120, "allow": ["limit_below_usage"]}
     assert len(armed["token"]) == 16
     assert node.shown[-1] == "n1: generation 2 awaits confirmation (memqos.fleet.confirm): 120 s after this run began to arm, the node takes it back"
     assert node.confirm() == {"changed": True, "generation": 2} and node.shown == ["n1: generation 2 is confirmed"]

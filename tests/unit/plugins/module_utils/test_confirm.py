@@ -161,7 +161,7 @@ def test_the_first_tune_of_a_node_goes_back_to_the_origin(made: Made) -> None:
     os.unlink(f"{case.machine.root}{STATE}/origin.json")
     case.arm()
     case.tune()
-    assert case.journal.armed()["to"] == "origin" and case.time_runs_out().startswith("generation 1 was not confirmed")
+    assert case.time_runs_out().startswith("generation 1 was not confirmed")
     assert case.machine.snapshot() == origin
 
 
@@ -186,7 +186,7 @@ def test_who_confirms_while_the_node_waits_for_the_lock_has_confirmed(made: Made
     assert _confirm.undo(late) == "it was confirmed, and is armed no more"
     # Nor is the next one taken back in its place.
     late = _confirm.Undo(case.machine.tree, case.node)
-    late.armed = {"token": "t1", "to": "1", "within": 120, "allow": []}
+    late.armed = {"token": "t1", "within": 120, "allow": []}
     case.arm("t2")
     case.tune("t2", FIRST)
     assert _confirm.undo(late) == "it was confirmed, and is armed no more" and case.journal.unconfirmed() == 3
@@ -226,6 +226,35 @@ def test_a_tune_of_somebody_else_is_not_taken_back_for_ours(made: Made) -> None:
     assert case.machine.text("vm.swappiness") == "10"
 
 
+def test_of_two_only_the_one_that_awaits_confirmation_is_taken_back(made: Made) -> None:
+    case = made()
+    case.arm()
+    case.tune("", layer(host={"vm.swappiness": 44}))
+    between = case.machine.snapshot()
+    assert case.tune()["generation"] == 3
+    assert case.time_runs_out() == "generation 3 was not confirmed within 120 s, and is taken back (generation 4)"
+    assert {path: text for path, text in case.machine.snapshot().items() if path not in LAID} == {path: between[path] for path in between if path not in LAID}
+
+
+def test_what_others_changed_since_stays_and_is_named(made: Made) -> None:
+    case = made()
+    case.arm()
+    case.tune()
+    case.machine.set("vm.swappiness", "77")
+    assert case.time_runs_out().endswith("(generation 3), but for what others have changed since: vm.swappiness")
+    assert case.machine.text("vm.swappiness") == "77" and case.machine.text("/batch.slice memory.high") == "max" and case.nothing_is_armed()
+
+
+@pytest.mark.parametrize("path", [_confirm.SERVICE, _confirm.WANTS])
+def test_a_unit_of_somebody_else_is_not_touched(made: Made, path: str) -> None:
+    case = made()
+    case.machine.write(path, "[Unit]\n")
+    before = case.machine.snapshot()
+    with pytest.raises(_tune.TuneError, match=f"{path} is not ours, and nothing was written"):
+        case.arm()
+    assert case.machine.snapshot() == before and not case.exists(LAID[0])
+
+
 @pytest.mark.parametrize("is_told", [True, False])
 def test_who_rolls_back_has_decided(made: Made, is_told: bool) -> None:
     case = made()
@@ -239,6 +268,16 @@ def test_who_rolls_back_has_decided(made: Made, is_told: bool) -> None:
     else:
         assert case.time_runs_out() == "nothing awaits confirmation"
     assert (origin, case.machine.text("vm.swappiness"), case.nothing_is_armed()) == ("60", "60", True)
+
+
+def test_a_check_arms_and_disarms_nothing(made: Made) -> None:
+    case = made()
+    request = {"token": "t1", "within": 120, "allow": [], "started": "", "wait": 0}
+    _confirm.arm(request, case.work(check=True), CODE)
+    assert case.nothing_is_armed()
+    case.arm()
+    _confirm.give_up(request, case.work(check=True))
+    assert all(map(case.exists, LAID))
 
 
 def test_a_tune_that_makes_no_generation_is_disarmed(made: Made) -> None:
