@@ -29,7 +29,7 @@ def told(journal: Journal, compare: t.Sequence[str]) -> Json:
     """
     known = journal.generations()
     generations = [_told(number, journal) for number in known]
-    waiting = journal.unconfirmed()
+    waiting = journal.unconfirmed() if generations and not generations[-1]["problem"] else 0
     return {
         "schema_version": SCHEMA_VERSION,
         "stands": generations[-1]["stands"] if generations else ORIGIN,

@@ -363,14 +363,18 @@ def test_a_kill_amid_taking_back_is_ended_by_the_next_boot(made: Made, by_boot: 
         at += 3
 
 
-def test_a_tune_that_was_killed_is_undone_when_its_time_runs_out(made: Made) -> None:
+@pytest.mark.parametrize("by_boot", [True, False])
+def test_a_tune_that_was_killed_is_undone_when_its_time_runs_out_or_at_boot(made: Made, by_boot: bool) -> None:
+    twin = made()
+    if by_boot:
+        twin.reboot()
     at, was_killed = 1, True
     while was_killed:
         case = made()
         case.arm()
         was_killed = case.killed(case.tune, at)
-        case.time_runs_out()
-        assert case.machine.snapshot() == case.before and case.nothing_is_armed(), at
+        case.reboot() if by_boot else case.time_runs_out()
+        assert case.machine.snapshot() == twin.machine.snapshot() and case.nothing_is_armed(), at
         at += 5
 
 

@@ -112,6 +112,15 @@ def test_a_damaged_generation_is_told_beside_the_others(make: Make) -> None:
         told(machine, "1", "4")
 
 
+def test_the_newest_is_damaged_while_something_is_armed(make: Make) -> None:
+    machine = make()
+    done(machine)
+    machine.write("/var/lib/memqos/armed.json", '{"token": "t1"}')
+    Path(f"{machine.root}/var/lib/memqos/generations/4.json").write_text("{", encoding="utf-8")
+    answer = told(machine)
+    assert "is damaged" in answer["generations"][3]["problem"] and answer["notes"] == []
+
+
 def test_nothing_is_written_and_an_interrupted_run_is_named(make: Make) -> None:
     machine = make()
     done(machine)
