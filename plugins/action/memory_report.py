@@ -66,13 +66,17 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
 class Writer(t.Protocol):
     """A report that takes one result at a time; its files take their places when the block ends."""
 
-    def __enter__(self) -> t.Any: ...
+    def __enter__(self) -> t.Any:
+        """Open them."""
 
-    def __exit__(self, kind: t.Any, value: t.Any, trace: t.Any, /) -> bool | None: ...
+    def __exit__(self, kind: t.Any, value: t.Any, trace: t.Any, /) -> bool | None:
+        """Put them in place, or leave what was there."""
 
-    def add(self, result: Json, host: Host) -> None: ...
+    def add(self, result: Json, host: Host) -> None:
+        """Write what is said of one host."""
 
-    def finish(self, fleet: Fleet) -> None: ...
+    def finish(self, fleet: Fleet) -> None:
+        """Write what is said of all."""
 
 
 class ActionModule(ActionBase):

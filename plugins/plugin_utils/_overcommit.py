@@ -54,7 +54,7 @@ def from_node(audit: Json, *, directory: str, host: str, now: float) -> None:
 def _checked(peaks: t.Any) -> dict[str, tuple[int, int]]:
     found = {}
     for name, (limit, peak) in peaks.items():
-        if not all(type(value) is int and 0 <= value <= _MAX_BYTES for value in (limit, peak)):
+        if not all(map(_is_size, (limit, peak))):
             raise TypeError("peaks are not numbers")
         found[str(name)] = (limit, peak)
         if len(found) == _MAX_WORKLOADS:
@@ -71,7 +71,7 @@ def _read(path: str) -> dict[str, Json]:
 
 
 def _is_whole(row: Json) -> bool:
-    return row.keys() == {"peak", "since", "seen"} and all(type(value) is int and 0 <= value <= _MAX_BYTES for value in row.values())
+    return row.keys() == {"peak", "since", "seen"} and all(map(_is_size, row.values()))
 
 
 def _merged(known: dict[str, Json], sent: t.Mapping[str, int], now: float) -> dict[str, Json]:
@@ -101,3 +101,7 @@ def _eviction(sources: t.Mapping[str, str], capacity: int) -> int | None:
             return capacity * part // whole
         return _units.parse_size(size["size"])
     return None
+
+
+def _is_size(value: t.Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_BYTES

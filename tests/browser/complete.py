@@ -21,7 +21,7 @@ DRIFT = {
     "name": "vm.watermark_scale_factor", "scope": "host", "subject": "", "live": "10", "effective": "10", "persisted": "10", "winner": {**OURS, "line": 7},
     "others": [], "agrees": True, "wanted": {"value": "150", "profile": "colocated", "generation": 4}, "drift": True,
 }  # fmt: skip
-CALM = {
+CALM: Json = {
     "name": "vm.dirty_ratio", "scope": "host", "subject": "", "live": "20", "effective": "20", "persisted": None, "winner": None, "others": [],
     "agrees": True, "wanted": None, "drift": None,
 }  # fmt: skip

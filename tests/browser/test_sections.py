@@ -181,8 +181,8 @@ def test_a_cure_shows_setting_value_and_both_commands(full: chromium.Page) -> No
     full.run(f"location.hash = '{address('web-1', 'N03')}'")
     full.until("document.querySelector('.target') !== null")
     assert texts(full, ".target .sets") == ["vm.watermark_scale_factor → at least 150"]
-    assert texts(full, ".target code") == ["stalls_per_second", "vm.watermark_scale_factor", "sysctl -w vm.watermark_scale_factor=150",
-        "ansible-playbook memqos.fleet.tune -i INVENTORY -l web-1 -e memqos_selection=selection.yml --check --diff"]  # fmt: skip
+    tune = "ansible-playbook memqos.fleet.tune -i INVENTORY -l web-1 -e memqos_selection=selection.yml --check --diff"
+    assert texts(full, ".target code") == ["stalls_per_second", "vm.watermark_scale_factor", "sysctl -w vm.watermark_scale_factor=150", tune]
     assert full.run("document.querySelectorAll('.target .copy').length") == 2
 
 

@@ -341,7 +341,7 @@ def test_deeply_nested_json() -> None:
     ],
 )
 def test_programs_by_process_unit_and_image(cgroup: t.Any, program: str | None) -> None:
-    found = {"path": "/some", **cgroup}
+    found: t.Any = {"path": "/some", **cgroup}
     _workloads.name_programs([found], {"cassandra": ["/run", "/gone"]})
     assert found.get("program") == program
 

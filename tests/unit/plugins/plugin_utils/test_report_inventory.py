@@ -97,7 +97,8 @@ GIB = 1 << 30
 
 
 def promised(host: str, *sizes: float) -> InventoryLine:
-    return InventoryLine(host, **dict(zip(("allocatable", "requests", "limits", "stranded"), (size * GIB for size in sizes))))
+    figures: dict[str, t.Any] = dict(zip(("allocatable", "requests", "limits", "stranded"), (size * GIB for size in sizes)))
+    return InventoryLine(host, **figures)
 
 
 PROMISES = [

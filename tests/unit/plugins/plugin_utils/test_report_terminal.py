@@ -236,7 +236,10 @@ def test_what_explains_a_finding_is_said_with_it() -> None:
     result = {**_results.read_result(SAMPLES, "edge-1"), "rules": {}}
     subject = {"kind": "node", "id": "node", "name": ""}
     result["findings"] = [{"rule": rule, "subject": subject, "status": "fail"} for rule in ("N41", "C02")]
-    rules = {"N41": {"title": "Stalls", "severity": "critical", "because_of": ["C02", "C10"]}, "C02": {"title": "Full of cache", "severity": "warning"}}
+    rules: dict[str, t.Any] = {
+        "N41": {"title": "Stalls", "severity": "critical", "because_of": ["C02", "C10"]},
+        "C02": {"title": "Full of cache", "severity": "warning"},
+    }
     shown = text(terminal.render_host(result, rules, Fleet(rules, top=1).add(result), width=80))
     assert shown.index("C02 Full of cache") < shown.index("N41 Stalls") < shown.index("    explained by C02\n")
     assert shown.count("explained by") == 1

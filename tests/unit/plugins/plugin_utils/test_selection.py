@@ -34,8 +34,8 @@ def rule(severity: str = "warning", apply: Json | None = None, **cure: str) -> J
     return {"title": f"A {severity} matter", "severity": severity, "expected": "better", "cure": {**cure, **({"apply": apply} if apply else {})}}
 
 
-def finding(name: str, subject: Json = NODE, status: str = "fail", more: Json | None = None, **observed: t.Any) -> Json:
-    return {"rule": name, "subject": subject, "status": status, "observed": observed, **(more or {})}
+def finding(name: str, subject: Json | None = None, status: str = "fail", more: Json | None = None, **observed: t.Any) -> Json:
+    return {"rule": name, "subject": subject or NODE, "status": status, "observed": observed, **(more or {})}
 
 
 def result(*findings: Json, host: str = "n1") -> Json:
