@@ -166,6 +166,8 @@ def _understand(text: str) -> dict[str, t.Any]:
     if len(text) > _results.MAX_RESULT_BYTES:
         raise ValueError(f"{len(text)} bytes")
     audit: dict[str, t.Any] = json.loads(text)
+    # A result with this is one of a failed audit, which the controller says.
+    audit.pop("failed", None)
     audit["oom"] = _oom_history.from_node(audit["oom"])
     audit["units"] = _unit_drop_ins.from_node(audit["units"])
     return audit

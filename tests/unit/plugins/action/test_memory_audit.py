@@ -114,6 +114,23 @@ def test_what_is_accepted_counts_as_that_only(tmp_path: pathlib.Path, answer: st
     assert [one["rule"] for one in kept["suppressions_unused"]] == ["X99"]
 
 
+@pytest.mark.parametrize("entries", [[], [{"rule": "N99", "reason": "r", "until": "9999-12-31"}]], ids=["none", "of another rule"])
+def test_a_node_cannot_accept_its_own_findings(tmp_path: pathlib.Path, answer: str, entries: list[t.Any]) -> None:
+    forged = json.loads(answer)
+    honest = memory_audit._keep(answer, host(tmp_path, accepted=entries))["findings"]
+    said = {"reason": "all is well", "until": "9999-12-31"}
+    for finding in forged["findings"]:
+        finding.update(suppressed=said, suppression_expired=said)
+    for count in forged["rules"].values():
+        count["suppressed"] = count["failed"]
+    forged.update(failed="", changes={"since": None}, suppressions_unused=[said], settings=[], persistence={})
+    assert memory_audit._keep(json.dumps(forged), host(tmp_path, accepted=entries))["findings"] == honest and honest["critical"]
+    kept = _results.read_result(str(tmp_path), "n1")
+    assert "all is well" not in json.dumps(kept)
+    assert not any("suppressed" in count for count in kept["rules"].values())
+    assert kept["changes"] == {"since": None, "generation": None, "rebooted": None, "findings": []} and kept["settings"] and kept["persistence"]
+
+
 def test_a_wrong_suppression_fails_the_task_before_the_node_is_asked() -> None:
     with pytest.raises(AnsibleActionFail, match="memqos_suppressions: entry 1: 'until' is missing"):
         memory_audit._accepted([{"rule": "N01", "reason": "r"}])
