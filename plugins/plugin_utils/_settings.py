@@ -32,8 +32,8 @@ _UNTIL_REBOOT = "/run/"
 _DONE = ("ok", "changed")
 
 
-def from_node(audit: Json, *, directory: str, host: str) -> None:
-    """Takes C(gathered) out of the node's answer, and adds C(settings) and C(persistence). C(units) are joined already.
+def from_node(audit: Json, *, directory: str, host: str) -> set[str]:
+    """Takes C(gathered) out of the node's answer, and adds C(settings) and C(persistence). C(units) are joined already. The files of sysctl.d that we wrote.
 
     Raises what a wrong shape raises (ValueError, TypeError, KeyError, AttributeError).
     """
@@ -54,6 +54,7 @@ def from_node(audit: Json, *, directory: str, host: str) -> None:
         "kubelet": kubelet._asdict() if kubelet else None,
         "tuned_profile": persisted.tuned_profile,
     }
+    return {path for path, text in tree.sources.items() if text.startswith(_gathered.OURS)}
 
 
 def _last_tune(directory: str, host: str, applied: t.Any) -> dict[tuple[str, str, str], Json]:
