@@ -142,8 +142,8 @@ def _keep(text: str, host: Host) -> dict[str, t.Any]:
     try:
         audit = _understand(text)
         _overcommit.from_node(audit, directory=host.directory, host=host.name, now=now.timestamp())
-        _settings.from_node(audit, directory=host.directory, host=host.name)
-        _setting_rules.judge(audit, host.prepared.rules.settings, failed=_changes.failed(host.last, host.prepared.digests))
+        ours = _settings.from_node(audit, directory=host.directory, host=host.name)
+        _setting_rules.judge(audit, host.prepared.rules.settings, failed=_changes.failed(host.last, host.prepared.digests), our_files=ours)
         counters = audit.pop("counters")
         audit.update(host=host.name, run_id=_results.RUN_ID, collected_at=now.isoformat(timespec="seconds"))
         _suppressions.apply(audit, host.accepted, host=host.name, today=now.date())
@@ -166,6 +166,8 @@ def _understand(text: str) -> dict[str, t.Any]:
     if len(text) > _results.MAX_RESULT_BYTES:
         raise ValueError(f"{len(text)} bytes")
     audit: dict[str, t.Any] = json.loads(text)
+    # A result with this is one of a failed audit, which the controller says.
+    audit.pop("failed", None)
     audit["oom"] = _oom_history.from_node(audit["oom"])
     audit["units"] = _unit_drop_ins.from_node(audit["units"])
     return audit

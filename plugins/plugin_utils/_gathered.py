@@ -18,8 +18,10 @@ if t.TYPE_CHECKING:
 
 _ROOTS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
-# Keys of memory, and globs that may stand for one. What is a comment says nothing.
-_SYSCTL_LINES = r"^\s*-?[^#;=]*(vm|kernel|[*?\[])"
+# How a file of ours begins (_persist.HEADER).
+OURS = "# Made by memqos."
+# Keys of memory, and globs that may stand for one. What is a comment says nothing, but that the file is ours.
+_SYSCTL_LINES = rf"^{OURS}|^\s*-?[^#;=]*(vm|kernel|[*?\[])"
 _TMPFILES_LINES = r"^\s*[wfF].*(/sys|/proc|[*?\[{\\])"
 _ANY = r"^\s*[^#;\s]"
 _WORDS = r"^(\w+\.)?(transparent_|numa_balancing|panic|oops|huge|default_huge|sysctl\.|zswap|psi|cgroup|swapaccount|thp_|mem=|systemd\.unified|--$)|^\w+\.\w+="

@@ -146,7 +146,7 @@ def _set(selected: _Selected, finding: Json, name: str, wanted: t.Any, result: J
         knob = _registry.find(name)
     except _registry.UnknownKnob:
         raise Unusable("this version of memqos.fleet knows no such knob") from None
-    place, name = _place(finding["subject"], knob)
+    place, name = _place(finding["subject"], knob, result)
     written = _figures(wanted, _registry.find(name), finding, result)
     try:
         # A container has no unit; its files take what a unit's property takes.
@@ -159,16 +159,40 @@ def _set(selected: _Selected, finding: Json, name: str, wanted: t.Any, result: J
     return name
 
 
-def _place(subject: Json, knob: t.Any) -> tuple[str, str]:
+def _place(subject: Json, knob: t.Any, result: Json) -> tuple[str, str]:
     """(place, name of the knob there). Raises Unusable."""
     if knob.scope in ("host", "numa_node"):
         return "", knob.name
     if subject["kind"] in _PODS and subject["id"].startswith("/"):
         file = next((row.name for row in _registry.memcg_knobs() if row.unit_property == knob.name), knob.name)
         return subject["id"], file
-    if subject["kind"] in _UNITS and _profiles.is_unit(subject["name"]):
-        return subject["name"], knob.name
-    raise Unusable(f"{subject['name'] or subject['id']} is no slice, service or scope of systemd that could have it")
+    if subject["kind"] not in _UNITS or not _profiles.is_unit(subject["name"]):
+        raise Unusable(f"{subject['name'] or subject['id']} is no slice, service or scope of systemd that could have it")
+    if not _is_own_unit(subject["name"], subject["id"], result):
+        raise Unusable(f"{visible(subject['id'])} is of a user, a container or a program of its own: no unit of this host's systemd is there")
+    return subject["name"], knob.name
+
+
+def _is_own_unit(name: str, path: str, result: Json) -> bool:
+    """Whether the host's own systemd has this unit there, by what it says itself, else by the path that it gives one of this name.
+
+    A user's services, those in a virtual machine or a container, have the same names as the host's.
+    """
+    said = (result.get("units") or {}).get(name, {}).get("ControlGroup")
+    if said is not None:
+        return bool(said == path)
+    *above, base = path.split("/")[1:] or [""]
+    # An underscore before a cgroup's name keeps it from being a file of the kernel; the unit has none.
+    if base != name or "/_" in path:
+        return False
+    inner = _slices(name) if name.endswith(".slice") else [*_slices(above[-1]), base] if above else [base]
+    return [*above, base] == inner
+
+
+def _slices(name: str) -> list[str]:
+    """Where a slice is, by its name: C(a-b.slice) is in C(a.slice)."""
+    words = name.removesuffix(".slice").split("-")
+    return [f"{'-'.join(words[:number])}.slice" for number in range(1, len(words) + 1)]
 
 
 def _figures(wanted: t.Any, knob: t.Any, finding: Json, result: Json) -> t.Any:

@@ -19,18 +19,18 @@ Json = dict[str, t.Any]
 _MAX_FAILED = 100
 _MAX_UNKNOWN = 3
 _COUNT_OF = {"pass": "passed", "fail": "failed"}
-# Our files carry our name, unless an operator has called the one of sysctl.d otherwise.
+# Our files carry our name, unless an operator has called the one of sysctl.d otherwise: C(our_files), by their first lines.
 _OURS = "memqos"
 _NO_COUNTERS = _rules.Counters(uptime=None)
 
 
-def judge(audit: Json, compiled: t.Sequence[Json], *, failed: t.Mapping[str, t.Collection[str]], our_file: str = "zz-memqos.conf") -> None:
+def judge(audit: Json, compiled: t.Sequence[Json], *, failed: t.Mapping[str, t.Collection[str]], our_files: t.Collection[str] = ()) -> None:
     """Adds findings and counts of these rules to an audit that has C(settings); and to C(recovered) those of C(failed), {rule: ids of subjects}, that pass."""
     for rule in _rules.prepare(compiled):
         count = {"passed": 0, "failed": 0, "unknown": 0, "not_applicable": 0}
         kept: dict[str, list[Json]] = {"fail": [], "unknown": []}
         for row in audit["settings"]:
-            env = {"facts": audit["node"], "setting": names(row, our_file)}
+            env = {"facts": audit["node"], "setting": names(row, our_files)}
             outcome = _rules.evaluate(rule, env, _NO_COUNTERS)
             count[_COUNT_OF.get(outcome.status, outcome.status)] += 1
             if outcome.status in kept:
@@ -41,19 +41,18 @@ def judge(audit: Json, compiled: t.Sequence[Json], *, failed: t.Mapping[str, t.C
         audit["rules"][rule.id] = count
 
 
-def names(row: Json, our_file: str) -> Json:
+def names(row: Json, our_files: t.Collection[str]) -> Json:
     """A row of C(settings) as rules read it: what is null has no name. C(ours): we wrote it down. C(overridden): we did, and another value wins."""
     winner: Json = row.get("winner") or {}
     lines: list[Json] = [*filter(None, [row.get("winner")]), *row.get("others", ())]
-    ours = [line for line in lines if _is_ours(str(line.get("path", "")), our_file)]
+    ours = [line for line in lines if _is_ours(str(line.get("path", "")), our_files)]
     known = {key: row[key] for key in ("name", "scope", "subject", "live", "effective", "persisted", "agrees", "drift") if row.get(key) is not None}
-    overridden = bool(ours) and not _is_ours(str(winner.get("path", "")), our_file) and all(line.get("value") != winner.get("value") for line in ours)
+    overridden = bool(ours) and not _is_ours(str(winner.get("path", "")), our_files) and all(line.get("value") != winner.get("value") for line in ours)
     return {**known, "source": str(winner.get("source", "")), "path": str(winner.get("path", "")), "ours": bool(ours), "overridden": overridden}
 
 
-def _is_ours(path: str, our_file: str) -> bool:
-    name = os.path.basename(path)
-    return name == our_file or _OURS in name
+def _is_ours(path: str, our_files: t.Collection[str]) -> bool:
+    return path in our_files or _OURS in os.path.basename(path)
 
 
 def _finding(rule: str, row: Json, outcome: _rules.Outcome) -> Json:

@@ -28,10 +28,12 @@ Json = dict[str, t.Any]
 _EFFECTIVE = {"MemoryMax": "EffectiveMemoryMax", "MemoryHigh": "EffectiveMemoryHigh"}
 _EFFECTIVE_ROW = {"MemoryMin": "effective_min", "MemoryLow": "effective_low"}
 _UNTIL_REBOOT = "/run/"
+# Of a tune: what is as it wanted it. What it refused, put off or took back is nothing to drift from.
+_DONE = ("ok", "changed")
 
 
-def from_node(audit: Json, *, directory: str, host: str) -> None:
-    """Takes C(gathered) out of the node's answer, and adds C(settings) and C(persistence). C(units) are joined already.
+def from_node(audit: Json, *, directory: str, host: str) -> set[str]:
+    """Takes C(gathered) out of the node's answer, and adds C(settings) and C(persistence). C(units) are joined already. The files of sysctl.d that we wrote.
 
     Raises what a wrong shape raises (ValueError, TypeError, KeyError, AttributeError).
     """
@@ -52,21 +54,25 @@ def from_node(audit: Json, *, directory: str, host: str) -> None:
         "kubelet": kubelet._asdict() if kubelet else None,
         "tuned_profile": persisted.tuned_profile,
     }
+    return {path for path, text in tree.sources.items() if text.startswith(_gathered.OURS)}
 
 
 def _last_tune(directory: str, host: str, applied: t.Any) -> dict[tuple[str, str, str], Json]:
-    """{(scope, subject, knob): {value, profile, generation}} of the last tune that this controller knows, a check excepted."""
+    """{(scope, subject, knob): {value, profile, generation}} of what the last tune that this controller knows has set, while nobody else has tuned since."""
     tune: Json = {}
-    with contextlib.suppress(OSError, ValueError, RecursionError), open(_tune_result.result_path(directory, host), encoding="utf-8") as stream:
+    with contextlib.suppress(OSError, ValueError, RecursionError), open(_tune_result.applied_path(directory, host), encoding="utf-8") as stream:
         tune = json.load(stream)
-    if not isinstance(tune, dict) or tune.get("check") or not isinstance(tune.get("results"), list):
+    if not isinstance(tune, dict) or not isinstance(tune.get("results"), list):
         return {}
     # A run with nothing to do made no generation.
-    generation = tune.get("generation") or (applied or {}).get("generation")
+    stands = (applied or {}).get("generation")
+    generation = tune.get("generation") or stands
+    if generation != stands:
+        return {}
     return {
         (row["scope"], row["subject"], row["name"]): {"value": row["wanted"], "profile": row["profile"], "generation": generation}
         for row in tune["results"]
-        if isinstance(row, dict) and row.get("wanted") is not None and {"scope", "subject", "name", "profile"} <= row.keys()
+        if isinstance(row, dict) and row.get("status") in _DONE and row.get("wanted") is not None and {"scope", "subject", "name", "profile"} <= row.keys()
     }
 
 

@@ -115,11 +115,18 @@ def result_path(directory: str, host: str) -> str:
     return os.path.join(directory, "tune", os.path.basename(_results.result_path(directory, host)))
 
 
+def applied_path(directory: str, host: str) -> str:
+    """C(applied/HOST.json): the last result that changed the node as it was asked to, or found it so. A check, or a tune that failed, leaves it."""
+    return os.path.join(directory, "applied", os.path.basename(_results.result_path(directory, host)))
+
+
 def write(directory: str, host: str, answer: Json) -> str:
     """The path. Raises ResultError."""
     path = result_path(directory, host)
-    with _results.replacing(path) as stream:
-        json.dump({"host": host, "run_id": _results.RUN_ID, **answer}, stream, separators=(",", ":"))
+    text = json.dumps({"host": host, "run_id": _results.RUN_ID, **answer}, separators=(",", ":"))
+    for target in (path,) if answer["check"] or answer["problem"] else (applied_path(directory, host), path):
+        with _results.replacing(target) as stream:
+            stream.write(text)
     return path
 
 

@@ -103,6 +103,7 @@ def test_tells_what_to_do(rule: str) -> None:
         assert "value" in metadata["cure"]
 
 
+TUNE = re.compile(r"-i \S+|--limit \S+|-e memqos_profile=\S+|--check --diff")
 # What is right depends on the size of the node or of the cgroup, or on what is set already.
 SIZED = PROPERTIES - {"psi"} | {"vm.min_free_kbytes", "vm.watermark_scale_factor", "vm.overcommit_ratio", "vm.compaction_proactiveness", "vm.nr_hugepages"}
 
@@ -114,6 +115,15 @@ def test_a_cure_that_depends_on_the_node_has_no_number_to_copy(rule: str) -> Non
         assert isinstance(cure["value"], str)
         if cure["command"].startswith(("sysctl", "systemctl")):
             assert set(re.findall(r"=(\S+)", cure["command"])) == {"VALUE"}
+
+
+@pytest.mark.parametrize("rule", list(RULESET.metadata))
+def test_a_tune_that_a_cure_names_is_of_this_host_and_its_profiles_and_shows_first(rule: str) -> None:
+    """As it stands it would be of the whole inventory; without a profile C(balanced) takes the place of what the node has, with one of its own so does that."""
+    command = RULESET.metadata[rule]["cure"]["command"]
+    if "memqos.fleet.tune" in command:
+        assert {"-i INVENTORY", "--limit HOST", "-e memqos_profile=PROFILE", "--check --diff"} <= set(TUNE.findall(command))
+        assert "PROFILE" in RULESET.metadata[rule]["cure"]["text"]
 
 
 # What decides these is measured (rates, stalls), not only set, or is a fact, or of a cgroup.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 import typing as t
 
 import jsonschema
@@ -15,7 +16,7 @@ import pytest
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.memqos.fleet.plugins.action import memory_audit
-from ansible_collections.memqos.fleet.plugins.module_utils import _module
+from ansible_collections.memqos.fleet.plugins.module_utils import _module, _persist
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 from ansible_collections.memqos.fleet.plugins.modules import memory_audit as module
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _request, _results, _rule_compiler
@@ -112,6 +113,36 @@ def test_what_is_accepted_counts_as_that_only(tmp_path: pathlib.Path, answer: st
     assert findings(kept, "N01")[0]["suppressed"] == {"reason": "known", "until": "9999-12-31"}
     assert after == {**before, "critical": before["critical"] - 1, "suppressed": 1} and before["suppressed"] == 0
     assert [one["rule"] for one in kept["suppressions_unused"]] == ["X99"]
+
+
+@pytest.mark.parametrize(("first", "failed"), [(_persist.HEADER, 1), ("# Site settings", 0)])
+def test_a_file_of_ours_is_known_by_its_first_line_whatever_its_name(tmp_path: pathlib.Path, first: str, failed: int) -> None:
+    root, mine, late = tmp_path / "node", *(f"etc/sysctl.d/{name}" for name in ("99-ours.conf", "zzz-late.conf"))
+    shutil.copytree(TREE, root, symlinks=True)
+    (root / mine).write_text(f"{first}\nvm.swappiness = 10\n", encoding="utf-8")
+    (root / late).write_text("vm.swappiness = 90\n", encoding="utf-8")
+    request = [memory_audit.prepare([], thresholds={}, drop=[]).request, _request.pack({"previous": {}})]
+    told = module.audit({"root": str(root), "window": 0.0, "top": 5, "request": request})["audit"]
+    memory_audit._keep(told, host(tmp_path))
+    kept = _results.read_result(str(tmp_path), "n1")
+    assert [one["subject"]["id"] for one in findings(kept, "P02")] == ["vm.swappiness"] * failed
+
+
+@pytest.mark.parametrize("entries", [[], [{"rule": "N99", "reason": "r", "until": "9999-12-31"}]], ids=["none", "of another rule"])
+def test_a_node_cannot_accept_its_own_findings(tmp_path: pathlib.Path, answer: str, entries: list[t.Any]) -> None:
+    forged = json.loads(answer)
+    honest = memory_audit._keep(answer, host(tmp_path, accepted=entries))["findings"]
+    said = {"reason": "all is well", "until": "9999-12-31"}
+    for finding in forged["findings"]:
+        finding.update(suppressed=said, suppression_expired=said)
+    for count in forged["rules"].values():
+        count["suppressed"] = count["failed"]
+    forged.update(failed="", changes={"since": None}, suppressions_unused=[said], settings=[], persistence={})
+    assert memory_audit._keep(json.dumps(forged), host(tmp_path, accepted=entries))["findings"] == honest and honest["critical"]
+    kept = _results.read_result(str(tmp_path), "n1")
+    assert "all is well" not in json.dumps(kept)
+    assert not any("suppressed" in count for count in kept["rules"].values())
+    assert kept["changes"] == {"since": None, "generation": None, "rebooted": None, "findings": []} and kept["settings"] and kept["persistence"]
 
 
 def test_a_wrong_suppression_fails_the_task_before_the_node_is_asked() -> None:

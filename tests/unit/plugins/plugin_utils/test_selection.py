@@ -82,6 +82,43 @@ def test_what_cannot_be_set_is_left_to_people_with_the_reason(rules: Json, found
     assert (part["by_hand"][0]["text"], part["by_hand"][0].get("command")) == (text, command)
 
 
+USERS = "/user.slice/user-1000.slice/user@1000.service"
+# (name, path, what systemd says of units, whether it is the host's own)
+UNITS: list[tuple[str, str, Json, bool]] = [
+    ("nginx.service", "/system.slice/nginx.service", {}, True),
+    ("getty@tty1.service", "/system.slice/system-getty.slice/getty@tty1.service", {}, True),
+    ("a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice", {}, True),
+    ("init.scope", "/init.scope", {}, True),
+    ("user@1000.service", USERS, {}, True),
+    ("session-3.scope", "/user.slice/user-1000.slice/session-3.scope", {}, True),
+    ("nginx.service", "/web.slice/nginx.service", {"nginx.service": {"ControlGroup": "/web.slice/nginx.service"}}, True),
+    ("nginx.service", "/lxc/x/system.slice/nginx.service", {"nginx.service": {"ControlGroup": "/lxc/x/system.slice/nginx.service"}}, True),
+    ("nginx.service", "/system.slice/nginx.service", {"nginx.service": {"MemoryMax": 1}, "x.service": {"ControlGroup": "/x.service"}}, True),
+    ("nginx.service", f"{USERS}/app.slice/nginx.service", {}, False),
+    ("nginx.service", f"{USERS}/nginx.service", {}, False),
+    ("app.slice", f"{USERS}/app.slice", {}, False),
+    ("nginx.service", "/machine.slice/machine-vm1.scope/payload/system.slice/nginx.service", {}, False),
+    ("system.slice", "/machine.slice/machine-vm1.scope/payload/system.slice", {}, False),
+    ("nginx.service", "/system.slice/docker.service/nginx.service", {}, False),
+    ("nginx.service", "/lxc/x/system.slice/nginx.service", {}, False),
+    ("a-b.slice", "/a-b.slice", {}, False),
+    ("x.service", "/a.slice/b.slice/x.service", {}, False),
+    ("nginx.service", "/system.slice/nginx.service", {"nginx.service": {"ControlGroup": "/web.slice/nginx.service"}}, False),
+    ("vm.scope", "/machine.slice/machine-vm.scope.scope", {}, False),
+    ("_memory.slice", "/_memory.slice", {}, False),
+]
+
+
+@pytest.mark.parametrize(("name", "path", "units", "own"), UNITS)
+def test_only_a_unit_of_the_hosts_own_systemd_is_set(name: str, path: str, units: Json, own: bool) -> None:
+    found = finding("C1", {"kind": name.rpartition(".")[2], "id": path, "name": name})
+    part = _selection.select({**result(found), "units": units}, {"C1": rule(apply={"MemoryHigh": "1GiB"})})
+    if own:
+        assert part["units"] == {name: {"MemoryHigh": "1GiB"}} and "by_hand" not in part
+    else:
+        assert part.keys() == {"by_hand"} and path in part["by_hand"][0]["text"]
+
+
 NOT_CHOSEN = [finding("N1", status="unknown"), finding("N1", more={"suppressed": {"reason": "r", "until": "2026-12-31"}})]
 
 

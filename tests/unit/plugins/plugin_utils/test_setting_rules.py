@@ -45,13 +45,18 @@ CASES = [
         row(winner=LATE, others=[{**OURS, "path": "/etc/sysctl.d/50-mine.conf"}], persisted="90", agrees=False),
         ["P02"],
     ),
+    (
+        "a file of somebody else with that name",
+        row(winner=LATE, others=[{**OURS, "path": "/usr/lib/sysctl.d/50-mine.conf"}], persisted="90", agrees=False),
+        ["P01"],
+    ),
 ]
 
 
 @pytest.mark.parametrize(("settings", "wanted"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_finds(settings: Row, wanted: list[str]) -> None:
     audit = answer(settings)
-    _setting_rules.judge(audit, RULESET.settings, failed={}, our_file="50-mine.conf")
+    _setting_rules.judge(audit, RULESET.settings, failed={}, our_files={"/etc/sysctl.d/50-mine.conf"})
     assert [finding["rule"] for finding in audit["findings"] if finding["status"] == "fail"] == wanted
     assert {rule for rule, count in audit["rules"].items() if count["failed"]} == set(wanted)
     assert all(sum(count.values()) == 1 for count in audit["rules"].values()) and len(audit["rules"]) == len(RULESET.settings) >= 3
@@ -73,7 +78,7 @@ def test_what_failed_and_passes_now_is_told_with_its_figures() -> None:
 
 def test_every_advertised_name_is_given() -> None:
     full = row(winner=LATE, persisted="90", agrees=False, drift=True)
-    assert set(_setting_rules.names(full, "zz-memqos.conf")) == set(_rule_expression.CLOSED["setting"])
+    assert set(_setting_rules.names(full, ())) == set(_rule_expression.CLOSED["setting"])
 
 
 def test_the_node_is_not_sent_them() -> None:

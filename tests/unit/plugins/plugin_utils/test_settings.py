@@ -64,22 +64,21 @@ def test_a_knob_of_a_newer_kernel_has_no_row(tmp_path: pathlib.Path) -> None:
 
 
 def tune(tmp_path: pathlib.Path, **changed: t.Any) -> None:
-    path = pathlib.Path(_tune_result.result_path(str(tmp_path), "n1"))
-    path.parent.mkdir(parents=True)
     results = [
-        {"name": "vm.swappiness", "scope": "host", "subject": "", "wanted": "10", "profile": "redis"},
-        {"name": "MemoryHigh", "scope": "unit", "subject": "batch.slice", "wanted": "1073741824", "profile": "batch"},
-        {"name": "vm.laptop_mode", "scope": "host", "subject": "", "wanted": None, "profile": ""},
+        {"name": "vm.swappiness", "scope": "host", "subject": "", "wanted": "10", "profile": "redis", "status": "changed"},
+        {"name": "MemoryHigh", "scope": "unit", "subject": "batch.slice", "wanted": "1073741824", "profile": "batch", "status": "ok"},
+        {"name": "vm.laptop_mode", "scope": "host", "subject": "", "wanted": None, "profile": "", "status": "ok"},
     ]
-    path.write_text(json.dumps({"check": False, "generation": 4, "results": results, **changed}))
+    _tune_result.write(str(tmp_path), "n1", {"check": False, "problem": "", "generation": 4, "results": results, **changed})
 
 
 KNOBS = {"vm.swappiness": 60, "vm.laptop_mode": 0}
+FOURTH = {"generation": 4, "profiles": []}
 
 
 def test_what_the_last_tune_wanted(tmp_path: pathlib.Path) -> None:
     tune(tmp_path)
-    found = rows(tmp_path, audit(knobs=KNOBS, units={"batch.slice": {"MemoryHigh": 1 << 30}}))
+    found = rows(tmp_path, audit(knobs=KNOBS, units={"batch.slice": {"MemoryHigh": 1 << 30}}, applied=FOURTH))
     assert (found["vm.swappiness"]["wanted"], found["vm.swappiness"]["drift"]) == ({"value": "10", "profile": "redis", "generation": 4}, True)
     assert (found["vm.laptop_mode"]["wanted"], found["vm.laptop_mode"]["drift"]) == (None, None)
     assert (found["batch.slice:MemoryHigh"]["wanted"], found["batch.slice:MemoryHigh"]["drift"]) == (
@@ -92,10 +91,30 @@ def test_a_tune_with_nothing_to_do_was_the_last_generation_s(tmp_path: pathlib.P
     assert rows(tmp_path, audit(knobs=KNOBS, applied={"generation": 7, "profiles": []}))["vm.swappiness"]["wanted"]["generation"] == 7
 
 
-@pytest.mark.parametrize("changed", [{"check": True}, {"results": None}])
-def test_a_check_wants_nothing(tmp_path: pathlib.Path, changed: t.Any) -> None:
+OTHER = {"name": "vm.swappiness", "scope": "host", "subject": "", "wanted": "99", "profile": "x", "status": "changed"}
+
+
+@pytest.mark.parametrize("after", [{"check": True}, {"problem": "refused", "generation": 0}, {"problem": "undone", "generation": 5}])
+def test_a_check_or_a_tune_that_failed_does_not_hide_what_the_last_one_set(tmp_path: pathlib.Path, after: t.Any) -> None:
+    tune(tmp_path)
+    tune(tmp_path, results=[OTHER], **after)
+    row = rows(tmp_path, audit(knobs=KNOBS, applied=FOURTH))["vm.swappiness"]
+    assert (row["wanted"]["value"], row["drift"]) == ("10", True)
+    assert json.loads(pathlib.Path(_tune_result.result_path(str(tmp_path), "n1")).read_bytes())["results"] == [OTHER]
+
+
+@pytest.mark.parametrize("changed", [{"check": True}, {"problem": "no"}, {"results": None}, *({"results": [{**OTHER, "status": status}]} for status in (
+    "failed", "refused", "conflict", "unsupported", "deferred", "undone", "would_change"))])  # fmt: skip
+def test_what_a_tune_has_not_done_is_not_wanted(tmp_path: pathlib.Path, changed: t.Any) -> None:
     tune(tmp_path, **changed)
-    assert rows(tmp_path, audit(knobs=KNOBS))["vm.swappiness"]["wanted"] is None
+    assert rows(tmp_path, audit(knobs=KNOBS, applied=FOURTH))["vm.swappiness"]["wanted"] is None
+
+
+@pytest.mark.parametrize("applied", [None, {"generation": 5, "profiles": []}])
+def test_what_somebody_else_has_tuned_since_is_not_drift(tmp_path: pathlib.Path, applied: t.Any) -> None:
+    tune(tmp_path)
+    row = rows(tmp_path, audit(knobs=KNOBS, applied=applied))["vm.swappiness"]
+    assert (row["wanted"], row["drift"]) == (None, None)
 
 
 OURS, RUN = "/etc/systemd/system/a.service.d/zz-memqos.conf", "/run/systemd/system.control/a.service.d/50-MemoryHigh.conf"
