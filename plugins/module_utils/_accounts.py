@@ -40,16 +40,29 @@ def overcommit(cgroups: t.Sequence[Cgroup], memory: int) -> dict[str, t.Any]:
                 continue
             found.append(cgroup)
         above.add(cgroup.get("parent"))
-    pods = next((cgroup["limit"] for cgroup in cgroups if cgroup.get("kind") == "qos" and cgroup.get("limit")), None)
-    limits = [cgroup["limit"] for cgroup in found if cgroup.get("limit")]
+    pods = next((cgroup for cgroup in cgroups if cgroup.get("kind") == "qos" and "qos_class" not in cgroup and cgroup.get("limit")), None)
+    if pods:
+        found = [cgroup for cgroup in found if cgroup["path"].startswith(f"{pods['path']}/")]
+    throttled: set[str | None] = set()
+    for cgroup in cgroups:
+        if cgroup.get("high") is not None or cgroup.get("parent") in throttled:
+            throttled.add(cgroup["path"])
+    limited = [cgroup for cgroup in found if cgroup.get("limit")]
+    peaks: dict[str, t.Any] = {}
+    for cgroup in limited:
+        if "peak" in cgroup:
+            # A container that is started anew has another path; other names are not unique.
+            name = cgroup["name"] if "container" in cgroup and cgroup["name"] not in peaks else cgroup["path"]
+            peaks[name] = [cgroup["limit"], cgroup["peak"]]
     return {
-        "allocatable_bytes": pods or memory,
+        "allocatable_bytes": pods["limit"] if pods else memory,
         "allocatable_source": "kubepods" if pods else "memory without huge pages",
         "workloads": len(found),
         "sum_request_bytes": sum(cgroup.get("request", 0) for cgroup in found),
-        "sum_limit_bytes": sum(t.cast("list[int]", limits)),
-        "without_limit": len(found) - len(limits),
-        "peaks": {cgroup["name"]: [cgroup["limit"], cgroup["peak"]] for cgroup in found if cgroup.get("limit") and "peak" in cgroup},
+        "sum_limit_bytes": sum([cgroup["limit"] or 0 for cgroup in limited]),
+        "without_limit": len(found) - len(limited),
+        "without_throttle": sum([cgroup["path"] not in throttled for cgroup in limited]) if any("high" in cgroup for cgroup in cgroups) else None,
+        "peaks": peaks,
     }
 
 

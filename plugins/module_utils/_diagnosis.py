@@ -352,13 +352,8 @@ def _add_memcg(derived: Env, node: Node) -> None:
     known = [cgroup["dying_bytes"] for cgroup in cgroups if "dying_bytes" in cgroup]
     derived["dying_bytes"] = sum(known) if known else None
     derived.update(_accounts.overcommit(cgroups, derived.get("memory_without_hugetlb_bytes") or derived["memtotal_bytes"]))
-    peaks = derived["peaks"].values()
-    derived.update(stranded_bytes=sum(max(0, limit - peak) for limit, peak in peaks), stranded_workloads=len(peaks))
     if any("min" in cgroup for cgroup in cgroups) and "children_min" in cgroups[0]:
         derived["sum_memory_min_bytes"] = cgroups[0]["children_min"]
-    highs = [cgroup["high"] for cgroup in cgroups if "high" in cgroup]
-    if highs:
-        derived["has_throttle"] = any(high is not None for high in highs)
 
 
 def _add_sockets(derived: Env, node: Node) -> None:

@@ -35,12 +35,15 @@ def from_node(audit: Json, *, directory: str, host: str, now: float) -> None:
     Raises what a wrong shape raises, and ResultError.
     """
     derived = audit["derived"]
+    known = "peaks" in derived  # without cgroups nothing is
     sent = _checked(derived.pop("peaks", {}))
     path = os.path.join(directory, PEAKS_DIR, os.path.basename(_results.result_path(directory, host)))
     kept = _merged(_read(path), {name: peak for name, (_limit, peak) in sent.items()}, now)
     if kept:
         with _results.replacing(path) as stream:
             json.dump(kept, stream, separators=(",", ":"))
+    if known:
+        derived.update(stranded_bytes=0, stranded_workloads=len(sent))
     if sent:
         derived["stranded_bytes"] = sum(max(0, limit - kept[name]["peak"]) for name, (limit, _peak) in sent.items())
         days = sorted((now - kept[name]["since"]) / _DAY for name in sent)

@@ -4,7 +4,7 @@
 
 # This file is private to the collection: its names can change at any release.
 
-"""Rules for each setting, judged on the controller, which alone knows who decides it (docs/architecture.md §3.11). Pure."""
+"""Rules that the controller judges: for each setting, since it alone knows who decides it, and about overcommit, of which it knows more. §3.11, §3.12. Pure."""
 
 from __future__ import annotations
 
@@ -25,20 +25,32 @@ _NO_COUNTERS = _rules.Counters(uptime=None)
 
 
 def judge(audit: Json, compiled: t.Sequence[Json], *, failed: t.Mapping[str, t.Collection[str]], our_files: t.Collection[str] = ()) -> None:
-    """Adds findings and counts of these rules to an audit that has C(settings); and to C(recovered) those of C(failed), {rule: ids of subjects}, that pass."""
+    """Adds findings and counts of these rules to an audit that has C(settings) and a whole C(derived); to C(recovered) those of C(failed) that pass.
+
+    C(failed): {rule: ids of subjects}.
+    """
     for rule in _rules.prepare(compiled):
         count = {"passed": 0, "failed": 0, "unknown": 0, "not_applicable": 0}
         kept: dict[str, list[Json]] = {"fail": [], "unknown": []}
-        for row in audit["settings"]:
-            env = {"facts": audit["node"], "setting": names(row, our_files)}
+        for subject, env in _subjects(audit, rule.each, our_files):
             outcome = _rules.evaluate(rule, env, _NO_COUNTERS)
             count[_COUNT_OF.get(outcome.status, outcome.status)] += 1
             if outcome.status in kept:
-                kept[outcome.status].append(_finding(rule.id, row, outcome))
-            elif outcome.status == "pass" and _identity(row) in failed.get(rule.id, ()):
-                audit["recovered"].append(_finding(rule.id, row, _rules.passed(rule, env, _NO_COUNTERS)))
+                kept[outcome.status].append(_finding(rule.id, subject, outcome))
+            elif outcome.status == "pass" and subject["id"] in failed.get(rule.id, ()):
+                audit["recovered"].append(_finding(rule.id, subject, _rules.passed(rule, env, _NO_COUNTERS)))
         audit["findings"] += kept["fail"][:_MAX_FAILED] + kept["unknown"][:_MAX_UNKNOWN]
         audit["rules"][rule.id] = count
+
+
+def _subjects(audit: Json, each: str, our_files: t.Collection[str]) -> t.Iterator[tuple[Json, Json]]:
+    """(subject, what its rules read: _rule_compiler.ON_CONTROLLER)"""
+    node = {"facts": audit["node"], "node": audit["derived"], "knob": audit["node"]["knobs"], "meminfo": audit["node"]["meminfo"]}
+    if each == "node":
+        yield {"kind": "node", "id": "node", "name": ""}, node
+        return
+    for row in audit["settings"]:
+        yield {"kind": "setting", "id": f"{row['subject']} {row['name']}".strip(), "name": ""}, {**node, "setting": names(row, our_files)}
 
 
 def names(row: Json, our_files: t.Collection[str]) -> Json:
@@ -55,10 +67,6 @@ def _is_ours(path: str, our_files: t.Collection[str]) -> bool:
     return path in our_files or _OURS in os.path.basename(path)
 
 
-def _finding(rule: str, row: Json, outcome: _rules.Outcome) -> Json:
-    finding = {"rule": rule, "subject": {"kind": "setting", "id": _identity(row), "name": ""}, "status": outcome.status, "observed": outcome.observed}
+def _finding(rule: str, subject: Json, outcome: _rules.Outcome) -> Json:
+    finding = {"rule": rule, "subject": subject, "status": outcome.status, "observed": outcome.observed}
     return {**finding, "reason": outcome.reason} if outcome.reason else finding
-
-
-def _identity(row: Json) -> str:
-    return f"{row['subject']} {row['name']}".strip()

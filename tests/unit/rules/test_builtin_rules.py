@@ -205,6 +205,8 @@ NOT_CAPTURED = {
     "cgroup.image": "from the state files of containerd, CRI-O or Docker; the captured pods have only the names that kubelet leaves",
     "cgroup.program": "no captured machine runs one of the programs whose advice differs",
     "cgroup.growth": "needs a second reading, which a captured tree does not have",
+    "node.stranded_bytes": "the controller's, by the peaks that it remembers: tests/unit/plugins/plugin_utils/test_overcommit.py",
+    "node.stranded_workloads": "as stranded_bytes",
     "cgroup.refaults": "needs a second reading, which a captured tree does not have",
 }
 

@@ -133,16 +133,52 @@ def test_workloads_are_the_innermost_and_their_sums() -> None:
         workload("/kubepods.slice/pod/a/nested", "cgroup", limit=1),  # of the container
         workload("/kubepods.slice/pod/b", "container", limit=None, request=0, peak=50),
         workload("/kubepods.slice/pod/c", "container", limit=200, request=200),  # before 5.19 there is no peak
-        workload("/system.slice", "slice", limit=7),
+        workload("/system.slice", "slice", limit=7, high=None),
         workload("/system.slice/user@1.service", "service", limit=5000),  # holds others
         workload("/system.slice/user@1.service/x.scope", "scope", limit=50, peak=60),
         {"path": "/system.slice/off.service", "parent": "/system.slice", "kind": "service", "name": "off"},  # without the memory controller
     ]
+    peaks = {"/kubepods.slice/pod/a": [400, 100]}
+    sums = {"sum_request_bytes": 500, "sum_limit_bytes": 600, "without_limit": 1, "without_throttle": 2}
+    assert _accounts.overcommit(rows, 5000) == {"allocatable_bytes": 1000, "allocatable_source": "kubepods", "workloads": 3, **sums, "peaks": peaks}
+    # Without a bound of kubepods what is outside of it draws on the same.
+    del rows[1]["limit"]
+    sums = {"sum_request_bytes": 500, "sum_limit_bytes": 650, "without_limit": 1, "without_throttle": 3}
+    peaks["/system.slice/user@1.service/x.scope"] = [50, 60]
     found = _accounts.overcommit(rows, 5000)
-    assert found == {
-        "allocatable_bytes": 1000, "allocatable_source": "kubepods", "workloads": 4, "sum_request_bytes": 500, "sum_limit_bytes": 650, "without_limit": 1,
-        "peaks": {"/kubepods.slice/pod/a": [400, 100], "/system.slice/user@1.service/x.scope": [50, 60]},
-    }  # fmt: skip
+    assert found == {"allocatable_bytes": 5000, "allocatable_source": "memory without huge pages", "workloads": 4, **sums, "peaks": peaks}
+
+
+def test_a_bound_of_one_class_of_pods_is_none_of_all() -> None:
+    rows = [workload("/kubepods", "qos", limit=None), workload("/kubepods/burstable", "qos", limit=9, qos_class="Burstable")]
+    assert _accounts.overcommit([ROOT_ROW, *rows], 5000)["allocatable_bytes"] == 5000
+
+
+# memory.high of a slice, of two services in it and of one outside, and how many of these, which have limits, nothing slows.
+THROTTLED: list[tuple[list[t.Any], int | None]] = [
+    ([{}, {}, {}, {}], None),  # cgroup v1
+    ([{"high": None}] * 4, 3),
+    ([{"high": None}, {"high": 5}, {"high": None}, {"high": None}], 2),
+    ([{"high": 5}, {"high": None}, {"high": None}, {"high": None}], 1),
+    ([{"high": 5}, {"high": None}, {"high": None}, {"high": 0}], 0),
+]
+
+
+@pytest.mark.parametrize(("highs", "without"), THROTTLED)
+def test_a_throttle_is_of_those_below_it(highs: list[t.Any], without: int | None) -> None:
+    paths = (("/a.slice", "slice"), ("/a.slice/x.service", "service"), ("/a.slice/y.service", "service"), ("/z.service", "service"))
+    rows = [workload(path, kind, limit=9, **high) for (path, kind), high in zip(paths, highs)]
+    assert _accounts.overcommit([ROOT_ROW, *rows], 5000)["without_throttle"] == without
+
+
+def test_peaks_go_by_names_that_last_and_are_unique() -> None:
+    rows = [
+        workload("/a/1", "container", name="shop/web", container="web", limit=9, peak=1),
+        workload("/b/1", "container", name="shop/web", container="web", limit=9, peak=2),
+        workload("/u1/app.service", "service", name="app.service", limit=9, peak=3),
+        workload("/u2/app.service", "service", name="app.service", limit=9, peak=4),
+    ]
+    assert _accounts.overcommit([ROOT_ROW, *rows], 5000)["peaks"] == {"shop/web": [9, 2], "/a/1": [9, 1], "/u1/app.service": [9, 3], "/u2/app.service": [9, 4]}
 
 
 @pytest.mark.parametrize("limit", [None, 0])

@@ -39,7 +39,7 @@ RUNS: list[tuple[float, dict[str, list[int]], int, t.Any]] = [
 def test_the_highest_peak_of_each_name_is_kept(tmp_path: pathlib.Path) -> None:
     for day, peaks, stranded, days in RUNS:
         found = run(tmp_path, 1e9 + day * DAY, peaks)
-        assert (found["stranded_bytes"], found["peak_days"]) == (stranded, days), day
+        assert (found["stranded_bytes"], found["stranded_workloads"], found["peak_days"]) == (stranded, len(peaks), days), day
 
 
 def test_without_peaks_nothing_is_written(tmp_path: pathlib.Path) -> None:

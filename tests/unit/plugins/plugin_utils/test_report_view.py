@@ -142,7 +142,7 @@ READ = {
     "N40": "dying_cgroups = 1\u202f800, live_cgroups = 2\u202f400",
     "N41": "full_avg10 = 4.5 %, full_avg60 = 4.5 %, some_avg60 = 40 %",
     "N41C": "full_avg10 = 34.5 %, full_avg60 = 34.5 %, some_avg60 = 40 %",
-    "N42": "sum_limit = 20.0 GiB, allocatable = 16.0 GiB, without_limit = 3",
+    "N42": "sum_limit = 20.0 GiB, allocatable = 16.0 GiB, without_throttle = 2, without_limit = 3",
     "N44": "memory_version = 1",
     "N45": "nokmem = yes, nosocket = no",
     "N46": "kernel = 6.1.0-31-amd64",

@@ -27,7 +27,8 @@ def row(**keys: t.Any) -> Row:
 
 
 def answer(*settings: Row) -> Row:
-    return {"node": {"kernel": "6.12"}, "settings": list(settings), "findings": [], "recovered": [], "rules": {}}
+    node = {"kernel": "6.12", "knobs": {}, "meminfo": {}}
+    return {"node": node, "derived": {}, "settings": list(settings), "findings": [], "recovered": [], "rules": {}}
 
 
 CASES = [
@@ -59,6 +60,7 @@ def test_finds(settings: Row, wanted: list[str]) -> None:
     _setting_rules.judge(audit, RULESET.settings, failed={}, our_files={"/etc/sysctl.d/50-mine.conf"})
     assert [finding["rule"] for finding in audit["findings"] if finding["status"] == "fail"] == wanted
     assert {rule for rule, count in audit["rules"].items() if count["failed"]} == set(wanted)
+    # Of rules for the node nothing is known here.
     assert all(sum(count.values()) == 1 for count in audit["rules"].values()) and len(audit["rules"]) == len(RULESET.settings) >= 3
 
 
@@ -66,7 +68,7 @@ def test_says_whose_setting_it_is() -> None:
     unit = row(name="MemoryHigh", scope="unit", subject="batch.slice", winner=LATE, others=[OURS], agrees=False)
     audit = answer(unit)
     _setting_rules.judge(audit, RULESET.settings, failed={})
-    assert [finding["subject"] for finding in audit["findings"]] == [{"kind": "setting", "id": "batch.slice MemoryHigh", "name": ""}]
+    assert [finding["subject"] for finding in audit["findings"] if finding["status"] == "fail"] == [{"kind": "setting", "id": "batch.slice MemoryHigh", "name": ""}]
 
 
 def test_what_failed_and_passes_now_is_told_with_its_figures() -> None:
@@ -74,6 +76,25 @@ def test_what_failed_and_passes_now_is_told_with_its_figures() -> None:
     _setting_rules.judge(audit, RULESET.settings, failed={"P02": ["vm.swappiness"], "P03": ["vm.swappiness"], "N21": ["node"]})
     told = [(one["rule"], one["subject"]["id"], one["status"], one["observed"]["live"]) for one in audit["recovered"]]
     assert told == [("P02", "vm.swappiness", "pass", "10"), ("P03", "vm.swappiness", "pass", "10")]
+
+
+GIB = 1 << 30
+FULL = {"allocatable_bytes": 30 * GIB, "sum_limit_bytes": 29 * GIB, "sum_request_bytes": 1, "workloads": 3, "without_limit": 0, "without_throttle": 3}
+NODES: list[tuple[Row, list[str]]] = [
+    ({**FULL, "stranded_bytes": 9 * GIB, "stranded_workloads": 2}, []),
+    ({**FULL, "stranded_bytes": 10 * GIB, "stranded_workloads": 2}, ["N62"]),
+    ({**FULL, "stranded_bytes": 0, "stranded_workloads": 0, "allocatable_bytes": 28 * GIB}, ["N42"]),
+    ({**FULL, "stranded_bytes": 0, "stranded_workloads": 0, "allocatable_bytes": 28 * GIB, "without_throttle": 0}, []),
+    ({**FULL, "stranded_bytes": 0, "stranded_workloads": 0, "sum_request_bytes": 31 * GIB}, ["N61"]),
+]
+
+
+@pytest.mark.parametrize(("derived", "wanted"), NODES)
+def test_what_is_known_of_overcommit_on_the_controller_counts(derived: Row, wanted: list[str]) -> None:
+    audit = {**answer(), "derived": derived}
+    _setting_rules.judge(audit, RULESET.settings, failed={"N62": ["node"]})
+    assert [(finding["rule"], finding["subject"]) for finding in audit["findings"]] == [(rule, {"kind": "node", "id": "node", "name": ""}) for rule in wanted]
+    assert [one["rule"] for one in audit["recovered"]] == (["N62"] if derived["stranded_workloads"] and wanted != ["N62"] else [])
 
 
 def test_every_advertised_name_is_given() -> None:
