@@ -119,6 +119,44 @@ def test_only_a_unit_of_the_hosts_own_systemd_is_set(name: str, path: str, units
         assert part.keys() == {"by_hand"} and path in part["by_hand"][0]["text"]
 
 
+ROW = {"path": BATCH["id"], "high": 100 * MIB, "limit": None}
+DEFRAG, SCALE, DIRTY = "transparent_hugepage/defrag", "vm.watermark_scale_factor", "vm.dirty_bytes"
+HIGH = {"MemoryHigh": {"observed": "x"}}
+# (what is applied, knobs, the row of the cgroup, its unit, why it is not set, or what is)
+IDLE: list[tuple[Json, Json, Json, Json, str | list[str]]] = [
+    ({SCALE: {"raise_to": 50}}, {SCALE: 10}, {}, {}, [SCALE]),
+    ({SCALE: {"raise_to": 50}}, {}, {}, {}, [SCALE]),
+    ({SCALE: {"raise_to": 50}}, {SCALE: 200}, {}, {}, f"{SCALE}: raise to 50 changes nothing, it is 200 now."),
+    ({DEFRAG: {"lower_to": "defer+madvise"}}, {DEFRAG: "always"}, {}, {}, [DEFRAG]),
+    ({DEFRAG: {"lower_to": "defer+madvise"}}, {DEFRAG: "madvise"}, {}, {}, f"{DEFRAG}: lower to defer+madvise changes nothing, it is madvise now."),
+    ({"vm.swappiness": 1}, {"vm.swappiness": 1}, {}, {}, "vm.swappiness: 1 changes nothing, it is 1 now."),
+    ({DIRTY: {"lower_to": "1GiB"}}, {DIRTY: 0, "vm.dirty_ratio": 20}, {}, {}, [DIRTY]),
+    ({DIRTY: {"lower_to": "1GiB"}}, {DIRTY: 0, "vm.dirty_ratio": 1}, {}, {}, f"{DIRTY}: vm.dirty_ratio (1) is in force, so there is no {DIRTY} to move."),
+    ({"vm.min_free_kbytes": {"raise_to": {"of_memory": "1%"}}}, {"vm.min_free_kbytes": 67584}, {}, {}, ["vm.min_free_kbytes"]),
+    ({"vm.min_free_kbytes": {"raise_to": {"of_memory": "0.1%"}}}, {"vm.min_free_kbytes": 99999}, {}, {},
+     "vm.min_free_kbytes: raise to 0.1% of memory changes nothing, it is 99999 now."),
+    ({"vm.overcommit_memory": 1, "vm.panic_on_oom": 0}, {"vm.overcommit_memory": 1, "vm.panic_on_oom": 1}, {}, {}, ["vm.panic_on_oom"]),
+    (HIGH, {}, ROW, {}, "MemoryHigh: 100MiB changes nothing, it is 100MiB now."),
+    (HIGH, {}, {**ROW, "high": None}, {}, ["MemoryHigh"]),
+    (HIGH, {}, {**ROW, "high": 200 * MIB}, {"MemoryHigh": 100 * MIB}, ["MemoryHigh"]),
+    (HIGH, {}, {}, {"MemoryHigh": 100 * MIB}, "MemoryHigh: 100MiB changes nothing, it is 100MiB now."),
+    (HIGH, {}, {**ROW, "path": "/other"}, {}, ["MemoryHigh"]),
+    ({"MemoryMax": "infinity"}, {}, ROW, {}, "MemoryMax: infinity changes nothing, it is max now."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("apply", "knobs", "row", "unit", "wanted"), IDLE)
+def test_what_is_so_already_cures_nothing_and_is_left_to_people(apply: Json, knobs: Json, row: Json, unit: Json, wanted: str | list[str]) -> None:
+    told = {**result(finding("N1", BATCH, x=100 * MIB + 1)), "breakdown": {"memtotal_bytes": 16 << 30}, "units": {BATCH["name"]: unit}}
+    told["node"]["knobs"] = knobs
+    told["top"]["rows"] += [row] if row else []
+    part = _selection.select(told, {"N1": rule(apply=apply, text="T.")})
+    if isinstance(wanted, list):
+        assert "by_hand" not in part and part["because"][0]["sets"] == wanted
+    else:
+        assert part.keys() == {"by_hand"} and part["by_hand"][0]["text"] == f"{wanted} T."
+
+
 NOT_CHOSEN = [finding("N1", status="unknown"), finding("N1", more={"suppressed": {"reason": "r", "until": "2026-12-31"}})]
 
 
