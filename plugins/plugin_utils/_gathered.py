@@ -33,7 +33,8 @@ _WORDS = (
 _WRITERS = r"^(?:kubelet|k3s-server|k3s-agent|rke2|tuned|koordlet|earlyoom|systemd-oomd|oomd|nohang|ksmtuned|bpftune|katalyst-agent)$"
 # Of a command line, which may hold a token, only these flags and what can be their value. It is split before each flag.
 _FLAGS = (
-    r"^-(?:config(?:-dir)?[=\0]/[^\0]*|feature-gates[=\0](?:,?\w+=(?:true|false)\b)+|eviction-hard[=\0][\w.,<%]+|protect-kernel-defaults(?:[=\0](?:true|false))?(?=\0|$))"
+    r"^-(?:config(?:-dir)?[=\0]/[^\0]*|feature-gates[=\0](?:,?\w+=(?:true|false)\b)+|eviction-hard[=\0][\w.,<%]+"
+    r"|protect-kernel-defaults(?:[=\0](?:true|false))?(?=\0|$))"
 )
 # Top-level keys by name, so that it is known what is below what.
 _KUBELET_LINES = (

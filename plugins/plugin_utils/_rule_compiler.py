@@ -360,7 +360,9 @@ def _is_late(draft: Draft, compiled: t.Any, problems: list[Problem]) -> bool:
     if _ONLY_LATE in late:
         spaces = ", ".join(sorted(ON_CONTROLLER))
         place = replace(draft.place, problems=problems)
-        place.problem(draft.nodes["when"], f"node.{_ONLY_LATE} is known on the controller: a rule that reads it is for each node, and reads besides only {spaces}")
+        place.problem(
+            draft.nodes["when"], f"node.{_ONLY_LATE} is known on the controller: a rule that reads it is for each node, and reads besides only {spaces}"
+        )
     return False
 
 

@@ -25,7 +25,10 @@ _NO_COUNTERS = _rules.Counters(uptime=None)
 
 
 def judge(audit: Json, compiled: t.Sequence[Json], *, failed: t.Mapping[str, t.Collection[str]], our_file: str = "zz-memqos.conf") -> None:
-    """Adds findings and counts of these rules to an audit that has C(settings) and a whole C(derived); and to C(recovered) those of C(failed), {rule: ids of subjects}, that pass."""
+    """Adds findings and counts of these rules to an audit that has C(settings) and a whole C(derived); and to C(recovered) what passes of C(failed).
+
+    C(failed): {rule: ids of subjects}.
+    """
     for rule in _rules.prepare(compiled):
         count = {"passed": 0, "failed": 0, "unknown": 0, "not_applicable": 0}
         kept: dict[str, list[Json]] = {"fail": [], "unknown": []}

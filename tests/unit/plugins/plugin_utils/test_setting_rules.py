@@ -63,7 +63,9 @@ def test_says_whose_setting_it_is() -> None:
     unit = row(name="MemoryHigh", scope="unit", subject="batch.slice", winner=LATE, others=[OURS], agrees=False)
     audit = answer(unit)
     _setting_rules.judge(audit, RULESET.settings, failed={})
-    assert [finding["subject"] for finding in audit["findings"] if finding["status"] == "fail"] == [{"kind": "setting", "id": "batch.slice MemoryHigh", "name": ""}]
+    assert [finding["subject"] for finding in audit["findings"] if finding["status"] == "fail"] == [
+        {"kind": "setting", "id": "batch.slice MemoryHigh", "name": ""}
+    ]
 
 
 def test_what_failed_and_passes_now_is_told_with_its_figures() -> None:
