@@ -7,7 +7,7 @@ from __future__ import annotations
 import heapq
 import typing as t
 
-from . import _accounts, _breakdown, _rules
+from . import _accounts, _rules
 
 if t.TYPE_CHECKING:
     from ..plugin_utils._shapes import Breakdown, Cgroup, Node
@@ -35,7 +35,7 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
     """docs/architecture.md §3.5. C(previous): C(counters) of an earlier result, and C(failed): {rule: [subject ids]}. Raises NoTotal and RuleFormatError."""
     prepared = _rules.prepare(rules)
     facts = node["facts"]
-    totals = _breakdown.breakdown(
+    totals = _accounts.breakdown(
         node["meminfo"],
         vmstat=node["vmstat"],
         pcp_pages=_pcp_pages(node),
@@ -329,7 +329,7 @@ def _node_env(node: Node, totals: Breakdown, zones: list[dict[str, t.Any]]) -> E
 
 def _add_memory(derived: Env, node: Node) -> None:
     meminfo = node["meminfo"]
-    hugetlb = _breakdown.hugetlb_bytes(meminfo)
+    hugetlb = _accounts.hugetlb_bytes(meminfo)
     derived["hugetlb_bytes"] = hugetlb
     if hugetlb is not None:
         derived["memory_without_hugetlb_bytes"] = derived["memtotal_bytes"] - hugetlb

@@ -20,7 +20,8 @@ _ROOTS = ("/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib")
 _UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 # How a file of ours begins (_persist.HEADER).
 OURS = "# Made by memqos."
-# Of a line leaves what one of these matches, or its group. Keys of memory, and globs that may stand for one; what is a comment says nothing, but that the file is ours.
+# Of a line leaves what one of these matches, or its group. Keys of memory, and globs that may stand for one; what is a comment says nothing, but that the
+# file is ours.
 _KEYS = r"vm|kernel[./]+(?:panic|numa)"
 _SYSCTL_LINES = rf"^{OURS}|^\s*-?[^#;=]*(?:{_KEYS}|[*?\[]).*"
 _TMPFILES_LINES = r"^\s*[wfF]\S*\s+[\"']?[/.]+(?:sys|proc)/.*"
@@ -34,7 +35,10 @@ _WORDS = (
 )
 _WRITERS = r"^(?:kubelet|k3s-server|k3s-agent|rke2|tuned|koordlet|earlyoom|systemd-oomd|oomd|nohang|ksmtuned|bpftune|katalyst-agent)$"
 # Of a command line, which may hold a token, only these flags and what can be their value. It is split before each flag.
-_FLAGS = r"^-(?:config(?:-dir)?[=\0]/[^\0]*|feature-gates[=\0](?:,?\w+=(?:true|false)\b)+|eviction-hard[=\0][\w.,<%]+|protect-kernel-defaults(?:[=\0](?:true|false))?(?=\0|$))"
+_FLAGS = (
+    r"^-(?:config(?:-dir)?[=\0]/[^\0]*|feature-gates[=\0](?:,?\w+=(?:true|false)\b)+|eviction-hard[=\0][\w.,<%]+"
+    r"|protect-kernel-defaults(?:[=\0](?:true|false))?(?=\0|$))"
+)
 # Top-level keys by name, so that it is known what is below what.
 _KUBELET_LINES = (
     r"^[\"']?(?:(?:protectKernelDefaults|featureGates|memoryThrottlingFactor|memoryReservationPolicy|evictionHard)[\"']?\s*:[^#]*|\w+[\"']?\s*:)"

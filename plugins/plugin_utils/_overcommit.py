@@ -15,7 +15,8 @@ import re
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _units
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _gathered, _results
 
 Json = dict[str, t.Any]
 PEAKS_DIR = "peaks"
@@ -25,7 +26,10 @@ _MAX_WORKLOADS = 5000
 _MAX_BYTES = 2**60
 # The kubelet's own; a configuration that has evictionHard without memory.available has none.
 _DEFAULT_EVICTION = 100 << 20
-_EVICTION = re.compile(r"""^\s*["']?evictionHard["']?\s*:(?P<block>[^\n]*(?:\n(?:\s[^\n]*)?)*)""", re.MULTILINE)
+# As _gathered has it sent: JSON with a top-level key a line.
+_EVICTION = re.compile(r"""^["']?evictionHard["']?\s*:(?P<block>[^\n]*(?:\n(?:[ \t][^\n]*)?)*)""", re.MULTILINE)
+_FLAG = re.compile("(?:^|,)memory\\.available<(?P<size>[^,]+)")
+_CONFIGS = ("/var/lib/kubelet/", "/etc/kubernetes/kubelet/")
 _AVAILABLE = re.compile(r"""memory\.available["']?\s*:\s*["']?(?P<size>[^\s"',}]+)""")
 
 
@@ -48,7 +52,7 @@ def from_node(audit: Json, *, directory: str, host: str, now: float) -> None:
         derived["stranded_bytes"] = sum(max(0, limit - kept[name]["peak"]) for name, (limit, _peak) in sent.items())
         days = sorted((now - kept[name]["since"]) / _DAY for name in sent)
         derived["peak_days"] = {"youngest": round(days[0], 1), "oldest": round(days[-1], 1)}
-    bound = _eviction(audit.get("gathered", {}).get("sources", {}), audit["breakdown"]["memtotal_bytes"])
+    bound = _eviction(_gathered.tree(audit), audit["breakdown"]["memtotal_bytes"]) if "gathered" in audit else None
     if derived.get("allocatable_source") == "kubepods" and bound is not None:
         derived["allocatable_bytes"] -= bound
         derived["allocatable_source"] = "kubepods less the kubelet's hard eviction bound"
@@ -87,15 +91,24 @@ def _merged(known: dict[str, Json], sent: t.Mapping[str, int], now: float) -> di
     return kept
 
 
-def _eviction(sources: t.Mapping[str, str], capacity: int) -> int | None:
-    """evictionHard's memory.available of the kubelet's configuration; None where it is not known."""
-    config = next((text for path, text in sources.items() if path.startswith(("/var/lib/kubelet/config", "/etc/kubernetes/kubelet/"))), None)
-    if config is None:
+def _eviction(tree: _gathered.GatheredTree, capacity: int) -> int | None:
+    """The hard bound on memory.available of the kubelet's flags, else its drop-ins, else its configuration; None where it is not known."""
+    flags = _persisted.kubelet_flags(tree)
+    if "eviction-hard" in flags:
+        return _bound(_FLAG.search(flags["eviction-hard"]), capacity)
+    configs = [flags["config"]] if "config" in flags else [path for path in tree.sources if path.startswith(_CONFIGS) and not path.endswith(".conf")]
+    drop_ins = flags.get("config-dir", "").rstrip("/")
+    if not configs or configs[0] not in tree.sources or (drop_ins and drop_ins not in _gathered.DROP_INS):
         return None
-    block = _EVICTION.search(config)
-    if block is None:
-        return _DEFAULT_EVICTION
-    size = _AVAILABLE.search(block["block"].partition("evictionSoft")[0])
+    bound: int | None = _DEFAULT_EVICTION
+    for path in [configs[0], *(f"{drop_ins}/{name}" for name in tree.names(drop_ins) if drop_ins)]:
+        block = _EVICTION.search(tree.sources.get(path, ""))
+        if block:
+            bound = _bound(_AVAILABLE.search(block["block"]), capacity)
+    return bound
+
+
+def _bound(size: re.Match[str] | None, capacity: int) -> int | None:
     if size is None:
         return 0
     with contextlib.suppress(_units.UnitError, ZeroDivisionError):

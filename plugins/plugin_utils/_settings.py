@@ -44,9 +44,7 @@ def from_node(audit: Json, *, directory: str, host: str) -> set[str]:
     wanted = _last_tune(directory, host, audit.get("applied"))
     audit["settings"] = [*_host(audit["node"]["knobs"], persisted, page_size, wanted), *_units(audit, wanted)]
     kubelet = persisted.kubelet
-    problems = persisted.problems
-    if kubelet and kubelet.config not in tree.sources:
-        problems = [*problems, f"{kubelet.config}: is not where the audit looks for a kubelet's configuration, so its defaults are shown"]
+    problems = persisted.problems + (_not_looked_at(kubelet, tree) if kubelet else [])
     audit["persistence"] = {
         "problems": problems,
         "boot": persisted.boot,
@@ -55,6 +53,17 @@ def from_node(audit: Json, *, directory: str, host: str) -> set[str]:
         "tuned_profile": persisted.tuned_profile,
     }
     return {path for path, text in tree.sources.items() if text.startswith(_gathered.OURS)}
+
+
+def _not_looked_at(kubelet: _persisted.Kubelet, tree: _gathered.GatheredTree) -> list[str]:
+    """The node is asked once, before it is known where its kubelet's files are."""
+    problems = []
+    if kubelet.config not in tree.sources:
+        problems.append(f"{kubelet.config}: is not where the audit looks for a kubelet's configuration, so its defaults are shown")
+    if kubelet.config_dir and kubelet.config_dir not in _gathered.DROP_INS:
+        usual = ", ".join(_gathered.DROP_INS)
+        problems.append(f"{kubelet.config_dir}: is not where the audit looks for a kubelet's drop-ins ({usual}), so what they set is not shown")
+    return problems
 
 
 def _last_tune(directory: str, host: str, applied: t.Any) -> dict[tuple[str, str, str], Json]:

@@ -341,8 +341,10 @@ IMAGES: dict[str, str | None] = {
     "docker.elastic.co/elasticsearch/elasticsearch:8.1": "elasticsearch", "cassandra:5": "cassandra", "apache/kafka:4": "kafka",
     "registry:5000/confluentinc/cp-kafka:7.6": "kafka",
     **dict.fromkeys((
-        "oliver006/redis_exporter:v1", "redis/redisinsight:2", "quay.io/spotahome/redis-operator:1", "mongo-express:1", "example/mongodump", "postgres-operator:1",
-        "alpine/postgresql-client", "untergeek/elasticsearch-curator:8", "thelastpickle/cassandra-reaper:3", "provectuslabs/kafka-ui", "debezium/kafka-connect:2",
+        "oliver006/redis_exporter:v1", "redis/redisinsight:2", "quay.io/spotahome/redis-operator:1", "mongo-express:1", "example/mongodump",
+        "postgres-operator:1",
+        "alpine/postgresql-client", "untergeek/elasticsearch-curator:8", "thelastpickle/cassandra-reaper:3", "provectuslabs/kafka-ui",
+        "debezium/kafka-connect:2",
         "opensearchproject/opensearch-dashboards:2", "redis/shop:1",
     )),
 }  # fmt: skip

@@ -127,7 +127,7 @@ DRIFTS = [([None], None), ([], None), ([None, False], 0), ([None, True, False, T
 
 @pytest.mark.parametrize(("drifts", "count"), DRIFTS)
 def test_drift_is_counted_where_it_is_known(tmp_path: Path, drifts: list[bool | None], count: int | None) -> None:
-    settings = [{"name": f"k{number}", "winner": None, "others": [], "drift": drift} for number, drift in enumerate(drifts)]
+    settings: list[t.Any] = [{"name": f"k{number}", "winner": None, "others": [], "drift": drift} for number, drift in enumerate(drifts)]
     told = write(tmp_path, [made(settings=settings)])
     assert list(told.get("memqos_setting_drift", {}).values()) == ([] if count is None else [count])
 

@@ -370,7 +370,8 @@ def test_rules_for_settings_stay_on_the_controller(tmp_path: Path) -> None:
     ruleset = _rule_compiler.load_rules([str(path)], thresholds={}, drop=[])
     assert [[rule["id"] for rule in rules] for rules in (ruleset.compiled, ruleset.settings)] == [["S2"], ["S1"]]
     for condition, where in (
-        ("node.stranded_bytes > 5 * meminfo.MemTotal", 1), ("node.allocatable_bytes > 5 and facts.psi and knob('vm.swappiness') > 5", 1), ("node.workloads > 5", 0),
+        ("node.stranded_bytes > 5 * meminfo.MemTotal", 1),
+        ("node.allocatable_bytes > 5 and facts.psi and knob('vm.swappiness') > 5", 1), ("node.workloads > 5", 0),
         ("node.allocatable_bytes > 5 and delta(vmstat.oom_kill) > 0", 0),  # which the controller does not have
     ):  # fmt: skip
         path.write_text(f'- {{id: S3, title: s, severity: info, each: node, when: "{condition}"}}\n')

@@ -14,8 +14,10 @@ import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _snapshot
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _gather
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _gathered, _settings, _tune_result, _unit_drop_ins
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils._read.test_persisted import made
 
 TREES = pathlib.Path(__file__).parents[2] / "fixtures" / "trees"
 
@@ -157,6 +159,22 @@ def test_captured_nodes(tmp_path: pathlib.Path, tree: pathlib.Path) -> None:
     assert [name for name, row in by_name.items() if row["scope"] == "host" and row["agrees"] is False] == []
     assert [row["live"] for name, row in by_name.items() if name == "vm.swappiness"] == (["60"] if "vm.swappiness" in node["knobs"] else [])
     assert found["persistence"]["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("place", "looked_at"), [("/etc/kubernetes/kubelet.conf.d", True), ("/etc/kubernetes/kubelet/config.json.d/", True), ("/opt/d", False)]
+)
+def test_drop_ins_of_a_kubelet(tmp_path: pathlib.Path, place: str, looked_at: bool) -> None:
+    files = {
+        "/proc/8/comm": "kubelet\n", "/proc/8/cmdline": f"kubelet\0--config-dir={place}\0", "/var/lib/kubelet/config.yaml": "x: y\n",
+        f"{place.rstrip('/')}/10.conf": "protectKernelDefaults: true\n",
+    }  # fmt: skip
+    found = audit(knobs={"vm.overcommit_memory": 0})
+    found["gathered"] = _gather.gather(made(tmp_path / "node", files), _gathered.WANTED)
+    rows(tmp_path, found)
+    assert found["persistence"]["kubelet"]["protect_kernel_defaults"] is looked_at
+    problems = found["persistence"]["problems"]
+    assert problems == ([] if looked_at else [problems[0]]) and all(place.rstrip("/") in problem and "drop-ins" in problem for problem in problems)
 
 
 def test_a_kubelet_with_a_configuration_elsewhere(tmp_path: pathlib.Path) -> None:

@@ -69,12 +69,14 @@ SECRETS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "JSON that is none": ({"/etc/kubernetes/kubelet/config.json": '{"evictionHard": "SECRET",}'}, {"/etc/kubernetes/kubelet/config.json": ""}),
     "YAML of a kubelet": (
         {"/var/lib/kubelet/config.yaml": (
-            "# SECRET memory\nstaticPodURLHeader:\n  memory: SECRET\n  x-memory: [SECRET]\nevictionHard: # SECRET\n  memory.available: 5%\nReserved: SECRET\n")},
+            "# SECRET memory\nstaticPodURLHeader:\n  memory: SECRET\n  x-memory: [SECRET]\nevictionHard: # SECRET\n  memory.available: 5%\n"
+            "Reserved: SECRET\n")},
         {"/var/lib/kubelet/config.yaml": "\nstaticPodURLHeader:\n\n\nevictionHard: \n  memory.available: 5%\nReserved:"},
     ),
     "TuneD": (
         {"/etc/tuned/mine/tuned.conf": (
-            "[main]\nsummary=SECRET vm.\ninclude=base # SECRET\n[script]\nscript=${i:PROFILE_DIR}/x --key=SECRET\n  --vm SECRET==\n[bootloader]\ncmdline=key=SECRET\n"
+            "[main]\nsummary=SECRET vm.\ninclude=base # SECRET\n[script]\nscript=${i:PROFILE_DIR}/x --key=SECRET\n  --vm SECRET==\n"
+            "[bootloader]\ncmdline=key=SECRET\n"
             "[sysctl]\nkernel.core_pattern=|SECRET\nvm.lowmem_reserve_ratio=256\n  32 1\n#vm.x=SECRET\n"),
          "/etc/tuned/tuned-main.conf": "reapply_sysctl=0\nlog_file_count=SECRET\n", "/etc/tuned/active_profile": "mine other\n"},
         {"/etc/tuned/mine/tuned.conf": (
