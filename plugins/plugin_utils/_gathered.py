@@ -30,7 +30,7 @@ _NAMES = r"^[\w .-]*"
 _TUNED_KEYS = r"include|type|enabled|replace|drop|priority|\w+_regex|profile_dirs|reapply_sysctl"
 _TUNED_LINES = rf"^\s*(?:\[[^\]]*\]|(?:{_TUNED_KEYS}|(?:{_KEYS}|/+sys/|transparent_|dirty_)[^=\s]*)\s*=(?:(?!\s#).)*)|^[^#;=\s\[]+\s*=|^\s+[\d\s]+$"
 _WORDS = (
-    rf"^(?:(?:sysctl\.(?:{_KEYS})|zswap\.|damon_|transparent_hugepage|numa_balancing|hugepages|cgroup_|thp_)[\w./-]*"
+    rf"^(?:(?:sysctl\.(?:{_KEYS})|zswap\.|damon[-_]|transparent[-_]hugepage|numa[-_]balancing|hugepages|cgroup_|thp_)[\w./-]*"
     r"|panic|oops|default_hugepagesz|hugetlb_cma|psi|cgroup\.memory|swapaccount|mem|systemd\.unified_cgroup_hierarchy|--)(?:=.*)?$"
 )
 _WRITERS = r"^(?:kubelet|k3s-server|k3s-agent|rke2|tuned|koordlet|earlyoom|systemd-oomd|oomd|nohang|ksmtuned|bpftune|katalyst-agent)$"
