@@ -44,7 +44,8 @@ SECRETS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
     "arguments that look like flags": (
         {"/proc/7/comm": "kubelet\n", "/proc/7/cmdline": (
             "/usr/bin/kubelet\0--config-secret=SECRET\0--config\0/etc/k.yaml\0/SECRET\0token=true-SECRET\0--config-dir=/etc/d"
-            "\0--feature-gates\0A=true,B=false\0--feature-gates-of=SECRET\0--key\0/run/SECRET\0--config=SECRET\0--protect-kernel-defaults\0SECRET\0--eviction-hard=memory.available<5%\0"
+            "\0--feature-gates\0A=true,B=false\0--feature-gates-of=SECRET\0--key"
+            "\0/run/SECRET\0--config=SECRET\0--protect-kernel-defaults\0SECRET\0--eviction-hard=memory.available<5%\0"
         )},
         {"/proc/7/comm": "kubelet", "/proc/7/cmdline": (
             "\0-\0--config\0/etc/k.yaml\0--config-dir=/etc/d\0--feature-gates\0A=true,B=false\0-\0-\0-"
