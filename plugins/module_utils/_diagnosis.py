@@ -46,7 +46,7 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
     account(node)
     zones = zone_rows(node)
     env = _node_env(node, totals, zones)
-    findings, recovered, counts = _run_rules(prepared, _Subjects(node, env, zones, previous), (previous or {}).get("failed", {}))
+    findings, recovered, counts = judge(prepared, _Subjects(node, env, zones, previous).of, (previous or {}).get("failed", {}))
     return {
         "schema_version": SCHEMA_VERSION,
         "node": {**facts, **{key: node[key] for key in _NODE_SECTIONS}},  # type: ignore[literal-required]
@@ -173,8 +173,8 @@ def _add_window(node: Node) -> None:
             cgroup["refaults"] = sum(later["stat"][key] - before[key] for key in keys)
 
 
-def _run_rules(prepared: t.Sequence[_rules.Prepared], subjects: _Subjects, failed: t.Mapping[str, t.Sequence[str]]) -> t.Any:
-    """(findings, what failed and passes now, counts)"""
+def judge(prepared: t.Sequence[_rules.Prepared], subjects: t.Callable[[str], t.Any], failed: t.Mapping[str, t.Sequence[str]]) -> t.Any:
+    """(findings, what C(failed) and passes now, counts). C(subjects): each → [(subject, environment, counters)]."""
     findings: list[dict[str, t.Any]] = []
     recovered: list[dict[str, t.Any]] = []
     counts: dict[str, dict[str, int]] = {}
@@ -182,7 +182,7 @@ def _run_rules(prepared: t.Sequence[_rules.Prepared], subjects: _Subjects, faile
         count = {"passed": 0, "failed": 0, "unknown": 0, "not_applicable": 0}
         kept: dict[str, list[dict[str, t.Any]]] = {"fail": [], "unknown": []}
         before = failed.get(rule.id, ())
-        for subject, subject_env, counters in subjects.of(rule.each):
+        for subject, subject_env, counters in subjects(rule.each):
             outcome = _rules.evaluate(rule, subject_env, counters)
             count[_COUNT_OF.get(outcome.status, outcome.status)] += 1
             if outcome.status in kept:

@@ -100,9 +100,9 @@ class GatheredTree(Tree):
         return self.links.get(path, path)
 
 
-def tree(audit: t.Mapping[str, t.Any]) -> GatheredTree:
-    """Of a node's answer. Raises TypeError where C(gathered) is of another shape."""
-    gathered, node = audit["gathered"], audit["node"]
+def tree(audit: dict[str, t.Any]) -> GatheredTree:
+    """Takes C(gathered) out of a node's answer. Raises TypeError where it is of another shape."""
+    gathered, node = audit.pop("gathered"), audit["node"]
     for part in ("sources", "links", "troubles"):
         if not all(isinstance(text, str) for pair in gathered.get(part, {}).items() for text in pair):
             raise TypeError(f"gathered.{part} is not text")

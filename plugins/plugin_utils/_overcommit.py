@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import typing as t
 
@@ -33,15 +32,15 @@ _CONFIGS = ("/var/lib/kubelet/", "/etc/kubernetes/kubelet/")
 _AVAILABLE = re.compile(r"""memory\.available["']?\s*:\s*["']?(?P<size>[^\s"',}]+)""")
 
 
-def from_node(audit: Json, *, directory: str, host: str, now: float) -> None:
-    """Takes C(peaks) out of C(derived) and says C(stranded_bytes) by the highest that this controller has seen. Before C(gathered) is taken out.
+def from_node(audit: Json, tree: _gathered.GatheredTree, *, directory: str, host: str, now: float) -> None:
+    """Takes C(peaks) out of C(derived) and says C(stranded_bytes) by the highest that this controller has seen.
 
     Raises what a wrong shape raises, and ResultError.
     """
     derived = audit["derived"]
     known = "peaks" in derived  # without cgroups nothing is
     sent = _checked(derived.pop("peaks", {}))
-    path = os.path.join(directory, PEAKS_DIR, os.path.basename(_results.result_path(directory, host)))
+    path = _results.path_of(directory, PEAKS_DIR, host)
     kept = _merged(_read(path), {name: peak for name, (_limit, peak) in sent.items()}, now)
     if kept:
         with _results.replacing(path) as stream:
@@ -52,8 +51,8 @@ def from_node(audit: Json, *, directory: str, host: str, now: float) -> None:
         derived["stranded_bytes"] = sum(max(0, limit - kept[name]["peak"]) for name, (limit, _peak) in sent.items())
         days = sorted((now - kept[name]["since"]) / _DAY for name in sent)
         derived["peak_days"] = {"youngest": round(days[0], 1), "oldest": round(days[-1], 1)}
-    bound = _eviction(_gathered.tree(audit), audit["breakdown"]["memtotal_bytes"]) if "gathered" in audit else None
-    if derived.get("allocatable_source") == "kubepods" and bound is not None:
+    bound = _eviction(tree, audit["breakdown"]["memtotal_bytes"]) if derived.get("allocatable_source") == "kubepods" else None
+    if bound is not None:
         derived["allocatable_bytes"] -= bound
         derived["allocatable_source"] = "kubepods less the kubelet's hard eviction bound"
 

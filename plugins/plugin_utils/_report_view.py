@@ -40,7 +40,7 @@ _SIZES = (
     # what rules call sums and figures of the node
     "memtotal", "memory_without_hugetlb", "sum_memory_min", "unaccounted", "available", "used", "cache", "file_cache", "page_tables", "committed",
     "min_free", "swap_total", "swap_used", "dirty", "writeback", "bound", "children", "memory", "gap", "corrupted", "pool", "mlocked", "sum_limit",
-    "sum_request", "allocatable", "stranded", "min_within_limit", "low_within_limit", "memory_high", "memory_low", "memory_min", "memory_max",
+    "sum_request", "allocatable", "stranded", "low_within_limit",
 )  # fmt: skip
 _BYTES = re.compile(rf".*_bytes|meminfo\.(?!HugePages_).*|breakdown\..*|(?:cgroup\.|cgroup\.stat\.|zone\.)?(?:{'|'.join(_SIZES)})")
 _PERCENT = re.compile(r"(?:.*[._])?avg(?:10|60|300)|.*_percent")
@@ -397,13 +397,6 @@ def in_conflict(row: Json) -> bool:
     if not isinstance(winner, dict) or not isinstance(others, list):
         return False
     return any(isinstance(other, dict) and other.get("value") != winner.get("value") for other in others)
-
-
-def is_lost_at_boot(row: Json) -> bool:
-    """Whether the next boot brings another value. What a container runtime or the kubelet sets on its own units it sets again, and these are new ones then."""
-    subject = str(row.get("subject") or "")
-    made_by_runtime = row.get("scope") == "unit" and not row.get("winner") and (subject.endswith(".scope") or subject.startswith("kubepods"))
-    return row.get("agrees") is False and not made_by_runtime
 
 
 def setting_name(row: Json) -> str:

@@ -54,14 +54,14 @@ class RuleError(Exception):
 
 @dataclass(frozen=True)
 class RuleSet:
-    """C(compiled): JSON for the node, C([{id, each, applies, when, observe}]); C(settings): those rules that only the controller can judge.
+    """C(compiled): JSON for the node, C([{id, each, applies, when, observe}]); C(on_controller): those that it judges itself.
 
     C(metadata): C({id: {title, severity, each, why, expected, cure, references, because_of, thresholds}}) for reports.
     """
 
     compiled: list[dict[str, t.Any]]
     metadata: dict[str, dict[str, t.Any]]
-    settings: list[dict[str, t.Any]] = field(default_factory=list)
+    on_controller: list[dict[str, t.Any]] = field(default_factory=list)
 
 
 def read_rules(paths: Sequence[str]) -> Mapping[str, Draft]:
@@ -91,7 +91,7 @@ def load_rules(
             continue
         values = {**draft.thresholds, **_overrides(draft, thresholds.get(draft.id, {}), problems)}
         compiled = _compiled(draft, values, problems)
-        (ruleset.settings if draft.each == "setting" or _is_late(draft, compiled, problems) else ruleset.compiled).append(compiled)
+        (ruleset.on_controller if draft.each == "setting" or _is_late(draft, compiled, problems) else ruleset.compiled).append(compiled)
         ruleset.metadata[draft.id] = {**draft.metadata, "thresholds": values}
     if problems:
         raise RuleError(problems)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import json
 import math
-import os
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _wanted
@@ -112,19 +111,14 @@ def _require(value: object, shape: Mapping[str, tuple[type, ...]], where: str) -
 
 def result_path(directory: str, host: str) -> str:
     """C(tune/HOST.json) beside C(hosts/)."""
-    return os.path.join(directory, "tune", os.path.basename(_results.result_path(directory, host)))
-
-
-def applied_path(directory: str, host: str) -> str:
-    """C(applied/HOST.json): the last result that changed the node as it was asked to, or found it so. A check, or a tune that failed, leaves it."""
-    return os.path.join(directory, "applied", os.path.basename(_results.result_path(directory, host)))
+    return _results.path_of(directory, "tune", host)
 
 
 def write(directory: str, host: str, answer: Json) -> str:
     """The path. Raises ResultError."""
     path = result_path(directory, host)
     text = json.dumps({"host": host, "run_id": _results.RUN_ID, **answer}, separators=(",", ":"))
-    for target in (path,) if answer["check"] or answer["problem"] else (applied_path(directory, host), path):
+    for target in (path,) if answer["check"] or answer["problem"] else (_results.applied_path(directory, host), path):
         with _results.replacing(target) as stream:
             stream.write(text)
     return path

@@ -34,7 +34,7 @@ PROPERTIES = {"MemoryMax", "MemoryHigh", "MemoryLow", "MemoryMin", "psi"}
 
 RULESET = _rule_compiler.load_rules([str(RULES)], thresholds={}, drop=[])
 WANTED = _registry.wanted()._replace(files=_gathered.WANTED)
-COMPILED = [*RULESET.compiled, *RULESET.settings]
+COMPILED = [*RULESET.compiled, *RULESET.on_controller]
 PREPARED = {rule.id: rule for rule in _rules.prepare(json.loads(json.dumps(COMPILED)))}
 
 
@@ -223,7 +223,7 @@ def produced(advertised: t.Mapping[str, list[str]]) -> set[str]:
 
 def test_every_advertised_name_is_produced() -> None:
     """A name that nothing fills compiles and leaves its rule unknown on every node."""
-    # A setting's names are the controller's: tests/unit/plugins/plugin_utils/test_setting_rules.py.
+    # A setting's names are the controller's: tests/unit/plugins/plugin_utils/test_controller_rules.py.
     nodes = {space: known for space, known in _rule_expression.CLOSED.items() if space != "setting"}
     advertised = {f"{space}.{name}": [space, name] for space, known in nodes.items() for name in known}
     assert set(advertised) - produced(advertised) == set(NOT_CAPTURED)

@@ -19,7 +19,7 @@ from ansible_collections.memqos.fleet.plugins.action import memory_audit
 from ansible_collections.memqos.fleet.plugins.module_utils import _module, _persist
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 from ansible_collections.memqos.fleet.plugins.modules import memory_audit as module
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _request, _results, _rule_compiler
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _changes, _request, _results, _rule_compiler
 
 TREE = pathlib.Path(__file__).parents[2] / "fixtures" / "trees" / "debian12-6.1-v2"
 
@@ -49,7 +49,7 @@ OWN_RULE = "- {id: X01, title: t, severity: info, each: node, when: meminfo.MemT
 
 def host(directory: pathlib.Path, *, last: dict[str, t.Any] | None = None, accepted: t.Sequence[t.Any] = ()) -> memory_audit.Host:
     prepared = memory_audit._prepared(arguments())
-    return memory_audit.Host("n1", str(directory), prepared, memory_audit._accepted(accepted), last or {})
+    return memory_audit.Host("n1", str(directory), prepared, memory_audit._accepted(accepted), last or {}, _changes.failed(last or {}, prepared.digests))
 
 
 def arguments(**changed: t.Any) -> dict[str, t.Any]:
@@ -68,7 +68,7 @@ def test_a_host_with_rules_of_its_own_gets_these_and_leaves_the_others_as_they_w
     changed = memory_audit._prepared(arguments(thresholds={"N03": {"allocstall_per_second": 7777}}))
     assert "7777" in json.dumps(_module.unpack(changed.request)["rules"]) and "7777" not in json.dumps(rules.compiled)
     fewer = memory_audit._prepared(arguments(rules_drop=["N03"]))
-    kept = {rule["id"] for rule in _module.unpack(fewer.request)["rules"]} | {rule["id"] for rule in fewer.rules.settings}
+    kept = {rule["id"] for rule in _module.unpack(fewer.request)["rules"]} | {rule["id"] for rule in fewer.rules.on_controller}
     assert kept == rules.metadata.keys() - {"N03"}
     assert memory_audit._prepared(arguments()).rules == rules
 
@@ -154,7 +154,7 @@ def test_a_node_is_asked_of_what_failed_and_its_answer_becomes_a_change(tmp_path
     memory_audit._keep(answer, host(tmp_path))
     assert _results.read_result(str(tmp_path), "n1")["changes"]["since"] is None
     previous = _results.previous(str(tmp_path), "n1")
-    asked = memory_audit._asked(previous, memory_audit._prepared(arguments()))
+    asked = memory_audit._asked(previous, host(tmp_path, last=previous.findings).failed)
     assert asked["failed"]["N01"] == ["node"] and asked["boot_id"] == previous.counters["boot_id"]
     cured = json.loads(answer)
     cured["findings"] = [one for one in cured["findings"] if one["rule"] != "N01"]

@@ -31,10 +31,10 @@ def run(tmp_path: pathlib.Path, now: float, peaks: t.Any, *, source: str = "kube
     audit: dict[str, t.Any] = {
         "derived": derived,
         "gathered": sent(sources or {}),
-        "node": {"meminfo": {}, "knobs": []},
+        "node": {"meminfo": {}, "knobs": {}},
         "breakdown": {"memtotal_bytes": 2000 * MIB},
     }
-    _overcommit.from_node(audit, directory=str(tmp_path), host="n1", now=now)
+    _overcommit.from_node(audit, _gathered.tree(audit), directory=str(tmp_path), host="n1", now=now)
     assert "peaks" not in derived
     return derived
 

@@ -28,7 +28,7 @@ def audit(*, files: dict[str, str] | None = None, knobs: dict[str, t.Any] | None
 
 
 def rows(tmp_path: pathlib.Path, found: dict[str, t.Any]) -> dict[str, dict[str, t.Any]]:
-    _settings.from_node(found, directory=str(tmp_path), host="n1")
+    _settings.from_node(found, _gathered.tree(found), directory=str(tmp_path), host="n1")
     assert "gathered" not in found
     json.dumps(found["settings"], allow_nan=False)
     return {f"{row['subject']}{':' if row['subject'] else ''}{row['name']}": row for row in found["settings"]}
@@ -128,6 +128,11 @@ UNITS: dict[str, tuple[dict[str, t.Any], list[tuple[str, str]], dict[str, t.Any]
         "persisted": "8K", "agrees": True, "others": [{"source": "drop-in", "path": "/usr/lib/systemd/system/a.service.d/10.conf", "line": 0, "value": "4K"}]}),
     "set until the next boot": ({"MemoryHigh": 8192, "FragmentPath": "/etc/a"}, [(RUN, "8192")], {"persisted": None, "winner": None, "agrees": False}),
     "set over a drop-in": ({"MemoryHigh": 8192}, [(OURS, "4K"), (RUN, "8192")], {"persisted": "4K", "agrees": False}),
+    "of a container, which ends with it": (
+        {"MemoryHigh": 8192, "FragmentPath": "/run/systemd/transient/a.service"}, [("/run/systemd/transient/a.service.d/50-MemoryHigh.conf", "8192")],
+        {"persisted": None, "winner": None, "agrees": None}),
+    "of a container, and somebody's drop-in": (
+        {"MemoryHigh": 8192, "FragmentPath": "/run/systemd/transient/a.service"}, [(OURS, "4K")], {"persisted": "4K", "agrees": False}),
     "not running": ({}, [(OURS, "4K")], {"live": None, "persisted": "4K", "agrees": None}),
     "less by an ancestor": ({"MemoryHigh": 8192, "EffectiveMemoryHigh": 4096}, [(OURS, "8K")], {"live": "8192", "effective": "4096"}),
 }  # fmt: skip
@@ -139,6 +144,12 @@ def test_units(tmp_path: pathlib.Path, name: str) -> None:
     said = [{"path": path, "unit": "a.service", "lines": {"MemoryHigh": value}} for path, value in drop_ins]
     row = rows(tmp_path, audit(units={"a.service": {**properties, **({"drop_ins": said} if said else {})}}))["a.service:MemoryHigh"]
     assert {key: row[key] for key in expected} == expected
+
+
+def test_a_size_agrees_by_the_pages_of_its_node(tmp_path: pathlib.Path) -> None:
+    found = audit(units={"a.service": {"MemoryHigh": 65536, "drop_ins": [{"path": OURS, "unit": "a.service", "lines": {"MemoryHigh": "100000"}}]}})
+    found["node"]["page_size"] = 65536
+    assert rows(tmp_path, found)["a.service:MemoryHigh"]["agrees"] is True
 
 
 def test_protection_that_ancestors_take_away(tmp_path: pathlib.Path) -> None:

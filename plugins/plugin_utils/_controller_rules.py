@@ -11,46 +11,31 @@ from __future__ import annotations
 import os.path
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _rules
+from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _rules
 
 Json = dict[str, t.Any]
 
-# As on the node: a rule that fires for all settings says so in its count.
-_MAX_FAILED = 100
-_MAX_UNKNOWN = 3
-_COUNT_OF = {"pass": "passed", "fail": "failed"}
 # Our files carry our name, unless an operator has called the one of sysctl.d otherwise: C(our_files), by their first lines.
 _OURS = "memqos"
 _NO_COUNTERS = _rules.Counters(uptime=None)
 
 
-def judge(audit: Json, compiled: t.Sequence[Json], *, failed: t.Mapping[str, t.Collection[str]], our_files: t.Collection[str] = ()) -> None:
+def judge(audit: Json, prepared: t.Sequence[_rules.Prepared], *, failed: t.Mapping[str, t.Sequence[str]], our_files: t.Collection[str] = ()) -> None:
     """Adds findings and counts of these rules to an audit that has C(settings) and a whole C(derived); to C(recovered) those of C(failed) that pass.
 
     C(failed): {rule: ids of subjects}.
     """
-    for rule in _rules.prepare(compiled):
-        count = {"passed": 0, "failed": 0, "unknown": 0, "not_applicable": 0}
-        kept: dict[str, list[Json]] = {"fail": [], "unknown": []}
-        for subject, env in _subjects(audit, rule.each, our_files):
-            outcome = _rules.evaluate(rule, env, _NO_COUNTERS)
-            count[_COUNT_OF.get(outcome.status, outcome.status)] += 1
-            if outcome.status in kept:
-                kept[outcome.status].append(_finding(rule.id, subject, outcome))
-            elif outcome.status == "pass" and subject["id"] in failed.get(rule.id, ()):
-                audit["recovered"].append(_finding(rule.id, subject, _rules.passed(rule, env, _NO_COUNTERS)))
-        audit["findings"] += kept["fail"][:_MAX_FAILED] + kept["unknown"][:_MAX_UNKNOWN]
-        audit["rules"][rule.id] = count
-
-
-def _subjects(audit: Json, each: str, our_files: t.Collection[str]) -> t.Iterator[tuple[Json, Json]]:
-    """(subject, what its rules read: _rule_compiler.ON_CONTROLLER)"""
     node = {"facts": audit["node"], "node": audit["derived"], "knob": audit["node"]["knobs"], "meminfo": audit["node"]["meminfo"]}
-    if each == "node":
-        yield {"kind": "node", "id": "node", "name": ""}, node
-        return
-    for row in audit["settings"]:
-        yield {"kind": "setting", "id": f"{row['subject']} {row['name']}".strip(), "name": ""}, {**node, "setting": names(row, our_files)}
+    # What rules read: _rule_compiler.ON_CONTROLLER.
+    settings = [
+        ({"kind": "setting", "id": f"{row['subject']} {row['name']}".strip(), "name": ""}, {**node, "setting": names(row, our_files)}, _NO_COUNTERS)
+        for row in audit["settings"]
+    ]
+    subjects = {"node": [({"kind": "node", "id": "node", "name": ""}, node, _NO_COUNTERS)], "setting": settings}
+    findings, recovered, counts = _diagnosis.judge(prepared, subjects.__getitem__, failed)
+    audit["findings"] += findings
+    audit["recovered"] += recovered
+    audit["rules"].update(counts)
 
 
 def names(row: Json, our_files: t.Collection[str]) -> Json:
@@ -65,8 +50,3 @@ def names(row: Json, our_files: t.Collection[str]) -> Json:
 
 def _is_ours(path: str, our_files: t.Collection[str]) -> bool:
     return path in our_files or _OURS in os.path.basename(path)
-
-
-def _finding(rule: str, subject: Json, outcome: _rules.Outcome) -> Json:
-    finding = {"rule": rule, "subject": subject, "status": outcome.status, "observed": outcome.observed}
-    return {**finding, "reason": outcome.reason} if outcome.reason else finding
