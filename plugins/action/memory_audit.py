@@ -68,6 +68,7 @@ def prepare(paths: t.Sequence[str], *, thresholds: t.Mapping[str, t.Any], drop: 
 # Strategies load an action plugin before they fork a worker for each host: what is made here is made once, and inherited.
 _KNOWN = _rule_compiler.read_rules([BUILT_IN_RULES])
 _BUILT_IN = prepare([], thresholds={}, drop=[])
+_gathered.compile_patterns()
 
 
 class ActionModule(ActionBase):

@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _values
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _gather, _persisted
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _gathered
@@ -81,3 +81,15 @@ def test_what_was_refused_is_a_problem() -> None:
 def test_another_shape_is_refused(gathered: t.Any) -> None:
     with pytest.raises(TypeError, match="is not text"):
         _gathered.tree({"gathered": gathered, "node": {"meminfo": {}, "knobs": {}}})
+
+
+def test_a_forked_process_compiles_no_pattern_of_the_registry() -> None:
+    _values.compiled.cache_clear()
+    _gathered.compile_patterns()
+    before = _values.compiled.cache_info().misses
+
+    tree = sent(Tree(str(TREES / "debian12-6.1-v2")), knobs={row.name.replace("{size}", "2048").replace("{n}", "0"): 0 for row in _registry.host_knobs()})
+    _persisted.read_persisted(tree, page_size=4096)
+
+    assert _values.compiled.cache_info().misses == before
+    assert _values.compiled.cache_info().hits > 0
