@@ -15,16 +15,17 @@ import typing as t
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.memqos.fleet.plugins.module_utils import _rules
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.plugin_utils import (
     _changes,
+    _controller_rules,
     _gathered,
     _oom_history,
     _overcommit,
     _request,
     _results,
     _rule_compiler,
-    _setting_rules,
     _settings,
     _suppressions,
     _unit_drop_ins,
@@ -46,10 +47,12 @@ _NODE_ARGUMENTS = ("root", "window", "top")
 
 
 class Prepared(t.NamedTuple):
-    """What all hosts with the same rules share: the rules, the request that their nodes get, and by which a later audit knows that a rule is another one."""
+    """What all hosts with the same rules share: the rules, the request that their nodes get, those that the controller judges, and by which a later audit
+    knows that a rule is another one."""
 
     rules: _rule_compiler.RuleSet
     request: str
+    judged_here: list[_rules.Prepared]
     digests: dict[str, str]
 
 
@@ -59,12 +62,13 @@ def prepare(paths: t.Sequence[str], *, thresholds: t.Mapping[str, t.Any], drop: 
     wanted = _registry.wanted()
     asked = {"knobs": _registry.by_place(wanted.knobs), "vendor_files": wanted.vendor_files, "files": _gathered.WANTED}
     request = _request.pack({"rules": rules.compiled, **asked})
-    return Prepared(rules, request, _changes.digests([*rules.compiled, *rules.settings]))
+    return Prepared(rules, request, _rules.prepare(rules.on_controller), _changes.digests([*rules.compiled, *rules.on_controller]))
 
 
 # Strategies load an action plugin before they fork a worker for each host: what is made here is made once, and inherited.
 _KNOWN = _rule_compiler.read_rules([BUILT_IN_RULES])
 _BUILT_IN = prepare([], thresholds={}, drop=[])
+_gathered.compile_patterns()
 
 
 class ActionModule(ActionBase):
@@ -83,31 +87,33 @@ class ActionModule(ActionBase):
             _results.start_run(directory, prepared.rules.metadata)
         previous = _results.previous(directory, host)
         module_arguments = {name: arguments[name] for name in _NODE_ARGUMENTS}
-        module_arguments["request"] = [prepared.request, _request.pack({"previous": _asked(previous, prepared)})]
+        failed = _changes.failed(previous.findings, prepared.digests)
+        module_arguments["request"] = [prepared.request, _request.pack({"previous": _asked(previous, failed)})]
         answer = self._execute_module("memqos.fleet.memory_audit", module_args=module_arguments, task_vars=task_vars)
         text = answer.pop("audit", None)
         answer.pop("invocation", None)
         result.update(answer)
         with _failing():
             if text is not None:
-                result.update(_keep(str(text), Host(host, directory, prepared, accepted, previous.findings)))
+                result.update(_keep(str(text), Host(host, directory, prepared, accepted, previous.findings, failed)))
             elif answer.get("failed"):
                 _results.write_failure(directory, host, str(answer.get("msg", "the module failed")))
         return result
 
 
 class Host(t.NamedTuple):
-    """Of one host, what its answer is read with. C(last): what its last audit found."""
+    """Of one host, what its answer is read with. C(last): what its last audit found, C(failed): the subjects of each rule that failed."""
 
     name: str
     directory: str
     prepared: Prepared
     accepted: list[_suppressions.Suppression]
     last: dict[str, t.Any]
+    failed: dict[str, list[str]]
 
 
-def _asked(previous: _results.Previous, prepared: Prepared) -> dict[str, t.Any]:
-    failed = _changes.failed(previous.findings, prepared.digests)
+def _asked(previous: _results.Previous, failed: dict[str, list[str]]) -> dict[str, t.Any]:
+    """What the node compares with, and of what it is to tell the figures though it passes."""
     return {**previous.counters, "failed": failed} if failed else previous.counters
 
 
@@ -141,9 +147,10 @@ def _keep(text: str, host: Host) -> dict[str, t.Any]:
     now = datetime.datetime.now(datetime.timezone.utc)
     try:
         audit = _understand(text)
-        _overcommit.from_node(audit, directory=host.directory, host=host.name, now=now.timestamp())
-        _settings.from_node(audit, directory=host.directory, host=host.name)
-        _setting_rules.judge(audit, host.prepared.rules.settings, failed=_changes.failed(host.last, host.prepared.digests))
+        tree = _gathered.tree(audit)
+        _overcommit.from_node(audit, tree, directory=host.directory, host=host.name, now=now.timestamp())
+        ours = _settings.from_node(audit, tree, directory=host.directory, host=host.name)
+        _controller_rules.judge(audit, host.prepared.judged_here, failed=host.failed, our_files=ours)
         counters = audit.pop("counters")
         audit.update(host=host.name, run_id=_results.RUN_ID, collected_at=now.isoformat(timespec="seconds"))
         _suppressions.apply(audit, host.accepted, host=host.name, today=now.date())
@@ -166,6 +173,8 @@ def _understand(text: str) -> dict[str, t.Any]:
     if len(text) > _results.MAX_RESULT_BYTES:
         raise ValueError(f"{len(text)} bytes")
     audit: dict[str, t.Any] = json.loads(text)
+    # A result with this is one of a failed audit, which the controller says.
+    audit.pop("failed", None)
     audit["oom"] = _oom_history.from_node(audit["oom"])
     audit["units"] = _unit_drop_ins.from_node(audit["units"])
     return audit

@@ -66,13 +66,17 @@ ARGUMENT_SPEC: dict[str, dict[str, t.Any]] = {
 class Writer(t.Protocol):
     """A report that takes one result at a time; its files take their places when the block ends."""
 
-    def __enter__(self) -> t.Any: ...
+    def __enter__(self) -> t.Any:
+        """Open them."""
 
-    def __exit__(self, kind: t.Any, value: t.Any, trace: t.Any, /) -> bool | None: ...
+    def __exit__(self, kind: t.Any, value: t.Any, trace: t.Any, /) -> bool | None:
+        """Put them in place, or leave what was there."""
 
-    def add(self, result: Json, host: Host) -> None: ...
+    def add(self, result: Json, host: Host) -> None:
+        """Write what is said of one host."""
 
-    def finish(self, fleet: Fleet) -> None: ...
+    def finish(self, fleet: Fleet) -> None:
+        """Write what is said of all."""
 
 
 class ActionModule(ActionBase):
@@ -133,16 +137,15 @@ def make_reports(arguments: t.Mapping[str, t.Any], *, show: t.Callable[[t.Iterab
 
 def _writers(arguments: t.Mapping[str, t.Any], directory: str, fleet: Fleet, *, generated_at: str) -> tuple[list[Writer], dict[str, str]]:
     """Those that take results as they are read, and what they write: {format: path}."""
-    made: dict[str, t.Callable[[str], Writer]] = {
-        "report.json": lambda path: JsonReport(path, generated_at=generated_at),
-        "junit.xml": lambda path: JunitReport(path, rules=fleet.rules, generated_at=generated_at),
-        "memqos.prom": lambda path: PrometheusReport(path, rules=fleet.rules, workloads=arguments["top"]),
-        "selection.yml": lambda path: SelectionReport(path, rules=fleet.rules, run_id=RUN_ID, generated_at=generated_at),
-        "inventory.csv": lambda path: InventoryReport(path, groups=arguments["groups"]),
+    made: dict[str, tuple[str, t.Callable[[str], Writer]]] = {
+        "json": ("report.json", lambda path: JsonReport(path, generated_at=generated_at)),
+        "junit": ("junit.xml", lambda path: JunitReport(path, rules=fleet.rules, generated_at=generated_at)),
+        "prometheus": ("memqos.prom", lambda path: PrometheusReport(path, rules=fleet.rules, workloads=arguments["top"])),
+        "selection": ("selection.yml", lambda path: SelectionReport(path, rules=fleet.rules, run_id=RUN_ID, generated_at=generated_at)),
+        "inventory": ("inventory.csv", lambda path: InventoryReport(path, groups=arguments["groups"])),
     }
-    files = {"json": "report.json", "junit": "junit.xml", "prometheus": "memqos.prom", "selection": "selection.yml", "inventory": "inventory.csv"}
-    paths = {name: os.path.join(directory, file) for name, file in files.items() if name in arguments["formats"]}
-    writers = [made[files[name]](path) for name, path in paths.items()]
+    paths = {name: os.path.join(directory, file) for name, (file, unused) in made.items() if name in arguments["formats"]}
+    writers = [made[name][1](path) for name, path in paths.items()]
     if "csv" in arguments["formats"]:
         tables = CsvReport(directory, rules=fleet.rules)
         writers.append(tables)

@@ -1,16 +1,82 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""What follows from each cgroup's numbers, and from those of its children. Pure."""
+"""Where memory goes: rows that sum to MemTotal; what follows from each cgroup's numbers, and from those of its children. Pure."""
 
 from __future__ import annotations
 
 import typing as t
 
 if t.TYPE_CHECKING:
-    from ..plugin_utils._shapes import Cgroup
+    from ..plugin_utils._shapes import Breakdown, Cgroup, Row
 
+# (row, /proc/meminfo key, group, reclaimable)
+_ROWS = (
+    ("free", "MemFree", "free", "yes"),
+    ("free_percpu_lists", "", "free", "yes"),
+    ("active_anon", "Active(anon)", "user", "no"),
+    ("inactive_anon", "Inactive(anon)", "user", "no"),
+    ("active_file", "Active(file)", "user", "with_io"),
+    ("inactive_file", "Inactive(file)", "user", "yes"),
+    ("unevictable", "Unevictable", "user", "no"),
+    ("slab_reclaimable", "SReclaimable", "kernel", "yes"),
+    ("slab_unreclaimable", "SUnreclaim", "kernel", "no"),
+    ("page_tables", "PageTables", "kernel", "no"),
+    ("secondary_page_tables", "SecPageTables", "kernel", "no"),
+    ("vmalloc", "VmallocUsed", "kernel", "no"),
+    ("percpu", "Percpu", "kernel", "no"),
+    ("balloon", "Balloon", "other", "no"),
+    ("isolated", "", "user", "no"),
+    ("zsmalloc", "", "kernel", "with_io"),
+    ("zswap", "", "kernel", "with_io"),
+    ("kernel_stack", "", "kernel", "no"),
+    ("hugetlb", "", "hugetlb", "no"),
+)
 # What memcg calls `kernel` is these and whatever a driver charged.
 _KERNEL_PARTS = ("kernel_stack", "pagetables", "sec_pagetables", "percpu", "vmalloc", "slab_reclaimable", "slab_unreclaimable")
+
+
+class NoTotal(Exception):
+    """There is no MemTotal: nothing can be accounted for."""
+
+
+def breakdown(
+    meminfo: t.Mapping[str, int],
+    *,
+    vmstat: t.Mapping[str, int],
+    pcp_pages: int | None,
+    page_size: int,
+    vmap_stack: bool | None,
+    zswap_in_zsmalloc: bool = True,
+) -> Breakdown:
+    """docs/architecture.md §3.3. C(vmap_stack) None (unknown) counts as yes, the default of x86 and arm64. Raises NoTotal."""
+    if "MemTotal" not in meminfo:
+        raise NoTotal("/proc/meminfo has no MemTotal: is this a node, or a captured tree with its /proc?")
+    zspages = vmstat.get("nr_zspages")
+    isolated = [vmstat[key] for key in ("nr_isolated_anon", "nr_isolated_file") if key in vmstat]
+    pages = {"free_percpu_lists": pcp_pages, "isolated": sum(isolated) if isolated else None, "zsmalloc": zspages}
+    sizes = {
+        **{name: None if count is None else count * page_size for name, count in pages.items()},
+        "zswap": meminfo.get("Zswap") if zspages is None or not zswap_in_zsmalloc else None,
+        "kernel_stack": meminfo.get("KernelStack") if vmap_stack is False else None,
+        "hugetlb": hugetlb_bytes(meminfo),
+    }
+    rows: list[Row] = []
+    for name, key, group, reclaimable in _ROWS:
+        size = sizes[name] if name in sizes else meminfo.get(key)
+        if size is not None:
+            rows.append({"name": name, "bytes": size, "group": group, "reclaimable": reclaimable})
+    total = meminfo["MemTotal"]
+    rows.append({"name": "unaccounted", "bytes": total - sum(row["bytes"] for row in rows), "group": "other", "reclaimable": "no"})
+    return {"memtotal_bytes": total, "rows": rows}
+
+
+def hugetlb_bytes(meminfo: t.Mapping[str, int]) -> int | None:
+    """Bytes in huge page pools; before 4.16 (no C(Hugetlb)) those of the default size only."""
+    if "Hugetlb" in meminfo:
+        return meminfo["Hugetlb"]
+    if "HugePages_Total" in meminfo and "Hugepagesize" in meminfo:
+        return meminfo["HugePages_Total"] * meminfo["Hugepagesize"]
+    return None
 
 
 def account_cgroups(cgroups: t.Sequence[Cgroup], *, recursive_protection: bool) -> None:
@@ -40,16 +106,29 @@ def overcommit(cgroups: t.Sequence[Cgroup], memory: int) -> dict[str, t.Any]:
                 continue
             found.append(cgroup)
         above.add(cgroup.get("parent"))
-    pods = next((cgroup["limit"] for cgroup in cgroups if cgroup.get("kind") == "qos" and cgroup.get("limit")), None)
-    limits = [cgroup["limit"] for cgroup in found if cgroup.get("limit")]
+    pods = next((cgroup for cgroup in cgroups if cgroup.get("kind") == "qos" and "qos_class" not in cgroup and cgroup.get("limit")), None)
+    if pods:
+        found = [cgroup for cgroup in found if cgroup["path"].startswith(f"{pods['path']}/")]
+    throttled: set[str | None] = set()
+    for cgroup in cgroups:
+        if cgroup.get("high") is not None or cgroup.get("parent") in throttled:
+            throttled.add(cgroup["path"])
+    limited = [cgroup for cgroup in found if cgroup.get("limit")]
+    peaks: dict[str, t.Any] = {}
+    for cgroup in limited:
+        if "peak" in cgroup:
+            # A container that is started anew has another path; other names are not unique.
+            name = cgroup["name"] if "container" in cgroup and cgroup["name"] not in peaks else cgroup["path"]
+            peaks[name] = [cgroup["limit"], cgroup["peak"]]
     return {
-        "allocatable_bytes": pods or memory,
+        "allocatable_bytes": pods["limit"] if pods else memory,
         "allocatable_source": "kubepods" if pods else "memory without huge pages",
         "workloads": len(found),
         "sum_request_bytes": sum(cgroup.get("request", 0) for cgroup in found),
-        "sum_limit_bytes": sum(t.cast("list[int]", limits)),
-        "without_limit": len(found) - len(limits),
-        "peaks": {cgroup["name"]: [cgroup["limit"], cgroup["peak"]] for cgroup in found if cgroup.get("limit") and "peak" in cgroup},
+        "sum_limit_bytes": sum([cgroup["limit"] or 0 for cgroup in limited]),
+        "without_limit": len(found) - len(limited),
+        "without_throttle": sum([cgroup["path"] not in throttled for cgroup in limited]) if any("high" in cgroup for cgroup in cgroups) else None,
+        "peaks": peaks,
     }
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import heapq
 import typing as t
 
-from . import _accounts, _breakdown, _rules
+from . import _accounts, _rules
 
 if t.TYPE_CHECKING:
     from ..plugin_utils._shapes import Breakdown, Cgroup, Node
@@ -35,7 +35,7 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
     """docs/architecture.md §3.5. C(previous): C(counters) of an earlier result, and C(failed): {rule: [subject ids]}. Raises NoTotal and RuleFormatError."""
     prepared = _rules.prepare(rules)
     facts = node["facts"]
-    totals = _breakdown.breakdown(
+    totals = _accounts.breakdown(
         node["meminfo"],
         vmstat=node["vmstat"],
         pcp_pages=_pcp_pages(node),
@@ -46,7 +46,7 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
     account(node)
     zones = zone_rows(node)
     env = _node_env(node, totals, zones)
-    findings, recovered, counts = _run_rules(prepared, _Subjects(node, env, zones, previous), (previous or {}).get("failed", {}))
+    findings, recovered, counts = judge(prepared, _Subjects(node, env, zones, previous).of, (previous or {}).get("failed", {}))
     return {
         "schema_version": SCHEMA_VERSION,
         "node": {**facts, **{key: node[key] for key in _NODE_SECTIONS}},  # type: ignore[literal-required]
@@ -173,8 +173,8 @@ def _add_window(node: Node) -> None:
             cgroup["refaults"] = sum(later["stat"][key] - before[key] for key in keys)
 
 
-def _run_rules(prepared: t.Sequence[_rules.Prepared], subjects: _Subjects, failed: t.Mapping[str, t.Sequence[str]]) -> t.Any:
-    """(findings, what failed and passes now, counts)"""
+def judge(prepared: t.Sequence[_rules.Prepared], subjects: t.Callable[[str], t.Any], failed: t.Mapping[str, t.Sequence[str]]) -> t.Any:
+    """(findings, what C(failed) and passes now, counts). C(subjects): each → [(subject, environment, counters)]."""
     findings: list[dict[str, t.Any]] = []
     recovered: list[dict[str, t.Any]] = []
     counts: dict[str, dict[str, int]] = {}
@@ -182,7 +182,7 @@ def _run_rules(prepared: t.Sequence[_rules.Prepared], subjects: _Subjects, faile
         count = {"passed": 0, "failed": 0, "unknown": 0, "not_applicable": 0}
         kept: dict[str, list[dict[str, t.Any]]] = {"fail": [], "unknown": []}
         before = failed.get(rule.id, ())
-        for subject, subject_env, counters in subjects.of(rule.each):
+        for subject, subject_env, counters in subjects(rule.each):
             outcome = _rules.evaluate(rule, subject_env, counters)
             count[_COUNT_OF.get(outcome.status, outcome.status)] += 1
             if outcome.status in kept:
@@ -329,7 +329,7 @@ def _node_env(node: Node, totals: Breakdown, zones: list[dict[str, t.Any]]) -> E
 
 def _add_memory(derived: Env, node: Node) -> None:
     meminfo = node["meminfo"]
-    hugetlb = _breakdown.hugetlb_bytes(meminfo)
+    hugetlb = _accounts.hugetlb_bytes(meminfo)
     derived["hugetlb_bytes"] = hugetlb
     if hugetlb is not None:
         derived["memory_without_hugetlb_bytes"] = derived["memtotal_bytes"] - hugetlb
@@ -352,13 +352,8 @@ def _add_memcg(derived: Env, node: Node) -> None:
     known = [cgroup["dying_bytes"] for cgroup in cgroups if "dying_bytes" in cgroup]
     derived["dying_bytes"] = sum(known) if known else None
     derived.update(_accounts.overcommit(cgroups, derived.get("memory_without_hugetlb_bytes") or derived["memtotal_bytes"]))
-    peaks = derived["peaks"].values()
-    derived.update(stranded_bytes=sum(max(0, limit - peak) for limit, peak in peaks), stranded_workloads=len(peaks))
     if any("min" in cgroup for cgroup in cgroups) and "children_min" in cgroups[0]:
         derived["sum_memory_min_bytes"] = cgroups[0]["children_min"]
-    highs = [cgroup["high"] for cgroup in cgroups if "high" in cgroup]
-    if highs:
-        derived["has_throttle"] = any(high is not None for high in highs)
 
 
 def _add_sockets(derived: Env, node: Node) -> None:

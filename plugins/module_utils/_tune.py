@@ -419,12 +419,11 @@ def _without_stale(made: Plan, origin: t.Sequence[Step], wanted: t.Iterable[Key]
         elif text == step.before:
             going.append(step)
     # Before systemd reads them anew, and what made a directory last, when that is empty.
-    leaving = [step for step in made.steps if isinstance(step, FileStep) and step.after is None and _origin.is_run_time(step.path)]
+    leaving: t.List[FileStep] = [step for step in made.steps if isinstance(step, FileStep) and step.after is None and _origin.is_run_time(step.path)]
     steps = [step for step in made.steps if step not in leaving]
     at = next((number for number, step in enumerate(steps) if isinstance(step, ReloadStep)), len(steps))
-    files: t.List[FileStep] = sorted([*leaving, *going], key=lambda step: len(step.creates))
-    steps[at:at] = files
-    return made._replace(steps=tuple(steps), files=(*made.files, *going)), forgotten
+    ordered = sorted([*leaving, *going], key=lambda step: len(step.creates))
+    return made._replace(steps=(*steps[:at], *ordered, *steps[at:]), files=(*made.files, *going)), forgotten
 
 
 def _refusals(rows: t.Iterable[Row]) -> str:

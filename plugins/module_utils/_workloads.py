@@ -219,7 +219,7 @@ def name_programs(cgroups: t.Iterable[Cgroup], running: t.Mapping[str, t.Sequenc
     for cgroup in cgroups:
         program = by_path.get(cgroup["path"])
         if program is None and cgroup.get("kind") in ("container", "service", "scope", "lxc"):
-            program = _oom.program(cgroup.get("image", "")) or _oom.program(cgroup["name"])
+            program = _oom.program(cgroup.get("image", cgroup["name"]))
         if program:
             cgroup["program"] = program
 

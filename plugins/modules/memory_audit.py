@@ -12,7 +12,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _module
 
 _module.compile_once()
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _breakdown, _diagnosis, _rules, _snapshot
+from ansible_collections.memqos.fleet.plugins.module_utils import _accounts, _diagnosis, _rules, _snapshot
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 
 
@@ -36,7 +36,7 @@ def main() -> None:
         # keeps it out of the syslog
         "request": {"type": "list", "elements": "str", "no_log": True},
     }
-    _module.run(spec, audit, expected=(_snapshot.UnusableOption, _breakdown.NoTotal, _rules.RuleFormatError))
+    _module.run(spec, audit, expected=(_snapshot.UnusableOption, _accounts.NoTotal, _rules.RuleFormatError))
 
 
 if __name__ == "__main__":

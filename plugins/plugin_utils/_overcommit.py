@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _units
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _gathered, _results
 
 Json = dict[str, t.Any]
 PEAKS_DIR = "peaks"
@@ -25,28 +25,34 @@ _MAX_WORKLOADS = 5000
 _MAX_BYTES = 2**60
 # The kubelet's own; a configuration that has evictionHard without memory.available has none.
 _DEFAULT_EVICTION = 100 << 20
-_EVICTION = re.compile(r"""^\s*["']?evictionHard["']?\s*:(?P<block>[^\n]*(?:\n(?:\s[^\n]*)?)*)""", re.MULTILINE)
+# As _gathered has it sent: JSON with a top-level key a line.
+_EVICTION = re.compile(r"""^["']?evictionHard["']?\s*:(?P<block>[^\n]*(?:\n(?:[ \t][^\n]*)?)*)""", re.MULTILINE)
+_FLAG = re.compile("(?:^|,)memory\\.available<(?P<size>[^,]+)")
+_CONFIGS = ("/var/lib/kubelet/", "/etc/kubernetes/kubelet/")
 _AVAILABLE = re.compile(r"""memory\.available["']?\s*:\s*["']?(?P<size>[^\s"',}]+)""")
 
 
-def from_node(audit: Json, *, directory: str, host: str, now: float) -> None:
-    """Takes C(peaks) out of C(derived) and says C(stranded_bytes) by the highest that this controller has seen. Before C(gathered) is taken out.
+def from_node(audit: Json, tree: _gathered.GatheredTree, *, directory: str, host: str, now: float) -> None:
+    """Takes C(peaks) out of C(derived) and says C(stranded_bytes) by the highest that this controller has seen.
 
     Raises what a wrong shape raises, and ResultError.
     """
     derived = audit["derived"]
+    known = "peaks" in derived  # without cgroups nothing is
     sent = _checked(derived.pop("peaks", {}))
-    path = os.path.join(directory, PEAKS_DIR, os.path.basename(_results.result_path(directory, host)))
+    path = _results.path_of(directory, PEAKS_DIR, host)
     kept = _merged(_read(path), {name: peak for name, (_limit, peak) in sent.items()}, now)
     if kept:
         with _results.replacing(path) as stream:
             json.dump(kept, stream, separators=(",", ":"))
+    if known:
+        derived.update(stranded_bytes=0, stranded_workloads=len(sent))
     if sent:
         derived["stranded_bytes"] = sum(max(0, limit - kept[name]["peak"]) for name, (limit, _peak) in sent.items())
         days = sorted((now - kept[name]["since"]) / _DAY for name in sent)
         derived["peak_days"] = {"youngest": round(days[0], 1), "oldest": round(days[-1], 1)}
-    bound = _eviction(audit.get("gathered", {}).get("sources", {}), audit["breakdown"]["memtotal_bytes"])
-    if derived.get("allocatable_source") == "kubepods" and bound is not None:
+    bound = _eviction(tree, audit["breakdown"]["memtotal_bytes"]) if derived.get("allocatable_source") == "kubepods" else None
+    if bound is not None:
         derived["allocatable_bytes"] -= bound
         derived["allocatable_source"] = "kubepods less the kubelet's hard eviction bound"
 
@@ -54,7 +60,7 @@ def from_node(audit: Json, *, directory: str, host: str, now: float) -> None:
 def _checked(peaks: t.Any) -> dict[str, tuple[int, int]]:
     found = {}
     for name, (limit, peak) in peaks.items():
-        if not all(type(value) is int and 0 <= value <= _MAX_BYTES for value in (limit, peak)):
+        if not all(map(_is_size, (limit, peak))):
             raise TypeError("peaks are not numbers")
         found[str(name)] = (limit, peak)
         if len(found) == _MAX_WORKLOADS:
@@ -71,7 +77,7 @@ def _read(path: str) -> dict[str, Json]:
 
 
 def _is_whole(row: Json) -> bool:
-    return row.keys() == {"peak", "since", "seen"} and all(type(value) is int and 0 <= value <= _MAX_BYTES for value in row.values())
+    return row.keys() == {"peak", "since", "seen"} and all(map(_is_size, row.values()))
 
 
 def _merged(known: dict[str, Json], sent: t.Mapping[str, int], now: float) -> dict[str, Json]:
@@ -84,15 +90,24 @@ def _merged(known: dict[str, Json], sent: t.Mapping[str, int], now: float) -> di
     return kept
 
 
-def _eviction(sources: t.Mapping[str, str], capacity: int) -> int | None:
-    """evictionHard's memory.available of the kubelet's configuration; None where it is not known."""
-    config = next((text for path, text in sources.items() if path.startswith(("/var/lib/kubelet/config", "/etc/kubernetes/kubelet/"))), None)
-    if config is None:
+def _eviction(tree: _gathered.GatheredTree, capacity: int) -> int | None:
+    """The hard bound on memory.available of the kubelet's flags, else its drop-ins, else its configuration; None where it is not known."""
+    flags = _persisted.kubelet_flags(tree)
+    if "eviction-hard" in flags:
+        return _bound(_FLAG.search(flags["eviction-hard"]), capacity)
+    configs = [flags["config"]] if "config" in flags else [path for path in tree.sources if path.startswith(_CONFIGS) and not path.endswith(".conf")]
+    drop_ins = flags.get("config-dir", "").rstrip("/")
+    if not configs or configs[0] not in tree.sources or (drop_ins and drop_ins not in _gathered.DROP_INS):
         return None
-    block = _EVICTION.search(config)
-    if block is None:
-        return _DEFAULT_EVICTION
-    size = _AVAILABLE.search(block["block"].partition("evictionSoft")[0])
+    bound: int | None = _DEFAULT_EVICTION
+    for path in [configs[0], *(f"{drop_ins}/{name}" for name in tree.names(drop_ins) if drop_ins)]:
+        block = _EVICTION.search(tree.sources.get(path, ""))
+        if block:
+            bound = _bound(_AVAILABLE.search(block["block"]), capacity)
+    return bound
+
+
+def _bound(size: re.Match[str] | None, capacity: int) -> int | None:
     if size is None:
         return 0
     with contextlib.suppress(_units.UnitError, ZeroDivisionError):
@@ -101,3 +116,7 @@ def _eviction(sources: t.Mapping[str, str], capacity: int) -> int | None:
             return capacity * part // whole
         return _units.parse_size(size["size"])
     return None
+
+
+def _is_size(value: t.Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MAX_BYTES

@@ -19,7 +19,6 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
     Json,
     host_settings,
     in_conflict,
-    is_lost_at_boot,
     is_number,
     setting_name,
 )
@@ -125,7 +124,7 @@ def inventory_line(result: Json, host: Host) -> InventoryLine:
         profiles=", ".join(map(str, profiles)) if isinstance(profiles, list) else str(profiles or ""),
         generation=int(generation) if is_number(generation) else None,
         conflicts=None if settings is None else tuple(setting_name(row) for row in settings if in_conflict(row)),
-        changes_at_boot=None if settings is None else tuple(setting_name(row) for row in settings if is_lost_at_boot(row)),
+        changes_at_boot=None if settings is None else tuple(setting_name(row) for row in settings if row.get("agrees") is False),
         drift=None if settings is None else tuple(setting_name(row) for row in settings if row.get("drift") is True),
         allocatable=_number(derived.get("allocatable_bytes")),
         requests=_number(derived.get("sum_request_bytes")),

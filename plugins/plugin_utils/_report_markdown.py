@@ -43,7 +43,7 @@ _MAX_NAME = 300
 _NO_CODE = re.compile(r"[`|\\]|^\s|\s$")
 # All that Markdown, its extensions (tables, strikethrough, math, emoji, mentions, links) and HTML act on.
 _ACTIVE = re.compile(r"[\\`*_{}\[\]<>()#!|~&@$:^=\"']|(?<=www)\.")
-_WORDS = {"new": "New", "still": "Still there", "undecided": "Could not be decided", "cured": "Cured", "gone": "Gone"}
+_WORDS = {"new": "New", "still": "Still there", "undecided": "Could not be decided", "cured": "Cured", "not_again": "Not again", "gone": "Gone"}
 
 Rows = t.Iterable[t.Sequence[str]]
 
@@ -240,7 +240,7 @@ def _changes(result: Json, rules: t.Mapping[str, Json]) -> list[str]:
 
 
 def _now(one: Change) -> str:
-    return "; ".join(filter(None, (_figures(one.after), plain(one.because))))
+    return "; ".join(filter(None, (_figures(one.after), plain(one.window), plain(one.because))))
 
 
 def _working_sets(result: Json) -> list[str]:

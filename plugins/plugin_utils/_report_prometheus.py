@@ -173,7 +173,10 @@ def _settings(result: Json) -> Samples:
     settings = host_settings(result)
     if settings is not None:
         yield "memqos_setting_conflicts", {}, sum(in_conflict(row) for row in settings)
-        yield "memqos_setting_drift", {}, sum(row.get("drift") is True for row in settings)
+        known = [row for row in settings if isinstance(row.get("drift"), bool)]
+        # Without a tune that this controller knows nothing can have drifted, and nothing can be said not to have.
+        if known:
+            yield "memqos_setting_drift", {}, sum(row["drift"] for row in known)
 
 
 def _workloads(result: Json, count: int) -> Samples:

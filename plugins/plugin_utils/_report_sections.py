@@ -20,7 +20,6 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import (
     changes_since,
     host_settings,
     in_conflict,
-    is_lost_at_boot,
     is_number,
     join_findings,
     value_text,
@@ -99,16 +98,13 @@ def mapping(value: t.Any) -> Json:
 
 def _setting(row: Json) -> Json:
     wanted = mapping(row.get("wanted"))
-    # What a container runtime set it sets again.
-    anew = row.get("agrees") is False and not is_lost_at_boot(row)
     told = {name: None if row.get(name) is None else str(row[name]) for name in ("live", "effective", "persisted")}
     by = [str(wanted[key]) if key == "profile" else f"generation {wanted[key]}" for key in ("profile", "generation") if wanted.get(key) is not None]
     return {
         **told,
         "name": str(row.get("name", "")),
         "subject": str(row.get("subject") or "") if row.get("scope") == "unit" else "",
-        "agrees": None if anew else row.get("agrees"),
-        "anew": anew,
+        "agrees": row.get("agrees"),
         "drift": row.get("drift"),
         "contested": in_conflict(row),
         "winner": _winner(mapping(row.get("winner"))),

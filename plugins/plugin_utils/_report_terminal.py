@@ -49,6 +49,7 @@ _CHANGES: dict[str, tuple[str, str | None]] = {
     "still": ("still", None),
     "undecided": ("unknown", "dark gray"),
     "cured": ("cured", "green"),
+    "not_again": ("not again", None),
     "gone": ("gone", "dark gray"),
 }
 _COLORS = {"critical": "red", "warning": "yellow", "info": "cyan", "unknown": "dark gray"}
@@ -220,9 +221,9 @@ def _changes(result: Json, rules: t.Mapping[str, Json], width: int) -> list[Line
     for one in found[:_FINDINGS]:
         mark, color = _CHANGES[one.what]
         subject = f" · {visible(one.subject)}" if one.subject else ""
-        lines.append(Line(clip(f"  {mark:<8} {visible(one.rule)} {visible(one.title)}{subject}", width), color))
-        told = "; ".join(filter(None, (_moved(one), one.because)))
-        lines += _wrapped(clip(told, 3 * width), width, indent=11) if told else []
+        lines.append(Line(clip(f"  {mark:<9} {visible(one.rule)} {visible(one.title)}{subject}", width), color))
+        told = "; ".join(filter(None, (_moved(one), one.window, one.because)))
+        lines += _wrapped(clip(told, 3 * width), width, indent=12) if told else []
     if len(found) > _FINDINGS:
         lines.append(Line(f"  … and {len(found) - _FINDINGS} more: see the report."))
     return lines

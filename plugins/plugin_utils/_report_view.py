@@ -40,7 +40,7 @@ _SIZES = (
     # what rules call sums and figures of the node
     "memtotal", "memory_without_hugetlb", "sum_memory_min", "unaccounted", "available", "used", "cache", "file_cache", "page_tables", "committed",
     "min_free", "swap_total", "swap_used", "dirty", "writeback", "bound", "children", "memory", "gap", "corrupted", "pool", "mlocked", "sum_limit",
-    "sum_request", "allocatable", "stranded", "min_within_limit", "low_within_limit", "memory_high", "memory_low", "memory_min", "memory_max",
+    "sum_request", "allocatable", "stranded", "low_within_limit",
 )  # fmt: skip
 _BYTES = re.compile(rf".*_bytes|meminfo\.(?!HugePages_).*|breakdown\..*|(?:cgroup\.|cgroup\.stat\.|zone\.)?(?:{'|'.join(_SIZES)})")
 _PERCENT = re.compile(r"(?:.*[._])?avg(?:10|60|300)|.*_percent")
@@ -77,8 +77,9 @@ class Finding(t.NamedTuple):
 
 
 class Change(t.NamedTuple):
-    """What became of a finding since the audit before. C(what): new, still (with other figures), undecided, cured, gone (subject or rule).
+    """What became of a finding since the audit before. C(what): new, still (with other figures), undecided, cured, not_again, gone (subject or rule).
 
+    What counts events passes while none happens: that is not_again, over C(window), and cures nothing.
     C(before) and C(after) are [(name, value in human units)]; C(because) says what changed besides the node, in words.
     """
 
@@ -91,6 +92,7 @@ class Change(t.NamedTuple):
     before: list[tuple[str, str]]
     after: list[tuple[str, str]]
     because: str = ""
+    window: str = ""
 
 
 class Counts(t.NamedTuple):
@@ -319,7 +321,7 @@ def _observed(values: t.Any) -> list[tuple[str, str]]:
     return [(name, value_text(name, value)) for name, value in values.items()] if isinstance(values, dict) else []
 
 
-_CHANGES = ("new", "still", "undecided", "cured", "gone")
+_CHANGES = ("new", "still", "undecided", "cured", "not_again", "gone")
 _BECAUSE = {
     "rule_added": "the rule is new",
     "rule_changed": "the rule or its thresholds changed",
@@ -343,8 +345,9 @@ def _change(one: Json, rules: t.Mapping[str, Json]) -> Change:
     subject = one.get("subject")
     # By all that findings say of it, or by its id alone.
     subject = subject if isinstance(subject, dict) else {"kind": "node" if subject == "node" else "", "id": subject}
+    what = _what(before, after)
     return Change(
-        what=_what(before, after),
+        what=what,
         rule=rule,
         title=str(rules.get(rule, {}).get("title", rule)),
         severity=severity_of(rules.get(rule, {})),
@@ -353,6 +356,7 @@ def _change(one: Json, rules: t.Mapping[str, Json]) -> Change:
         before=_observed(before.get("observed")) if isinstance(before, dict) else [],
         after=_observed(after.get("observed")) if isinstance(after, dict) else [],
         because=_BECAUSE.get(str(one.get("because") or ""), ""),
+        window=window_text(_window(after)) if what == "not_again" else "",
     )
 
 
@@ -360,7 +364,14 @@ def _what(before: t.Any, after: t.Any) -> str:
     if not isinstance(after, dict) or after.get("status") == "not_applicable":
         return "gone"
     failed_before = isinstance(before, dict) and before.get("status") == "fail"
-    return {"pass": "cured", "fail": "still" if failed_before else "new"}.get(str(after.get("status")), "undecided")
+    passes = "not_again" if _window(before) or _window(after) else "cured"
+    return {"pass": passes, "fail": "still" if failed_before else "new"}.get(str(after.get("status")), "undecided")
+
+
+def _window(side: t.Any) -> Json:
+    """Empty where nothing was counted over time."""
+    window = side.get("window") if isinstance(side, dict) else None
+    return window if isinstance(window, dict) else {}
 
 
 def since_text(result: Json) -> str:
@@ -386,13 +397,6 @@ def in_conflict(row: Json) -> bool:
     if not isinstance(winner, dict) or not isinstance(others, list):
         return False
     return any(isinstance(other, dict) and other.get("value") != winner.get("value") for other in others)
-
-
-def is_lost_at_boot(row: Json) -> bool:
-    """Whether the next boot brings another value. What a container runtime or the kubelet sets on its own units it sets again, and these are new ones then."""
-    subject = str(row.get("subject") or "")
-    made_by_runtime = row.get("scope") == "unit" and not row.get("winner") and (subject.endswith(".scope") or subject.startswith("kubepods"))
-    return row.get("agrees") is False and not made_by_runtime
 
 
 def setting_name(row: Json) -> str:

@@ -125,7 +125,17 @@ class Outcome(t.NamedTuple):
 
 def result_path(directory: str, host: str) -> str:
     """Where the result of C(host) lies."""
-    return os.path.join(directory, HOSTS_DIR, _file_of(host))
+    return path_of(directory, HOSTS_DIR, host)
+
+
+def applied_path(directory: str, host: str) -> str:
+    """C(applied/HOST.json): the last tune that changed the node as it was asked to, or found it so. A check, or a tune that failed, leaves it."""
+    return path_of(directory, "applied", host)
+
+
+def path_of(directory: str, folder: str, host: str) -> str:
+    """A file about C(host) in one of the directories beside each other."""
+    return os.path.join(directory, folder, _file_of(host))
 
 
 def _file_of(host: str) -> str:
@@ -184,7 +194,7 @@ def write_failure(directory: str, host: str, message: str) -> str:
 
 def write_counters(directory: str, host: str, counters: t.Any, findings: Json) -> None:
     """Keep what the next run compares with: counters, and C(findings) as _changes remembers them. Raises ResultError."""
-    with replacing(os.path.join(directory, COUNTERS_DIR, _file_of(host))) as stream:
+    with replacing(path_of(directory, COUNTERS_DIR, host)) as stream:
         kept = {"schema_version": SCHEMA_VERSION, "host": host, "counters": counters, "findings": findings}
         stream.write(json.dumps(kept, separators=(",", ":")))
 
@@ -192,7 +202,7 @@ def write_counters(directory: str, host: str, counters: t.Any, findings: Json) -
 def previous(directory: str, host: str) -> Previous:
     """What the host's last result left for this one; nothing of it if there is none, or it is damaged."""
     try:
-        last = _read_json(os.path.join(directory, COUNTERS_DIR, _file_of(host)))
+        last = _read_json(path_of(directory, COUNTERS_DIR, host))
     except ResultError:
         return Previous({}, {})
     if last.get("schema_version") != SCHEMA_VERSION or last.get("host") != host:

@@ -36,6 +36,11 @@ _OBSERVED = "observed"
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 _THRESHOLD = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
+# What a rule may read that the controller judges: what it has of a node, and the figures that peaks of earlier audits and a kubelet's bound change.
+ON_CONTROLLER = frozenset(("facts", "knob", "meminfo", "node"))
+_ONLY_LATE = "stranded_bytes"
+_LATE = frozenset((_ONLY_LATE, "allocatable_bytes", "stranded_workloads"))
+
 Text = t.Union[str, int, float, bool]
 
 
@@ -49,14 +54,14 @@ class RuleError(Exception):
 
 @dataclass(frozen=True)
 class RuleSet:
-    """C(compiled): JSON for the node, C([{id, each, applies, when, observe}]); C(settings): those rules that only the controller can judge.
+    """C(compiled): JSON for the node, C([{id, each, applies, when, observe}]); C(on_controller): those that it judges itself.
 
     C(metadata): C({id: {title, severity, each, why, expected, cure, references, because_of, thresholds}}) for reports.
     """
 
     compiled: list[dict[str, t.Any]]
     metadata: dict[str, dict[str, t.Any]]
-    settings: list[dict[str, t.Any]] = field(default_factory=list)
+    on_controller: list[dict[str, t.Any]] = field(default_factory=list)
 
 
 def read_rules(paths: Sequence[str]) -> Mapping[str, Draft]:
@@ -85,8 +90,8 @@ def load_rules(
         if draft.id in drop:
             continue
         values = {**draft.thresholds, **_overrides(draft, thresholds.get(draft.id, {}), problems)}
-        compiled = ruleset.settings if draft.each == "setting" else ruleset.compiled
-        compiled.append(_compiled(draft, values, problems))
+        compiled = _compiled(draft, values, problems)
+        (ruleset.on_controller if draft.each == "setting" or _is_late(draft, compiled, problems) else ruleset.compiled).append(compiled)
         ruleset.metadata[draft.id] = {**draft.metadata, "thresholds": values}
     if problems:
         raise RuleError(problems)
@@ -344,6 +349,32 @@ def _compile(draft: Draft, thresholds: Mapping[str, _rule_expression.Number], pr
         for name in sorted(set(draft.thresholds) - scope.used_thresholds):
             draft.place.problem(draft.nodes["thresholds"], f"threshold '{name}' is never used")
     return compiled
+
+
+def _is_late(draft: Draft, compiled: t.Any, problems: list[Problem]) -> bool:
+    """Whether a rule about the node reads what the controller corrects, and nothing that it does not have."""
+    read = set(_reads(list(compiled.values())))
+    late = {name for space, name in read if space == "node"} & _LATE
+    if late and draft.each == "node" and {space for space, unused in read} <= ON_CONTROLLER:
+        return True
+    if _ONLY_LATE in late:
+        spaces = ", ".join(sorted(ON_CONTROLLER))
+        place = replace(draft.place, problems=problems)
+        place.problem(
+            draft.nodes["when"], f"node.{_ONLY_LATE} is known on the controller: a rule that reads it is for each node, and reads besides only {spaces}"
+        )
+    return False
+
+
+def _reads(tree: t.Any) -> Iterator[tuple[str, str]]:
+    """(namespace, the next key) of all that is read."""
+    if isinstance(tree, dict):
+        tree = list(tree.values())
+    if isinstance(tree, (list, tuple)):
+        if tree[:1] and tree[0] in ("name", "has", "delta", "rate") and len(tree) > 2 and isinstance(tree[1], str):
+            yield tree[1], str(tree[2])
+        for part in tree:
+            yield from _reads(part)
 
 
 def _condition(draft: Draft, key: str, scope: _rule_expression.Scope) -> _rule_expression.Tree:

@@ -46,12 +46,12 @@ _NODE: dict[str, Kind] = {
     **dict.fromkeys((
         "memtotal_bytes", "hugetlb_bytes", "memory_without_hugetlb_bytes", "unaccounted_bytes", "pcp_bytes", "slab_bytes", "page_tables_bytes", "kernel_bytes",
         "shmem_bytes", "live_memcgs", "dying_memcgs", "dying_bytes", "sum_limit_bytes", "sum_request_bytes", "sum_memory_min_bytes", "tcp_mem_bytes",
-        "allocatable_bytes", "workloads", "without_limit", "stranded_bytes", "stranded_workloads",
+        "allocatable_bytes", "workloads", "without_limit", "without_throttle", "stranded_bytes", "stranded_workloads",
         "tcp_mem_pressure_bytes", "hugepages_free_unreserved_bytes", "hugepages_total_bytes", "numa_free_min_share", "numa_free_max_over_min",
         "watermark_gap_bytes", "free_bytes", "low_order_free_share", "swap_devices", "memory_available_bytes",
     ), _N),
     **dict.fromkeys((
-        "has_throttle", "cmdline_nokmem", "cmdline_nosocket", "redis", "mongodb", "postgresql", "elasticsearch", "cassandra", "kafka", "sap_hana",
+        "cmdline_nokmem", "cmdline_nosocket", "redis", "mongodb", "postgresql", "elasticsearch", "cassandra", "kafka", "sap_hana",
         "drop_caches_written_down",
     ), _B),
 }  # fmt: skip

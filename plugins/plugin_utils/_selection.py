@@ -11,6 +11,7 @@ A rule says by C(cure.apply) what to set, in the grammar of profiles, or C({obse
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import types
@@ -20,7 +21,7 @@ from dataclasses import dataclass, field, replace
 import yaml
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _wanted
-from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import SEVERITIES, is_number, severity_of, visible
 from ansible_collections.memqos.fleet.plugins.plugin_utils._results import Json, replacing
@@ -48,11 +49,18 @@ _OUTER = re.compile(r"^ ?[^\s#]", re.MULTILINE)
 _FIRST = re.compile(r"^ *[^\s#]", re.MULTILINE)
 _HOST = re.compile(r"^  (?=[^\s#])(.*)$\n?", re.MULTILINE)
 _HOST_KEY = re.compile(r"([A-Za-z0-9][A-Za-z0-9_.-]*):|'([^'\n]*)':")
+_ANY_UNIT = "any.scope"
+# The figure of a cgroup that a property is; where the cgroup is not among those told, what systemd says.
+_FIGURES = {"MemoryHigh": "high", "MemoryMax": "limit", "MemoryLow": "low", "MemoryMin": "min", "MemorySwapMax": "swap_limit"}
 _SIZES = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 
 class Unusable(Exception):
     """Why an entry of a cure cannot be set; for people."""
+
+
+class Idle(Unusable):
+    """What the node has now is what the entry would make of it, so it is not what cures the finding."""
 
 
 class SelectionReport:
@@ -127,12 +135,15 @@ def _add(selected: _Selected, finding: Json, rule: Json, result: Json) -> None:
     about = {"rule": finding["rule"], "subject": subject["name"] or subject["id"], "title": str(rule.get("title", finding["rule"]))}
     cure = rule.get("cure") or {}
     apply = cure.get("apply")
-    done, troubles = [], []
+    done, troubles, idle = [], [], []
     for name, wanted in apply.items() if isinstance(apply, dict) else ():
         try:
             done.append(_set(selected, finding, name, wanted, result))
+        except Idle as exc:
+            idle.append(f"{name}: {exc}.")
         except Unusable as exc:
             troubles.append(f"{name}: {exc}.")
+    troubles += [] if done else idle
     if done:
         selected.because.append({**about, "sets": done})
     if troubles or not done:
@@ -146,29 +157,91 @@ def _set(selected: _Selected, finding: Json, name: str, wanted: t.Any, result: J
         knob = _registry.find(name)
     except _registry.UnknownKnob:
         raise Unusable("this version of memqos.fleet knows no such knob") from None
-    place, name = _place(finding["subject"], knob)
+    place, name = _place(finding["subject"], knob, result)
     written = _figures(wanted, _registry.find(name), finding, result)
     try:
         # A container has no unit; its files take what a unit's property takes.
-        entry = _profiles.entry_of("any.scope" if place.startswith("/") else place, knob.name, written)
+        entry = _profiles.entry_of(_ANY_UNIT if place.startswith("/") else place, knob.name, written)
     except _profiles.ProfileError as exc:
         raise Unusable(exc.problems[0].message) from None
+    reason = _is_idle(place, knob, entry, finding["subject"]["id"], result)
+    if reason:
+        raise Idle(reason)
     _merge(selected.settings.setdefault(place, {}), name, _Setting(entry, written, finding["rule"]))
     if place.startswith("/"):
         selected.pods[place] = _pod(place, finding["subject"], result)
     return name
 
 
-def _place(subject: Json, knob: t.Any) -> tuple[str, str]:
+def _place(subject: Json, knob: t.Any, result: Json) -> tuple[str, str]:
     """(place, name of the knob there). Raises Unusable."""
     if knob.scope in ("host", "numa_node"):
         return "", knob.name
     if subject["kind"] in _PODS and subject["id"].startswith("/"):
         file = next((row.name for row in _registry.memcg_knobs() if row.unit_property == knob.name), knob.name)
         return subject["id"], file
-    if subject["kind"] in _UNITS and _profiles.is_unit(subject["name"]):
-        return subject["name"], knob.name
-    raise Unusable(f"{subject['name'] or subject['id']} is no slice, service or scope of systemd that could have it")
+    if subject["kind"] not in _UNITS or not _profiles.is_unit(subject["name"]):
+        raise Unusable(f"{subject['name'] or subject['id']} is no slice, service or scope of systemd that could have it")
+    if not _is_own_unit(subject["name"], subject["id"], result):
+        raise Unusable(f"{visible(subject['id'])} is of a user, a container or a program of its own: no unit of this host's systemd is there")
+    return subject["name"], knob.name
+
+
+def _is_own_unit(name: str, path: str, result: Json) -> bool:
+    """Whether the host's own systemd has this unit there, by what it says itself, else by the path that it gives one of this name.
+
+    A user's services, those in a virtual machine or a container, have the same names as the host's.
+    """
+    said = (result.get("units") or {}).get(name, {}).get("ControlGroup")
+    if said is not None:
+        return bool(said == path)
+    *above, base = path.split("/")[1:] or [""]
+    # An underscore before a cgroup's name keeps it from being a file of the kernel; the unit has none.
+    if base != name or "/_" in path:
+        return False
+    inner = _slices(name) if name.endswith(".slice") else [*_slices(above[-1]), base] if above else [base]
+    return [*above, base] == inner
+
+
+def _slices(name: str) -> list[str]:
+    """Where a slice is, by its name: C(a-b.slice) is in C(a.slice)."""
+    words = name.removesuffix(".slice").split("-")
+    return [f"{'-'.join(words[:number])}.slice" for number in range(1, len(words) + 1)]
+
+
+def _is_idle(place: str, knob: t.Any, entry: _profiles.Entry, path: str, result: Json) -> str:
+    """Why a tune would change nothing by this entry; empty where it would, or nobody can tell. C(path): of the cgroup that C(place) is."""
+    present = _present(place, knob, path, result)
+    memtotal = (result.get("breakdown") or {}).get("memtotal_bytes")
+    if knob.name not in present or not memtotal:
+        return ""
+    node, unit = result["node"], place and _ANY_UNIT
+    live, units = ({}, {unit: present}) if place else (present, {})
+    basis = _wanted.Basis({}, int(memtotal), int(node.get("page_size") or 4096), str(node.get("kernel") or ""), live, units)
+    entries = {knob.name: entry}
+    folded = _wanted.fold([{"profile": _profiles.SELECTION, **({"slices": {unit: entries}} if place else {"host": entries})}], basis)
+    if folded.skipped:
+        return folded.skipped[0].reason
+    wish = folded.wanted.get((knob.scope, unit, knob.name))
+    if wish is None or not _registry.same(knob, wish.value, present[knob.name], basis.page_size):
+        return ""
+    now = present[knob.name]
+    said = size_text(now) if isinstance(now, int) and _wanted.unit_bytes(knob) == 1 else _texts.kernel_text(now)
+    return f"{_wanted.expression(entry)} changes nothing, it is {said} now"
+
+
+def _present(place: str, knob: t.Any, path: str, result: Json) -> dict[str, t.Any]:
+    """What is known to be there of this knob, and of those that exclude it, in normal form."""
+    if place:
+        rows = (row for row in result["top"]["rows"] if row["path"] == path and _FIGURES.get(knob.name) in row)
+        found = next(({knob.name: row[_FIGURES[knob.name]]} for row in rows), (result.get("units") or {}).get(place, {}))
+    else:
+        found = result["node"].get("knobs") or {}
+    present = {}
+    for one in (knob, *map(_registry.find, _wanted.rivals(knob))):
+        with contextlib.suppress(KeyError, _registry.KnobValueError):
+            present[one.name] = _registry.normalize(one, found[one.name])
+    return present
 
 
 def _figures(wanted: t.Any, knob: t.Any, finding: Json, result: Json) -> t.Any:

@@ -16,7 +16,7 @@ import typing as t
 from ansible_collections.memqos.fleet.plugins.module_utils import _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _persisted
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _gathered, _tune_result
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _gathered, _results
 
 if t.TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,23 +28,23 @@ Json = dict[str, t.Any]
 _EFFECTIVE = {"MemoryMax": "EffectiveMemoryMax", "MemoryHigh": "EffectiveMemoryHigh"}
 _EFFECTIVE_ROW = {"MemoryMin": "effective_min", "MemoryLow": "effective_low"}
 _UNTIL_REBOOT = "/run/"
+# Units that a container runtime, the kubelet or a session made by a call: they end with what made them, and are new ones then.
+_TRANSIENT = "/run/systemd/transient/"
+# Of a tune: what is as it wanted it. What it refused, put off or took back is nothing to drift from.
+_DONE = ("ok", "changed")
 
 
-def from_node(audit: Json, *, directory: str, host: str) -> None:
-    """Takes C(gathered) out of the node's answer, and adds C(settings) and C(persistence). C(units) are joined already.
+def from_node(audit: Json, tree: _gathered.GatheredTree, *, directory: str, host: str) -> set[str]:
+    """Adds C(settings) and C(persistence) to the node's answer, whose C(units) are joined already. The files of sysctl.d that we wrote.
 
     Raises what a wrong shape raises (ValueError, TypeError, KeyError, AttributeError).
     """
-    tree = _gathered.tree(audit)
-    audit.pop("gathered")
     page_size = int(audit["node"]["page_size"])
     persisted = _persisted.read_persisted(tree, page_size=page_size)
     wanted = _last_tune(directory, host, audit.get("applied"))
-    audit["settings"] = [*_host(audit["node"]["knobs"], persisted, page_size, wanted), *_units(audit, wanted)]
+    audit["settings"] = [*_host(audit["node"]["knobs"], persisted, page_size, wanted), *_units(audit, wanted, page_size)]
     kubelet = persisted.kubelet
-    problems = persisted.problems
-    if kubelet and kubelet.config not in tree.sources:
-        problems = [*problems, f"{kubelet.config}: is not where the audit looks for a kubelet's configuration, so its defaults are shown"]
+    problems = persisted.problems + (_not_looked_at(kubelet, tree) if kubelet else [])
     audit["persistence"] = {
         "problems": problems,
         "boot": persisted.boot,
@@ -52,21 +52,36 @@ def from_node(audit: Json, *, directory: str, host: str) -> None:
         "kubelet": kubelet._asdict() if kubelet else None,
         "tuned_profile": persisted.tuned_profile,
     }
+    return {path for path, text in tree.sources.items() if text.startswith(_gathered.OURS)}
+
+
+def _not_looked_at(kubelet: _persisted.Kubelet, tree: _gathered.GatheredTree) -> list[str]:
+    """The node is asked once, before it is known where its kubelet's files are."""
+    problems = []
+    if kubelet.config not in tree.sources:
+        problems.append(f"{kubelet.config}: is not where the audit looks for a kubelet's configuration, so its defaults are shown")
+    if kubelet.config_dir and kubelet.config_dir not in _gathered.DROP_INS:
+        usual = ", ".join(_gathered.DROP_INS)
+        problems.append(f"{kubelet.config_dir}: is not where the audit looks for a kubelet's drop-ins ({usual}), so what they set is not shown")
+    return problems
 
 
 def _last_tune(directory: str, host: str, applied: t.Any) -> dict[tuple[str, str, str], Json]:
-    """{(scope, subject, knob): {value, profile, generation}} of the last tune that this controller knows, a check excepted."""
+    """{(scope, subject, knob): {value, profile, generation}} of what the last tune that this controller knows has set, while nobody else has tuned since."""
     tune: Json = {}
-    with contextlib.suppress(OSError, ValueError, RecursionError), open(_tune_result.result_path(directory, host), encoding="utf-8") as stream:
+    with contextlib.suppress(OSError, ValueError, RecursionError), open(_results.applied_path(directory, host), encoding="utf-8") as stream:
         tune = json.load(stream)
-    if not isinstance(tune, dict) or tune.get("check") or not isinstance(tune.get("results"), list):
+    if not isinstance(tune, dict) or not isinstance(tune.get("results"), list):
         return {}
     # A run with nothing to do made no generation.
-    generation = tune.get("generation") or (applied or {}).get("generation")
+    stands = (applied or {}).get("generation")
+    generation = tune.get("generation") or stands
+    if generation != stands:
+        return {}
     return {
         (row["scope"], row["subject"], row["name"]): {"value": row["wanted"], "profile": row["profile"], "generation": generation}
         for row in tune["results"]
-        if isinstance(row, dict) and row.get("wanted") is not None and {"scope", "subject", "name", "profile"} <= row.keys()
+        if isinstance(row, dict) and row.get("status") in _DONE and row.get("wanted") is not None and {"scope", "subject", "name", "profile"} <= row.keys()
     }
 
 
@@ -124,20 +139,20 @@ def _same(knob: Knob, live: t.Any, value: t.Any, page_size: int) -> bool | None:
 # Units
 
 
-def _units(audit: Json, wanted: Mapping[tuple[str, str, str], Json]) -> t.Iterator[Json]:
+def _units(audit: Json, wanted: Mapping[tuple[str, str, str], Json], page_size: int) -> t.Iterator[Json]:
     rows = {row["path"]: row for row in audit["top"]["rows"]}
     known = {knob.name for knob in _registry.unit_knobs() if knob.access == "rw"}
     for unit, properties in sorted(audit["units"].items()):
         drop_ins = properties.get("drop_ins", [])
         names = known.intersection((*properties, *(name for drop_in in drop_ins for name in drop_in["lines"])))
         for name in sorted(names):
-            row = _unit_row(unit, name, properties, rows.get(properties.get("ControlGroup"), {}))
+            row = _unit_row(unit, name, properties, rows.get(properties.get("ControlGroup"), {}), page_size)
             found = wanted.get(("unit", unit, name))
-            drift = None if found is None or row["live"] is None else not _same(_registry.find(name), row["live"], found["value"], 4096)
+            drift = None if found is None or row["live"] is None else not _same(_registry.find(name), row["live"], found["value"], page_size)
             yield {**row, "wanted": found, "drift": drift}
 
 
-def _unit_row(unit: str, name: str, properties: Json, cgroup: Mapping[str, t.Any]) -> Json:
+def _unit_row(unit: str, name: str, properties: Json, cgroup: Mapping[str, t.Any], page_size: int) -> Json:
     """What systemd shows is live; a drop-in of /run, and what set-property wrote there, goes at the next boot."""
     knob = _registry.find(name)
     live = _text(properties[name]) if name in properties else None
@@ -148,7 +163,11 @@ def _unit_row(unit: str, name: str, properties: Json, cgroup: Mapping[str, t.Any
         lasting = [(fragment, live)]
     said = [{"source": "drop-in" if path.endswith(".conf") else "unit file", "path": path, "line": 0, "value": value} for path, value in lasting or lines]
     persisted = lasting[-1][1] if lasting else None
-    agrees = None if live is None else False if persisted is None else _same(knob, live, persisted, 4096)
+    agrees = None
+    if live is not None and persisted is not None:
+        agrees = _same(knob, live, persisted, page_size)
+    elif live is not None and not fragment.startswith(_TRANSIENT):
+        agrees = False
     effective = cgroup.get(_EFFECTIVE_ROW.get(name, ""), properties.get(_EFFECTIVE.get(name, ""), live))
     return {
         "name": name,

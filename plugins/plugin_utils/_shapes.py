@@ -184,7 +184,7 @@ class Cgroup(t.TypedDict, total=False):
     request: int
     request_source: str
     program: str
-    # from _breakdown and _diagnosis
+    # from _accounts and _diagnosis
     working_set: int
     working_set_sysom: int
     hard_set: int

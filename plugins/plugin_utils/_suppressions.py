@@ -23,6 +23,7 @@ if t.TYPE_CHECKING:
     Json = dict[str, t.Any]
 
 VARIABLE = "memqos_suppressions"
+_STAMPS = ("suppressed", "suppression_expired")
 _KEYS = ("rule", "host", "subject", "reason", "until")
 _REQUIRED = ("rule", "reason", "until")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -67,8 +68,11 @@ def read(entries: object) -> list[Suppression]:
 def apply(audit: Json, suppressions: t.Sequence[Suppression], *, host: str, today: datetime.date) -> None:
     """Stamps C(suppressed) or C(suppression_expired) on the findings of this host; names what matches nothing here; counts by rule what fails and is accepted.
 
-    A node lists the largest findings of a rule and counts the others: what accepts all subjects of a rule accepts these too.
+    A node lists the largest findings of a rule and counts the others: what accepts all subjects of a rule accepts these too. It accepts nothing itself.
     """
+    for said in (*audit["findings"], *audit["rules"].values()):
+        for key in _STAMPS:
+            said.pop(key, None)
     mine = [one for one in suppressions if is_like(host, one.host)]
     used: set[Suppression] = set()
     for finding in audit["findings"] if mine else ():

@@ -11,7 +11,6 @@ from __future__ import annotations
 import collections
 import json
 import math
-import os
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _wanted
@@ -113,14 +112,16 @@ def require(value: object, shape: Mapping[str, tuple[type, ...]], where: str) ->
 
 def result_path(directory: str, host: str) -> str:
     """C(tune/HOST.json) beside C(hosts/)."""
-    return os.path.join(directory, "tune", os.path.basename(_results.result_path(directory, host)))
+    return _results.path_of(directory, "tune", host)
 
 
 def write(directory: str, host: str, answer: Json) -> str:
     """The path. Raises ResultError."""
     path = result_path(directory, host)
-    with _results.replacing(path) as stream:
-        json.dump({"host": host, "run_id": _results.RUN_ID, **answer}, stream, separators=(",", ":"))
+    text = json.dumps({"host": host, "run_id": _results.RUN_ID, **answer}, separators=(",", ":"))
+    for target in (path,) if answer["check"] or answer["problem"] else (_results.applied_path(directory, host), path):
+        with _results.replacing(target) as stream:
+            stream.write(text)
     return path
 
 

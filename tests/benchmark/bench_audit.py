@@ -29,6 +29,7 @@ import tempfile
 import time
 import typing as t
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 MEMORY = pathlib.Path("/sys/fs/cgroup/memory") if os.path.isdir("/sys/fs/cgroup/memory") else pathlib.Path("/sys/fs/cgroup")
 PING = "- {hosts: all, gather_facts: false, tasks: [{ansible.builtin.ping: {}}]}\n"
 LIKE = "- {hosts: all, gather_facts: false, tasks: [{ansible.builtin.ping: {data: '{{ out }}'}}]}\n"
@@ -58,11 +59,17 @@ class Cost(t.NamedTuple):
 
 
 class Bench:
-    """A scratch directory with a noting interpreter and an inventory of local hosts."""
+    """A scratch directory with a noting interpreter, an inventory of local hosts, and this checkout as the only collection: not one that is installed."""
 
     def __init__(self, scratch: pathlib.Path, hosts: int) -> None:
         self.scratch = scratch
         self.log = scratch / "calls"
+        collections = scratch / "collections"
+        (collections / "ansible_collections" / "memqos").mkdir(parents=True)
+        (collections / "ansible_collections" / "memqos" / "fleet").symlink_to(ROOT)
+        self.settings = {
+            "ANSIBLE_COLLECTIONS_PATH": str(collections), "ANSIBLE_PIPELINING": "True", "ANSIBLE_FORKS": "2", "ANSIBLE_DEPRECATION_WARNINGS": "False",
+        }  # fmt: skip
         wrapper = scratch / "python3"
         call = f'\'{sys.executable}\' "$@" 2>&3; status=$?; [ -z "$LINGER" ] || sleep "$LINGER"'
         wrapper.write_text(f"#!/bin/bash\nTIMEFORMAT='%R %U %S'\n{{ time {{ {call}; }} }} 3>&2 2>>'{self.log}'\nexit $status\n")
@@ -75,8 +82,7 @@ class Bench:
         path = self.scratch / "play.yml"
         path.write_text(playbook)
         self.log.write_text("")
-        settings = {"ANSIBLE_PIPELINING": "True", "ANSIBLE_FORKS": "2", "ANSIBLE_DEPRECATION_WARNINGS": "False"}
-        environment = {**os.environ, **settings, "LINGER": f"{linger:.3f}" if linger > 0 else ""}
+        environment = {**os.environ, **self.settings, "LINGER": f"{linger:.3f}" if linger > 0 else ""}
         argv = [os.path.join(os.path.dirname(sys.executable), "ansible-playbook"), "-i", str(self.scratch / "hosts"), str(path), "-e", json.dumps(variables)]
         before = os.times()
         begin = time.monotonic()
@@ -141,6 +147,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="memqos-bench-") as scratch:
         against_ping(Bench(pathlib.Path(scratch), options.hosts), options.pairs)
+    with tempfile.TemporaryDirectory(prefix="memqos-bench-") as scratch:
         against_slurp(Bench(pathlib.Path(scratch), 1), 1, options.cgroups)
 
 

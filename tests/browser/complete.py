@@ -21,7 +21,7 @@ DRIFT = {
     "name": "vm.watermark_scale_factor", "scope": "host", "subject": "", "live": "10", "effective": "10", "persisted": "10", "winner": {**OURS, "line": 7},
     "others": [], "agrees": True, "wanted": {"value": "150", "profile": "colocated", "generation": 4}, "drift": True,
 }  # fmt: skip
-CALM = {
+CALM: Json = {
     "name": "vm.dirty_ratio", "scope": "host", "subject": "", "live": "20", "effective": "20", "persisted": None, "winner": None, "others": [],
     "agrees": True, "wanted": None, "drift": None,
 }  # fmt: skip
@@ -58,7 +58,10 @@ def _changes(failed: list[Json]) -> list[Json]:
         return {"rule": one["rule"], "subject": one["subject"], "before": before, "after": after, **because}
 
     node = {"kind": "node", "id": "node", "name": ""}
+    killed, quiet = ({"status": status, "observed": {"kills": kills}, "window": {"kind": kind, "seconds": 86400}}
+                     for status, kills, kind in (("fail", 3, "since_boot"), ("pass", 0, "since_last_run")))  # fmt: skip
     return [
+        row({"rule": "C01", "subject": {"kind": "service", "id": "/system.slice/a.service", "name": "a.service"}}, killed, quiet),
         row(failed[0], None, {"status": "fail", "observed": failed[0].get("observed", {})}),
         row(failed[1], {"status": "fail", "observed": {"stalls_per_second": 2}}, {"status": "fail", "observed": {"stalls_per_second": 8}}),
         row({"rule": "N40", "subject": node}, {"status": "fail", "observed": {"dying_cgroups": 2200}}, {"status": "pass", "observed": {"dying_cgroups": 12}}),

@@ -142,6 +142,7 @@ def test_what_changed_since_the_last_audit(full: chromium.Page) -> None:
         "cgroup.events_local.oom_kill – → 3 cgroup.limit – → 16.0 GiB cgroup.usage – → 9.80 GiB",
         "▲ Still there N01 The kernel killed tasks for want of memory stalls_per_second 2/s → 8/s",
         "✔ Cured N40 Removed cgroups still hold memory dying_cgroups 2 200 → 12",
+        "Not again since the last run, 1 d C01 A container was killed at its limit a.service kills 3 → 0",
         "Gone its subject is gone C01 A container was killed at its limit shop/gone/app –",
     ]
     assert texts(full, ".card-findings .finding summary")[0] == "A container was killed at its limit shop/checkout-7d9f/app ✚ New C01"
@@ -181,8 +182,8 @@ def test_a_cure_shows_setting_value_and_both_commands(full: chromium.Page) -> No
     full.run(f"location.hash = '{address('web-1', 'N03')}'")
     full.until("document.querySelector('.target') !== null")
     assert texts(full, ".target .sets") == ["vm.watermark_scale_factor → at least 150"]
-    assert texts(full, ".target code") == ["stalls_per_second", "vm.watermark_scale_factor", "sysctl -w vm.watermark_scale_factor=150",
-        "ansible-playbook memqos.fleet.tune -i INVENTORY -l web-1 -e memqos_selection=selection.yml --check --diff"]  # fmt: skip
+    tune = "ansible-playbook memqos.fleet.tune -i INVENTORY -l web-1 -e memqos_selection=selection.yml --check --diff"
+    assert texts(full, ".target code") == ["stalls_per_second", "vm.watermark_scale_factor", "sysctl -w vm.watermark_scale_factor=150", tune]
     assert full.run("document.querySelectorAll('.target .copy').length") == 2
 
 

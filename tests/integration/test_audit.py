@@ -281,7 +281,7 @@ def test_findings_are_accepted_until_a_date_chosen_and_gone(audit: Audit, tmp_pa
     swappiness = tree / "proc" / "sys" / "vm" / "swappiness"
     swappiness.write_text("0\n", encoding="ascii")
     (tmp_path / "accepted.yml").write_text(ACCEPTED, encoding="utf-8")
-    options = {"memqos_root": str(tree), "memqos_report_formats": ["selection", "terminal"], "memqos_fail_on": "critical"}
+    options: dict[str, t.Any] = {"memqos_root": str(tree), "memqos_report_formats": ["selection", "terminal"], "memqos_fail_on": "critical"}
     # Dates without quotes, through a file of variables.
     first = audit("-e", f"@{tmp_path / 'accepted.yml'}", **options)
     assert first.status == 0, first.output

@@ -186,7 +186,7 @@ def service_command(state: Path, origin: Path) -> tuple[list[str], dict[str, str
     """What memqos-audit.service runs, and its environment, below another state directory and from another repository."""
     service = unit(PULL / "memqos-audit.service")
     settings = dict(pair.split("=", 1) for line in service["Environment"] for pair in line.replace("/var/lib/memqos-audit", str(state)).split())
-    values = {**{f"${{{name}}}": value for name, value in settings.items()}, "${MEMQOS_REPOSITORY}": str(origin), "%H": socket.gethostname()}
+    values = {"${MEMQOS_REPOSITORY}": str(origin), "${MEMQOS_VERSION}": "main", "%H": socket.gethostname()}
     command = service["ExecStart"][0].replace("/var/lib/memqos-audit", str(state))
     return [functools.reduce(lambda text, name: text.replace(name, values[name]), values, word) for word in command.split()], settings
 

@@ -11,13 +11,11 @@ import concurrent.futures
 import dataclasses
 import json
 import os
-import signal
 import subprocess
-import sys
 import threading
 import typing as t
 
-from . import prune, snapshots, vms
+from . import prune, sessions, snapshots, vms
 from .common import BOOT_PROGRAMS, IN_USE, PROGRAMS, Cache, progress, require_programs
 from .inventory import Row, all_machines, machine_named
 from .machines import MACHINES, LabError, Machine, RealMachine
@@ -32,19 +30,7 @@ The cache (images, snapshots, SSH key, running machines) is ~/.cache/memqos-lab;
 def main(argv: list[str] | None = None) -> int:
     """The exit status: 0; 1 with a message for what can be mended; ssh's own for ssh."""
     arguments = _parser().parse_args(argv)
-    # As after a Ctrl-C: what is starting is ended in order.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    cache = Cache.from_environment(os.environ)
-    try:
-        vms.sweep(cache)
-        status: int = arguments.verb(arguments, cache)
-    except LabError as exc:
-        print(f"lab: {exc}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("lab: interrupted", file=sys.stderr)
-        return 130
-    return status
+    return sessions.run(lambda cache: int(arguments.verb(arguments, cache)))
 
 
 def wanted(text: str) -> tuple[Row, str]:

@@ -2,19 +2,38 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A machine for as long as a run needs it."""
+"""A run of one of the lab's programs, and a machine for as long as it needs it."""
 
 from __future__ import annotations
 
 import collections.abc
 import contextlib
 import os
+import signal
+import sys
 import threading
+import typing as t
 
-from . import prune, snapshots
+from . import prune, snapshots, vms
 from .common import IN_USE, Cache, progress
-from .machines import Machine
+from .machines import LabError, Machine
 from .vms import State, Vm
+
+
+def run(work: t.Callable[[Cache], int]) -> int:
+    """The exit status that a program of the lab ends with: that of its work; 1 with a message for what can be mended; 130 after a Ctrl-C."""
+    # As after a Ctrl-C: what is starting or runs is ended in order.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    cache = Cache.from_environment(os.environ)
+    try:
+        vms.sweep(cache)
+        return work(cache)
+    except LabError as exc:
+        print(f"lab: {exc}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lab: interrupted", file=sys.stderr)
+        return 130
 
 
 @contextlib.contextmanager

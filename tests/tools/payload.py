@@ -50,14 +50,14 @@ def main() -> None:
         from ansible_collections.memqos.fleet.plugins.action import memory_audit
         from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _request
 
-        rules, request, unused = memory_audit.prepare([], thresholds={}, drop=[])
-        arguments = {"root": "/", "window": 1.0, "top": 20, "request": [request, _request.pack({"previous": {}})]}
+        prepared = memory_audit.prepare([], thresholds={}, drop=[])
+        arguments = {"root": "/", "window": 1.0, "top": 20, "request": [prepared.request, _request.pack({"previous": {}})]}
         layers = _profiles.load_profiles(PROFILES, search_paths=[], overrides={}).layers
         tune = {"profile": ", ".join(PROFILES), "root": "/", "request": _request.pack({"layers": layers})}
         sizes = {"ansible.builtin.ping": payload("ansible.builtin.ping", {}), "memqos.fleet.memory_audit": payload("memqos.fleet.memory_audit", arguments)}
         sizes["memqos.fleet.memory_tune"] = payload("memqos.fleet.memory_tune", tune)
         sizes["memqos.fleet.memory_generations"] = payload("memqos.fleet.memory_generations", {"compare": ["origin", "now"]})
-    print(json.dumps({**sizes, "rules": len(rules.compiled)}))
+    print(json.dumps({**sizes, "rules": len(prepared.rules.compiled)}))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ NODE_FLOORS = [
     {"_diagnosis", "_facts", "_guards"},
     {"_node"},
     {"_wanted"},
-    {"_rules", "_breakdown", "_accounts", "_workloads", "_steps"},
+    {"_rules", "_accounts", "_workloads", "_steps"},
     {"_persist"},
     {"_read"},
     {"_compiled"},
@@ -52,11 +52,11 @@ NODE_FLOORS = [
     {"_units"},
     {"_tuples"},
 ]
-# Controller code knows the options of its modules, sizes, the registry, the bounds of the rule language, the words of profiles, what a path says, and how text
-# of a node is decoded.
+# Controller code knows the options of its modules, sizes, the registry, the rule language and how it is judged, the words of profiles, what a path says,
+# and how text of a node is decoded.
 CONTROLLER_MAY_IMPORT: dict[str, set[str]] = {
-    "action": {"plugin_utils", "_knobs", "_tune_options"},
-    "plugin_utils": {"plugin_utils", "_units", "_shares", "_knobs", "_rules", "_wanted", "_workloads", "_read"},
+    "action": {"plugin_utils", "_knobs", "_rules", "_tune_options"},
+    "plugin_utils": {"plugin_utils", "_units", "_shares", "_knobs", "_rules", "_diagnosis", "_wanted", "_workloads", "_read"},
     "filter": {"plugin_utils"},
     "doc_fragments": set(),
 }
@@ -77,7 +77,6 @@ PURE = tuple(
         "_wanted.py",
         "_steps.py",
         "_rules.py",
-        "_breakdown.py",
         "_accounts.py",
         "_units.py",
         "_shares.py",

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import typing as t
 
@@ -58,6 +59,7 @@ def unit_knobs() -> tuple[Knob, ...]:
     return _unit.ROWS
 
 
+@functools.lru_cache(1024)
 def find(name: str) -> Knob:
     """The row of this name, or v1 file; of a pattern (C(zram0/disksize)) the filled row. Raises UnknownKnob."""
     row = _BY_NAME.get(name)

@@ -71,12 +71,13 @@ def placeholders(pattern: str, text: str) -> dict[str, str] | None:
     """C(zram{n}/disksize), C(zram0/disksize) → C({"n": "0"}); None if the text is no instance."""
     if not text.startswith(pattern.partition("{")[0]):
         return None  # nearly always, and cheap
-    match = _compiled(pattern).fullmatch(text)
+    match = compiled(pattern).fullmatch(text)
     return match.groupdict() if match else None
 
 
 @functools.lru_cache(None)
-def _compiled(pattern: str) -> re.Pattern[str]:
+def compiled(pattern: str) -> re.Pattern[str]:
+    """What C(placeholders) matches with."""
     parts = _PLACEHOLDER.split(pattern)
     parts[::2] = map(re.escape, parts[::2])
     parts[1::2] = [f"(?P<{name}>[0-9]+)" for name in parts[1::2]]

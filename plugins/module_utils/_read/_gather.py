@@ -8,6 +8,7 @@ import fnmatch
 import json
 import re
 import typing as t
+from contextlib import suppress
 
 from ._files import Tree, Unreadable, display
 
@@ -23,7 +24,7 @@ def gather(tree: Tree, wanted: t.Iterable[t.Sequence[t.Any]]) -> dict[str, dict[
         for path in _paths(tree, glob):
             _take(tree, path, lines, end, empty, found)
             for name, more in beside if path in found["sources"] else ():
-                _take(tree, path.rpartition("/")[0] + name, more, "\0", False, found)
+                _take(tree, path.rpartition("/")[0] + name, more, "\0-", False, found)
     return found
 
 
@@ -56,6 +57,14 @@ def _paths(tree: Tree, glob: str) -> list[str]:
     return paths
 
 
+def _flat(text: str) -> str:
+    """JSON with a key a line."""
+    with suppress(ValueError, RecursionError):
+        if text[:1] == "{":
+            return "\n".join([f"{key}: {json.dumps(value)}" for key, value in json.loads(text).items()])
+    return text
+
+
 def _take(tree: Tree, path: str, lines: str | None, end: str, empty: bool, found: dict[str, dict[str, str]]) -> None:
     real = tree.target(path)
     text = ""
@@ -64,9 +73,8 @@ def _take(tree: Tree, path: str, lines: str | None, end: str, empty: bool, found
             if real == path and not tree.exists(path):
                 return
         elif real != "/dev/null":
-            parts = display(tree.read(real, limit=_MAX_FILE)).split(end)
-            wanted = re.compile(lines)
-            text = end.join([part if wanted.search(part) else "" for part in parts]).rstrip(end)
+            matches = map(re.compile(lines).search, _flat(display(tree.read(real, limit=_MAX_FILE))).split(end))
+            text = end.join([match[match.lastindex or 0] if match else "" for match in matches]).rstrip(end)
     except Unreadable as exc:
         if exc.kind == "absent":
             return

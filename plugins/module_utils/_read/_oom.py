@@ -27,12 +27,17 @@ _TRACE = re.compile(rb"Call Trace:|\+0x[0-9a-f]+/0x|</?TASK>|Hardware name:|(?:R
 # Behind the end of a report stand its other victims and the reaper's line.
 _AFTER = 20
 _MAX_REPORT = 20000
-# Names of processes, units, containers and images begin with these behind the last slash. Java programs say it in their arguments.
-_PROGRAMS = {
-    "redis": "redis", "valkey": "redis", "keydb": "redis", "mongo": "mongodb", "postgres": "postgresql", "elasticsearch": "elasticsearch",
-    "opensearch": "elasticsearch", "cassandra": "cassandra", "kafka": "kafka", "cp-kafka": "kafka", "SAP": "sap_hana", "hdb": "sap_hana",
+# Servers by the name of their process; Java's by an argument. Units, containers and images by all of the name behind the last slash.
+_SERVERS = {
+    "redis-server": "redis", "valkey-server": "redis", "keydb-server": "redis", "mongod": "mongodb", "postgres": "postgresql", "postmaster": "postgresql",
+    "hdbindexserver": "sap_hana", "hdbnameserver": "sap_hana",
 }  # fmt: skip
-_PROGRAM = re.compile(f"(?:.*/)?({'|'.join(_PROGRAMS)})(?!-cli|sh\\b|.*exporte)", re.DOTALL)
+_PROGRAM = re.compile(
+    r"(?:.*/)?(?:(?P<redis>redis(?:-stack|-cluster)?|valkey|keydb)|(?P<mongodb>(?:percona-server-)?mongo(?:d|db)?(?:-community|-enterprise)?)"
+    r"|(?P<postgresql>postgres(?:ql)?|postgis)|(?P<elasticsearch>elasticsearch|opensearch)|(?P<cassandra>cassandra)|(?P<kafka>(?:cp-|confluent-)?kafka))"
+    r"(?:-server|-[0-9]+)?(?:[@:][^/]*|\.service)?",
+    re.DOTALL,
+)
 _JAVA = re.compile(rb"\0(?:org\.(?:apache\.)?(elasticsearch|opensearch|cassandra)\.|(kafka)\.Kafka\0)")
 _MAX_ARGUMENTS = 65536
 
@@ -147,13 +152,13 @@ def _process(tree: Tree, name: str, page_size: int) -> Process | None:
 
 
 def program(name: str) -> str | None:
-    match = _PROGRAM.match(name)
-    return _PROGRAMS[match.group(1)] if match else None
+    match = _PROGRAM.fullmatch(name)
+    return match.lastgroup if match else None
 
 
 def _program(tree: Tree, process: Process) -> str | None:
     if process["comm"] != "java":
-        return program(process["comm"])
+        return _SERVERS.get(process["comm"])
     match = _JAVA.search(tree.read_or_empty(f"/proc/{process['pid']}/cmdline", limit=_MAX_ARGUMENTS))
     return program(display(match.group(1) or match.group(2))) if match else None
 

@@ -92,6 +92,7 @@ class Kubelet(NamedTuple):
     """C(memory_qos): whether it writes memory.min, low or high; None if its version decides (the gate without a setting, or the reverse)."""
 
     config: str
+    config_dir: str  # of drop-ins; "": none
     protect_kernel_defaults: bool
     memory_qos: bool | None
 
@@ -726,11 +727,10 @@ def _kubelet(files: _Files, running: t.Mapping[str, str]) -> tuple[Kubelet | Non
     names = sorted(_KUBELETS.intersection(running))
     if not names and not files.enabled("kubelet.service"):
         return None, []
-    command = display(files.tree.read_or_empty(f"/proc/{running[names[0]]}/cmdline")) if names else ""
-    flags = _flags(command.split("\0"))
+    flags = kubelet_flags(files.tree, running)
     config = flags.get("config", _KUBELET_CONFIG)
     words: dict[str, str] = {}
-    drop_ins = flags.get("config-dir", "")
+    drop_ins = flags.get("config-dir", "").rstrip("/")
     paths = [config, *(f"{drop_ins}/{name}" for name in files.tree.names_or_empty(drop_ins) if drop_ins and name.endswith(".conf"))]
     for _path, data in (found for path in paths if path.startswith("/") for found in files.one(path)):
         words.update(parse_kubelet(data))
@@ -741,7 +741,14 @@ def _kubelet(files: _Files, running: t.Mapping[str, str]) -> tuple[Kubelet | Non
     for position, (name, text) in enumerate(_KUBELET_SYSCTLS):
         rank = 0 if protects else _ORDER["kubelet"] * _STEP + position
         settings.append((name, _setting(_registry.find(name), "kubelet", Line("" if protects else config, 0, "", text), rank, problem)))
-    return Kubelet(config, protects, _memory_qos(words)), settings
+    return Kubelet(config, drop_ins, protects, _memory_qos(words)), settings
+
+
+def kubelet_flags(tree: Tree, running: t.Mapping[str, str] | None = None) -> dict[str, str]:
+    """Of the one that runs."""
+    running = _running(tree) if running is None else running
+    names = sorted(_KUBELETS.intersection(running))
+    return _flags(display(tree.read_or_empty(f"/proc/{running[names[0]]}/cmdline")).split("\0")) if names else {}
 
 
 def _memory_qos(words: t.Mapping[str, str]) -> bool | None:

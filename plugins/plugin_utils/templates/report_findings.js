@@ -150,7 +150,7 @@ function unusedNote() {
   return unused.length ? el("div", { class: "unused" }, el("p", { class: "note" }, "Suppressions that match nothing:"), el("ul", { class: "plain" }, unused.map((one) => el("li", {}, one)))) : null;
 }
 
-const CHANGES = new Map([["new", ["new", "New"]], ["still", ["warning", "Still there"]], ["undecided", ["unknown", "Undecided"]], ["cured", ["ok", "Cured"]], ["gone", ["none", "Gone"]]]);
+const CHANGES = new Map([["new", ["new", "New"]], ["still", ["warning", "Still there"]], ["undecided", ["unknown", "Undecided"]], ["cured", ["ok", "Cured"]], ["not_again", ["none", "Not again"]], ["gone", ["none", "Gone"]]]);
 
 /** [name, before, now] of the figures that can be seen to differ. */
 function moved(row) {
@@ -172,7 +172,7 @@ function changesSection(host) {
   const title = (row) => `${row.rule} ${row.title}`;
   const listed = (row) => host.findings.find((one) => one.rule === row.rule && one.subject === row.subject);
   const columns = [
-    { label: "Change", kind: "text", value: (row) => String(order.indexOf(row.what)), cell: (row) => [badge(...CHANGES.get(row.what)), row.because ? el("p", { class: "note" }, row.because) : null] },
+    { label: "Change", kind: "text", value: (row) => String(order.indexOf(row.what)), cell: (row) => [badge(...CHANGES.get(row.what)), ...[row.window, row.because].filter(Boolean).map((said) => el("p", { class: "note" }, said))] },
     { label: "Finding", kind: "text", value: (row) => row.rule, cell: (row) => (listed(row) ? el("a", { href: findingAddress(host, listed(row)) }, title(row)) : title(row)) },
     { label: "Subject", kind: "text", value: (row) => row.subject },
     { label: "Before → now", kind: "text", value: (row) => row.rule, cell: figures },

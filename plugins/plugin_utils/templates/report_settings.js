@@ -24,7 +24,7 @@ function settingColumns(rows) {
       row.agrees === false ? badge("warning", "changes at the next boot") : null, row.drift === true ? badge("info", "drift") : null, row.contested ? badge("unknown", "sources differ") : null, isConflict(row) ? null : el("span", { class: "muted" }, row.agrees ? "agrees" : "–")) },
     { label: "Live", kind: "text", title: "What the kernel has now, and what is left of it: a rival may switch it off, ancestors may have less to give", value: (row) => row.live ?? "", cell: (row) => [code(row, row.live), less(row)] },
     { label: "Next boot", kind: "text", key: "persisted", title: "What the files say that the next boot reads",
-      value: (row) => row.persisted ?? "", cell: (row) => [row.persisted === null || row.persisted === undefined ? el("span", { class: "muted" }, row.anew ? "set anew by its runtime" : "the kernel's default") : code(row, row.persisted)] },
+      value: (row) => row.persisted ?? "", cell: (row) => [row.persisted === null || row.persisted === undefined ? el("span", { class: "muted" }, row.subject ? (row.agrees === false ? "nothing is written down" : "set by what starts it") : "the kernel's default") : code(row, row.persisted)] },
     { label: "Decided by", kind: "text", key: "winner", title: "The last line that sets it", value: (row) => row.winner?.[0] ?? "", cell: (row) => place(row.winner) },
     { label: "Wanted", kind: "text", key: "wanted", title: "By the last tune that this controller knows", value: (row) => row.wanted ?? "", cell: (row) => (row.wanted === null || row.wanted === undefined ? "–" : [code(row, row.wanted), " ", el("span", { class: "muted" }, row.wanted_by)]) },
   ];

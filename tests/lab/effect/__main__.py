@@ -7,14 +7,10 @@
 from __future__ import annotations
 
 import argparse
-import os
-import signal
 import sys
 from pathlib import Path
 
-from .. import vms
-from ..common import Cache
-from ..machines import LabError
+from .. import sessions
 from . import experiment
 
 # Shorter, and the 99th percentile of latency is one request; PSI is counted up only every two seconds.
@@ -24,18 +20,7 @@ MIN_SECONDS = 5.0
 def main(argv: list[str] | None = None) -> int:
     """The exit status: 0; 1 with a message for what can be mended, or for a profile that was refused."""
     options = _options(argv)
-    # As after a Ctrl-C: the machine is ended in order.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    cache = Cache.from_environment(os.environ)
-    try:
-        vms.sweep(cache)
-        return experiment.run(options, cache)
-    except LabError as exc:
-        print(f"lab: {exc}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("lab: interrupted", file=sys.stderr)
-        return 130
+    return sessions.run(lambda cache: experiment.run(options, cache))
 
 
 def _options(argv: list[str] | None) -> experiment.Options:

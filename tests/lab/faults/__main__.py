@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import os
-import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 from xml.etree import ElementTree
 
-from .. import vms
+from .. import sessions
 from ..common import BOOT_PROGRAMS, Cache, require_programs
 from ..inventory import machine_named
 from ..machines import LabError, Machine
@@ -31,21 +29,7 @@ from .table import FAULTS, Fault
 def main(argv: list[str] | None = None) -> int:
     """The exit status."""
     options = _options(argv)
-    # As after a Ctrl-C: the machine is ended in order.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    chosen = [fault for fault in FAULTS if fnmatch.fnmatchcase(fault.name, options.only) or fnmatch.fnmatchcase(fault.rule, options.only)]
-    if not chosen:
-        print(f"lab: no fault is called {options.only}, nor its rule", file=sys.stderr)
-        return 1
-    options.out.mkdir(parents=True, exist_ok=True)
-    try:
-        return _run(chosen, options, Cache.from_environment(os.environ))
-    except LabError as exc:
-        print(f"lab: {exc}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("lab: interrupted", file=sys.stderr)
-        return 130
+    return sessions.run(lambda cache: _run(options, cache))
 
 
 def _options(argv: list[str] | None) -> argparse.Namespace:
@@ -58,9 +42,12 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def _run(faults: list[Fault], options: argparse.Namespace, cache: Cache) -> int:
+def _run(options: argparse.Namespace, cache: Cache) -> int:
+    faults = [fault for fault in FAULTS if fnmatch.fnmatchcase(fault.name, options.only) or fnmatch.fnmatchcase(fault.rule, options.only)]
+    if not faults:
+        raise LabError(f"no fault is called {options.only}, nor its rule")
     require_programs(BOOT_PROGRAMS)
-    vms.sweep(cache)
+    options.out.mkdir(parents=True, exist_ok=True)
     suite = ElementTree.Element("testsuite", name="faults")
     failed = 0
     for number, fault in enumerate(faults, start=1):

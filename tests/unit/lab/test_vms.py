@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.tests.lab import accel, command, common, images, snapshots, vms
+from ansible_collections.memqos.fleet.tests.lab import accel, command, common, images, sessions, snapshots, vms
 from ansible_collections.memqos.fleet.tests.lab.common import Cache
 from ansible_collections.memqos.fleet.tests.lab.inventory import machine_named
 from ansible_collections.memqos.fleet.tests.lab.machines import LabError, Machine, RealMachine
@@ -293,7 +293,7 @@ def test_accelerator(works: bool, usable: bool, wanted: str, cache: Cache, tmp_p
 )
 def test_mistakes_are_explained(argv: list[str], words: str, cache: Cache, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(command, "require_programs", lambda _names: None)
-    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sessions.signal, "signal", lambda *_: None)
     assert command.main(argv) == 1
     assert f"lab: {words}" in capsys.readouterr().err
 
@@ -301,7 +301,7 @@ def test_mistakes_are_explained(argv: list[str], words: str, cache: Cache, monke
 def test_down_all(cache: Cache, processes: list[subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
     running_vm("a", cache, processes)
     running_vm("b", cache, processes)
-    monkeypatch.setattr(command.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sessions.signal, "signal", lambda *_: None)
     assert command.main(["down", "--all"]) == 0
     assert vms.all_vms(cache) == []
 

@@ -34,7 +34,7 @@ PROPERTIES = {"MemoryMax", "MemoryHigh", "MemoryLow", "MemoryMin", "psi"}
 
 RULESET = _rule_compiler.load_rules([str(RULES)], thresholds={}, drop=[])
 WANTED = _registry.wanted()._replace(files=_gathered.WANTED)
-COMPILED = [*RULESET.compiled, *RULESET.settings]
+COMPILED = [*RULESET.compiled, *RULESET.on_controller]
 PREPARED = {rule.id: rule for rule in _rules.prepare(json.loads(json.dumps(COMPILED)))}
 
 
@@ -103,6 +103,7 @@ def test_tells_what_to_do(rule: str) -> None:
         assert "value" in metadata["cure"]
 
 
+TUNE = re.compile(r"-i \S+|--limit \S+|-e memqos_profile=\S+|--check --diff")
 # What is right depends on the size of the node or of the cgroup, or on what is set already.
 SIZED = PROPERTIES - {"psi"} | {"vm.min_free_kbytes", "vm.watermark_scale_factor", "vm.overcommit_ratio", "vm.compaction_proactiveness", "vm.nr_hugepages"}
 
@@ -114,6 +115,15 @@ def test_a_cure_that_depends_on_the_node_has_no_number_to_copy(rule: str) -> Non
         assert isinstance(cure["value"], str)
         if cure["command"].startswith(("sysctl", "systemctl")):
             assert set(re.findall(r"=(\S+)", cure["command"])) == {"VALUE"}
+
+
+@pytest.mark.parametrize("rule", list(RULESET.metadata))
+def test_a_tune_that_a_cure_names_is_of_this_host_and_its_profiles_and_shows_first(rule: str) -> None:
+    """As it stands it would be of the whole inventory; without a profile C(balanced) takes the place of what the node has, with one of its own so does that."""
+    command = RULESET.metadata[rule]["cure"]["command"]
+    if "memqos.fleet.tune" in command:
+        assert {"-i INVENTORY", "--limit HOST", "-e memqos_profile=PROFILE", "--check --diff"} <= set(TUNE.findall(command))
+        assert "PROFILE" in RULESET.metadata[rule]["cure"]["text"]
 
 
 # What decides these is measured (rates, stalls), not only set, or is a fact, or of a cgroup.
@@ -195,6 +205,8 @@ NOT_CAPTURED = {
     "cgroup.image": "from the state files of containerd, CRI-O or Docker; the captured pods have only the names that kubelet leaves",
     "cgroup.program": "no captured machine runs one of the programs whose advice differs",
     "cgroup.growth": "needs a second reading, which a captured tree does not have",
+    "node.stranded_bytes": "the controller's, by the peaks that it remembers: tests/unit/plugins/plugin_utils/test_overcommit.py",
+    "node.stranded_workloads": "as stranded_bytes",
     "cgroup.refaults": "needs a second reading, which a captured tree does not have",
 }
 
@@ -211,7 +223,7 @@ def produced(advertised: t.Mapping[str, list[str]]) -> set[str]:
 
 def test_every_advertised_name_is_produced() -> None:
     """A name that nothing fills compiles and leaves its rule unknown on every node."""
-    # A setting's names are the controller's: tests/unit/plugins/plugin_utils/test_setting_rules.py.
+    # A setting's names are the controller's: tests/unit/plugins/plugin_utils/test_controller_rules.py.
     nodes = {space: known for space, known in _rule_expression.CLOSED.items() if space != "setting"}
     advertised = {f"{space}.{name}": [space, name] for space, known in nodes.items() for name in known}
     assert set(advertised) - produced(advertised) == set(NOT_CAPTURED)

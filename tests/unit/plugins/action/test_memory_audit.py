@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import shutil
 import typing as t
 
 import jsonschema
@@ -15,10 +16,10 @@ import pytest
 from ansible.errors import AnsibleActionFail
 
 from ansible_collections.memqos.fleet.plugins.action import memory_audit
-from ansible_collections.memqos.fleet.plugins.module_utils import _module
+from ansible_collections.memqos.fleet.plugins.module_utils import _module, _persist
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _values
 from ansible_collections.memqos.fleet.plugins.modules import memory_audit as module
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _request, _results, _rule_compiler
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _changes, _request, _results, _rule_compiler
 
 TREE = pathlib.Path(__file__).parents[2] / "fixtures" / "trees" / "debian12-6.1-v2"
 
@@ -48,7 +49,7 @@ OWN_RULE = "- {id: X01, title: t, severity: info, each: node, when: meminfo.MemT
 
 def host(directory: pathlib.Path, *, last: dict[str, t.Any] | None = None, accepted: t.Sequence[t.Any] = ()) -> memory_audit.Host:
     prepared = memory_audit._prepared(arguments())
-    return memory_audit.Host("n1", str(directory), prepared, memory_audit._accepted(accepted), last or {})
+    return memory_audit.Host("n1", str(directory), prepared, memory_audit._accepted(accepted), last or {}, _changes.failed(last or {}, prepared.digests))
 
 
 def arguments(**changed: t.Any) -> dict[str, t.Any]:
@@ -67,7 +68,7 @@ def test_a_host_with_rules_of_its_own_gets_these_and_leaves_the_others_as_they_w
     changed = memory_audit._prepared(arguments(thresholds={"N03": {"allocstall_per_second": 7777}}))
     assert "7777" in json.dumps(_module.unpack(changed.request)["rules"]) and "7777" not in json.dumps(rules.compiled)
     fewer = memory_audit._prepared(arguments(rules_drop=["N03"]))
-    kept = {rule["id"] for rule in _module.unpack(fewer.request)["rules"]} | {rule["id"] for rule in fewer.rules.settings}
+    kept = {rule["id"] for rule in _module.unpack(fewer.request)["rules"]} | {rule["id"] for rule in fewer.rules.on_controller}
     assert kept == rules.metadata.keys() - {"N03"}
     assert memory_audit._prepared(arguments()).rules == rules
 
@@ -114,6 +115,36 @@ def test_what_is_accepted_counts_as_that_only(tmp_path: pathlib.Path, answer: st
     assert [one["rule"] for one in kept["suppressions_unused"]] == ["X99"]
 
 
+@pytest.mark.parametrize(("first", "failed"), [(_persist.HEADER, 1), ("# Site settings", 0)])
+def test_a_file_of_ours_is_known_by_its_first_line_whatever_its_name(tmp_path: pathlib.Path, first: str, failed: int) -> None:
+    root, mine, late = tmp_path / "node", *(f"etc/sysctl.d/{name}" for name in ("99-ours.conf", "zzz-late.conf"))
+    shutil.copytree(TREE, root, symlinks=True)
+    (root / mine).write_text(f"{first}\nvm.swappiness = 10\n", encoding="utf-8")
+    (root / late).write_text("vm.swappiness = 90\n", encoding="utf-8")
+    request = [memory_audit.prepare([], thresholds={}, drop=[]).request, _request.pack({"previous": {}})]
+    told = module.audit({"root": str(root), "window": 0.0, "top": 5, "request": request})["audit"]
+    memory_audit._keep(told, host(tmp_path))
+    kept = _results.read_result(str(tmp_path), "n1")
+    assert [one["subject"]["id"] for one in findings(kept, "P02")] == ["vm.swappiness"] * failed
+
+
+@pytest.mark.parametrize("entries", [[], [{"rule": "N99", "reason": "r", "until": "9999-12-31"}]], ids=["none", "of another rule"])
+def test_a_node_cannot_accept_its_own_findings(tmp_path: pathlib.Path, answer: str, entries: list[t.Any]) -> None:
+    forged = json.loads(answer)
+    honest = memory_audit._keep(answer, host(tmp_path, accepted=entries))["findings"]
+    said = {"reason": "all is well", "until": "9999-12-31"}
+    for finding in forged["findings"]:
+        finding.update(suppressed=said, suppression_expired=said)
+    for count in forged["rules"].values():
+        count["suppressed"] = count["failed"]
+    forged.update(failed="", changes={"since": None}, suppressions_unused=[said], settings=[], persistence={})
+    assert memory_audit._keep(json.dumps(forged), host(tmp_path, accepted=entries))["findings"] == honest and honest["critical"]
+    kept = _results.read_result(str(tmp_path), "n1")
+    assert "all is well" not in json.dumps(kept)
+    assert not any("suppressed" in count for count in kept["rules"].values())
+    assert kept["changes"] == {"since": None, "generation": None, "rebooted": None, "findings": []} and kept["settings"] and kept["persistence"]
+
+
 def test_a_wrong_suppression_fails_the_task_before_the_node_is_asked() -> None:
     with pytest.raises(AnsibleActionFail, match="memqos_suppressions: entry 1: 'until' is missing"):
         memory_audit._accepted([{"rule": "N01", "reason": "r"}])
@@ -123,7 +154,7 @@ def test_a_node_is_asked_of_what_failed_and_its_answer_becomes_a_change(tmp_path
     memory_audit._keep(answer, host(tmp_path))
     assert _results.read_result(str(tmp_path), "n1")["changes"]["since"] is None
     previous = _results.previous(str(tmp_path), "n1")
-    asked = memory_audit._asked(previous, memory_audit._prepared(arguments()))
+    asked = memory_audit._asked(previous, host(tmp_path, last=previous.findings).failed)
     assert asked["failed"]["N01"] == ["node"] and asked["boot_id"] == previous.counters["boot_id"]
     cured = json.loads(answer)
     cured["findings"] = [one for one in cured["findings"] if one["rule"] != "N01"]

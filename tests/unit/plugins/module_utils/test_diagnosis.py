@@ -240,7 +240,7 @@ def test_derived_numbers() -> None:
         "hugetlb_bytes": 50, "memory_without_hugetlb_bytes": 950, "hugepages_total_bytes": 50, "hugepages_free_unreserved_bytes": 30, "page_tables_bytes": 8,
         "numa_free_min_share": 0.1, "numa_free_max_over_min": 4.0, "tcp_mem_bytes": 3 * PAGE, "tcp_mem_pressure_bytes": 2 * PAGE, "cmdline_nokmem": True,
         "cmdline_nosocket": False, "redis": True, "mongodb": False, "sum_limit_bytes": 70, "sum_request_bytes": 30, "sum_memory_min_bytes": 25,
-        "has_throttle": True, "live_memcgs": 3, "watermark_gap_bytes": 25 * PAGE,
+        "without_throttle": 1, "live_memcgs": 3, "watermark_gap_bytes": 25 * PAGE,
     }  # fmt: skip
     assert {name: derived.get(name) for name in expected} == expected
 

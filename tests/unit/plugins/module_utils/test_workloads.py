@@ -323,16 +323,41 @@ def test_deeply_nested_json() -> None:
     assert _workloads.parse_bundle(b"[" * 200000) == {}
 
 
+UNITS: dict[str, str | None] = {
+    "redis.service": "redis", "redis-server.service": "redis", "redis-server@6380.service": "redis", "redis@cache.service": "redis", "valkey.service": "redis",
+    "mongod.service": "mongodb", "mongodb.service": "mongodb", "postgresql.service": "postgresql", "postgresql@17-main.service": "postgresql",
+    "postgresql-16.service": "postgresql", "elasticsearch.service": "elasticsearch", "opensearch.service": "elasticsearch", "cassandra.service": "cassandra",
+    "kafka.service": "kafka", "confluent-kafka.service": "kafka",
+    **dict.fromkeys((
+        "redis-exporter.service", "redisinsight.service", "redis-sentinel.service", "mongodb-exporter.service", "mongodump.service", "kafka-connect.service",
+        "kafka-ui.service", "postgresql-backup.service", "postgres-exporter@1.service", "cassandra-reaper.service", "elasticsearch-curator.service",
+        "SAPDB1_00.service", "shop.service",
+    )),
+}  # fmt: skip
+IMAGES: dict[str, str | None] = {
+    "redis": "redis", "docker.io/library/redis:7-alpine": "redis", "valkey/valkey:8@sha256:0a": "redis", "redis/redis-stack-server:7": "redis",
+    "docker.io/library/mongo:7": "mongodb", "percona/percona-server-mongodb:7.0": "mongodb", "mongodb/mongodb-community-server:7.0": "mongodb",
+    "postgres@sha256:0a": "postgresql", "bitnami/postgresql:17": "postgresql", "docker.io/library/opensearch:2": "elasticsearch",
+    "docker.elastic.co/elasticsearch/elasticsearch:8.1": "elasticsearch", "cassandra:5": "cassandra", "apache/kafka:4": "kafka",
+    "registry:5000/confluentinc/cp-kafka:7.6": "kafka",
+    **dict.fromkeys((
+        "oliver006/redis_exporter:v1", "redis/redisinsight:2", "quay.io/spotahome/redis-operator:1", "mongo-express:1", "example/mongodump",
+        "postgres-operator:1",
+        "alpine/postgresql-client", "untergeek/elasticsearch-curator:8", "thelastpickle/cassandra-reaper:3", "provectuslabs/kafka-ui",
+        "debezium/kafka-connect:2",
+        "opensearchproject/opensearch-dashboards:2", "redis/shop:1",
+    )),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("cgroup", "program"),
     [
-        ({"kind": "service", "name": "elasticsearch.service"}, "elasticsearch"),
-        ({"kind": "container", "name": "shop/search-0/main", "image": "docker.io/library/opensearch:2"}, "elasticsearch"),
+        *(({"kind": "service", "name": name}, program) for name, program in UNITS.items()),
+        *(({"kind": "container", "name": "shop/x-0/redis", "image": image}, program) for image, program in IMAGES.items()),
         ({"kind": "container", "name": "shop/kafka-0/kafka"}, "kafka"),
-        ({"kind": "container", "name": "x", "image": "registry:5000/confluentinc/cp-kafka:7.6"}, "kafka"),
-        ({"kind": "service", "name": "SAPHDB_00.service"}, "sap_hana"),
-        ({"kind": "service", "name": "redis-exporter.service"}, None),
-        ({"kind": "container", "name": "x", "image": "oliver006/redis_exporter:v1"}, None),
+        ({"kind": "container", "name": "shop/kafka-0/kafka-exporter"}, None),
+        ({"kind": "lxc", "name": "postgres-1"}, "postgresql"),
         ({"kind": "slice", "name": "postgres.slice"}, None),  # what runs is below it
         ({"kind": "service", "name": "shop.service"}, None),
         # A process counts for more than a name.
@@ -341,7 +366,7 @@ def test_deeply_nested_json() -> None:
     ],
 )
 def test_programs_by_process_unit_and_image(cgroup: t.Any, program: str | None) -> None:
-    found = {"path": "/some", **cgroup}
+    found: t.Any = {"path": "/some", **cgroup}
     _workloads.name_programs([found], {"cassandra": ["/run", "/gone"]})
     assert found.get("program") == program
 

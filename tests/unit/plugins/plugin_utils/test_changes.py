@@ -19,8 +19,8 @@ NODE = {"kind": "node", "id": "node", "name": ""}
 REDIS = {"kind": "service", "id": "/system.slice/redis.service", "name": "redis.service"}
 
 
-def finding(rule: str, subject: Json = NODE, status: str = "fail", **observed: t.Any) -> Json:
-    return {"rule": rule, "subject": subject, "status": status, "observed": observed}
+def finding(rule: str, subject: Json | None = None, status: str = "fail", **observed: t.Any) -> Json:
+    return {"rule": rule, "subject": subject or NODE, "status": status, "observed": observed}
 
 
 def audit(*findings: Json, run: str = "r2", counts: Json | None = None, boot: str | None = "b", generation: int | None = None, **more: t.Any) -> Json:
@@ -35,8 +35,8 @@ def audit(*findings: Json, run: str = "r2", counts: Json | None = None, boot: st
     return copy.deepcopy({**made, **more})
 
 
-def compared(first: Json, second: Json, before: t.Mapping[str, str] = RULES, after: t.Mapping[str, str] = RULES) -> Json:
-    return _changes.compare(_changes.remember(first, before), second, after)
+def compared(first: Json, second: Json, before: t.Mapping[str, str] | None = None, after: t.Mapping[str, str] | None = None) -> Json:
+    return _changes.compare(_changes.remember(first, RULES if before is None else before), second, RULES if after is None else after)
 
 
 def told(changes: Json) -> list[tuple[t.Any, ...]]:

@@ -12,6 +12,7 @@ import typing as t
 
 import pytest
 
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _values
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _gather, _persisted
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _gathered
@@ -50,6 +51,27 @@ def test_captured_nodes(tree: pathlib.Path) -> None:
     assert (here.settings, here.boot, here.writers, here.kubelet) == (there.settings, there.boot, there.writers, there.kubelet)
 
 
+def test_every_word_of_the_command_line_that_is_read_leaves(tmp_path: pathlib.Path) -> None:
+    modules = [f"{knob.path.split('/')[3]}.{knob.path.split('/')[5]}" for knob in _registry.host_knobs() if knob.path.startswith("/sys/module/")]
+    sysctls = [f"sysctl.{knob.name}" for knob in _registry.host_knobs() if knob.path.startswith("/proc/sys/")]
+    others = ["hugepagesz", "hugepages", "oops", "default_hugepagesz", "--"]
+    words = [*_persisted._BOOT_KNOBS, *_persisted._BOOT_OTHERS, *modules, *sysctls, *others]
+    words += [f"sysctl.{word[7:].replace('_', '-').replace('.', '/')}=1" for word in sysctls] + [f"{word.replace('_', '-')}=1" for word in modules]
+    words += ["transparent-hugepage=never", "numa-balancing=disable"]
+    found = _gather.gather(made(tmp_path, {"/proc/cmdline": " ".join(words)}), _gathered.WANTED)
+    assert found["sources"]["/proc/cmdline"].split(" ") == words and len(words) > 150
+
+
+@pytest.mark.parametrize("knob", [knob for knob in _registry.host_knobs() if knob.persist != "never"], ids=lambda knob: knob.name)
+def test_a_line_for_any_knob_leaves(tmp_path: pathlib.Path, knob: t.Any) -> None:
+    path = knob.path.replace("{size}", "2048").replace("{n}", "0")
+    sysctl = path.startswith("/proc/sys/")
+    name = path.removeprefix("/proc/sys/").replace("/", ".")
+    files = {"/etc/tmpfiles.d/a.conf": f"w! {path} - - - - 1", "/etc/tuned/a/tuned.conf": f"[sysctl]\n{name} = 1" if sysctl else f"[sysfs]\n{path}=1"}
+    files.update({"/etc/sysctl.d/a.conf": f"{name}=1"} if sysctl else {})
+    assert _gather.gather(made(tmp_path, files), _gathered.WANTED)["sources"] == files
+
+
 def test_what_was_refused_is_a_problem() -> None:
     audit = {"gathered": {"sources": {}, "troubles": {"/etc/sysctl.d/a.conf": "needs root"}}, "node": {"meminfo": {}, "knobs": {}}}
     assert _persisted.read_persisted(_gathered.tree(audit), page_size=4096).problems == ["/etc/sysctl.d/a.conf: needs root"]
@@ -59,3 +81,15 @@ def test_what_was_refused_is_a_problem() -> None:
 def test_another_shape_is_refused(gathered: t.Any) -> None:
     with pytest.raises(TypeError, match="is not text"):
         _gathered.tree({"gathered": gathered, "node": {"meminfo": {}, "knobs": {}}})
+
+
+def test_a_forked_process_compiles_no_pattern_of_the_registry() -> None:
+    _values.compiled.cache_clear()
+    _gathered.compile_patterns()
+    before = _values.compiled.cache_info().misses
+
+    tree = sent(Tree(str(TREES / "debian12-6.1-v2")), knobs={row.name.replace("{size}", "2048").replace("{n}", "0"): 0 for row in _registry.host_knobs()})
+    _persisted.read_persisted(tree, page_size=4096)
+
+    assert _values.compiled.cache_info().misses == before
+    assert _values.compiled.cache_info().hits > 0

@@ -21,7 +21,7 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils._report_inventory imp
     inventory_line,
     promise_text,
 )
-from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet, in_conflict, is_lost_at_boot, setting_name, visible
+from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import Fleet, in_conflict, setting_name, visible
 from ansible_collections.memqos.fleet.tests.unit.plugins.plugin_utils.made_results import HOSTILE, RULES, fill, made, named
 
 OURS = {"source": "sysctl.d", "path": "/etc/sysctl.d/zz-memqos.conf", "line": 2, "value": "10"}
@@ -72,23 +72,6 @@ def test_a_conflict_is_two_values(row: dict[str, t.Any], expected: bool) -> None
     assert in_conflict(row) is expected
 
 
-LOST = [
-    ({"scope": "host", "subject": "", "agrees": False}, True),
-    ({"scope": "host", "subject": "", "agrees": True}, False),
-    ({"scope": "host", "subject": "", "agrees": None}, False),
-    ({"scope": "unit", "subject": "batch.slice", "agrees": False, "winner": None}, True),
-    ({"scope": "unit", "subject": "cri-containerd-a.scope", "agrees": False, "winner": None}, False),
-    ({"scope": "unit", "subject": "kubepods-burstable-pod1.slice", "agrees": False, "winner": None}, False),
-    # somebody's drop-in decides, and it says something else
-    ({"scope": "unit", "subject": "kubepods.slice", "agrees": False, "winner": OURS}, True),
-]
-
-
-@pytest.mark.parametrize(("row", "expected"), LOST)
-def test_what_the_next_boot_changes(row: dict[str, t.Any], expected: bool) -> None:
-    assert is_lost_at_boot(row) is expected
-
-
 def test_a_setting_of_a_unit_goes_by_both_names() -> None:
     assert [setting_name(row) for row in SETTINGS] == ["vm.swappiness", "vm.dirty_ratio", "batch.slice MemoryHigh"]
 
@@ -97,7 +80,8 @@ GIB = 1 << 30
 
 
 def promised(host: str, *sizes: float) -> InventoryLine:
-    return InventoryLine(host, **dict(zip(("allocatable", "requests", "limits", "stranded"), (size * GIB for size in sizes))))
+    figures: dict[str, t.Any] = dict(zip(("allocatable", "requests", "limits", "stranded"), (size * GIB for size in sizes)))
+    return InventoryLine(host, **figures)
 
 
 PROMISES = [

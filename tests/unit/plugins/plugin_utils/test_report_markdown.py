@@ -121,6 +121,12 @@ CHANGES = {
     "generation": 3,
     "findings": [
         {
+            "rule": "C11",
+            "subject": {"kind": "pod", "id": "/z", "name": "z"},
+            "before": {"status": "fail", "observed": {"kills": 1}, "window": {"kind": "since_boot", "seconds": 9000}},
+            "after": {"status": "pass", "observed": {"kills": 0}, "window": {"kind": "since_last_run", "seconds": 60}},
+        },
+        {
             "rule": "C03",
             "subject": "node",
             "before": {"status": "fail", "observed": {"swappiness": 0}},
@@ -145,15 +151,16 @@ def test_findings_over_time(tmp_path: Path) -> None:
     findings = [finding("C01", "a", suppressed=accepted()), finding("C03", "b", suppression_expired=accepted("old ticket", "2026-01-01"))]
     page = Reader(write(tmp_path, [made(findings=findings, rules={"C03": counts(failed=7)}, changes=CHANGES, suppressions_unused=[UNUSED])]))
     assert ["N09", "db-*", "*", "2027-01-31", "known, ticket 8"] in page.rows
-    title = {rule: f"{rule} {RULES[rule]['title']}" for rule in ("C01", "C03")}
+    title = {rule: f"{rule} {RULES[rule]['title']}" for rule in ("C01", "C03", "C11")}
     assert "Findings: 0 critical, 7 warning, 0 info, 0 unknown, 1 accepted." in page.text
     assert ["critical", title["C01"], "a", "2027-01-31", "known, ticket 7"] in page.rows
     assert ["warning", title["C03"], "b", "kills = 3 Was accepted until 2026-01-01: old ticket"] in page.rows
     assert "And 6 more, which the node counted and did not list." in page.text
     assert "Compared with 2026-11-26T12:00:00Z, generation 3 since then." in page.text
-    assert [row for row in page.rows if row[0] in ("New", "Cured", "Gone")] == [
+    assert [row for row in page.rows if row[0] in ("New", "Cured", "Not again", "Gone")] == [
         ["New", title["C01"], "y", "", "usage_bytes = 1.00 KiB"],
         ["Cured", title["C03"], "the node", "swappiness = 0", "swappiness = 1"],
+        ["Not again", title["C11"], "z", "kills = 1", "kills = 0; since the last run, 1 min"],
         ["Gone", title["C01"], "x", "", "its subject is gone"],
     ]
     # What is accepted is among no findings, and asks nobody to do anything.

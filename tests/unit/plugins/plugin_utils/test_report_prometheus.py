@@ -122,6 +122,16 @@ def test_what_the_node_does_not_tell_has_no_sample(tmp_path: Path) -> None:
     assert set(METRICS) - set(told) == {f"memqos_{name}" for name in absent}
 
 
+DRIFTS = [([None], None), ([], None), ([None, False], 0), ([None, True, False, True], 2)]
+
+
+@pytest.mark.parametrize(("drifts", "count"), DRIFTS)
+def test_drift_is_counted_where_it_is_known(tmp_path: Path, drifts: list[bool | None], count: int | None) -> None:
+    settings: list[t.Any] = [{"name": f"k{number}", "winner": None, "others": [], "drift": drift} for number, drift in enumerate(drifts)]
+    told = write(tmp_path, [made(settings=settings)])
+    assert list(told.get("memqos_setting_drift", {}).values()) == ([] if count is None else [count])
+
+
 def test_all_samples_of_a_metric_stand_together(tmp_path: Path) -> None:
     results = [_results.read_result(SAMPLES, host) for host in _results.known_hosts(SAMPLES)] + [made(f"n{number}") for number in range(50)]
     told = write(tmp_path, results)

@@ -81,15 +81,6 @@ def test_a_setting_says_who_decides_and_what_was_wanted() -> None:
     assert (told["subject"], told["winner"], told["others"], told["wanted"], told["persisted"]) == ("db.service", None, [], None, None)
 
 
-@pytest.mark.parametrize(
-    ("subject", "told"),
-    [("cri-containerd-a.scope", (None, True)), ("kubepods-burstable.slice", (None, True)), ("db.service", (False, False))],
-)
-def test_what_a_runtime_sets_anew_is_not_lost(subject: str, told: tuple[bool | None, bool]) -> None:
-    (row,) = sections.settings({"settings": [{"name": "MemoryMax", "scope": "unit", "subject": subject, "live": "1", "agrees": False, "winner": None}]})
-    assert (row["agrees"], row["anew"]) == told
-
-
 def test_conflicts_and_drift_are_counted_where_files_were_looked_at() -> None:
     other = {"winner": WINNER, "others": [{**WINNER, "value": "10"}]}
     rows = [{"name": "a", "agrees": False, "drift": True}, {"name": "b", "agrees": False, **other}, {"name": "c", "agrees": True, "drift": None}]

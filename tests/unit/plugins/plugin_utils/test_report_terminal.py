@@ -217,6 +217,14 @@ def test_what_became_of_the_findings_of_the_last_audit() -> None:
     assert "Since the last audit" not in changed("edge-1") + changed("edge-1", changes={"findings": [change("C03", ("fail", 5), ("fail", 5))]})
 
 
+def test_what_only_counts_events_is_not_called_cured() -> None:
+    sides = [{"status": status, "observed": {"kills": kills}, "window": {"kind": kind, "seconds": 86400.0}}
+             for status, kills, kind in (("fail", 1, "since_boot"), ("pass", 0, "since_last_run"))]  # fmt: skip
+    change = {"rule": "N01", "subject": "node", "before": sides[0], "after": sides[1]}
+    shown = changed("edge-1", changes={"since": None, "findings": [change]}).partition("Since the last audit")[2].splitlines()
+    assert shown[1].startswith("  not again N01 ") and shown[2].strip() == "kills 1 → 0; since the last run, 1 d"
+
+
 def test_every_report_has_its_path_and_the_page_comes_first() -> None:
     paths = {name: f"/r/{name}" for name in ("json", "junit", "csv_top", "html")}
     assert [line.text for line in terminal.render_paths(paths)] == ["", "  /r/html", "  /r/json", "  /r/junit", "  /r/csv_top"]
@@ -225,7 +233,7 @@ def test_every_report_has_its_path_and_the_page_comes_first() -> None:
 def test_what_changed_besides_the_node_and_what_matches_nothing_is_said() -> None:
     change = {"rule": "C01", "subject": "node", "before": {"status": "fail", "observed": {}}, "after": None, "because": "rule_dropped"}
     since = {"since": {"run_id": "r", "collected_at": "t"}, "generation": None, "findings": [change]}
-    assert changed("edge-1", changes=since).partition("gone     C01")[2].splitlines()[1].strip() == "the rule is not looked at any more"
+    assert changed("edge-1", changes=since).partition("gone      C01")[2].splitlines()[1].strip() == "the rule is not looked at any more"
     fleet = Fleet(RULES, top=1)
     unused = {"rule": "N09", "host": "db-*", "subject": "*", "reason": "known\x1b[2J", "until": "2027-01-31"}
     fleet.add({**_results.read_result(SAMPLES, "edge-1"), "suppressions_unused": [unused]})
@@ -236,7 +244,10 @@ def test_what_explains_a_finding_is_said_with_it() -> None:
     result = {**_results.read_result(SAMPLES, "edge-1"), "rules": {}}
     subject = {"kind": "node", "id": "node", "name": ""}
     result["findings"] = [{"rule": rule, "subject": subject, "status": "fail"} for rule in ("N41", "C02")]
-    rules = {"N41": {"title": "Stalls", "severity": "critical", "because_of": ["C02", "C10"]}, "C02": {"title": "Full of cache", "severity": "warning"}}
+    rules: dict[str, t.Any] = {
+        "N41": {"title": "Stalls", "severity": "critical", "because_of": ["C02", "C10"]},
+        "C02": {"title": "Full of cache", "severity": "warning"},
+    }
     shown = text(terminal.render_host(result, rules, Fleet(rules, top=1).add(result), width=80))
     assert shown.index("C02 Full of cache") < shown.index("N41 Stalls") < shown.index("    explained by C02\n")
     assert shown.count("explained by") == 1

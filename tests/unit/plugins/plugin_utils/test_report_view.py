@@ -92,7 +92,7 @@ READ = {
     "C15": "kernel = 2.00 GiB, slab_reclaimable = 100 MiB, sock = 1.00 MiB, working_set = 2.00 GiB",
     "C16": "swap = 1.00 GiB, swap_limit = 1.00 GiB, usage = 2.00 GiB, limit = 4.00 GiB",
     "C17": "high = 4.00 GiB, limit = 4.00 GiB",
-    "C21": "min = 0 B, low = 5.00 GiB, limit = 4.00 GiB, min_within_limit = 0 B, low_within_limit = 4.00 GiB",
+    "C21": "min = 0 B, low = 5.00 GiB, limit = 4.00 GiB, low_within_limit = 4.00 GiB",
     "C22": "limit = 4.00 GiB, usage = 1.00 GiB",
     "C24": "full_avg60 = 30 %, usage = 1.00 GiB, high = no limit, limit = no limit",
     "N01": "kills = 2",
@@ -142,7 +142,7 @@ READ = {
     "N40": "dying_cgroups = 1\u202f800, live_cgroups = 2\u202f400",
     "N41": "full_avg10 = 4.5 %, full_avg60 = 4.5 %, some_avg60 = 40 %",
     "N41C": "full_avg10 = 34.5 %, full_avg60 = 34.5 %, some_avg60 = 40 %",
-    "N42": "sum_limit = 20.0 GiB, allocatable = 16.0 GiB, without_limit = 3",
+    "N42": "sum_limit = 20.0 GiB, allocatable = 16.0 GiB, without_throttle = 2, without_limit = 3",
     "N44": "memory_version = 1",
     "N45": "nokmem = yes, nosocket = no",
     "N46": "kernel = 6.1.0-31-amd64",
@@ -311,10 +311,16 @@ def test_the_first_findings_of_a_fleet_are_its_worst() -> None:
     assert len(first) == 10
 
 
+def over(side: dict[str, t.Any], kind: str) -> dict[str, t.Any]:
+    return {**side, "window": {"kind": kind, "seconds": 86400.0}}
+
+
 FAIL, PASS = {"status": "fail", "observed": {"x": 1}}, {"status": "pass", "observed": {"x": 0}}
 WHAT = [
     (None, FAIL, "new"), (PASS, FAIL, "new"), (FAIL, FAIL, "still"), (FAIL, PASS, "cured"), (FAIL, None, "gone"), (FAIL, {"status": "unknown"}, "undecided"),
-    (FAIL, {"status": "not_applicable"}, "gone"),
+    (FAIL, {"status": "not_applicable"}, "gone"), (over(FAIL, "since_boot"), over(PASS, "since_last_run"), "not_again"),
+    (over(FAIL, "since_boot"), {"status": "pass", "observed": {}}, "not_again"), (FAIL, over(PASS, "window"), "not_again"),
+    (over(FAIL, "since_boot"), over(FAIL, "since_last_run"), "still"), (over(FAIL, "since_boot"), None, "gone"),
 ]  # fmt: skip
 
 
@@ -324,12 +330,13 @@ def test_what_became_of_a_finding(before: t.Any, after: t.Any, what: str) -> Non
     (change,) = view.changes_since({"changes": {"findings": [{"rule": "C01", "subject": subject, "before": before, "after": after}]}}, RULES)
     assert (change.what, change.subject, change.severity) == (what, "p", "critical")
     assert change.before == ([("x", str(before["observed"]["x"]))] if before else [])
+    assert bool(change.window) == (what == "not_again" and "window" in after)
 
 
 def test_changes_come_in_order_and_a_first_audit_has_none() -> None:
     listed = [{"rule": rule, "subject": "node", "before": before, "after": after} for rule in ("C03", "C01") for before, after, unused in WHAT]
     found = view.changes_since({"changes": {"findings": listed}}, RULES)
-    assert [one.what for one in found] == sorted((one.what for one in found), key=["new", "still", "undecided", "cured", "gone"].index)
+    assert [one.what for one in found] == sorted((one.what for one in found), key=["new", "still", "undecided", "cured", "not_again", "gone"].index)
     assert [one.rule for one in found[:4]] == ["C01", "C01", "C03", "C03"] and {one.subject for one in found} == {""}
     assert view.changes_since(WEB, RULES) == view.changes_since({"changes": None}, RULES) == []
 

@@ -368,7 +368,21 @@ def test_rules_for_settings_stay_on_the_controller(tmp_path: Path) -> None:
         "- {id: S1, title: s, severity: info, each: setting, when: setting.drift}\n- {id: S2, title: s, severity: info, each: node, when: facts.psi}\n"
     )
     ruleset = _rule_compiler.load_rules([str(path)], thresholds={}, drop=[])
-    assert [[rule["id"] for rule in rules] for rules in (ruleset.compiled, ruleset.settings)] == [["S2"], ["S1"]]
+    assert [[rule["id"] for rule in rules] for rules in (ruleset.compiled, ruleset.on_controller)] == [["S2"], ["S1"]]
+    for condition, where in (
+        ("node.stranded_bytes > 5 * meminfo.MemTotal", 1),
+        ("node.allocatable_bytes > 5 and facts.psi and knob('vm.swappiness') > 5", 1), ("node.workloads > 5", 0),
+        ("node.allocatable_bytes > 5 and delta(vmstat.oom_kill) > 0", 0),  # which the controller does not have
+    ):  # fmt: skip
+        path.write_text(f'- {{id: S3, title: s, severity: info, each: node, when: "{condition}"}}\n')
+        ruleset = _rule_compiler.load_rules([str(path)], thresholds={}, drop=[])
+        assert [len(ruleset.compiled), len(ruleset.on_controller)] == [1 - where, where], condition
+    path.write_text("- {id: S4, title: s, severity: info, each: node, when: node.stranded_bytes > vmstat.oom_kill}\n")
+    with pytest.raises(_rule_compiler.RuleError, match="node.stranded_bytes is known on the controller: .* reads besides only facts, knob, meminfo, node"):
+        _rule_compiler.load_rules([str(path)], thresholds={}, drop=[])
+    path.write_text(
+        "- {id: S1, title: s, severity: info, each: setting, when: setting.drift}\n- {id: S2, title: s, severity: info, each: node, when: facts.psi}\n"
+    )
     path.write_text(path.read_text().replace("facts.psi", "setting.drift"))
     with pytest.raises(_rule_compiler.RuleError, match="'setting.drift' is not there for each: node; write each: setting"):
         _rule_compiler.load_rules([str(path)], thresholds={}, drop=[])

@@ -34,8 +34,8 @@ def rule(severity: str = "warning", apply: Json | None = None, **cure: str) -> J
     return {"title": f"A {severity} matter", "severity": severity, "expected": "better", "cure": {**cure, **({"apply": apply} if apply else {})}}
 
 
-def finding(name: str, subject: Json = NODE, status: str = "fail", more: Json | None = None, **observed: t.Any) -> Json:
-    return {"rule": name, "subject": subject, "status": status, "observed": observed, **(more or {})}
+def finding(name: str, subject: Json | None = None, status: str = "fail", more: Json | None = None, **observed: t.Any) -> Json:
+    return {"rule": name, "subject": subject or NODE, "status": status, "observed": observed, **(more or {})}
 
 
 def result(*findings: Json, host: str = "n1") -> Json:
@@ -80,6 +80,81 @@ def test_what_cannot_be_set_is_left_to_people_with_the_reason(rules: Json, found
     part = selected({"N1": rules}, found)
     assert part.keys() == {"by_hand"}
     assert (part["by_hand"][0]["text"], part["by_hand"][0].get("command")) == (text, command)
+
+
+USERS = "/user.slice/user-1000.slice/user@1000.service"
+# (name, path, what systemd says of units, whether it is the host's own)
+UNITS: list[tuple[str, str, Json, bool]] = [
+    ("nginx.service", "/system.slice/nginx.service", {}, True),
+    ("getty@tty1.service", "/system.slice/system-getty.slice/getty@tty1.service", {}, True),
+    ("a-b-c.slice", "/a.slice/a-b.slice/a-b-c.slice", {}, True),
+    ("init.scope", "/init.scope", {}, True),
+    ("user@1000.service", USERS, {}, True),
+    ("session-3.scope", "/user.slice/user-1000.slice/session-3.scope", {}, True),
+    ("nginx.service", "/web.slice/nginx.service", {"nginx.service": {"ControlGroup": "/web.slice/nginx.service"}}, True),
+    ("nginx.service", "/lxc/x/system.slice/nginx.service", {"nginx.service": {"ControlGroup": "/lxc/x/system.slice/nginx.service"}}, True),
+    ("nginx.service", "/system.slice/nginx.service", {"nginx.service": {"MemoryMax": 1}, "x.service": {"ControlGroup": "/x.service"}}, True),
+    ("nginx.service", f"{USERS}/app.slice/nginx.service", {}, False),
+    ("nginx.service", f"{USERS}/nginx.service", {}, False),
+    ("app.slice", f"{USERS}/app.slice", {}, False),
+    ("nginx.service", "/machine.slice/machine-vm1.scope/payload/system.slice/nginx.service", {}, False),
+    ("system.slice", "/machine.slice/machine-vm1.scope/payload/system.slice", {}, False),
+    ("nginx.service", "/system.slice/docker.service/nginx.service", {}, False),
+    ("nginx.service", "/lxc/x/system.slice/nginx.service", {}, False),
+    ("a-b.slice", "/a-b.slice", {}, False),
+    ("x.service", "/a.slice/b.slice/x.service", {}, False),
+    ("nginx.service", "/system.slice/nginx.service", {"nginx.service": {"ControlGroup": "/web.slice/nginx.service"}}, False),
+    ("vm.scope", "/machine.slice/machine-vm.scope.scope", {}, False),
+    ("_memory.slice", "/_memory.slice", {}, False),
+]
+
+
+@pytest.mark.parametrize(("name", "path", "units", "own"), UNITS)
+def test_only_a_unit_of_the_hosts_own_systemd_is_set(name: str, path: str, units: Json, own: bool) -> None:
+    found = finding("C1", {"kind": name.rpartition(".")[2], "id": path, "name": name})
+    part = _selection.select({**result(found), "units": units}, {"C1": rule(apply={"MemoryHigh": "1GiB"})})
+    if own:
+        assert part["units"] == {name: {"MemoryHigh": "1GiB"}} and "by_hand" not in part
+    else:
+        assert part.keys() == {"by_hand"} and path in part["by_hand"][0]["text"]
+
+
+ROW = {"path": BATCH["id"], "high": 100 * MIB, "limit": None}
+DEFRAG, SCALE, DIRTY = "transparent_hugepage/defrag", "vm.watermark_scale_factor", "vm.dirty_bytes"
+HIGH = {"MemoryHigh": {"observed": "x"}}
+# (what is applied, knobs, the row of the cgroup, its unit, why it is not set, or what is)
+IDLE: list[tuple[Json, Json, Json, Json, str | list[str]]] = [
+    ({SCALE: {"raise_to": 50}}, {SCALE: 10}, {}, {}, [SCALE]),
+    ({SCALE: {"raise_to": 50}}, {}, {}, {}, [SCALE]),
+    ({SCALE: {"raise_to": 50}}, {SCALE: 200}, {}, {}, f"{SCALE}: raise to 50 changes nothing, it is 200 now."),
+    ({DEFRAG: {"lower_to": "defer+madvise"}}, {DEFRAG: "always"}, {}, {}, [DEFRAG]),
+    ({DEFRAG: {"lower_to": "defer+madvise"}}, {DEFRAG: "madvise"}, {}, {}, f"{DEFRAG}: lower to defer+madvise changes nothing, it is madvise now."),
+    ({"vm.swappiness": 1}, {"vm.swappiness": 1}, {}, {}, "vm.swappiness: 1 changes nothing, it is 1 now."),
+    ({DIRTY: {"lower_to": "1GiB"}}, {DIRTY: 0, "vm.dirty_ratio": 20}, {}, {}, [DIRTY]),
+    ({DIRTY: {"lower_to": "1GiB"}}, {DIRTY: 0, "vm.dirty_ratio": 1}, {}, {}, f"{DIRTY}: vm.dirty_ratio (1) is in force, so there is no {DIRTY} to move."),
+    ({"vm.min_free_kbytes": {"raise_to": {"of_memory": "1%"}}}, {"vm.min_free_kbytes": 67584}, {}, {}, ["vm.min_free_kbytes"]),
+    ({"vm.min_free_kbytes": {"raise_to": {"of_memory": "0.1%"}}}, {"vm.min_free_kbytes": 99999}, {}, {},
+     "vm.min_free_kbytes: raise to 0.1% of memory changes nothing, it is 99999 now."),
+    ({"vm.overcommit_memory": 1, "vm.panic_on_oom": 0}, {"vm.overcommit_memory": 1, "vm.panic_on_oom": 1}, {}, {}, ["vm.panic_on_oom"]),
+    (HIGH, {}, ROW, {}, "MemoryHigh: 100MiB changes nothing, it is 100MiB now."),
+    (HIGH, {}, {**ROW, "high": None}, {}, ["MemoryHigh"]),
+    (HIGH, {}, {**ROW, "high": 200 * MIB}, {"MemoryHigh": 100 * MIB}, ["MemoryHigh"]),
+    (HIGH, {}, {}, {"MemoryHigh": 100 * MIB}, "MemoryHigh: 100MiB changes nothing, it is 100MiB now."),
+    (HIGH, {}, {**ROW, "path": "/other"}, {}, ["MemoryHigh"]),
+    ({"MemoryMax": "infinity"}, {}, ROW, {}, "MemoryMax: infinity changes nothing, it is max now."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("apply", "knobs", "row", "unit", "wanted"), IDLE)
+def test_what_is_so_already_cures_nothing_and_is_left_to_people(apply: Json, knobs: Json, row: Json, unit: Json, wanted: str | list[str]) -> None:
+    told = {**result(finding("N1", BATCH, x=100 * MIB + 1)), "breakdown": {"memtotal_bytes": 16 << 30}, "units": {BATCH["name"]: unit}}
+    told["node"]["knobs"] = knobs
+    told["top"]["rows"] += [row] if row else []
+    part = _selection.select(told, {"N1": rule(apply=apply, text="T.")})
+    if isinstance(wanted, list):
+        assert "by_hand" not in part and part["because"][0]["sets"] == wanted
+    else:
+        assert part.keys() == {"by_hand"} and part["by_hand"][0]["text"] == f"{wanted} T."
 
 
 NOT_CHOSEN = [finding("N1", status="unknown"), finding("N1", more={"suppressed": {"reason": "r", "until": "2026-12-31"}})]

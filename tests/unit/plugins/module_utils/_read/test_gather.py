@@ -35,18 +35,71 @@ def test_links_are_told_and_each_file_is_sent_once(tmp_path: pathlib.Path) -> No
     assert found["sources"] == {"/etc/sysctl.conf": "vm.swappiness = 10", "/dev/null": "", "/usr/lib/sysctl.d/50.conf": "vm.laptop_mode = 1"}
 
 
-def test_of_a_command_line_no_secret_leaves(tmp_path: pathlib.Path) -> None:
-    tree = made(tmp_path, {
-        "/proc/7/comm": "k3s-server\n", "/proc/7/cmdline": "k3s\0server\0--token=SECRET\0--config=/etc/k.yaml\0--node-label\0SECRET\0",
-        "/proc/8/comm": "sshd\n", "/proc/8/cmdline": "sshd\0", "/proc/cmdline": "quiet rd.luks.key=SECRET psi=1 root=SECRET\n",
-        "/etc/cron.d/clean": "PASSWORD=SECRET\n#echo 1 > /proc/sys/vm/drop_caches\n0 3 * * * root echo 3 > /proc/sys/vm/drop_caches\n",
-        "/etc/cron.d/other": "SECRET\n",
-    })  # fmt: skip
-    found = _gather.gather(tree, _gathered.WANTED)["sources"]
-    assert found["/proc/7/cmdline"].split("\0") == ["", "", "", "--config=/etc/k.yaml"] and "/proc/8/comm" not in found
-    assert found["/proc/cmdline"].split() == ["psi=1"]
-    assert found["/etc/cron.d/clean"].strip().startswith("0 3") and "/etc/cron.d/other" not in found
-    assert "SECRET" not in json.dumps(found)
+# What may leave of a file that holds secrets; {} where nothing of it does.
+SECRETS: dict[str, tuple[dict[str, str], dict[str, str]]] = {
+    "a cluster's token": (
+        {"/proc/7/comm": "k3s-server\n", "/proc/7/cmdline": "k3s\0server\0--token=SECRET\0--config=/etc/k.yaml\0--node-label\0SECRET\0"},
+        {"/proc/7/comm": "k3s-server", "/proc/7/cmdline": "\0-\0--config=/etc/k.yaml"},
+    ),
+    "arguments that look like flags": (
+        {"/proc/7/comm": "kubelet\n", "/proc/7/cmdline": (
+            "/usr/bin/kubelet\0--config-secret=SECRET\0--config\0/etc/k.yaml\0/SECRET\0token=true-SECRET\0--config-dir=/etc/d"
+            "\0--feature-gates\0A=true,B=false\0--feature-gates-of=SECRET\0--key"
+            "\0/run/SECRET\0--config=SECRET\0--protect-kernel-defaults\0SECRET\0--eviction-hard=memory.available<5%\0"
+        )},
+        {"/proc/7/comm": "kubelet", "/proc/7/cmdline": (
+            "\0-\0--config\0/etc/k.yaml\0--config-dir=/etc/d\0--feature-gates\0A=true,B=false\0-\0-\0-"
+            "\0--protect-kernel-defaults\0--eviction-hard=memory.available<5%")},
+    ),
+    "arguments of others": ({"/proc/8/comm": "sshd\n", "/proc/8/cmdline": "sshd\0--config=/SECRET\0"}, {}),
+    "the kernel's words": (
+        {"/proc/cmdline": "quiet rd.luks.key=SECRET psi=1 systemd.set_credential=a:SECRET panicked=SECRET zswap.enabled=1 sysctl.net.x=SECRET root=SECRET\n"},
+        {"/proc/cmdline": "  psi=1   zswap.enabled=1"},
+    ),
+    "jobs": (
+        {"/etc/cron.d/clean": "#SECRET drop_caches\nPASSWORD=SECRET\n0 3 * * * root curl -H 'Bearer SECRET' x; echo 3 > /proc/sys/vm/drop_caches # SECRET\n",
+         "/etc/cron.d/other": "SECRET\n"},
+        {"/etc/cron.d/clean": "\n\ndrop_caches"},
+    ),
+    "JSON of a kubelet": (
+        {"/etc/kubernetes/kubelet/config.json": json.dumps({
+            "staticPodURLHeader": {"Authorization": ["SECRET"]}, "evictionHard": {"memory.available": "5%"}, "featureGates": {"MemoryQoS": True},
+            "memorySecret": "SECRET", "protectKernelDefaults": True})},
+        {"/etc/kubernetes/kubelet/config.json": (
+            'staticPodURLHeader:\nevictionHard: {"memory.available": "5%"}\nfeatureGates: {"MemoryQoS": true}\nmemorySecret:\nprotectKernelDefaults: true')},
+    ),
+    "JSON that is none": ({"/etc/kubernetes/kubelet/config.json": '{"evictionHard": "SECRET",}'}, {"/etc/kubernetes/kubelet/config.json": ""}),
+    "YAML of a kubelet": (
+        {"/var/lib/kubelet/config.yaml": (
+            "# SECRET memory\nstaticPodURLHeader:\n  memory: SECRET\n  x-memory: [SECRET]\nevictionHard: # SECRET\n  memory.available: 5%\n"
+            "Reserved: SECRET\n")},
+        {"/var/lib/kubelet/config.yaml": "\nstaticPodURLHeader:\n\n\nevictionHard: \n  memory.available: 5%\nReserved:"},
+    ),
+    "TuneD": (
+        {"/etc/tuned/mine/tuned.conf": (
+            "[main]\nsummary=SECRET vm.\ninclude=base # SECRET\n[script]\nscript=${i:PROFILE_DIR}/x --key=SECRET\n  --vm SECRET==\n"
+            "[bootloader]\ncmdline=key=SECRET\n"
+            "[sysctl]\nkernel.core_pattern=|SECRET\nvm.lowmem_reserve_ratio=256\n  32 1\n#vm.x=SECRET\n"),
+         "/etc/tuned/tuned-main.conf": "reapply_sysctl=0\nlog_file_count=SECRET\n", "/etc/tuned/active_profile": "mine other\n"},
+        {"/etc/tuned/mine/tuned.conf": (
+            "[main]\nsummary=\ninclude=base\n[script]\nscript=\n\n[bootloader]\ncmdline=\n"
+            "[sysctl]\nkernel.core_pattern=\nvm.lowmem_reserve_ratio=256\n  32 1"),
+         "/etc/tuned/tuned-main.conf": "reapply_sysctl=0\nlog_file_count=", "/etc/tuned/active_profile": "mine other"},
+    ),
+    "files that tmpfiles.d makes": (
+        {"/etc/tmpfiles.d/a.conf": "f+ /run/key 0600 root - - SECRET*/sys/\nw /etc/x - - - - SECRET{\nw /sys/kernel/mm/ksm/run - - - - 1\n"},
+        {"/etc/tmpfiles.d/a.conf": "\n\nw /sys/kernel/mm/ksm/run - - - - 1"},
+    ),
+    "sysctl.d": ({"/etc/sysctl.d/a.conf": "kernel.core_pattern=|x SECRET\n#vm.x SECRET\nvm.swappiness=1\n"}, {"/etc/sysctl.d/a.conf": "\n\nvm.swappiness=1"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_no_secret_leaves(tmp_path: pathlib.Path, name: str) -> None:
+    files, expected = SECRETS[name]
+    found = _gather.gather(made(tmp_path, files), _gathered.WANTED)
+    assert found == {"sources": expected, "links": {}, "troubles": {}}
+    assert "SECRET" in json.dumps(files) and "SECRET" not in json.dumps(found)
 
 
 def test_what_cannot_be_read_has_its_reason(tmp_path: pathlib.Path) -> None:

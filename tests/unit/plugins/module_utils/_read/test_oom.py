@@ -134,8 +134,13 @@ def test_a_process_that_ends_meanwhile_is_no_error(tmp_path: t.Any) -> None:
 
 
 @pytest.mark.parametrize(("comm", "arguments", "program"), [
-    (b"redis-server", b"redis-server *:6379\0", "redis"),
-    (b"hdbindexserver", b"", "sap_hana"),
+    *((comm, b"", program) for comm, program in {
+        b"redis-server": "redis", b"valkey-server": "redis", b"keydb-server": "redis", b"mongod": "mongodb", b"postgres": "postgresql",
+        b"hdbindexserver": "sap_hana", b"hdbnameserver": "sap_hana",
+        # What talks to one, or is called like one, is none.
+        **dict.fromkeys((b"redis-cli", b"redis-sentinel", b"redisinsight", b"redis", b"mongo", b"mongos", b"mongodump", b"mongosh", b"postgres_exporte",
+                         b"hdbsql", b"SAProuter", b"saposcol", b"kafka-ui", b"elasticsearch-c"), None),
+    }.items()),
     (b"java", b"java\0-Xmx1g\0-m\0org.elasticsearch.server/org.elasticsearch.bootstrap.Elasticsearch\0", "elasticsearch"),
     (b"java", b"java\0-cp\0/usr/share/opensearch/lib/*\0org.opensearch.bootstrap.OpenSearch\0-d\0", "elasticsearch"),
     (b"java", b"java\0-cp\0x.jar\0org.apache.cassandra.service.CassandraDaemon\0", "cassandra"),

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _rule_compiler, _rule_expression, _setting_rules
+from ansible_collections.memqos.fleet.plugins.module_utils import _rules
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _controller_rules, _rule_compiler, _rule_expression
 
 RULES = Path(__file__).resolve().parents[4] / "roles" / "audit" / "vars" / "rules"
 RULESET = _rule_compiler.load_rules([str(RULES)], thresholds={}, drop=[])
+PREPARED = _rules.prepare(RULESET.on_controller)
 
 Row = dict[str, t.Any]
 
@@ -27,7 +29,8 @@ def row(**keys: t.Any) -> Row:
 
 
 def answer(*settings: Row) -> Row:
-    return {"node": {"kernel": "6.12"}, "settings": list(settings), "findings": [], "recovered": [], "rules": {}}
+    node = {"kernel": "6.12", "knobs": {}, "meminfo": {}}
+    return {"node": node, "derived": {}, "settings": list(settings), "findings": [], "recovered": [], "rules": {}}
 
 
 CASES = [
@@ -45,36 +48,63 @@ CASES = [
         row(winner=LATE, others=[{**OURS, "path": "/etc/sysctl.d/50-mine.conf"}], persisted="90", agrees=False),
         ["P02"],
     ),
+    (
+        "a file of somebody else with that name",
+        row(winner=LATE, others=[{**OURS, "path": "/usr/lib/sysctl.d/50-mine.conf"}], persisted="90", agrees=False),
+        ["P01"],
+    ),
 ]
 
 
 @pytest.mark.parametrize(("settings", "wanted"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_finds(settings: Row, wanted: list[str]) -> None:
     audit = answer(settings)
-    _setting_rules.judge(audit, RULESET.settings, failed={}, our_file="50-mine.conf")
+    _controller_rules.judge(audit, PREPARED, failed={}, our_files={"/etc/sysctl.d/50-mine.conf"})
     assert [finding["rule"] for finding in audit["findings"] if finding["status"] == "fail"] == wanted
     assert {rule for rule, count in audit["rules"].items() if count["failed"]} == set(wanted)
-    assert all(sum(count.values()) == 1 for count in audit["rules"].values()) and len(audit["rules"]) == len(RULESET.settings) >= 3
+    # Of rules for the node nothing is known here.
+    assert all(sum(count.values()) == 1 for count in audit["rules"].values()) and len(audit["rules"]) == len(RULESET.on_controller) >= 3
 
 
 def test_says_whose_setting_it_is() -> None:
     unit = row(name="MemoryHigh", scope="unit", subject="batch.slice", winner=LATE, others=[OURS], agrees=False)
     audit = answer(unit)
-    _setting_rules.judge(audit, RULESET.settings, failed={})
-    assert [finding["subject"] for finding in audit["findings"]] == [{"kind": "setting", "id": "batch.slice MemoryHigh", "name": ""}]
+    _controller_rules.judge(audit, PREPARED, failed={})
+    assert [finding["subject"] for finding in audit["findings"] if finding["status"] == "fail"] == [
+        {"kind": "setting", "id": "batch.slice MemoryHigh", "name": ""}
+    ]
 
 
 def test_what_failed_and_passes_now_is_told_with_its_figures() -> None:
     audit = answer(row(winner=OURS, persisted="10", agrees=True, drift=False), row(name="vm.page-cluster", winner=APP, persisted="0", live="0", agrees=True))
-    _setting_rules.judge(audit, RULESET.settings, failed={"P02": ["vm.swappiness"], "P03": ["vm.swappiness"], "N21": ["node"]})
+    _controller_rules.judge(audit, PREPARED, failed={"P02": ["vm.swappiness"], "P03": ["vm.swappiness"], "N21": ["node"]})
     told = [(one["rule"], one["subject"]["id"], one["status"], one["observed"]["live"]) for one in audit["recovered"]]
     assert told == [("P02", "vm.swappiness", "pass", "10"), ("P03", "vm.swappiness", "pass", "10")]
 
 
+GIB = 1 << 30
+FULL = {"allocatable_bytes": 30 * GIB, "sum_limit_bytes": 29 * GIB, "sum_request_bytes": 1, "workloads": 3, "without_limit": 0, "without_throttle": 3}
+NODES: list[tuple[Row, list[str]]] = [
+    ({**FULL, "stranded_bytes": 9 * GIB, "stranded_workloads": 2}, []),
+    ({**FULL, "stranded_bytes": 10 * GIB, "stranded_workloads": 2}, ["N62"]),
+    ({**FULL, "stranded_bytes": 0, "stranded_workloads": 0, "allocatable_bytes": 28 * GIB}, ["N42"]),
+    ({**FULL, "stranded_bytes": 0, "stranded_workloads": 0, "allocatable_bytes": 28 * GIB, "without_throttle": 0}, []),
+    ({**FULL, "stranded_bytes": 0, "stranded_workloads": 0, "sum_request_bytes": 31 * GIB}, ["N61"]),
+]
+
+
+@pytest.mark.parametrize(("derived", "wanted"), NODES)
+def test_what_is_known_of_overcommit_on_the_controller_counts(derived: Row, wanted: list[str]) -> None:
+    audit = {**answer(), "derived": derived}
+    _controller_rules.judge(audit, PREPARED, failed={"N62": ["node"]})
+    assert [(finding["rule"], finding["subject"]) for finding in audit["findings"]] == [(rule, {"kind": "node", "id": "node", "name": ""}) for rule in wanted]
+    assert [one["rule"] for one in audit["recovered"]] == (["N62"] if derived["stranded_workloads"] and wanted != ["N62"] else [])
+
+
 def test_every_advertised_name_is_given() -> None:
     full = row(winner=LATE, persisted="90", agrees=False, drift=True)
-    assert set(_setting_rules.names(full, "zz-memqos.conf")) == set(_rule_expression.CLOSED["setting"])
+    assert set(_controller_rules.names(full, ())) == set(_rule_expression.CLOSED["setting"])
 
 
 def test_the_node_is_not_sent_them() -> None:
-    assert not {rule["id"] for rule in RULESET.compiled} & {rule["id"] for rule in RULESET.settings}
+    assert not {rule["id"] for rule in RULESET.compiled} & {rule["id"] for rule in RULESET.on_controller}
