@@ -32,7 +32,7 @@ class ActionModule(ActionBase):
         if not _TO.fullmatch(to):
             raise AnsibleActionFail(f"to={visible(to):.80}: write previous, origin, or the number of a generation")
         request = {"to": to, "force": arguments["force"], "allow": arguments["allow_risks"], "wait": arguments["lock_wait"]}
-        request["meta"] = _tuning.meta(profiles=[])
+        request.update(meta=_tuning.meta(profiles=[]), keep=_tuning.keep(arguments))
         answer = self._execute_module("memqos.fleet.memory_rollback", module_args={"request": _request.pack(request)}, task_vars=task_vars)
         why = _tune_result.reasons([]) if self._task.diff else None
         return {**result, **_tuning.finish(answer, host=host, directory=arguments["directory"], verb="rolled back", why=why)}

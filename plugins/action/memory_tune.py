@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import posixpath
+import secrets
 import shlex
 import typing as t
 
@@ -20,7 +21,7 @@ _BOOT_ID = "proc/sys/kernel/random/boot_id"
 
 
 class ActionModule(ActionBase):
-    """memqos.fleet.memory_tune: one remote call a host, and one command more where the profile is C(auto)."""
+    """memqos.fleet.memory_tune: one remote call a host, one command more where the profile is C(auto), and one or two calls for C(confirm_within)."""
 
     TRANSFERS_FILES = False
 
@@ -29,6 +30,8 @@ class ActionModule(ActionBase):
         unused, arguments = self.validate_argument_spec(argument_spec=_tune_options.TUNE)
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
         _tuning.check_file_name(arguments["sysctl_file"])
+        _tuning.check_seconds(arguments["confirm_within"])
+        keep = _tuning.keep(arguments)
         profile, selection = arguments["profile"], None
         if arguments["selection"]:
             chosen = _tuning.failing(lambda: _selection.read(arguments["selection"], host))
@@ -46,11 +49,43 @@ class ActionModule(ActionBase):
         declared = _tuning.failing(lambda: _declared(profile, arguments, selection))
         layers = declared.layers if selection is None else _with_earlier(declared.layers, everything=profile is None)
         request = {"layers": layers, "options": _options(arguments), "wait": arguments["lock_wait"]}
-        request["meta"] = _tuning.meta(profiles=list(declared.names))
+        request.update(meta=_tuning.meta(profiles=list(declared.names)), keep=keep)
         sent = {"profile": ", ".join(declared.names), "root": arguments["root"], "request": _request.pack(request)}
+        if arguments["confirm_within"] and not self._task.check_mode:
+            return {**result, **self._confirmed(sent, request, arguments, declared, task_vars)}
         answer = self._execute_module("memqos.fleet.memory_tune", module_args=sent, task_vars=task_vars)
         why = _tune_result.reasons(declared.profiles) if self._task.diff else None
         return {**result, **_tuning.finish(answer, host=host, directory=arguments["directory"], verb="tuned", why=why)}
+
+    def _confirmed(
+        self,
+        sent: dict[str, t.Any],
+        request: dict[str, t.Any],
+        arguments: dict[str, t.Any],
+        declared: _profiles.Declaration,
+        task_vars: dict[str, t.Any] | None,
+    ) -> dict[str, t.Any]:
+        """Armed before; whoever is cut off from here on is taken back. A tune that made no generation is disarmed at once."""
+        host, within = str((task_vars or {}).get("inventory_hostname", "localhost")), arguments["confirm_within"]
+        token = request["meta"]["confirm"] = secrets.token_hex(8)
+
+        def call(**asked: t.Any) -> dict[str, t.Any]:
+            packed = _request.pack({"token": token, "wait": arguments["lock_wait"], **asked})
+            answer: dict[str, t.Any] = self._execute_module("memqos.fleet.memory_confirm", module_args={"request": packed}, task_vars=task_vars)
+            return answer
+
+        armed = call(do="arm", within=within, allow=arguments["allow_risks"], started=request["meta"]["started"])
+        if armed.get("failed"):
+            return {"failed": True, "changed": False, "msg": _tune_result.shown(str(armed.get("msg", "nothing was armed")))}
+        asked = {**sent, "request": _request.pack(request)}
+        answer = self._execute_module("memqos.fleet.memory_tune", module_args=asked, task_vars=task_vars)
+        why = _tune_result.reasons(declared.profiles) if self._task.diff else None
+        result = _tuning.finish(answer, host=host, directory=arguments["directory"], verb="tuned", why=why)
+        if result.get("generation"):
+            _tuning.awaiting(host, result["generation"], within)
+        else:
+            call(do="give up")
+        return result
 
     def _proposals(self, arguments: dict[str, t.Any], host: str) -> list[_propose.Proposal]:
         """By the last audit, which says how old it is."""

@@ -47,6 +47,16 @@ options:
     description: Seconds to wait for another run on the same node.
     type: int
     default: 60
+  keep_generations:
+    description:
+      - So many of the newest generations stay on the node, whatever their age. A run that makes one removes older ones that O(keep_days) does not keep either.
+      - What stood before the first generation can always be brought back, and so can what stood before the last tune that still holds.
+    type: int
+    default: 20
+  keep_days:
+    description: Generations of so many days stay, whatever their number. V(0) keeps none by its age.
+    type: int
+    default: 30
   directory:
     description: Directory on the controller for the full result, C(tune/HOST.json). Relative to the current directory of the controller.
     type: path

@@ -46,6 +46,11 @@ class Entry(NamedTuple):
     steps: t.Tuple[_steps.Step, ...]
     results: t.Tuple[t.Dict[str, t.Any], ...] = ()
 
+    def shown(self) -> t.Dict[t.Tuple[str, str], str]:
+        """{(path, what we wrote): what the kernel made of it}"""
+        pairs = zip(self.steps, self.results)
+        return {(step.path, step.after): result["found"] or step.after for step, result in pairs if isinstance(step, _steps.WriteStep)}
+
 
 class Pending(NamedTuple):
     entry: Entry
@@ -178,15 +183,30 @@ class Journal:
 
     def settle(self, entry: Entry) -> None:
         """What follows a commit. Again and again with the same result."""
-        merged, steps = self._origin()
+        merged, steps, found = self._origin()
         if merged < entry.generation:
-            rows = [_steps.to_json(step) for step in _steps.merge(steps, entry.steps)]
-            self._save(f"{self.directory}/origin.json", {"generation": entry.generation, "steps": rows})
+            self._save_origin(entry.generation, _steps.merge(steps, entry.steps), found)
         self.forget()
 
     def forget(self) -> None:
         """Ends the transaction under way."""
         self.writer.remove(self.pending_path)
+
+    def drop(self, numbers: t.Sequence[int]) -> None:
+        """Forgets the oldest generations, the oldest first: whatever comes in between, those that are left follow one another.
+
+        What the kernel made of values that the origin takes back goes there before. Raises OSError too.
+        """
+        merged, steps, found = self._origin()
+        if not numbers or numbers[-1] > merged:
+            return
+        standing = {(step.path, step.after) for step in steps if isinstance(step, _steps.WriteStep)}
+        for number in numbers:
+            entry = self.generation(number)
+            found.update(entry.shown())
+        self._save_origin(merged, steps, {key: text for key, text in found.items() if key in standing})
+        for number in numbers:
+            self.writer.remove(self._generation_path(number))
 
     def generations(self) -> t.List[int]:
         names = self._names("generations") or []
@@ -205,15 +225,39 @@ class Journal:
         """From each value before our first generation (C(before)) to what we made of it (C(after)); what went back to its origin is not in it."""
         return self._origin()[1]
 
-    def _origin(self) -> t.Tuple[int, t.Tuple[_steps.Step, ...]]:
-        """(the last generation in it, steps)"""
+    def shown(self) -> t.Dict[t.Tuple[str, str], str]:
+        """C(Entry.shown) of all, those that are dropped too."""
+        found = self._origin()[2]
+        for number in self.generations():
+            found.update(self.generation(number).shown())
+        return found
+
+    def armed(self) -> t.Dict[str, t.Any]:
+        """What takes a tune back that nobody confirms; empty if nothing does."""
+        path = f"{self.directory}/armed.json"
+        text = self._text(path)
+        with _intact(path):
+            return dict(json.loads(text)) if text else {}
+
+    def unconfirmed(self) -> int:
+        """The generation that awaits confirmation; 0 for none."""
+        known, token = self.generations(), self.armed().get("token")
+        return known[-1] if known and token and self.generation(known[-1]).meta.get("confirm") == token else 0
+
+    def _origin(self) -> t.Tuple[int, t.Tuple[_steps.Step, ...], t.Dict[t.Tuple[str, str], str]]:
+        """(the last generation in it, steps, what the kernel made of values of generations that were dropped)"""
         path = f"{self.directory}/origin.json"
         text = self._text(path)
         if text is None:
-            return 0, ()
+            return 0, (), {}
         with _intact(path):
             value = json.loads(text)
-            return int(value["generation"]), tuple(map(_steps.from_json, value["steps"]))
+            found = {(str(path), str(after)): str(now) for path, after, now in value.get("found", ())}
+            return int(value["generation"]), tuple(map(_steps.from_json, value["steps"])), found
+
+    def _save_origin(self, merged: int, steps: t.Iterable[_steps.Step], found: t.Mapping[t.Tuple[str, str], str]) -> None:
+        rows, shown = [_steps.to_json(step) for step in steps], [[*key, text] for key, text in found.items()]
+        self._save(f"{self.directory}/origin.json", {"generation": merged, "steps": rows, "found": shown})
 
     def _generation_path(self, number: int) -> str:
         return f"{self.directory}/generations/{number}.json"

@@ -180,13 +180,7 @@ def done_since(journal: _journal.Journal, to: t.Union[int, str]) -> t.List[Step]
 def shown_after(journal: _journal.Journal, steps: t.Iterable[Step]) -> t.Dict[t.Tuple[str, str], str]:
     """{(path, what we wrote): what the kernel made of it the last time} of knobs in C(steps) that it rounds as it likes (huge pages)."""
     loose = {step.path for step in steps if isinstance(step, WriteStep) and _is_rounded(step)}
-    found: t.Dict[t.Tuple[str, str], str] = {}
-    for number in journal.generations() if loose else ():
-        entry = journal.generation(number)
-        for step, result in zip(entry.steps, entry.results):
-            if isinstance(step, WriteStep) and step.path in loose:
-                found[step.path, step.after] = result["found"] or step.after
-    return found
+    return {key: text for key, text in (journal.shown() if loose else {}).items() if key[0] in loose}
 
 
 def back(

@@ -28,6 +28,7 @@ from ._read import _unit_state
 from ._read._files import Tree, Unreadable
 from ._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
 from ._transaction import Outcome
+from ._writer import Refused
 
 if t.TYPE_CHECKING:
     from ._present import Present
@@ -44,6 +45,7 @@ _BY_HAND = "not ours: somebody wrote it by hand, and this run's daemon-reload ta
 _UNREAD = "not ours: its files were changed without a daemon-reload, and this run's makes that live, at once or when a unit beside it starts"
 _NO_WAY_BACK = "given at boot by our line, and what it was without is not known; it ends with its cgroup"
 _STAYS = "The node stays as it is, half done. Let usage fall or stop the unit, or allow it, and run again; {} holds the values from before"
+AWAITS = "generation {} awaits confirmation, and nothing was written: confirm it (memqos.fleet.confirm), or roll it back"
 
 
 class TuneError(Exception):
@@ -96,11 +98,18 @@ class Work:
     def page_size(self) -> int:
         return os.sysconf("SC_PAGE_SIZE")
 
-    def run(self, steps: t.Sequence[Step], meta: t.Mapping[str, t.Any], adopted: t.Sequence[Step] = ()) -> Outcome:
+    def run(self, steps: t.Sequence[Step], meta: t.Mapping[str, t.Any], adopted: t.Sequence[Step], keep: Json) -> Outcome:
         """Nothing in a check, or without steps."""
         if self.check or not steps:
             return Outcome(True, True, 0, ())
-        return _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
+        outcome = _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
+        if outcome.warning or not outcome.generation:
+            return outcome
+        try:
+            self.journal.drop(_old(self.journal, keep))
+        except (OSError, Refused, _journal.JournalError) as exc:
+            return outcome._replace(warning=f"older generations were not removed: {exc}")
+        return outcome
 
     def turned(self, steps: t.Sequence[Step], started: t.Sequence[PropertyStep] = (), *, force: bool = False) -> _transaction.Rollback:
         return _transaction.back(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), force=force, started=started)
@@ -130,7 +139,9 @@ def tune(request: Json, work: Work) -> Json:
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
         meta = {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal, "layers": _applied(layers, options, work.journal)}
         meta["profiles"] = [*dict.fromkeys([*said, *meta.get("profiles", ())])]
-        outcome = work.run(made.steps, meta, [*adopted, *forgotten])
+        if made.steps and not work.check:
+            _require_confirmed(work.journal, meta.get("confirm"))
+        outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         return _told(made, outcome, present, work)
 
 
@@ -150,8 +161,17 @@ def rollback(request: Json, work: Work) -> Json:
         made, forgotten = _without_stale(made, origin, [*map(tuple, wanted)], present, work)
         kept = {key: was[key] for key in ("layers", "profiles") if key in was}
         meta = {**request["meta"], **kept, "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
-        outcome = work.run(made.steps, meta, [*adopted, *forgotten])
+        outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         return _told(made, outcome, present, work)
+
+
+def _require_confirmed(journal: _journal.Journal, token: t.Optional[str]) -> None:
+    """C(token): of this run, if it awaits confirmation itself. Raises TuneError."""
+    waiting = journal.unconfirmed()
+    if waiting:
+        raise TuneError(AWAITS.format(waiting))
+    if token and journal.armed().get("token") != token:
+        raise TuneError("nothing was written: the time to confirm ran out first, allow more (memqos_confirm_within)")
 
 
 # Reading
@@ -422,6 +442,8 @@ def _target(to: str, journal: _journal.Journal) -> t.Tuple[t.Union[int, str], t.
     if to == "previous":
         stands = _standing(known[-1], journal)
         earlier = [number for number in known if stands != "origin" and number < int(stands)]
+        if stands != "origin" and not earlier and known[0] > 1:
+            raise TuneError(f"what stood before generation {stands} is kept no more: name origin, or one of {', '.join(map(str, known))}")
         target = earlier[-1] if earlier else "origin"
     elif to not in ("origin", "0"):
         target = int(to)
@@ -431,6 +453,23 @@ def _target(to: str, journal: _journal.Journal) -> t.Tuple[t.Union[int, str], t.
 def _standing(number: int, journal: _journal.Journal) -> t.Union[int, str]:
     """The tune whose values stood after this generation: of a rollback the one that it went back to."""
     return t.cast("t.Union[int, str]", journal.generation(number).meta.get("stands", number))
+
+
+def _old(journal: _journal.Journal, keep: Json) -> t.List[int]:
+    """The oldest generations, which nobody wants kept: neither of the newest C(generations), nor begun since C(since), by the clocks of controllers.
+
+    What stands stays, and what C(previous) goes back to.
+    """
+    known = journal.generations()
+    stands = _standing(known[-1], journal)
+    before = [number for number in known if stands != "origin" and number < int(stands)]
+    first = before[-1] if before else known[-1] if stands == "origin" else int(stands)
+    going = []
+    for number in known[: -keep["generations"]]:
+        if number >= first or str(journal.generation(number).meta.get("started", "9")) >= keep["since"]:
+            break
+        going.append(number)
+    return going
 
 
 def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool) -> _transaction.Rollback:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""The options of memory_tune and memory_rollback: the modules take them, and so do the action plugins before them. Data only."""
+"""The options of memory_tune, memory_rollback and memory_generations: the modules take them, and so do the action plugins before them. Data only."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ RISKS = (
 _SHARED: dict[str, dict[str, t.Any]] = {
     "allow_risks": {"type": "list", "elements": "str", "choices": list(RISKS), "default": []},
     "lock_wait": {"type": "int", "default": 60},
+    "keep_generations": {"type": "int", "default": 20},
+    "keep_days": {"type": "int", "default": 30},
     "directory": {"type": "path", "default": "build/report"},
 }
 TUNE: dict[str, dict[str, t.Any]] = {
@@ -43,12 +45,18 @@ TUNE: dict[str, dict[str, t.Any]] = {
     "sysctl_file": {"type": "str", "default": "zz-memqos.conf"},
     "auto_apply": {"type": "bool", "default": False},
     "root": {"type": "path", "default": "/"},
+    "confirm_within": {"type": "int", "default": 0},
     **_SHARED,
 }
 ROLLBACK: dict[str, dict[str, t.Any]] = {
     "to": {"type": "str", "default": "previous"},
     "force": {"type": "bool", "default": False},
     **_SHARED,
+}
+CONFIRM: dict[str, dict[str, t.Any]] = {"lock_wait": {"type": "int", "default": 60}}
+GENERATIONS: dict[str, dict[str, t.Any]] = {
+    "compare": {"type": "list", "elements": "str", "default": []},
+    "directory": {"type": "path", "default": "build/report"},
 }
 # From action plugin to module. no_log: it is no secret, but each run would put it into the node's syslog.
 REQUEST: dict[str, dict[str, t.Any]] = {"request": {"type": "str", "no_log": True}}

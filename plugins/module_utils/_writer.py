@@ -246,12 +246,18 @@ class Writer:
         self.operation("command", "daemon-reload")
         self._systemctl("daemon-reload")
 
+    def command(self, *argv: str) -> str:
+        self.operation("command", " ".join(argv[:2]))
+        return self._run(argv)
+
     def _systemctl(self, *arguments: str) -> str:
-        argv = ["systemctl", *arguments]
+        return self._run(("systemctl", *arguments))
+
+    def _run(self, argv: t.Sequence[str]) -> str:
         if self._command:
-            return self._command(argv)
+            return self._command(list(argv))
         if self.root != "/":
-            raise Refused("systemctl", f"{self.root} is not the live node")
+            raise Refused(argv[0], f"{self.root} is not the live node")
         return Tree("/").output("", argv, timeout=ANSWER_SECONDS)
 
     # Ways to a file

@@ -13,7 +13,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _compiled
 COMPILED = _compiled.Compiled()
 COMPILED.use()
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _module, _tune, _tune_options
+from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _journal, _module, _tune, _tune_options
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refused, Writer
 
@@ -21,6 +21,8 @@ from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refuse
 def rollback(params: dict[str, t.Any]) -> dict[str, t.Any]:
     work = _tune.Work(Tree("/"), Writer("/"), check=params["check_mode"])
     result = _tune.rollback(_module.unpack(params["request"] or ""), work)
+    if result["generation"]:
+        _confirm.decided(work)
     if not (work.check or work.journal.origin()):
         COMPILED.remove()
     return _tune.answer(result)

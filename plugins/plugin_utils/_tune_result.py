@@ -60,7 +60,7 @@ _ROW = {
     "winner": (dict, type(None)),
 }
 _WINNER = {"source": _TEXT, "path": _TEXT, "line": _COUNT, "value": _TEXT_OR_NONE}
-_FILE = {"path": _TEXT, "before": _TEXT_OR_NONE, "after": _TEXT_OR_NONE}
+FILE = {"path": _TEXT, "before": _TEXT_OR_NONE, "after": _TEXT_OR_NONE}
 _SKIPPED = dict.fromkeys(("profile", "scope", "subject", "knob", "reason"), _TEXT)
 
 
@@ -84,15 +84,15 @@ def parse(text: str) -> Json:
     # RecursionError: nested thousands deep.
     except (ValueError, RecursionError) as exc:
         raise BadAnswer(f"not JSON: {str(exc):.100}") from exc
-    _require(answer, _ANSWER, "the answer")
+    require(answer, _ANSWER, "the answer")
     if answer["schema_version"] != SCHEMA_VERSION or not 0 <= answer["generation"] < 1 << 53:
         raise BadAnswer("another schema_version, or no number of a generation")
-    for key, shape in (("results", _ROW), ("files", _FILE), ("skipped", _SKIPPED)):
+    for key, shape in (("results", _ROW), ("files", FILE), ("skipped", _SKIPPED)):
         for number, item in enumerate(answer[key]):
-            _require(item, shape, f"{key}[{number}]")
+            require(item, shape, f"{key}[{number}]")
     for number, row in enumerate(answer["results"]):
         if row["winner"] is not None:
-            _require(row["winner"], _WINNER, f"results[{number}].winner")
+            require(row["winner"], _WINNER, f"results[{number}].winner")
         if row["status"] not in STATUSES:
             raise BadAnswer(f"results[{number}].status is none of {', '.join(STATUSES)}")
     if not all(isinstance(text, str) for text in (*answer["notes"], *answer["kernel_command_line"].values())):
@@ -100,7 +100,8 @@ def parse(text: str) -> Json:
     return t.cast("Json", answer)
 
 
-def _require(value: object, shape: Mapping[str, tuple[type, ...]], where: str) -> None:
+def require(value: object, shape: Mapping[str, tuple[type, ...]], where: str) -> None:
+    """Exactly these keys, of these types. Raises BadAnswer."""
     if not isinstance(value, dict) or value.keys() != shape.keys():
         raise BadAnswer(f"{where} has not the keys {', '.join(shape)}")
     # The exact type: True is an int to isinstance.
@@ -198,7 +199,12 @@ def _what(row: Mapping[str, t.Any]) -> str:
 
 def _move(row: Mapping[str, t.Any]) -> str:
     now = row["live_before"] if row["live_before"] is not None else row["persisted_before"]
-    return f"{_word(row, now)} → {_word(row, row['wanted'])}"
+    return move(row, now, row["wanted"])
+
+
+def move(row: Mapping[str, t.Any], before: str | None, after: str | None) -> str:
+    """From what to what, of the knob C(name)."""
+    return f"{_word(row, before)} → {_word(row, after)}"
 
 
 def _word(row: Mapping[str, t.Any], value: str | None) -> str:

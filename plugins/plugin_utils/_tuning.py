@@ -26,6 +26,12 @@ if t.TYPE_CHECKING:
 T = t.TypeVar("T")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.conf")
 
+_TIME = "%Y-%m-%dT%H:%M:%SZ"
+# Less is over before a slow node has written; more than a day, and nobody remembers.
+_LEAST_SECONDS, _MOST_SECONDS = 30, 86400
+# A century in days.
+_MOST = 36500
+
 
 def check_file_name(name: str) -> None:
     """Raises AnsibleActionFail."""
@@ -35,7 +41,38 @@ def check_file_name(name: str) -> None:
 
 def meta(*, profiles: list[str]) -> dict[str, t.Any]:
     """Who made a generation, and when by this machine's clock."""
-    return {"host": socket.gethostname(), "started": now().strftime("%Y-%m-%dT%H:%M:%SZ"), "profiles": profiles, "run_id": _results.RUN_ID}
+    return {"host": socket.gethostname(), "started": now().strftime(_TIME), "profiles": profiles, "run_id": _results.RUN_ID}
+
+
+def keep(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
+    """Which generations a node keeps. Raises AnsibleActionFail."""
+    for name, least in (("keep_generations", 1), ("keep_days", 0)):
+        if not least <= arguments[name] <= _MOST:
+            raise AnsibleActionFail(f"{name}={arguments[name]}: a number from {least} to {_MOST} is expected here")
+    since = now() - datetime.timedelta(days=arguments["keep_days"])
+    return {"generations": arguments["keep_generations"], "since": since.strftime(_TIME)}
+
+
+def check_seconds(within: int) -> None:
+    """Raises AnsibleActionFail."""
+    if within and not _LEAST_SECONDS <= within <= _MOST_SECONDS:
+        raise AnsibleActionFail(f"confirm_within={within}: seconds, from {_LEAST_SECONDS} to {_MOST_SECONDS}, or 0 for no confirmation, are expected here")
+
+
+def confirmed(answer: dict[str, t.Any], host: str) -> dict[str, t.Any]:
+    """The result of a confirmation, of what a node says of it."""
+    generation = answer.get("generation")
+    if answer.get("failed") or type(generation) is not int:
+        return {**answer, "failed": True, "msg": _tune_result.shown(str(answer.get("msg", "the node's answer is not that of a confirmation")))}
+    told = f"generation {generation} is confirmed" if generation else "nothing awaits confirmation"
+    show([Line(visible(f"{host}: {told}"))])
+    return {"changed": generation > 0, "generation": generation}
+
+
+def awaiting(host: str, generation: int, within: int) -> None:
+    """Says until when a tune has to be confirmed: about, as the node counts."""
+    told = f"generation {generation} awaits confirmation (memqos.fleet.confirm): {within} s after this run began to arm, the node takes it back"
+    show([Line(visible(f"{host}: {told}"), "yellow")])
 
 
 def now() -> datetime.datetime:

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """payload.py: prints {module: bytes} of what ansible-core sends to a node, as JSON, for memory_audit with the built-in rules, for
-memory_tune with three profiles, and for ansible.builtin.ping.
+memory_tune with three profiles, memory_generations, and for ansible.builtin.ping.
 
 Runs in a process of its own: the collection loader is set up once a process, and a test may already have done it otherwise.
 """
@@ -56,6 +56,7 @@ def main() -> None:
         tune = {"profile": ", ".join(PROFILES), "root": "/", "request": _request.pack({"layers": layers})}
         sizes = {"ansible.builtin.ping": payload("ansible.builtin.ping", {}), "memqos.fleet.memory_audit": payload("memqos.fleet.memory_audit", arguments)}
         sizes["memqos.fleet.memory_tune"] = payload("memqos.fleet.memory_tune", tune)
+        sizes["memqos.fleet.memory_generations"] = payload("memqos.fleet.memory_generations", {"compare": ["origin", "now"]})
     print(json.dumps({**sizes, "rules": len(prepared.rules.compiled)}))
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import typing as t
 import unittest.mock
@@ -68,6 +69,8 @@ def test_back_to_what_stood_before(tmp_path: Path) -> None:
     result, request, shown = run(tmp_path, answered(BACK, LEFT))
     assert {key: request[key] for key in ("to", "force", "allow", "wait")} == {"to": "previous", "force": False, "allow": [], "wait": 60}
     assert request["meta"]["run_id"] == _results.RUN_ID
+    age = datetime.datetime.now(datetime.timezone.utc) - datetime.datetime.fromisoformat(request["keep"]["since"].replace("Z", "+00:00"))
+    assert request["keep"]["generations"] == 20 and abs(age.total_seconds() - 30 * 86400) < 600
     path = tmp_path / "tune" / "n1.json"
     assert result == {"changed": True, "generation": 4, "counts": {"deferred": 1, "changed": 1}, "path": str(path)}
     assert json.loads(path.read_bytes())["results"][0]["name"] == "vm.swappiness"
@@ -113,6 +116,9 @@ WRONG = [
     ({"force": "perhaps"}, "bool"),
     ({"allow_risks": ["all"]}, "one or more of"),
     ({"generation": 3}, "Unsupported parameters"),
+    ({"keep_generations": 0}, "keep_generations=0: a number from 1 to 36500"),
+    ({"keep_days": -1}, "keep_days=-1: a number from 0 to 36500"),
+    ({"keep_days": 1 << 40}, "keep_days=1099511627776: a number from 0"),
 ]
 
 

@@ -117,11 +117,11 @@ def test_one_call_and_what_it_carries(node: Node) -> None:
 
 def test_options_reach_the_plan(node: Node) -> None:
     chosen = {"on_conflict": "take", "only": ["swap", "thp"], "allow_risks": ["oom_kill_disable"], "sysctl_file": "99-x.conf"}
-    run(node, {"profile": "balanced", "on_unsupported": "fail", "lock_wait": 5, **chosen})
+    run(node, {"profile": "balanced", "on_unsupported": "fail", "lock_wait": 5, "keep_generations": 7, **chosen})
     assert node.request["options"] == {
         "on_conflict": "take", "fail_on_unsupported": True, "only": ["swap", "thp"], "allow": ["oom_kill_disable"], "sysctl_file": "99-x.conf",
     }  # fmt: skip
-    assert node.request["wait"] == 5
+    assert node.request["wait"] == 5 and node.request["keep"]["generations"] == 7
 
 
 def test_the_result(node: Node, shown: list[str], tmp_path: Path) -> None:
@@ -168,6 +168,7 @@ WRONG = [
     ({"profile": "balanced", "on_unsupported": "skip"}, "one of: report, fail"),
     ({"profile": "balanced", "allow_risks": ["all"]}, "one or more of: limit_below_usage, high_below_working_set"),
     ({"profile": "balanced", "sysctl_file": "../x.conf"}, "the name of a file in /etc/sysctl.d is expected here"),
+    ({"profile": "balanced", "keep_generations": 0}, "keep_generations=0: a number from 1 to 36500 is expected here"),
     ({"profile": "balanced", "profiles": []}, "Unsupported parameters"),
     ({"profile": "balanced", "profiles_paths": ["/nowhere/at/all"]}, "/nowhere/at/all: is not a directory of profiles"),
 ]

@@ -73,6 +73,8 @@ V1_FILES = {
 }  # fmt: skip
 VENDOR_FILES = {"memory.wmark_ratio": "0"}
 V1_VENDOR_FILES = {**VENDOR_FILES, "memory.min": "0", "memory.low": "0", "memory.high": "max"}
+# All.
+KEEP: Json = {"generations": 1000, "since": ""}
 OPTIONS: Json = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf"}
 
 
@@ -95,7 +97,7 @@ class Machine:
     """C(systemd) 0: it has none. C(vendor): its kernel has files of Anolis."""
 
     def __init__(self, root: Path, *, systemd: int = 257, hierarchy: int = 2, vendor: bool = False, writer: t.Type[Node] = Node) -> None:
-        self.root, self.hierarchy = str(root), hierarchy
+        self.root, self.hierarchy, self.keep = str(root), hierarchy, KEEP
         self.has_systemd = systemd > 0
         files = V2_FILES if hierarchy == 2 else V1_FILES
         self.cgroup_files = {**files, **((VENDOR_FILES if hierarchy == 2 else V1_VENDOR_FILES) if vendor else {})}
@@ -126,7 +128,7 @@ class Machine:
 
     def asked(self, what: t.Callable[[Json, _tune.Work], Json], request: Json, *, check: bool = False, writer: t.Optional[Node] = None) -> Json:
         """By a request as it arrives, with an answer as it leaves: JSON."""
-        sent = json.loads(json.dumps({"wait": 0, "meta": META, **request}))
+        sent = json.loads(json.dumps({"wait": 0, "meta": META, "keep": self.keep, **request}))
         answer: Json = json.loads(json.dumps(what(sent, _tune.Work(self.tree, writer or self.node, check=check))))
         return answer
 

@@ -27,7 +27,7 @@ OPTIONS = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "a
 
 def request(profile: t.Any, **options: t.Any) -> str:
     layers = _profiles.load_profiles(profile, search_paths=[], overrides={}).layers
-    return _request.pack({"layers": layers, "options": {**OPTIONS, **options}, "wait": 0, "meta": {}})
+    return _request.pack({"layers": layers, "options": {**OPTIONS, **options}, "wait": 0, "meta": {}, "keep": {"generations": 1, "since": ""}})
 
 
 def test_a_check_of_a_captured_node() -> None:
@@ -80,7 +80,7 @@ def test_the_module_takes_what_its_documentation_says(module: t.Any, options: di
 
 # The role hands every option on, with the same choices and defaults.
 
-TASKS = [("main", "main", _tune_options.TUNE), ("rollback", "rollback", _tune_options.ROLLBACK)]
+TASKS = [("main", "main", _tune_options.TUNE), ("rollback", "rollback", _tune_options.ROLLBACK), ("confirm", "confirm", _tune_options.CONFIRM)]
 
 
 @pytest.mark.parametrize(("tasks", "entry", "options"), TASKS)

@@ -29,7 +29,7 @@ HARMLESS = "x\\x1b[31m\\x9b1m\\n\\u202ey\\udcff"
 def asked(profile: t.Any, **overrides: t.Any) -> tuple[str, _tune_result.Why]:
     """What the module answers on a captured node, and the reasons of the profiles."""
     declared = _profiles.load_profiles(profile, search_paths=[], overrides=overrides)
-    request = _request.pack({"layers": declared.layers, "options": OPTIONS, "wait": 0, "meta": {}})
+    request = _request.pack({"layers": declared.layers, "options": OPTIONS, "wait": 0, "meta": {}, "keep": {"generations": 1, "since": ""}})
     answer = memory_tune.tune({"root": str(TREE), "check_mode": True, "request": request})
     return str(answer["tune"]), _tune_result.reasons(declared.profiles)
 
