@@ -47,6 +47,13 @@ options:
     description: Seconds to wait for another run on the same node.
     type: int
     default: 60
+  shrink_within:
+    description:
+      - Seconds in which the usage of a cgroup may be brought below a bound (C(MemoryMax), C(MemoryHigh)) before that is set, in steps that watch its tasks.
+        One call for each 10 seconds.
+      - A bound below what cannot be reclaimed is refused, and so is one that tasks grow towards. V(0) shrinks nothing and refuses every bound below usage.
+    type: int
+    default: 60
   keep_generations:
     description:
       - So many of the newest generations stay on the node, whatever their age. A run that makes one removes older ones that O(keep_days) does not keep either.

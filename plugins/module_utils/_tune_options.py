@@ -29,6 +29,7 @@ RISKS = (
 _SHARED: dict[str, dict[str, t.Any]] = {
     "allow_risks": {"type": "list", "elements": "str", "choices": list(RISKS), "default": []},
     "lock_wait": {"type": "int", "default": 60},
+    "shrink_within": {"type": "int", "default": 60},
     "keep_generations": {"type": "int", "default": 20},
     "keep_days": {"type": "int", "default": 30},
     "directory": {"type": "path", "default": "build/report"},

@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Brings what a cgroup uses below a bound, in steps, before the bound is set: what of a plan needs it, and how it is done. docs/architecture.md 3.19.
+
+A bound below usage kills (memory.max), stalls (memory.high) or is answered EBUSY (v1). The kernel's own reclaim at such a write has neither an end nor an eye
+on those who wait.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+import typing as t
+
+from . import _shares
+from ._knobs import _registry
+from ._read import _procfs
+from ._read._files import Tree, Unreadable
+from ._steps import PropertyStep, Step, WriteStep
+from ._tuples import NamedTuple
+from ._writer import Refused
+
+if t.TYPE_CHECKING:
+    from ..plugin_utils._shapes import Cgroup
+    from ._guards import Danger
+    from ._present import Present
+    from ._writer import Writer
+
+    Key = t.Tuple[str, str]
+
+# Read of every node: 0 keeps anonymous memory where it is.
+KNOBS = ("vm.swappiness",)
+_BOUNDS = ("memory.max", "memory.high")
+_RISKS = ("limit_below_usage", "high_below_working_set")
+_MIB = 1 << 20
+_LEAST_STEP, _MOST_STEP = _MIB, 64 * _MIB
+# How long tasks are watched before the first step, and held at the bound after the last.
+_WATCHED_SECONDS = 2.0
+# What grows so fast that it would be killed within this time is not given the bound.
+_AHEAD_SECONDS = 60
+# Of the time, beyond what they did before.
+_STALLED, _STALLED_AT_BOUND = 0.25, 0.5
+_WINDOW_SECONDS = 0.25
+_PAUSE_SECONDS = 1.0
+_MOST_PAUSES = 10
+_FRUITLESS_SECONDS = 3.0
+_AN_ANSWER = (errno.EAGAIN, errno.EBUSY, errno.EINTR)
+_size = _shares.format_size
+
+
+class GaveUp(Refused):
+    """It cannot be brought below its bound without harm; what was reclaimed stays so."""
+
+
+class Figures(NamedTuple):
+    """Of a cgroup, in bytes. C(fixed): what reclaim cannot take from it; C(demand): with what is swapped and what could be.
+
+    C(swap): what it may have there, of which it has some; C(dirty): page cache that has to be written first.
+    """
+
+    usage: int
+    fixed: int
+    demand: int
+    swap: int
+    dirty: int
+
+
+class Shrunk(NamedTuple):
+    """How far it came, for people and for the next call. C(killed): of its tasks, for want of memory, meanwhile."""
+
+    unit: str
+    knob: str
+    bound: int
+    before: int
+    usage: int
+    done: bool
+    killed: int = 0
+
+
+def figures(usage: int, stat: t.Mapping[str, int], *, swapped: int, free_swap: int) -> Figures:
+    """C(stat): memory.stat by the names of v2; C(free_swap): what the node has and the limits of it and all above it let it use.
+
+    Clean and dirty page cache and slab_reclaimable go; shmem is on the anonymous lists, what is locked on none of these.
+    """
+    cache = sum(stat.get(key, 0) for key in ("active_file", "inactive_file", "slab_reclaimable"))
+    anon = sum(stat.get(key, 0) for key in ("active_anon", "inactive_anon"))
+    kept = max(0, usage - cache)
+    dirty = stat.get("file_dirty", 0) + stat.get("file_writeback", 0)
+    return Figures(usage, max(0, kept - min(anon, free_swap)), kept + swapped, swapped + free_swap, dirty)
+
+
+def too_slow(one: Shrunk) -> str:
+    """Of what is not done when the time is over."""
+    return f"{one.unit} {one.knob}: {_size(one.usage)} are in use and {_size(one.bound)} wanted when the time is over: allow more (memqos_shrink_within)"
+
+
+# In the plan
+
+
+def resolved(
+    steps: t.Iterable[Step], dangers: t.Mapping[Key, Danger], present: Present, *, wanted: bool
+) -> t.Tuple[t.Dict[Key, Danger], t.Dict[Key, WriteStep], t.Dict[Key, str]]:
+    """(dangers that are left, steps that resolve the others, what to say of these)"""
+    left = dict(dangers)
+    found: t.Dict[Key, WriteStep] = {}
+    said: t.Dict[Key, str] = {}
+    for file in _bounds(steps) if wanted else ():
+        key = (file.knob, file.subject)
+        cgroup = present.cgroups.get(file.path[len(present.mount) :].rpartition("/")[0], {})
+        if key in found or key not in left or left[key].risk not in _RISKS or "usage" not in cgroup:
+            continue
+        one, bound = _planned(cgroup, present), _bound(file)
+        if one.fixed + _room(file.knob, bound) > bound:
+            text = f"no more than {_size(max(0, one.usage - one.fixed))} of that can be reclaimed ({_why(one)})"
+            left[key] = left[key]._replace(reason=f"{left[key].reason}; {text}")
+        else:
+            step = _way(file, bound, present)
+            if step is not None:
+                found[key] = step
+                said[key] = f"its usage of {_size(one.usage)} is brought below that first, in steps"
+                del left[key]
+    return left, found, said
+
+
+def inserted(steps: t.Iterable[Step], shrinks: t.Mapping[Key, WriteStep]) -> t.List[Step]:
+    """Each right before the step that sets its bound."""
+    waiting = dict(shrinks)
+    ordered: t.List[Step] = []
+    for step in steps:
+        ordered += filter(None, [waiting.pop((file.knob, file.subject), None) for file in _bounds([step])])
+        ordered.append(step)
+    return ordered
+
+
+def _bounds(steps: t.Iterable[Step]) -> t.Iterator[WriteStep]:
+    """The files of cgroups that are set to an amount, which is not so much as what stands there."""
+    for step in steps:
+        for file in step.files if isinstance(step, PropertyStep) else (step,):
+            if isinstance(file, WriteStep) and file.scope == "memcg" and file.knob in _BOUNDS and file.before != file.after and isinstance(_bound(file), int):
+                yield file
+
+
+def _bound(file: WriteStep) -> int:
+    """Of one without bound it is none."""
+    return t.cast(int, _registry.normalize(_registry.find(file.knob), file.after))
+
+
+def _way(file: WriteStep, bound: int, present: Present) -> t.Optional[WriteStep]:
+    """v1: the limit itself, lower and lower. v2: memory.high, which comes back; memory.reclaim leaves nothing behind."""
+    if present.version == 1:
+        return file._replace(bound=bound, bounds=file.knob) if file.knob == "memory.max" else None
+    unit = next((unit for units in present.units.values() for unit in units if unit.state.name == file.subject), None)
+    held = unit.files.get("memory.high") if unit else None
+    if held is None:
+        return None
+    path = f"{file.path.rpartition('/')[0]}/memory.high"
+    return file._replace(knob="memory.high", path=path, before=held.text, after=held.text, bound=bound, bounds=file.knob)
+
+
+def _planned(cgroup: Cgroup, present: Present) -> Figures:
+    free = present.meminfo.get("SwapFree", 0)
+    swappiness = cgroup.get("swappiness") if present.version == 1 else (present.host["vm.swappiness"].value if "vm.swappiness" in present.host else None)
+    path: t.Optional[str] = cgroup["path"]
+    while path and present.version == 2:
+        one = present.cgroups.get(path, {})
+        limit = one.get("swap_limit")
+        free = free if limit is None else max(0, min(free, limit - one.get("swap", 0)))
+        path = path.rpartition("/")[0]
+    return figures(cgroup["usage"], cgroup.get("stat", {}), swapped=cgroup.get("swap", 0), free_swap=0 if swappiness == 0 else free)
+
+
+def _why(one: Figures) -> str:
+    return f"the rest is in use, and there is {_size(one.swap)} of swap for it" if one.swap else "the rest is in use, and there is no swap for it"
+
+
+def _room(knob: str, bound: int) -> int:
+    """What has to be free below a bound that kills."""
+    return _MIB + bound // 100 if knob == "memory.max" else 0
+
+
+# Doing it
+
+
+class Clock(NamedTuple):
+    now: t.Callable[[], float] = time.monotonic
+    sleep: t.Callable[[float], None] = time.sleep
+
+
+_CLOCK = Clock()
+
+
+class Home:
+    """The cgroup that a step shrinks, in the kernel. All methods raise OSError, Refused and Unreadable."""
+
+    def __init__(self, step: WriteStep, writer: Writer) -> None:
+        self.step = step
+        self.writer = writer
+        self.tree = Tree(writer.root)
+        self.directory, unused, name = step.path.rpartition("/")
+        self.version = 1 if name == "memory.limit_in_bytes" else 2
+        self._reclaims = self.version == 2
+        self._limits = self._chain() if self.version == 2 else []
+
+    def measure(self) -> Figures:
+        usage = int(self._read("memory.current" if self.version == 2 else "memory.usage_in_bytes"))
+        stat = _procfs.parse_keyed((self._read("memory.stat") + "\n").encode())
+        if self.version == 1:
+            total = "total_" if "total_rss" in stat else ""
+            names = {"file_dirty": "dirty", "file_writeback": "writeback"}
+            keys = ("active_file", "inactive_file", "active_anon", "inactive_anon", "file_dirty", "file_writeback", "swap")
+            stat = {key: stat.get(total + names.get(key, key), 0) for key in keys}
+        swapped = stat.get("swap", 0) if self.version == 1 else self._amount(self.directory, "memory.swap.current") or 0
+        return figures(usage, stat, swapped=swapped, free_swap=self._free_swap())
+
+    def stalled(self) -> t.Optional[float]:
+        """Seconds for which all its tasks have waited for memory (v1: all of the node's); None where the kernel does not say."""
+        try:
+            data = f"{self._read('memory.pressure')}\n".encode() if self.version == 2 else self.tree.read("/proc/pressure/memory")
+        except (OSError, Unreadable):
+            return None
+        total = _procfs.parse_pressure(data).get("full", {}).get("total")
+        return None if total is None else total / 1e6
+
+    def kills(self) -> int:
+        try:
+            return _procfs.parse_keyed(f"{self._read('memory.events' if self.version == 2 else 'memory.oom_control')}\n".encode()).get("oom_kill", 0)
+        except OSError:
+            return 0
+
+    def reclaim(self, size: int, usage: int, *, held: bool) -> None:
+        """About C(size) bytes. C(held): by memory.high, below which those who use more have to stay. Less was found: no error."""
+        if self.version == 1 or held or not self._reclaims:
+            return self.bind(max(self.step.bound, usage - size))
+        try:
+            self._write("memory.reclaim", str(size))
+        except FileNotFoundError:
+            self._reclaims = False
+            self.bind(max(self.step.bound, usage - size))
+
+    def bind(self, bytes_: int) -> None:
+        """By memory.high, or on v1 by the limit. Never above what stands there."""
+        now = self._amount(self.directory, self.step.path.rpartition("/")[2])
+        if now is None or bytes_ < now:
+            self._write(self.step.path.rpartition("/")[2], str(bytes_))
+
+    def release(self) -> None:
+        """v2: memory.high as it was. v1: what the plan wants stands there by now."""
+        if self.version == 2 and self.writer.kernel_read(self.step.path, self.step.inode) != self.step.before:
+            self.writer.kernel_write(self.step.path, self.step.before, self.step.inode)
+
+    def _read(self, name: str) -> str:
+        return self.writer.kernel_read(f"{self.directory}/{name}", self.step.inode)
+
+    def _write(self, name: str, text: str) -> None:
+        try:
+            self.writer.kernel_write(f"{self.directory}/{name}", text, self.step.inode)
+        except OSError as exc:
+            if exc.errno not in _AN_ANSWER:
+                raise
+
+    def _amount(self, directory: str, name: str) -> t.Optional[int]:
+        """None: no limit, or no such file."""
+        try:
+            text = self.writer.kernel_read(f"{directory}/{name}")
+        except FileNotFoundError:
+            return None
+        return int(text) if text.isdigit() else None
+
+    def _chain(self) -> t.List[str]:
+        """The cgroup and those above it that have a limit on swap."""
+        found, directory = [], self.directory
+        while directory.count("/") > 2:
+            try:
+                self.writer.kernel_read(f"{directory}/memory.swap.max")
+            except OSError:
+                break
+            found.append(directory)
+            directory = directory.rpartition("/")[0]
+        return found
+
+    def _free_swap(self) -> int:
+        swappiness = f"{self.directory}/memory.swappiness" if self.version == 1 else "/proc/sys/vm/swappiness"
+        if self.writer.kernel_read(swappiness) == "0":
+            return 0
+        free = _procfs.read_meminfo(self.tree).get("SwapFree", 0)
+        for directory in self._limits:
+            limit = self._amount(directory, "memory.swap.max")
+            if limit is not None:
+                free = min(free, max(0, limit - (self._amount(directory, "memory.swap.current") or 0)))
+        return free
+
+
+class Shrinking:
+    """One step. C(until): by the clock, when this call has to end; C(hold): the bound is set next, so it is tried without killing first."""
+
+    def __init__(self, home: t.Any, *, until: float, hold: bool, clock: Clock = _CLOCK) -> None:
+        self.home = home
+        self.step: WriteStep = home.step
+        self.until = until
+        self.hold = hold and self.step.bounds == "memory.max" and home.version == 2
+        self.clock = clock
+        self.room = _room(self.step.bounds, self.step.bound)
+        self.since = clock.now()
+        self.first: Figures = home.measure()
+        self._window: t.Tuple[float, t.Optional[float]] = (self.since, home.stalled())
+        self._usual = 0.0
+
+    def run(self) -> Shrunk:
+        """Not done: the time is over. Raises GaveUp, with memory.high as it was."""
+        kills = self.home.kills()
+        try:
+            now = self.first
+            if not self._fits(now):
+                self._judge(now)
+                self._usual = self._watch(self._judge)
+                now = self._down()
+            done = self._fits(now)
+            if done and self.hold:
+                now = self._held()
+            elif done and self.home.version == 1:
+                self.home.bind(self.step.bound)
+        finally:
+            self.home.release()
+        return Shrunk(self.step.subject, self.step.bounds, self.step.bound, self.first.usage, now.usage, done, self.home.kills() - kills)
+
+    def _fits(self, now: Figures) -> bool:
+        return now.usage <= self.step.bound
+
+    def _down(self) -> Figures:
+        """Step by step; back when it fits, or the time is over."""
+        size, held, pauses = _MOST_STEP, False, 0
+        now = self.home.measure()
+        moved = self.clock.now()
+        while not self._fits(now) and self.clock.now() < self.until:
+            self._judge(now)
+            size = max(_LEAST_STEP, min(size, now.usage // 16))
+            self.home.reclaim(min(size, now.usage - self.step.bound), now.usage, held=held)
+            after = self.home.measure()
+            found = now.usage - after.usage
+            if found >= size // 4:
+                moved = self.clock.now()
+            elif self.clock.now() - moved > _FRUITLESS_SECONDS and not after.dirty:
+                raise self._gave_up(f"nothing more of it can be reclaimed: {_size(after.usage)} stay")
+            elif held or self.home.version == 1:
+                self.clock.sleep(_WINDOW_SECONDS)
+            # It comes back as fast as it goes: from now on it has to stay below what is reached.
+            held = held or found < size // 4
+            stalled = self._stalled()
+            if stalled is not None and stalled > _STALLED + self._usual:
+                pauses += 1
+                if pauses > _MOST_PAUSES:
+                    raise self._gave_up(f"its tasks wait for memory {stalled:.0%} of the time while it shrinks")
+                self.clock.sleep(_PAUSE_SECONDS)
+                size //= 2
+            elif stalled is not None:
+                size *= 2
+            now = after
+        return self.home.measure()
+
+    def _held(self) -> Figures:
+        """As though the bound were set, but without a kill: for a while, at memory.high, which some go beyond for a moment."""
+        self.home.bind(self.step.bound)
+        stalled = self._watch(self._judge)
+        if stalled > _STALLED_AT_BOUND + self._usual:
+            raise self._gave_up(f"held there, its tasks wait for memory {stalled:.0%} of the time")
+        now: Figures = self.home.measure()
+        if now.usage > self.step.bound + self.step.bound // 16 + self.room:
+            raise self._gave_up(f"held there, it uses {_size(now.usage)}")
+        return now
+
+    def _watch(self, judge: t.Callable[[Figures], None]) -> float:
+        """The share of the time that its tasks waited."""
+        begin, before = self.clock.now(), self.home.stalled()
+        while self.clock.now() < begin + _WATCHED_SECONDS:
+            self.clock.sleep(_WINDOW_SECONDS)
+            judge(self.home.measure())
+        after = self.home.stalled()
+        self._window = (self.clock.now(), after)
+        return 0.0 if before is None or after is None else (after - before) / (self.clock.now() - begin)
+
+    def _stalled(self) -> t.Optional[float]:
+        """Since the last answer; None while that is too short a time to tell."""
+        now = self.clock.now()
+        if now - self._window[0] < _WINDOW_SECONDS:
+            return None
+        before, after = self._window[1], self.home.stalled()
+        share = 0.0 if before is None or after is None else (after - before) / (now - self._window[0])
+        self._window = (now, after)
+        return share
+
+    def _judge(self, now: Figures) -> None:
+        """Whether the bound can hold it, now and within the next minute. Raises GaveUp."""
+        bound = self.step.bound
+        if now.fixed + self.room > bound:
+            raise self._gave_up(f"{_size(now.fixed)} of it cannot be reclaimed")
+        grown, seconds = now.demand - self.first.demand, self.clock.now() - self.since
+        if not self.room or grown <= self.room or seconds < _WATCHED_SECONDS / 2:
+            return
+        if now.demand + grown / seconds * _AHEAD_SECONDS + self.room > bound + now.swap:
+            raise self._gave_up(f"it grows by {_size(int(grown / seconds))} a second, and would be killed within {_AHEAD_SECONDS} s")
+
+    def _gave_up(self, why: str) -> GaveUp:
+        return GaveUp(self.home.directory, f"does not get below {_size(self.step.bound)} ({self.step.subject} {self.step.bounds}): {why}")
