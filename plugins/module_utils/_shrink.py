@@ -186,7 +186,7 @@ class Clock(NamedTuple):
     sleep: t.Callable[[float], None] = time.sleep
 
 
-_CLOCK = Clock()
+CLOCK = Clock()
 
 
 class Home:
@@ -293,7 +293,7 @@ class Home:
 class Shrinking:
     """One step. C(until): by the clock, when this call has to end; C(hold): the bound is set next, so it is tried without killing first."""
 
-    def __init__(self, home: t.Any, *, until: float, hold: bool, clock: Clock = _CLOCK) -> None:
+    def __init__(self, home: t.Any, *, until: float, hold: bool, clock: Clock = CLOCK) -> None:
         self.home = home
         self.step: WriteStep = home.step
         self.until = until
@@ -333,7 +333,7 @@ class Shrinking:
         moved = self.clock.now()
         while not self._fits(now) and self.clock.now() < self.until:
             self._judge(now)
-            size = max(_LEAST_STEP, min(size, now.usage // 16))
+            size = max(_LEAST_STEP, min(size, _MOST_STEP, now.usage // 16))
             self.home.reclaim(min(size, now.usage - self.step.bound), now.usage, held=held)
             after = self.home.measure()
             found = now.usage - after.usage

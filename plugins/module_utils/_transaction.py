@@ -283,7 +283,7 @@ class _Work:
         self.writer = writer
         self.boot_id = boot_id
         self.page_size = page_size
-        self.clock = _shrink.Clock()
+        self.clock = _shrink.CLOCK
         self.shrunk: t.List[_shrink.Shrunk] = []
 
     def prepare(self, steps: t.Iterable[Step]) -> t.Tuple[Result, ...]:
