@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _accounts, _guards, _persist, _plan_host, _plan_units, _present, _shares, _shrink, _wanted
+from . import _accounts, _guards, _persist, _plan_host, _plan_shrink, _plan_units, _present, _shares, _wanted
 from ._knobs import _registry, _texts
 from ._plan_rows import History, Options, Plan, Row, judged, new_row
 from ._read import _persisted
@@ -92,7 +92,7 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
     if _needs_reload((*file_steps, *steps)) and "systemd" in present.facts:
         steps = in_order([*history.returning, *host.steps, *units.properties, *units.writes, ReloadStep()], units.reasserted)
     blocked = _blocked(rows, options, files, texts)
-    everything: t.Sequence[Step] = () if blocked else (*file_steps, *_shrink.inserted(steps, shrinks))
+    everything: t.Sequence[Step] = () if blocked else (*file_steps, *_plan_shrink.inserted(steps, shrinks))
     return Plan(tuple(everything), tuple(rows), tuple(file_steps), tuple(folded.skipped), frozenset(wanted), blocked)
 
 
@@ -196,9 +196,9 @@ def _with_dangers(
 def judged_by(
     rows: t.Sequence[Row], steps: t.Sequence[Step], present: Present, allow: t.Collection[str], *, shrink: bool
 ) -> t.Tuple[t.List[Row], t.Dict[t.Tuple[str, str], WriteStep]]:
-    """Refused, allowed by name, or resolved by the returned steps, each to come right before the one that sets its bound (C(_shrink.inserted))."""
+    """Refused, allowed by name, or resolved by the returned steps, each to come right before the one that sets its bound (C(_plan_shrink.inserted))."""
     found = _guards.dangers(steps, figures(present), _to_come(rows))
-    left, shrinks, said = _shrink.resolved(steps, found, present, wanted=shrink)
+    left, shrinks, said = _plan_shrink.resolved(steps, found, present, wanted=shrink)
     keys = [(file_of(row), row.subject) for row in rows]
     return [judged(row, left.get(key), allow).because(said.get(key, "")) for row, key in zip(rows, keys)], shrinks
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 
-"""Brings what a cgroup uses below a bound, in steps, before the bound is set: what of a plan needs it, and how it is done. docs/architecture.md 3.19.
+"""Brings what a cgroup uses below a bound, in steps, before the bound is set. docs/architecture.md 3.19.
 
 A bound below usage kills (memory.max), stalls (memory.high) or is answered EBUSY (v1). The kernel's own reclaim at such a write has neither an end nor an eye
 on those who wait.
@@ -13,25 +13,16 @@ import time
 import typing as t
 
 from . import _shares
-from ._knobs import _registry
+from ._plan_shrink import Figures, figures, room
 from ._read import _procfs
 from ._read._files import Tree, Unreadable
-from ._steps import PropertyStep, Step, WriteStep
 from ._tuples import NamedTuple
 from ._writer import Refused
 
 if t.TYPE_CHECKING:
-    from ..plugin_utils._shapes import Cgroup
-    from ._guards import Danger
-    from ._present import Present
+    from ._steps import WriteStep
     from ._writer import Writer
 
-    Key = t.Tuple[str, str]
-
-# Read of every node: 0 keeps anonymous memory where it is.
-KNOBS = ("vm.swappiness",)
-_BOUNDS = ("memory.max", "memory.high")
-_RISKS = ("limit_below_usage", "high_below_working_set")
 _MIB = 1 << 20
 _LEAST_STEP, _MOST_STEP = _MIB, 64 * _MIB
 # How long tasks are watched before the first step, and held at the bound after the last.
@@ -52,19 +43,6 @@ class GaveUp(Refused):
     """It cannot be brought below its bound without harm; what was reclaimed stays so."""
 
 
-class Figures(NamedTuple):
-    """Of a cgroup, in bytes. C(fixed): what reclaim cannot take from it; C(demand): with what is swapped and what could be.
-
-    C(swap): what it may have there, of which it has some; C(dirty): page cache that has to be written first.
-    """
-
-    usage: int
-    fixed: int
-    demand: int
-    swap: int
-    dirty: int
-
-
 class Shrunk(NamedTuple):
     """How far it came, for people and for the next call. C(killed): of its tasks, for want of memory, meanwhile."""
 
@@ -77,108 +55,9 @@ class Shrunk(NamedTuple):
     killed: int = 0
 
 
-def figures(usage: int, stat: t.Mapping[str, int], *, swapped: int, free_swap: int) -> Figures:
-    """C(stat): memory.stat by the names of v2; C(free_swap): what the node has and the limits of it and all above it let it use.
-
-    Clean and dirty page cache and slab_reclaimable go; shmem is on the anonymous lists, what is locked on none of these.
-    """
-    cache = sum(stat.get(key, 0) for key in ("active_file", "inactive_file", "slab_reclaimable"))
-    anon = sum(stat.get(key, 0) for key in ("active_anon", "inactive_anon"))
-    kept = max(0, usage - cache)
-    dirty = stat.get("file_dirty", 0) + stat.get("file_writeback", 0)
-    return Figures(usage, max(0, kept - min(anon, free_swap)), kept + swapped, swapped + free_swap, dirty)
-
-
 def too_slow(one: Shrunk) -> str:
     """Of what is not done when the time is over."""
     return f"{one.unit} {one.knob}: {_size(one.usage)} are in use and {_size(one.bound)} wanted when the time is over: allow more (memqos_shrink_within)"
-
-
-# In the plan
-
-
-def resolved(
-    steps: t.Iterable[Step], dangers: t.Mapping[Key, Danger], present: Present, *, wanted: bool
-) -> t.Tuple[t.Dict[Key, Danger], t.Dict[Key, WriteStep], t.Dict[Key, str]]:
-    """(dangers that are left, steps that resolve the others, what to say of these)"""
-    left = dict(dangers)
-    found: t.Dict[Key, WriteStep] = {}
-    said: t.Dict[Key, str] = {}
-    for file in _bounds(steps) if wanted else ():
-        key = (file.knob, file.subject)
-        cgroup = present.cgroups.get(file.path[len(present.mount) :].rpartition("/")[0], {})
-        if key in found or key not in left or left[key].risk not in _RISKS or "usage" not in cgroup:
-            continue
-        one, bound = _planned(cgroup, present), _bound(file)
-        if one.fixed + _room(file.knob, bound) > bound:
-            text = f"no more than {_size(max(0, one.usage - one.fixed))} of that can be reclaimed ({_why(one)})"
-            left[key] = left[key]._replace(reason=f"{left[key].reason}; {text}")
-        else:
-            step = _way(file, bound, present)
-            if step is not None:
-                found[key] = step
-                said[key] = f"its usage of {_size(one.usage)} is brought below that first, in steps"
-                del left[key]
-    return left, found, said
-
-
-def inserted(steps: t.Iterable[Step], shrinks: t.Mapping[Key, WriteStep]) -> t.List[Step]:
-    """Each right before the step that sets its bound."""
-    waiting = dict(shrinks)
-    ordered: t.List[Step] = []
-    for step in steps:
-        ordered += filter(None, [waiting.pop((file.knob, file.subject), None) for file in _bounds([step])])
-        ordered.append(step)
-    return ordered
-
-
-def _bounds(steps: t.Iterable[Step]) -> t.Iterator[WriteStep]:
-    """The files of cgroups that are set to an amount, which is not so much as what stands there."""
-    for step in steps:
-        for file in step.files if isinstance(step, PropertyStep) else (step,):
-            if isinstance(file, WriteStep) and file.scope == "memcg" and file.knob in _BOUNDS and file.before != file.after and isinstance(_bound(file), int):
-                yield file
-
-
-def _bound(file: WriteStep) -> int:
-    """Of one without bound it is none."""
-    return t.cast(int, _registry.normalize(_registry.find(file.knob), file.after))
-
-
-def _way(file: WriteStep, bound: int, present: Present) -> t.Optional[WriteStep]:
-    """v1: the limit itself, lower and lower. v2: memory.high, which comes back; memory.reclaim leaves nothing behind."""
-    if present.version == 1:
-        return file._replace(bound=bound, bounds=file.knob) if file.knob == "memory.max" else None
-    unit = next((unit for units in present.units.values() for unit in units if unit.state.name == file.subject), None)
-    held = unit.files.get("memory.high") if unit else None
-    if held is None:
-        return None
-    path = f"{file.path.rpartition('/')[0]}/memory.high"
-    return file._replace(knob="memory.high", path=path, before=held.text, after=held.text, bound=bound, bounds=file.knob)
-
-
-def _planned(cgroup: Cgroup, present: Present) -> Figures:
-    free = present.meminfo.get("SwapFree", 0)
-    swappiness = cgroup.get("swappiness") if present.version == 1 else (present.host["vm.swappiness"].value if "vm.swappiness" in present.host else None)
-    path: t.Optional[str] = cgroup["path"]
-    while path and present.version == 2:
-        one = present.cgroups.get(path, {})
-        limit = one.get("swap_limit")
-        free = free if limit is None else max(0, min(free, limit - one.get("swap", 0)))
-        path = path.rpartition("/")[0]
-    return figures(cgroup["usage"], cgroup.get("stat", {}), swapped=cgroup.get("swap", 0), free_swap=0 if swappiness == 0 else free)
-
-
-def _why(one: Figures) -> str:
-    return f"the rest is in use, and there is {_size(one.swap)} of swap for it" if one.swap else "the rest is in use, and there is no swap for it"
-
-
-def _room(knob: str, bound: int) -> int:
-    """What has to be free below a bound that kills."""
-    return _MIB + bound // 100 if knob == "memory.max" else 0
-
-
-# Doing it
 
 
 class Clock(NamedTuple):
@@ -299,7 +178,7 @@ class Shrinking:
         self.until = until
         self.hold = hold and self.step.bounds == "memory.max" and home.version == 2
         self.clock = clock
-        self.room = _room(self.step.bounds, self.step.bound)
+        self.room = room(self.step.bounds, self.step.bound)
         self.since = clock.now()
         self.first: Figures = home.measure()
         self._window: t.Tuple[float, t.Optional[float]] = (self.since, home.stalled())

@@ -16,6 +16,7 @@ from . import (
     _persist,
     _plan,
     _plan_host,
+    _plan_shrink,
     _plan_units,
     _present,
     _shrink,
@@ -40,7 +41,7 @@ if t.TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 # Where nobody asks for it; an undoing runs no step of its plan.
-_ALWAYS = {*_guards.OVERCOMMIT, *_shrink.KNOBS}
+_ALWAYS = {*_guards.OVERCOMMIT, *_plan_shrink.KNOBS}
 _NEVER = {"within": 0, "slice": 0}
 _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
 # The first systemd that is known to leave the kernel's values alone at a daemon-reload. Measured: 252 does not, 257 does.
@@ -530,7 +531,7 @@ def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Jso
         rows.append(Row(one.knob or one.name, "", one.subject, None, found, found, status="deferred").because(reason))
     blocked = _refusals(rows)
     files = tuple(step for step in steps if isinstance(step, FileStep) and step.before != step.after)
-    return Plan(() if blocked else tuple(_shrink.inserted(steps, shrinks)), tuple(rows), files, (), frozenset(), blocked)
+    return Plan(() if blocked else tuple(_plan_shrink.inserted(steps, shrinks)), tuple(rows), files, (), frozenset(), blocked)
 
 
 # Undoing what was interrupted

@@ -15,6 +15,7 @@ RISKS = (
     "high_below_working_set",
     "limit_too_small_to_start",
     "protection_above_80_percent",
+    "protection_leaves_nothing",
     "min_free_above_5_percent",
     "min_free_below_kernel_default",
     "watermark_scale_above_400",

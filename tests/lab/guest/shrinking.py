@@ -45,7 +45,14 @@ def draw(number: int, seed: str) -> dict[str, t.Any]:
     if kind in ("reads", "writes"):
         load["read" if kind == "reads" else "write"] = chance.choice([2.0, 8.0, 32.0])
     share = chance.uniform(0.3, 1.1)
-    return {"number": number, "kind": kind, "swap": number // len(KINDS) % 2 == 1, "load": load, "share": share, "knob": chance.choice(["MemoryMax"] * 3 + ["MemoryHigh"])}
+    return {
+        "number": number,
+        "kind": kind,
+        "swap": number // len(KINDS) % 2 == 1,
+        "load": load,
+        "share": share,
+        "knob": chance.choice(["MemoryMax"] * 3 + ["MemoryHigh"]),
+    }
 
 
 def tune(slices: dict[str, t.Any]) -> dict[str, t.Any]:

@@ -8,8 +8,9 @@ import typing as t
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _shrink
-from ansible_collections.memqos.fleet.plugins.module_utils._shrink import Clock, Figures, GaveUp, Shrinking, Shrunk
+from ansible_collections.memqos.fleet.plugins.module_utils import _plan_shrink, _shrink
+from ansible_collections.memqos.fleet.plugins.module_utils._plan_shrink import Figures
+from ansible_collections.memqos.fleet.plugins.module_utils._shrink import Clock, GaveUp, Shrinking, Shrunk
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import WriteStep
 
 MIB = 1 << 20
@@ -30,7 +31,7 @@ class World:
         self.most = 1e9
         self.stalls_at = lambda usage: 0.0  # share of the time
         self.asked: list[float] = []
-        self.released = False
+        self.released = self.dies_with_the_first_step = False
 
     # The clock
 
@@ -62,7 +63,7 @@ class World:
 
     def measure(self) -> Figures:
         stat = {"inactive_file": int((self.cache + self.dirty) * MIB), "inactive_anon": int(self.anon * MIB), "file_dirty": int(self.dirty * MIB)}
-        return _shrink.figures(int(self.usage * MIB), stat, swapped=int(self.swapped * MIB), free_swap=int((self.swap - self.swapped) * MIB))
+        return _plan_shrink.figures(int(self.usage * MIB), stat, swapped=int(self.swapped * MIB), free_swap=int((self.swap - self.swapped) * MIB))
 
     def stalled(self) -> float | None:
         return self.stalls
@@ -71,11 +72,13 @@ class World:
         return self.deaths
 
     def reclaim(self, size: int, usage: int, *, held: bool) -> None:
-        if self.version == 1 or held:
-            return self.bind(max(self.step.bound, usage - size))
+        self.deaths += 2 if self.dies_with_the_first_step and not self.asked else 0
         self.asked.append(size / MIB)
-        self.pass_time(0.05)
-        self.take(size / MIB)
+        if self.version == 1 or held:
+            self.bind(max(self.step.bound, usage - size))
+        else:
+            self.pass_time(0.05)
+            self.take(size / MIB)
 
     def bind(self, bytes_: int) -> None:
         self.limit = bytes_ / MIB
@@ -255,6 +258,5 @@ def test_v1_does_not_begin_where_it_would_kill() -> None:
 
 def test_kills_meanwhile_are_told() -> None:
     world = World(bound=100, anon=20, cache=400)
-    kill: t.Callable[[float], float] = lambda usage: 0.0 if world.__dict__.update(deaths=2) is None else 1.0
-    world.stalls_at = kill
+    world.dies_with_the_first_step = True
     assert shrink(world).killed == 2

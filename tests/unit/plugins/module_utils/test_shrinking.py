@@ -45,9 +45,10 @@ class Reclaiming(Node):
 
     def kernel_write(self, path: str, text: str, inode: int = 0) -> None:
         if path.endswith("memory.reclaim"):
-            self.shows = {path: ""}
-            return super(Node, self).kernel_write(path, text, inode)
-        super().kernel_write(path, text, inode)
+            # It shows nothing.
+            super(Node, self).kernel_write(path, text, inode)
+        else:
+            super().kernel_write(path, text, inode)
 
     def _usage(self, directory: str) -> int:
         return int(self._file(directory).read_text(encoding="utf-8"))
@@ -166,7 +167,10 @@ def test_without_seconds_it_is_refused_as_ever(tmp_path: Path) -> None:
 
 def test_swap_that_nobody_may_use_does_not_count(tmp_path: Path) -> None:
     node = machine(tmp_path)
-    node.write("/proc/meminfo", "MemTotal: 8388608 kB\nMemFree: 3145728 kB\nMemAvailable: 6291456 kB\nCommitted_AS: 0 kB\nSwapTotal: 1048576 kB\nSwapFree: 1048576 kB\n")
+    node.write(
+        "/proc/meminfo",
+        "MemTotal: 8388608 kB\nMemFree: 3145728 kB\nMemAvailable: 6291456 kB\nCommitted_AS: 0 kB\nSwapTotal: 1048576 kB\nSwapFree: 1048576 kB\n",
+    )
     node.write(f"{node.mount}/batch.slice/memory.stat", f"inactive_anon {160 * MIB}\ninactive_file {96 * MIB}\n")
     answer = tune(node, TOO_LOW, check=True)
     assert statuses(answer)["batch.slice MemoryMax"] == "would_change"
@@ -193,12 +197,17 @@ def test_what_does_not_go_though_it_should_undoes_everything(tmp_path: Path, hie
 def test_one_call_goes_as_far_as_its_slice_and_the_next_goes_on(tmp_path: Path) -> None:
     node = machine(tmp_path)
     # Two seconds to watch, then some steps.
-    answer = tune(node, HALF, shrink={"within": 60, "slice": 2.45})
-    assert (answer["problem"], answer["generation"], answer["changed"]) == ("", 0, False)
-    assert not answer["shrinking"][0]["done"]
-    assert 200 * MIB < answer["shrinking"][0]["usage"] < 256 * MIB
-    assert node.text("vm.swappiness") == "60"
-    assert tune(node, HALF)["generation"] == 1
+    usage = []
+    while True:
+        answer = tune(node, HALF, shrink={"within": 60, "slice": 2.3})
+        assert answer["problem"] == ""
+        usage.append(answer["shrinking"][0]["usage"])
+        if answer["generation"]:
+            break
+        assert not answer["changed"]
+        assert (node.text("vm.swappiness"), bound(node)) == ("60", "max")
+    assert len(usage) > 1
+    assert usage == sorted(usage, reverse=True)
 
 
 def test_the_last_slice_says_what_is_the_matter(tmp_path: Path) -> None:
@@ -249,7 +258,10 @@ def test_killed_at_any_write_the_next_run_leaves_all_or_nothing(tmp_path: Path, 
         killer = Killed(node.root, systemd=257, hierarchy=hierarchy)
         killer.systemd, killer.at = node.node.systemd, at
         assert in_child(lambda node=node, killer=killer: tune(node, HALF, writer=killer)) == signal.SIGKILL
-        answer = node.asked(_tune.tune, {"layers": [], "options": {"on_conflict": "report", "fail_on_unsupported": False, "only": ["dirty"], "allow": [], "sysctl_file": "zz-memqos.conf"}})
+        answer = node.asked(
+            _tune.tune,
+            {"layers": [], "options": {"on_conflict": "report", "fail_on_unsupported": False, "only": ["dirty"], "allow": [], "sysctl_file": "zz-memqos.conf"}},
+        )
         assert answer["problem"] == ""
         state = (bound(node), node.text("vm.swappiness"))
         assert state in ((before, "60"), (str(200 * MIB), "10")), at
