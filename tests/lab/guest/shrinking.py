@@ -120,7 +120,7 @@ def run(number: int, seed: str, areas: t.Sequence[str]) -> dict[str, t.Any]:
          sys.executable, f"{os.path.dirname(os.path.abspath(__file__))}/held.py", *words], check=True)  # fmt: skip
     try:
         for unused in range(600):
-            if os.path.exists(f"/run/{name}.out") and open(f"/run/{name}.out", encoding="ascii").read():
+            if os.path.exists(f"/run/{name}.out") and os.path.getsize(f"/run/{name}.out"):
                 break
             time.sleep(0.1)
         before = state()

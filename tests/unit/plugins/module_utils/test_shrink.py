@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import typing as t
-
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _plan_shrink, _shrink
