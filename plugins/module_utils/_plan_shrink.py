@@ -29,13 +29,14 @@ _size = _shares.format_size
 class Figures(NamedTuple):
     """Of a cgroup, in bytes. C(fixed): what reclaim cannot take from it; C(demand): with what is swapped and what could be.
 
-    C(swap): what it may have there, of which it has some; C(dirty): page cache that has to be written first.
+    C(free_swap): what it may have there besides; C(dirty): page cache that has to be written first.
     """
 
     usage: int
     fixed: int
     demand: int
-    swap: int
+    swapped: int
+    free_swap: int
     dirty: int
 
 
@@ -48,7 +49,7 @@ def figures(usage: int, stat: t.Mapping[str, int], *, swapped: int, free_swap: i
     anon = sum(stat.get(key, 0) for key in ("active_anon", "inactive_anon"))
     kept = max(0, usage - cache)
     dirty = stat.get("file_dirty", 0) + stat.get("file_writeback", 0)
-    return Figures(usage, max(0, kept - min(anon, free_swap)), kept + swapped, swapped + free_swap, dirty)
+    return Figures(usage, max(0, kept - min(anon, free_swap)), kept + swapped, swapped, free_swap, dirty)
 
 
 def resolved(
@@ -124,7 +125,7 @@ def _planned(cgroup: Cgroup, present: Present) -> Figures:
 
 
 def _why(one: Figures) -> str:
-    return f"the rest is in use, and there is {_size(one.swap)} of swap for it" if one.swap else "the rest is in use, and there is no swap for it"
+    return f"the rest is in use, and {_size(one.free_swap)} of swap are free for it" if one.free_swap else "the rest is in use, and there is no swap for it"
 
 
 def room(knob: str, bound: int) -> int:

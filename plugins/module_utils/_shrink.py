@@ -275,7 +275,7 @@ class Shrinking:
         grown, seconds = now.demand - self.first.demand, self.clock.now() - self.since
         if not self.room or grown <= self.room or seconds < _WATCHED_SECONDS / 2:
             return
-        if now.demand + grown / seconds * _AHEAD_SECONDS + self.room > bound + now.swap:
+        if now.demand + grown / seconds * _AHEAD_SECONDS + self.room > bound + now.swapped + now.free_swap:
             raise self._gave_up(f"it grows by {_size(int(grown / seconds))} a second, and would be killed within {_AHEAD_SECONDS} s")
 
     def _gave_up(self, why: str) -> GaveUp:
