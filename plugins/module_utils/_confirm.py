@@ -29,6 +29,7 @@ _MAIN = "import sys\nfrom ansible_collections.memqos.fleet.plugins.module_utils 
 _PLAIN = re.compile(r"/[A-Za-z0-9/._+-]+")
 # A tune that is under way when its time runs out.
 _LOCK_SECONDS = 600.0
+_SHRINK_SECONDS = 60
 FAILURES = (_tune.TuneError, JournalError, Refused, Unreadable, OSError)
 
 
@@ -104,7 +105,8 @@ def undo(work: Undo) -> str:
         return "nothing is armed"
     meta = {"host": os.uname().nodename, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "run_id": armed["token"]}
     # It removes no generation.
-    work.request.update(force=False, allow=armed["allow"], wait=_LOCK_SECONDS, meta=meta, keep={"generations": 1, "since": ""})
+    shrink = {"within": _SHRINK_SECONDS, "slice": _SHRINK_SECONDS}
+    work.request.update(shrink=shrink, force=False, allow=armed["allow"], wait=_LOCK_SECONDS, meta=meta, keep={"generations": 1, "since": ""})
     try:
         answer = _tune.rollback(work.request, work)
     except Settled as exc:

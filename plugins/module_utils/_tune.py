@@ -16,8 +16,10 @@ from . import (
     _persist,
     _plan,
     _plan_host,
+    _plan_shrink,
     _plan_units,
     _present,
+    _shrink,
     _started,
     _transaction,
     _wanted,
@@ -38,6 +40,9 @@ if t.TYPE_CHECKING:
     Json = t.Dict[str, t.Any]
 
 SCHEMA_VERSION = 1
+# Where nobody asks for it; an undoing runs no step of its plan.
+_ALWAYS = {*_guards.OVERCOMMIT, *_plan_shrink.KNOBS}
+_NEVER = {"within": 0, "slice": 0}
 _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
 # The first systemd that is known to leave the kernel's values alone at a daemon-reload. Measured: 252 does not, 257 does.
 _RELOAD_KEEPS_KERNEL = 257
@@ -62,6 +67,8 @@ class Work:
         self.journal = _journal.Journal(writer)
         self.notes: t.List[str] = []
         self.undone = False  # something of an interrupted run
+        self.shrinking: t.List[Json] = []
+        self.clean = True  # nothing is left of a shrinking that gave up
         self.interrupted: t.FrozenSet[str] = frozenset()  # whose drop-ins it wrote
 
     @contextlib.contextmanager
@@ -111,6 +118,27 @@ class Work:
             return outcome._replace(warning=f"older generations were not removed: {exc}")
         return outcome
 
+    def shrink(self, made: Plan, meta: t.Mapping[str, t.Any], asked: Json) -> Plan:
+        """With usage below all bounds; else without steps: C(self.shrinking) says how far it came, and the plan why that is all. C(asked): {within, slice}.
+
+        C(within): the seconds that are left, of which this call takes a slice.
+        """
+        steps = [step for step in made.steps if isinstance(step, WriteStep) and step.bound]
+        if self.check or not steps:
+            return made
+        seconds = min(asked["slice"], asked["within"])
+        came = _transaction.shrink(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, seconds=seconds)
+        self.shrinking = [one._asdict() for one in came.shrunk]
+        problem = came.problem
+        waiting = [one for one in came.shrunk if not one.done]
+        if waiting and not problem and asked["within"] <= asked["slice"]:
+            problem = "\n".join(map(_shrink.too_slow, waiting))
+        if not problem and not waiting:
+            return made
+        rows = tuple(row._replace(status="undone") if row.status == "would_change" else row for row in made.rows)
+        self.clean = came.clean
+        return made._replace(steps=(), rows=rows, blocked=problem)
+
     def turned(self, steps: t.Sequence[Step], started: t.Sequence[PropertyStep] = (), *, force: bool = False) -> _transaction.Rollback:
         return _transaction.back(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), force=force, started=started)
 
@@ -122,7 +150,8 @@ def answer(result: Json) -> Json:
 
 def tune(request: Json, work: Work) -> Json:
     """Raises TuneError, JournalError and Unreadable; then nothing was written. A plan that failed is undone, and C(problem) says so."""
-    options = Options(**{**request["options"], "only": tuple(request["options"]["only"]), "allow": tuple(request["options"]["allow"])})
+    asked = {**request["options"], "shrink": request.get("shrink", _NEVER)["within"] > 0}
+    options = Options(**{**asked, "only": tuple(asked["only"]), "allow": tuple(asked["allow"])})
     with work.locked(request["wait"], options.allow):
         layers, said = _with_earlier(request["layers"], work.journal)
         wanted_before = _last_wanted(work.journal)
@@ -141,6 +170,7 @@ def tune(request: Json, work: Work) -> Json:
         meta["profiles"] = [*dict.fromkeys([*said, *meta.get("profiles", ())])]
         if made.steps and not work.check:
             _require_confirmed(work.journal, meta.get("confirm"))
+        made = work.shrink(made, meta, request.get("shrink", _NEVER))
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         return _told(made, outcome, present, work)
 
@@ -161,6 +191,7 @@ def rollback(request: Json, work: Work) -> Json:
         made, forgotten = _without_stale(made, origin, [*map(tuple, wanted)], present, work)
         kept = {key: was[key] for key in ("layers", "profiles") if key in was}
         meta = {**request["meta"], **kept, "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
+        made = work.shrink(made, meta, request.get("shrink", _NEVER))
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         return _told(made, outcome, present, work)
 
@@ -252,7 +283,7 @@ def _read(layers: t.Sequence[Json], before: t.Iterable[Key], tree: Tree) -> Pres
     knobs |= {key[2] for key in keys if not key[1]}
     subjects = {unit for layer in layers for unit in layer["slices"]} | {key[1] for key in keys if key[1]}
     properties = {name for layer in layers for unit in layer["slices"].values() for name in unit} | {key[2] for key in keys if key[1]}
-    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_guards.OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+    return _present.read(tree, knobs=knobs | _ALWAYS | _plan_host.companions(knobs), subjects=sorted(subjects), properties=properties)
 
 
 def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
@@ -261,7 +292,7 @@ def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
     subjects = {key[1] for key in keys if key[1]} | _subjects(done)
     properties = {key[2] for key in keys if key[1]}
     knobs = {key[2] for key in keys if not key[1]}
-    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_guards.OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+    return _present.read(tree, knobs=knobs | _ALWAYS | _plan_host.companions(knobs), subjects=sorted(subjects), properties=properties)
 
 
 def _subjects(steps: t.Iterable[Step]) -> t.FrozenSet[str]:
@@ -487,8 +518,7 @@ def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool
 
 def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Json) -> Plan:
     steps = _plan.in_order([*turned.steps, *_commits(turned.steps, present)])
-    dangers = _guards.dangers(steps, _plan.figures(present))
-    rows = [judged(row, dangers.get((_plan.file_of(row), row.subject)), request["allow"]) for row in _plan.returned_rows(steps)]
+    rows, shrinks = _plan.judged_by(_plan.returned_rows(steps), steps, present, request["allow"], shrink=bool(request.get("shrink", _NEVER)["within"]))
     for one in turned.left:
         if one.failed and not request["force"]:
             reason = f"{one.reason}: run again; memqos_rollback_force: true takes the rest back without it"
@@ -501,7 +531,7 @@ def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Jso
         rows.append(Row(one.knob or one.name, "", one.subject, None, found, found, status="deferred").because(reason))
     blocked = _refusals(rows)
     files = tuple(step for step in steps if isinstance(step, FileStep) and step.before != step.after)
-    return Plan(() if blocked else tuple(steps), tuple(rows), files, (), frozenset(), blocked)
+    return Plan(() if blocked else tuple(_plan_shrink.inserted(steps, shrinks)), tuple(rows), files, (), frozenset(), blocked)
 
 
 # Undoing what was interrupted
@@ -552,7 +582,8 @@ def _told(made: Plan, outcome: Outcome, present: Present, work: Work) -> Json:
         "daemon_reload": any(isinstance(step, ReloadStep) for step in made.steps),
         "notes": [*work.notes, *filter(None, [outcome.warning])],
         "problem": problem,
-        "clean": outcome.clean,
+        "clean": outcome.clean and work.clean,
+        "shrinking": work.shrinking,
     }
 
 
