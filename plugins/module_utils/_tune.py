@@ -7,9 +7,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import typing as t
 
 from . import (
+    _boot,
     _guards,
     _journal,
     _origin,
@@ -30,7 +32,7 @@ from ._read import _unit_state
 from ._read._files import Tree, Unreadable
 from ._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
 from ._transaction import Outcome
-from ._writer import Refused
+from ._writer import Refused, words
 
 if t.TYPE_CHECKING:
     from ._present import Present
@@ -60,8 +62,9 @@ class TuneError(Exception):
 class Work:
     """One node that is tuned or rolled back: a live one, or (to check only) a captured tree."""
 
-    def __init__(self, tree: Tree, writer: Writer, *, check: bool) -> None:
+    def __init__(self, tree: Tree, writer: Writer, *, check: bool, code: t.Callable[[], bytes] = _boot.archive) -> None:
         self.tree = tree
+        self.code = code
         self.writer = writer
         self.check = check
         self.journal = _journal.Journal(writer)
@@ -85,19 +88,28 @@ class Work:
         if not self.tree.live:
             raise TuneError("a captured tree can only be checked: run with --check")
         with self.journal.locked(wait=wait):
-            self._recover(allow)
+            self.recover(allow)
             yield
 
-    def _recover(self, allow: t.Collection[str]) -> None:
+    def recover(self, allow: t.Collection[str]) -> None:
         def plan(undone: t.Sequence[Step]) -> t.Sequence[Step]:
             return _recovery(undone, allow, self) if undone else ()
 
-        outcome = _transaction.recover(self.journal, boot_id=self.boot_id(), page_size=self.page_size(), plan=plan)
+        with _uncut():
+            outcome = _transaction.recover(self.journal, boot_id=self.boot_id(), page_size=self.page_size(), plan=plan)
         if outcome is not None and not outcome.ok:
             raise TuneError(outcome.problem)
         if outcome is not None:
             self.notes.append(outcome.problem)
             self.undone = any(result.status == "undone" for result in outcome.results)
+            self.clear(_boot.tidy)
+
+    def clear(self, how: t.Callable[[_journal.Journal], None]) -> None:
+        """Of what lies there for the next boot: nothing hangs by it any more."""
+        try:
+            how(self.journal)
+        except (OSError, Refused, _journal.JournalError) as exc:
+            self.notes.append(f"{_boot.SERVICE} was not removed, and does nothing: {words(exc)}")
 
     def boot_id(self) -> str:
         return self.tree.read_text("/proc/sys/kernel/random/boot_id")
@@ -105,11 +117,24 @@ class Work:
     def page_size(self) -> int:
         return os.sysconf("SC_PAGE_SIZE")
 
+    def origin(self) -> t.Sequence[Step]:
+        """The journal's; where it is empty, what a run that was killed before it began has laid is cleared away."""
+        steps = self.journal.origin()
+        if not (steps or self.check):
+            self.clear(_boot.tidy)
+        return steps
+
     def run(self, steps: t.Sequence[Step], meta: t.Mapping[str, t.Any], adopted: t.Sequence[Step], keep: Json) -> Outcome:
         """Nothing in a check, or without steps."""
         if self.check or not steps:
             return Outcome(True, True, 0, ())
-        outcome = _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
+        try:
+            why = _boot.lay(self.journal, self.tree, self.code())
+            self.notes += [f"{why}: what is interrupted is put right by the next run, not by the next boot"] if why else []
+            with _uncut():
+                outcome = _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
+        finally:
+            self.clear(_boot.tidy)
         if outcome.warning or not outcome.generation:
             return outcome
         try:
@@ -127,7 +152,8 @@ class Work:
         if self.check or not steps:
             return made
         seconds = min(asked["slice"], asked["within"])
-        came = _transaction.shrink(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, seconds=seconds)
+        with _uncut():
+            came = _transaction.shrink(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, seconds=seconds)
         self.shrinking = [one._asdict() for one in came.shrunk]
         problem = came.problem
         waiting = [one for one in came.shrunk if not one.done]
@@ -143,6 +169,19 @@ class Work:
         return _transaction.back(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), force=force, started=started)
 
 
+@contextlib.contextmanager
+def _uncut() -> t.Iterator[None]:
+    """A connection that is cut, or a node that shuts down, finds all done or undone: until then these signals do not count."""
+    before: t.Dict[int, t.Any] = {}
+    with contextlib.suppress(ValueError):  # in another thread than the first
+        before.update((number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGHUP, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def answer(result: Json) -> Json:
     """The result of C(tune) or C(rollback) as a module returns it: one line of ASCII, like that of an audit."""
     return {"tune": json.dumps(result, separators=(",", ":"), allow_nan=False), "changed": result["changed"], "problem": result["problem"]}
@@ -155,7 +194,7 @@ def tune(request: Json, work: Work) -> Json:
     with work.locked(request["wait"], options.allow):
         layers, said = _with_earlier(request["layers"], work.journal)
         wanted_before = _last_wanted(work.journal)
-        steps: t.Sequence[Step] = work.journal.origin()
+        steps = work.origin()
         present = _read(layers, {*wanted_before, *_origin.parts(steps, {})}, work.tree)
         steps = _started.restarted(steps, present)
         found = _transaction.shown_after(work.journal, steps)
@@ -166,7 +205,13 @@ def tune(request: Json, work: Work) -> Json:
         made, present = _with_unread(made, present, options.allow, work)
         adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
-        meta = {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal, "layers": _applied(layers, options, work.journal)}
+        meta = {
+            **request["meta"],
+            "wanted": sorted(made.wanted),
+            "memtotal": memtotal,
+            "layers": _applied(layers, options, work.journal),
+            "allow": options.allow,
+        }
         meta["profiles"] = [*dict.fromkeys([*said, *meta.get("profiles", ())])]
         if made.steps and not work.check:
             _require_confirmed(work.journal, meta.get("confirm"))
@@ -178,6 +223,7 @@ def tune(request: Json, work: Work) -> Json:
 def rollback(request: Json, work: Work) -> Json:
     """To what stood after generation C(to), before the last one (C(previous)) or before our first (C(origin)). Raises as C(tune) does."""
     with work.locked(request["wait"], request["allow"]):
+        origin = work.origin()
         target, stands = _target(request["to"], work.journal)
         done = _transaction.done_since(work.journal, target)
         present = _read_again(done, work.tree)
@@ -186,13 +232,14 @@ def rollback(request: Json, work: Work) -> Json:
         made, present = _with_unread(made, present, request["allow"], work)
         was: Json = {"layers": []} if target == "origin" else work.journal.generation(int(target)).meta
         wanted = was.get("wanted", [])
-        origin = work.journal.origin()
         adopted = _started.adopted(made.steps, present, origin, _late(work))
         made, forgotten = _without_stale(made, origin, [*map(tuple, wanted)], present, work)
         kept = {key: was[key] for key in ("layers", "profiles") if key in was}
-        meta = {**request["meta"], **kept, "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
+        meta = {**request["meta"], **kept, "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present), "allow": request["allow"]}
         made = work.shrink(made, meta, request.get("shrink", _NEVER))
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
+        if outcome.generation and work.journal.armed():
+            work.clear(_boot.disarm)  # who rolls back has decided
         return _told(made, outcome, present, work)
 
 

@@ -31,7 +31,7 @@ NODE_FLOORS = [
     {"_module"},
     {"_confirm"},
     {"_tune"},
-    {"_transaction", "_history"},
+    {"_transaction", "_history", "_boot"},
     {"_journal", "_shrink"},
     {"_writer"},
     {"_started"},

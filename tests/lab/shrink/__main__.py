@@ -58,8 +58,13 @@ def _run(options: argparse.Namespace, cache: Cache) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     machines = options.machine or list(MACHINES)
     runs = -(-options.runs // len(machines))
+    stop = threading.Event()
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        found = [line for lines in pool.map(lambda name: list(_machine(name, runs, options, cache)), machines) for line in lines]
+        try:
+            found = [line for lines in pool.map(lambda name: list(_machine(name, runs, options, cache, stop)), machines) for line in lines]
+        except BaseException:
+            stop.set()
+            raise
     suite = ElementTree.Element("testsuite", name="shrinking")
     for machine, run, wrong in found:
         case = ElementTree.SubElement(suite, "testcase", classname=machine, name=f"{run['number']} {run['kind']}", time=str(run["seconds"]))
@@ -75,7 +80,7 @@ def _run(options: argparse.Namespace, cache: Cache) -> int:
     return int(bad > 0)
 
 
-def _machine(name: str, runs: int, options: argparse.Namespace, cache: Cache) -> collections.abc.Iterator[tuple[str, Json, str]]:
+def _machine(name: str, runs: int, options: argparse.Namespace, cache: Cache, stop: threading.Event) -> collections.abc.Iterator[tuple[str, Json, str]]:
     machine = machine_named(name)
     if not isinstance(machine, Machine):
         raise LabError(f"{name} is a real machine: no place to kill programs")
@@ -84,6 +89,8 @@ def _machine(name: str, runs: int, options: argparse.Namespace, cache: Cache) ->
         guest.run("mkdir -p /root/lab && tar -x -C /root/lab", stdin=_packed())
         with (options.out / f"{name}.jsonl").open("w", encoding="utf-8") as log:
             for first in range(options.first, options.first + runs, _AT_A_TIME):
+                if stop.is_set():
+                    return
                 count = min(_AT_A_TIME, options.first + runs - first)
                 command = f"PYTHONPATH=/root/lab python3 /root/lab/shrinking.py {options.seed} {first} {count}"
                 for line in guest.run(command, seconds=_RUN_SECONDS * count).decode().splitlines():
