@@ -110,5 +110,5 @@ def service(state: str) -> str:
     unit = ["[Unit]", "Description=Undo a tune of memory that was interrupted, or that nobody confirmed (memqos.fleet)", "DefaultDependencies=no"]
     unit += ["Conflicts=shutdown.target", "After=sysinit.target", "Before=basic.target shutdown.target", f"RequiresMountsFor={state}"]
     unit += [f"ConditionPathExists=|{state}/{name}" for name in ("pending.jsonl", "armed.json")]
-    run = ["Type=oneshot", f"ExecStart={sys.executable} -I {state}/undo.zip", "TimeoutStartSec=180", "TimeoutStopSec=30"]
+    run = ["Type=oneshot", f"ExecStart={sys.executable} -I {state}/undo.zip", "TimeoutStartSec=300", "TimeoutStopSec=30"]
     return "\n".join([_persist.HEADER, *unit, "", "[Service]", *run, ""])

@@ -313,28 +313,6 @@ def test_a_generation_says_what_was_allowed(made: Made) -> None:
 
 # The program
 
-_SENT = """
-import base64, re, sys, tempfile
-from pathlib import Path
-from ansible.executor import module_common
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader, module_loader
-from ansible.template import Templar
-
-with tempfile.TemporaryDirectory() as directory:
-    link = Path(directory, "ansible_collections", "memqos", "fleet")
-    link.parent.mkdir(parents=True)
-    link.symlink_to(sys.argv[1])
-    init_plugin_loader([directory])
-    for module in ("tune", "rollback", "confirm"):
-        found = module_loader.find_plugin_with_context(f"memqos.fleet.memory_{module}").plugin_resolved_path
-        built = module_common.modify_module(
-            module_name=f"memqos.fleet.memory_{module}", module_path=found, module_args={}, templar=Templar(loader=DataLoader()),
-            task_vars={"ansible_python_interpreter": "/usr/bin/python3"}, module_compression="ZIP_DEFLATED",
-        )
-        data = built[0] if isinstance(built, tuple) else built.b_module_data
-        Path(sys.argv[2], f"{module}.zip").write_bytes(base64.b64decode(max(re.findall(rb"[A-Za-z0-9+/=]{1000,}", data), key=len)))
-"""
 _PACKED = "import sys; from ansible_collections.memqos.fleet.plugins.module_utils import _boot; sys.stdout.buffer.write(_boot.archive())"
 
 
@@ -343,7 +321,8 @@ def fixture_sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What Ansible sends of each module."""
     pytest.importorskip("ansible.executor.module_common")
     directory = tmp_path_factory.mktemp("sent")
-    subprocess.run([sys.executable, "-c", _SENT, str(ROOT), str(directory)], check=True)
+    modules = ("memory_tune", "memory_rollback", "memory_confirm")
+    subprocess.run([sys.executable, str(ROOT / "tests" / "tools" / "sent.py"), str(directory), *modules], check=True)
     return directory
 
 
@@ -358,8 +337,8 @@ def probe(program: Path) -> int:
 
 def test_the_program_is_the_same_whichever_module_brought_it_and_runs_by_itself(sent: Path) -> None:
     program = sent / "undo.zip"
-    program.write_bytes(packed(sent / "tune.zip"))
-    assert program.read_bytes() == packed(sent / "rollback.zip") == packed(sent / "confirm.zip") == packed(program)
+    program.write_bytes(packed(sent / "memory_tune.zip"))
+    assert program.read_bytes() == packed(sent / "memory_rollback.zip") == packed(sent / "memory_confirm.zip") == packed(program)
     assert probe(program) == 0
     with zipfile.ZipFile(program) as whole:
         assert {name.partition("/")[0] for name in whole.namelist()} == {"__main__.py", "ansible_collections"}
