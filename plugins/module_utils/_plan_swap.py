@@ -104,7 +104,7 @@ def plan_swap(wanted: Things, ground: Ground, origin: t.Sequence[Step], memtotal
     steps: t.List[Step] = []
     texts: t.Dict[str, str] = {}
     kept: t.Set[str] = set()
-    made = {step.path for step in origin if isinstance(step, SwapFileStep) and step.after is not None}
+    made = {step.path for step in origin if isinstance(step, (SwapFileStep, FileStep)) and step.after is not None}
     for thing in things(wanted, ground, memtotal):
         kept.update((thing.unit, thing.path, *thing.texts))
         live = ground.live.get(thing.area)
@@ -206,11 +206,13 @@ def _file(values: t.Mapping[str, t.Any], ground: Ground) -> Thing:
 
 def _crypt(path: str, name: str, ground: Ground) -> str:
     """A key of each boot, which nobody knows. Not in /etc/crypttab, which is somebody else's, and has no directory of parts."""
-    program, mkswap = (ground.programs.get(one, one) for one in ("cryptsetup", "mkswap"))
+    program, mkswap, modprobe = (ground.programs.get(one, f"/sbin/{one}") for one in ("cryptsetup", "mkswap", "modprobe"))
     before = ["Description=Encryption of a swap file (memqos.fleet)", "DefaultDependencies=no", f"RequiresMountsFor={path}"]
-    before += ["After=systemd-remount-fs.service systemd-random-seed.service", "Conflicts=umount.target", "Before=umount.target"]
+    before += ["After=systemd-remount-fs.service systemd-random-seed.service systemd-udevd.service", "Conflicts=umount.target", "Before=umount.target"]
     options = "--type plain --cipher aes-xts-plain64 --key-size 512 --key-file /dev/urandom"
-    start = [f"ExecStart={program} -q open {options} {path} {name}", f"ExecStart={mkswap} /dev/mapper/{name}"]
+    # So early nothing has made /dev/loop-control yet (measured).
+    start = [f"ExecStartPre=-{modprobe} -a loop dm_crypt"]
+    start += [f"ExecStart={program} -q open {options} {path} {name}", f"ExecStart={mkswap} /dev/mapper/{name}"]
     return _unit(before, "Service", ["Type=oneshot", "RemainAfterExit=yes", *start, f"ExecStop={program} close {name}"])
 
 
@@ -245,7 +247,7 @@ def _hindered(thing: Thing, ground: Ground, made: t.Container[str]) -> t.Tuple[t
     if thing.area == _swap.ZRAM:
         if "zram-generator" not in ground.programs:
             return "unsupported", "this node has no zram-generator (Debian: package systemd-zram-generator)"
-        if (ground.made or ground.live.get(thing.area)) and not ground.zram:
+        if (ground.made or ground.live.get(thing.area)) and not ground.zram and _swap.ZRAM_CONF not in made:
             return "deferred", f"{thing.area} is somebody else's, and stays as it is"
     elif not thing.unit:
         return "unsupported", ground.silent or f"no unit turns {thing.area} on at boot: a line in /etc/fstab comes first"

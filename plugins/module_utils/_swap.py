@@ -23,6 +23,7 @@ _CONFS = tuple(f"{root}/systemd/zram-generator.conf" for root in ("/etc", "/run"
 _PROGRAMS = {
     "mkswap": ("/usr/sbin/mkswap", "/sbin/mkswap"),
     "cryptsetup": ("/usr/sbin/cryptsetup", "/sbin/cryptsetup"),
+    "modprobe": ("/usr/sbin/modprobe", "/sbin/modprobe"),
     "zram-generator": ("/usr/lib/systemd/system-generators/zram-generator", "/lib/systemd/system-generators/zram-generator"),
 }
 
@@ -135,7 +136,7 @@ def refusal_now(tree: Tree, area: str) -> str:
 
 
 def _units(tree: Tree) -> t.Tuple[t.List[Unit], str]:
-    argv = ["systemctl", "show", "--no-pager", "--property=Id,What,FragmentPath,Options", "--", "*.swap"]
+    argv = ["systemctl", "show", "--all", "--no-pager", "--property=Id,What,FragmentPath,Options", "--", "*.swap"]
     try:
         text = tree.output("systemctl-show-swaps", argv, timeout=ANSWER_SECONDS)
     except Unreadable as exc:

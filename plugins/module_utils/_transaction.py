@@ -125,12 +125,18 @@ def run(
 
 
 def recover(
-    journal: _journal.Journal, *, boot_id: str, page_size: int, plan: t.Callable[[t.Sequence[Step]], t.Sequence[Step]] = lambda undone: ()
+    journal: _journal.Journal,
+    *,
+    boot_id: str,
+    page_size: int,
+    plan: t.Callable[[t.Sequence[Step]], t.Sequence[Step]] = lambda undone: (),
+    swapoff: bool = False,
 ) -> t.Optional[Outcome]:
     """Ends an interrupted transaction: undoes it, or finishes its commit. None if there is none. The journal is locked by the caller.
 
     After a reboot files are put back; live values only of host knobs and files of cgroups that boot took from these files. C(plan) is told what will be undone,
     and gives the steps that nobody ran and that are to be undone too; what it raises leaves all as it is. May itself be interrupted.
+    C(swapoff): one that does not fit is allowed.
     """
     pending = journal.pending()
     if pending is None:
@@ -144,6 +150,7 @@ def recover(
     if entry.boot_id != boot_id:
         pending = work.after_reboot(entry)
     steps, begun = pending.entry.steps, pending.begun
+    steps = tuple(step._replace(allowed=1) if swapoff and isinstance(step, SwapStep) else step for step in steps)
     left = work.changed_by_others(steps, begun, pending.found, set(begun) - set(pending.found))
     undone = [steps[number] for number in begun if number not in left]
     more = plan(undone)
@@ -490,6 +497,8 @@ class _Work:
             except _FAILURES:
                 continue
             known = [step.before, step.after, *([found[number]] if isinstance(step, WriteStep) and number in found else [])]
+            # An undoing that was cut off may have turned it off to turn it on as before.
+            known += [None] if isinstance(step, SwapStep) else []
             if not any(self.holds(step, text, now) for text in known):
                 left[number] = now or "absent"
         return left

@@ -16,6 +16,7 @@ from . import (
     _persist,
     _plan,
     _plan_host,
+    _plan_swap,
     _plan_units,
     _present,
     _started,
@@ -86,7 +87,8 @@ class Work:
         def plan(undone: t.Sequence[Step]) -> t.Sequence[Step]:
             return _recovery(undone, allow, self) if undone else ()
 
-        outcome = _transaction.recover(self.journal, boot_id=self.boot_id(), page_size=self.page_size(), plan=plan)
+        swapoff = _plan_swap.RISK in allow
+        outcome = _transaction.recover(self.journal, boot_id=self.boot_id(), page_size=self.page_size(), plan=plan, swapoff=swapoff)
         if outcome is not None and not outcome.ok:
             raise TuneError(outcome.problem)
         if outcome is not None:
