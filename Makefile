@@ -97,7 +97,7 @@ test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole aud
 
 .PHONY: nightly
 nightly: .venv/.test ## `make test`, sanity on every supported ansible-core, all scenarios.
-	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser faults $(addprefix molecule-,$(SCENARIOS))
+	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser faults swap-lab $(addprefix molecule-,$(SCENARIOS))
 
 .nox/.stamp: requirements/constraints.txt requirements/audit.txt antsibull-nox.toml noxfile.py
 	@rm -rf .nox && mkdir .nox && touch $@
@@ -211,6 +211,11 @@ ONLY ?=
 faults: .venv/.test | $(COLLECTION) ## Seed faults, each in a VM of its own, and see that the audit names them first. ONLY=N36, or a glob of names: some.
 	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.faults --junit $(JUNIT)/faults/faults.xml $(if $(ONLY),--only '$(ONLY)')
+
+.PHONY: swap-lab
+swap-lab: .venv/.test | $(COLLECTION) ## Swap of a tune on real kernels: made, found after a reboot, refused, taken back. MACHINE=debian12_v1: one of both.
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.swap --junit $(JUNIT)/swap-lab/swap.xml $(if $(MACHINE),--only '$(MACHINE)')
 
 .PHONY: benchmark
 benchmark: .venv/.test | $(COLLECTION) ## Speed: pairs in one run, ratios printed. An hour: one of them tunes a VM.

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """Swap of a tune on real kernels: C(make swap-lab), docs/testing.md. A swap file, a partition's priority, zram and an encrypted file are made, found again
-after a reboot, refused where a swapoff does not fit, and taken back. Prints one line a claim; the exit status is 1 if one does not hold."""
+after a reboot, refused where a swapoff does not fit, and taken back. Prints one line a claim; the exit status is 1 if one does not hold.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ import tempfile
 import time
 import typing as t
 from pathlib import Path
+from xml.etree import ElementTree
 
 from .. import sessions
 from ..common import BOOT_PROGRAMS, Cache, require_programs
@@ -59,11 +61,18 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="swap", description=__doc__)
     parser.add_argument("--only", choices=MACHINES, help="one machine (default: both)")
     parser.add_argument("--out", type=Path, default=Path("build/swap"), metavar="DIRECTORY", help="for results (default: %(default)s)")
+    parser.add_argument("--junit", type=Path, metavar="FILE", help="a case for each claim")
     options = parser.parse_args(argv)
-    return sessions.run(lambda cache: _run([options.only] if options.only else list(MACHINES), options.out.absolute(), cache))
+    suite = ElementTree.Element("testsuite", name="swap")
+    try:
+        return sessions.run(lambda cache: _run([options.only] if options.only else list(MACHINES), options.out.absolute(), suite, cache))
+    finally:
+        if options.junit:
+            options.junit.parent.mkdir(parents=True, exist_ok=True)
+            ElementTree.ElementTree(suite).write(options.junit, encoding="utf-8")
 
 
-def _run(names: list[str], out: Path, cache: Cache) -> int:
+def _run(names: list[str], out: Path, suite: ElementTree.Element, cache: Cache) -> int:
     require_programs(BOOT_PROGRAMS)
     failed = 0
     for name in names:
@@ -73,15 +82,16 @@ def _run(names: list[str], out: Path, cache: Cache) -> int:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="memqos-swap-") as scratch, booted(machine, cache, purpose="swap") as state:
             guest = Guest(state, name, scratch=Path(scratch), log=directory / "ansible.log")
-            failed += Checks(guest, directory).run()
+            failed += Checks(guest, directory, suite).run()
     return 1 if failed else 0
 
 
 class Checks:
     """On one machine."""
 
-    def __init__(self, guest: Guest, out: Path) -> None:
-        self.guest, self.out, self.failed, self.zram = guest, out, 0, (0, 0)
+    def __init__(self, guest: Guest, out: Path, suite: ElementTree.Element) -> None:
+        self.guest, self.out, self.suite, self.failed = guest, out, suite, 0
+        self.zram = (0, 0)  # as its package has it
 
     def run(self) -> int:
         """How many claims did not hold."""
@@ -100,7 +110,11 @@ class Checks:
         return self.failed
 
     def _made(self, before: str) -> None:
-        swap = {"file": {"size": "64MiB"}, "zram": {"size": {"of_memory": "10%", "max": "96MiB"}, "algorithm": "zstd"}, "devices": {"/dev/vdb": {"priority": 5}}}
+        swap = {
+            "file": {"size": "64MiB"},
+            "zram": {"size": {"of_memory": "10%", "max": "96MiB"}, "algorithm": "zstd"},
+            "devices": {"/dev/vdb": {"priority": 5}},
+        }
         self._tune({}, swap=swap, manage=False)
         self._holds("without memqos_manage_swap nothing is touched", self._state() == before, self._state())
         answer = self._tune(swap, check=True)
@@ -122,7 +136,11 @@ class Checks:
         answer = self._tune(swap)
         on = self._swaps()
         wanted = {"/dev/dm-0": (98300, 7), "/dev/vdb": (262140, 5), "/dev/zram0": self.zram}
-        self._holds("a larger, encrypted file takes the place of the other, and zram is as its package has it", not answer["problem"] and on == wanted, f"{on} {self._told(answer)}")
+        self._holds(
+            "a larger, encrypted file takes the place of the other, and zram is as its package has it",
+            not answer["problem"] and on == wanted,
+            f"{on} {self._told(answer)}",
+        )
         raw = self.guest.run("dd if=/var/lib/memqos-swap/crypt-96M bs=4096 count=1 2>/dev/null | grep -c SWAPSPACE2 || true").decode().strip()
         kind = self.guest.run("cryptsetup status memqos-crypt-96M").decode()
         self._holds("what is on the disk is not readable", raw == "0" and "aes-xts-plain64" in kind and "PLAIN" in kind, kind)
@@ -146,7 +164,9 @@ class Checks:
     def _taken_back(self, before: str) -> None:
         answer = self._rollback("origin")
         after = self._state()
-        self._holds("a rollback to the origin leaves the machine as it was", not answer["problem"] and after == before, f"{self._told(answer)}\n{before}\n{after}")
+        self._holds(
+            "a rollback to the origin leaves the machine as it was", not answer["problem"] and after == before, f"{self._told(answer)}\n{before}\n{after}"
+        )
         answer = self._tune({"file": {"size": "500GiB"}})
         self._holds("a file that the disk has no room for is refused", "free" in answer["problem"] and self._state() == before, self._told(answer))
         self._reboot()
@@ -198,6 +218,9 @@ class Checks:
 
     def _holds(self, claim: str, held: bool, seen: str) -> None:
         self.failed += not held
+        case = ElementTree.SubElement(self.suite, "testcase", classname=self.guest.name, name=claim)
+        if not held:
+            ElementTree.SubElement(case, "failure", message=claim).text = seen
         print(f"{'ok' if held else 'FAILED':6} {self.guest.name}: {claim}" + ("" if held else f"\n{seen}"), flush=True)
 
 

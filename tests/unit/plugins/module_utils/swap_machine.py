@@ -110,7 +110,9 @@ class SwapNode(Node):
         self.write("/sys/block/zram0/comp_algorithm", "[lzo-rle] zstd\n")
         self.keep({"units": {}, "services": []})
         self.load()
-        wants = [line[6:] for path in Path(f"{self.root}/etc/systemd/system/swap.target.d").glob("*.conf") for line in _lines(path) if line.startswith("Wants=")]
+        wants = [
+            line[6:] for path in Path(f"{self.root}/etc/systemd/system/swap.target.d").glob("*.conf") for line in _lines(path) if line.startswith("Wants=")
+        ]
         for unit in (FSTAB_UNIT, *wants, *(["dev-zram0.swap"] if self._zram() else [])):
             if unit in self.kept()["units"]:
                 with contextlib.suppress(Unreadable, FileNotFoundError):  # a unit that fails stops no boot

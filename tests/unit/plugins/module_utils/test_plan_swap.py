@@ -88,15 +88,13 @@ def test_zram() -> None:
     made = plan(ground(), zram={"size": {"of_memory": [1, 8]}, "algorithm": "zstd"})
     conf = f"{_persist.HEADER}\n[zram0]\nzram-size = 1024\nswap-priority = 100\ncompression-algorithm = zstd\n"
     assert made.texts == {"/etc/systemd/zram-generator.conf.d/zz-memqos.conf": conf}
-    assert made.steps == (
-        SwapStep("dev-zram0.swap", "swap.zram", "/dev/zram0", None, "1024 MiB, priority 100, zstd", "systemd-zram-setup@zram0.service"),
-    )
+    assert made.steps == (SwapStep("dev-zram0.swap", "swap.zram", "/dev/zram0", None, "1024 MiB, priority 100, zstd", "systemd-zram-setup@zram0.service"),)
 
 
 def test_the_priority_of_a_device_goes_with_the_options_of_fstab() -> None:
     made = plan(ground(live={"/dev/vdb2": "512 MiB, priority auto"}), device={"priority": 5})
     text = f"{_persist.HEADER}\n[Swap]\nPriority=5\nOptions=discard,pri=5\n"
-    assert made.texts == {rf"/etc/systemd/system/dev-disk-by\x2duuid-11d2.swap.d/zz-memqos-swap.conf": text}
+    assert made.texts == {r"/etc/systemd/system/dev-disk-by\x2duuid-11d2.swap.d/zz-memqos-swap.conf": text}
     assert made.steps == (SwapStep(FSTAB.name, "swap.device /dev/vdb2", "/dev/vdb2", "512 MiB, priority auto", "512 MiB, priority 5"),)
 
 
@@ -184,11 +182,13 @@ def files(part: _plan_swap.SwapPart, *, back: bool = False) -> t.List[Step]:
 
 
 def names(steps: t.Iterable[Step]) -> t.List[str]:
-    words = {True: "+", False: "-"}
-    return [
-        "reload" if isinstance(step, ReloadStep) else f"{words[step.after is not None]}{_steps.name(step)}" if _plan_swap.is_swap(step) else _steps.name(step)
-        for step in steps
-    ]  # fmt: skip
+    return [_named(step) for step in steps]
+
+
+def _named(step: Step) -> str:
+    if isinstance(step, (SwapFileStep, SwapStep)) or (isinstance(step, FileStep) and _plan_swap.is_swap(step)):
+        return f"{'-' if step.after is None else '+'}{_steps.name(step)}"
+    return "reload" if isinstance(step, ReloadStep) else _steps.name(step)
 
 
 def ordered(*steps: Step, needs: bool = False) -> t.List[str]:
@@ -228,7 +228,7 @@ def test_a_device_is_turned_on_again_when_its_drop_in_has_come_or_gone() -> None
 
 
 def test_without_swap_steps_stay_as_they_are() -> None:
-    steps = [SYSCTL, ReloadStep(), WriteStep("vm.swappiness", "host", "", "/x", "60", "10")]
+    steps: t.List[Step] = [SYSCTL, ReloadStep(), WriteStep("vm.swappiness", "host", "", "/x", "60", "10")]
     assert _plan_swap.in_order(steps, lambda others: False) == steps
 
 
@@ -275,6 +275,7 @@ def test_an_area_goes_by_what_the_kernel_calls_it() -> None:
 
 
 def test_what_is_allowed_is_not_held_up_again() -> None:
-    steps = [off("a.swap", "/a"), SYSCTL]
-    assert _plan_swap.allowed(steps, ["swapoff_does_not_fit"]) == [steps[0]._replace(allowed=1), SYSCTL]
+    area = off("a.swap", "/a")
+    steps: t.List[Step] = [area, SYSCTL]
+    assert _plan_swap.allowed(steps, ["swapoff_does_not_fit"]) == [area._replace(allowed=1), SYSCTL]
     assert _plan_swap.allowed(steps, ["limit_below_usage"]) == steps
