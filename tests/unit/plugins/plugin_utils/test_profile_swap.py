@@ -51,7 +51,7 @@ def test_what_it_says(tmp_path: Path, text: str, section: t.Any) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("{fils: {size: 1GiB}}", "swap: unknown key 'fils'; did you mean 'file'?"),
+        ("{fils: {size: 1GiB}}", "swap: unknown key 'fils': did you mean 'file'?"),
         ("{file: {path: /swapfile}}", "swap.file: unknown key 'path'"),
         ("{file: {size: lots}}", "swap.file.size: "),
         ("{file: {size: 512KiB}}", "swap.file.size: a size from 1 MiB to 64 TiB is expected here"),
