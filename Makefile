@@ -97,7 +97,7 @@ test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole aud
 
 .PHONY: nightly
 nightly: .venv/.test ## `make test`, sanity on every supported ansible-core, all scenarios.
-	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser faults crash shrinking $(addprefix molecule-,$(SCENARIOS))
+	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser faults crash shrinking swap-lab $(addprefix molecule-,$(SCENARIOS))
 
 .nox/.stamp: requirements/constraints.txt requirements/audit.txt antsibull-nox.toml noxfile.py
 	@rm -rf .nox && mkdir .nox && touch $@
@@ -226,6 +226,11 @@ shrinking: .venv/.test | $(COLLECTION) ## Set limits below what is in use, 200 t
 	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.shrink --junit $(JUNIT)/shrinking/shrinking.xml $(if $(RUNS),--runs $(RUNS)) \
 	  $(if $(SEED),--seed '$(SEED)') $(if $(MACHINE),--machine '$(MACHINE)')
+
+.PHONY: swap-lab
+swap-lab: .venv/.test | $(COLLECTION) ## Swap of a tune on real kernels: made, found after a reboot, refused, taken back. MACHINE=debian12_v1: one of both.
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.swap --junit $(JUNIT)/swap-lab/swap.xml $(if $(MACHINE),--only '$(MACHINE)')
 
 .PHONY: benchmark
 benchmark: .venv/.test | $(COLLECTION) ## Speed: pairs in one run, ratios printed. An hour: one of them tunes a VM.

@@ -110,7 +110,7 @@ class ActionModule(ActionBase):
 
 
 def _declared(profile: t.Any, arguments: dict[str, t.Any], selection: _profiles.Profile | None) -> _profiles.Declaration:
-    overrides = {"host": arguments["host"], "slices": arguments["slices"]}
+    overrides = {name: arguments[name] for name in ("host", "slices", "swap")}
     names = [] if profile is None else profile
     return _profiles.load_profiles(names, search_paths=arguments["profiles_paths"], overrides=overrides, selection=selection)
 
@@ -139,4 +139,5 @@ def _options(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         "only": arguments["only"],
         "allow": arguments["allow_risks"],
         "sysctl_file": arguments["sysctl_file"],
+        "swap": arguments["manage_swap"],
     }

@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
 class Options(NamedTuple):
     """As the operator says. C(only): areas, empty for all; C(allow): risks by name; C(sysctl_file): a name in /etc/sysctl.d.
 
-    C(shrink): usage may be brought below a bound first.
+    C(shrink): usage may be brought below a bound first; C(swap): whether it is managed.
     """
 
     on_conflict: Policy
@@ -34,6 +34,7 @@ class Options(NamedTuple):
     allow: t.Tuple[str, ...]
     sysctl_file: str
     shrink: bool = True
+    swap: bool = False
 
     def covers(self, area: str) -> bool:
         return not self.only or area in self.only

@@ -12,11 +12,11 @@ import errno
 import os
 import typing as t
 
-from . import _journal, _persist, _shrink, _steps
+from . import _journal, _persist, _shrink, _steps, _swap
 from ._knobs import _registry
 from ._knobs._values import KnobValueError
-from ._read._files import Unreadable
-from ._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, WriteStep
+from ._read._files import Tree, Unreadable
+from ._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
 from ._tuples import NamedTuple
 from ._writer import File, Refused, Replaced, Writer, cure, property_words, words
 
@@ -24,7 +24,8 @@ if t.TYPE_CHECKING:
     Status = t.Literal["changed", "failed", "undone", "undo_failed", "left", "not_run"]
 
 # What can be read back.
-Part = t.Union[WriteStep, FileStep]
+Part = t.Union[WriteStep, FileStep, SwapFileStep, SwapStep]
+_FILES = (FileStep, SwapFileStep, SwapStep)
 
 
 class Kept(Exception):
@@ -164,12 +165,18 @@ def shrink(steps: t.Iterable[WriteStep], journal: _journal.Journal, *, boot_id: 
 
 
 def recover(
-    journal: _journal.Journal, *, boot_id: str, page_size: int, plan: t.Callable[[t.Sequence[Step]], t.Sequence[Step]] = lambda undone: ()
+    journal: _journal.Journal,
+    *,
+    boot_id: str,
+    page_size: int,
+    plan: t.Callable[[t.Sequence[Step]], t.Sequence[Step]] = lambda undone: (),
+    swapoff: bool = False,
 ) -> t.Optional[Outcome]:
     """Ends an interrupted transaction: undoes it, or finishes its commit. None if there is none. The journal is locked by the caller.
 
     After a reboot files are put back; live values only of host knobs and files of cgroups that boot took from these files. C(plan) is told what will be undone,
     and gives the steps that nobody ran and that are to be undone too; what it raises leaves all as it is. May itself be interrupted.
+    C(swapoff): one that does not fit is allowed.
     """
     pending = journal.pending()
     if pending is None:
@@ -183,6 +190,7 @@ def recover(
     if entry.boot_id != boot_id:
         pending = work.after_reboot(entry)
     steps, begun = pending.entry.steps, pending.begun
+    steps = tuple(step._replace(allowed=1) if swapoff and isinstance(step, SwapStep) else step for step in steps)
     left = work.changed_by_others(steps, begun, pending.found, set(begun) - set(pending.found))
     undone = [steps[number] for number in begun if number not in left]
     more = plan(undone)
@@ -312,6 +320,8 @@ class _Work:
             old = self.writer.read(step.path)
             filled = step if step.after is None else step._replace(creates=tuple(self.writer.missing_directories(step.path)))
             return filled._replace(mode_before=old.mode, uid_before=old.uid, gid_before=old.gid) if old else filled
+        if isinstance(step, SwapFileStep):
+            return step if step.after is None else step._replace(creates=tuple(self.writer.missing_directories(step.path)))
         if isinstance(step, PropertyStep):
             property_words(step.unit, step.properties)
             drop_ins = []
@@ -355,6 +365,9 @@ class _Work:
             for file in step.files:
                 self._read_back(file)
             self._check_shown(step, step.properties)
+        elif isinstance(step, (SwapFileStep, SwapStep)):
+            self._swap(step, step.after)
+            return self._read_back(step)
         else:
             self.writer.reload()
         return ""
@@ -404,6 +417,9 @@ class _Work:
                 self._try(errors, number, self.writer.reload)
             elif isinstance(step, WriteStep) and _is_action(step.knob):
                 self._try(errors, number, self.writer.kernel_write, step.path, step.after, step.inode)
+            elif isinstance(step, SwapStep) and step.before and step.after:
+                # Its unit is as before only now.
+                self._try(errors, number, self._swap, step, step.before)
         for number, step in chosen:
             for value in _values(step):
                 self._try(errors, number, self._restore, value)
@@ -438,6 +454,14 @@ class _Work:
     def _back(self, step: Step) -> None:
         if isinstance(step, FileStep):
             self._restore_file(step)
+        elif isinstance(step, SwapFileStep):
+            self.writer.clean(step.path)
+            self._swap(step, step.before)
+        elif isinstance(step, SwapStep):
+            if step.before and not step.after and self._differs(step):
+                self.writer.reload()
+            if not (step.before and step.after):
+                self._swap(step, step.before)
         elif isinstance(step, PropertyStep):
             try:
                 if not step.files or any(map(self._differs, _parts(step))):
@@ -478,12 +502,34 @@ class _Work:
                 self.writer.make_directory(path)
             self.writer.replace(step.path, new)
 
+    def _swap(self, step: t.Union[SwapFileStep, SwapStep], target: t.Optional[str]) -> None:
+        """Raises Refused where what it holds fits nowhere: then it stays on."""
+        found = self.read(step)
+        if self.holds(step, target, found):
+            return
+        if isinstance(step, SwapStep):
+            why = _swap.refusal_now(Tree(self.writer.root), step.area) if found and not step.allowed else ""
+            if why:
+                raise Refused(step.path, f"stays on: {why}")
+            if found:
+                self.writer.swap("stop", step.path, *filter(None, [step.service]))
+            if target:
+                self.writer.swap("start", step.path)
+        elif target is None:
+            self.writer.remove(step.path)
+            for path in reversed(step.creates):
+                self.writer.remove_directory(path)
+        else:
+            for path in self.writer.missing_directories(step.path):
+                self.writer.make_directory(path, 0o700)
+            self.writer.make_swap_file(step.path, int(target))
+
     def after_reboot(self, entry: _journal.Entry) -> _journal.Pending:
         """As though begun in this boot: files, and, if one of them is in place, what boot took from there, and the reload. Units are for C(plan) to say."""
         # A cgroup goes by its name: what it holds was put there at boot.
         steps = tuple(step._replace(inode=0, boot_id="") if isinstance(step, WriteStep) else step for step in entry.steps)
-        chosen = [number for number, step in enumerate(steps) if isinstance(step, FileStep) and not step.path.startswith("/run/")]
-        if any(self._holds_after(t.cast("FileStep", steps[number])) for number in chosen):
+        chosen = [number for number, step in enumerate(steps) if isinstance(step, _FILES) and not step.path.startswith("/run/")]
+        if any(self._holds_after(t.cast("Part", steps[number])) for number in chosen):
             taken = (isinstance(step, ReloadStep) or (isinstance(step, WriteStep) and self._holds_after(step)) for step in steps)
             chosen = sorted({*chosen, *(number for number, is_taken in enumerate(taken) if is_taken)})
         return _journal.Pending(entry._replace(boot_id=self.boot_id, steps=steps), tuple(chosen), dict.fromkeys(chosen, ""))
@@ -507,6 +553,8 @@ class _Work:
             except _FAILURES:
                 continue
             known = [step.before, step.after, *([found[number]] if isinstance(step, WriteStep) and number in found else [])]
+            # An undoing that was cut off may have turned it off to turn it on as before.
+            known += [None] if isinstance(step, SwapStep) else []
             if not any(self.holds(step, text, now) for text in known):
                 left[number] = now or "absent"
         return left
@@ -515,6 +563,10 @@ class _Work:
         if isinstance(value, FileStep):
             file = self.writer.read(value.path)
             return None if file is None else file.text
+        if isinstance(value, SwapFileStep):
+            return self.writer.swap_file(value.path)
+        if isinstance(value, SwapStep):
+            return _swap.state(Tree(self.writer.root), value.area)
         if value.inode and value.boot_id not in ("", self.boot_id):
             raise Replaced(value.path, "this cgroup was there before a reboot")
         return self.writer.kernel_read(value.path, value.inode)
@@ -528,7 +580,9 @@ class _Work:
         return found or ""
 
     def holds(self, value: Part, text: t.Optional[str], found: t.Optional[str]) -> bool:
-        if isinstance(value, FileStep) or text is None or found is None:
+        if isinstance(value, SwapStep):
+            return _swap.is_state(text, found)
+        if not isinstance(value, WriteStep) or text is None or found is None:
             return text == found
         return self.same(value.knob, text, found)
 
@@ -566,13 +620,17 @@ class _Back:
                 self._write(step)
             elif isinstance(step, FileStep):
                 self._file(step)
+            elif isinstance(step, (SwapFileStep, SwapStep)):
+                found = self.work.read(step)
+                if self._is_ours(step, found):
+                    self._put(step._replace(before=found, after=step.before))
             elif isinstance(step, PropertyStep):
                 # Nobody ran one that has none yet: what lies there is not ours, and comes back as it is now.
                 self._property(step if step.drop_ins else t.cast("PropertyStep", self.work.filled(step)))
         except _FAILURES as exc:
             if isinstance(step, (WriteStep, PropertyStep)) and _is_gone(exc, WriteStep("", "", "", "", "", "")):
                 return  # with the cgroup its values have gone
-            target = step.before or "absent" if isinstance(step, (WriteStep, FileStep)) else ""
+            target = step.before or "absent" if isinstance(step, (WriteStep, *_FILES)) else ""
             knob, subject = (step.knob, step.subject) if isinstance(step, WriteStep) else ("", "")
             self.left.append(Left(_steps.name(step), target, "", "", words(exc), knob, subject, failed=True))
 
@@ -700,7 +758,7 @@ def _values(step: Step) -> t.List[WriteStep]:
 
 def _parts(step: Step) -> t.List[Part]:
     """All that must be as before when a step was undone."""
-    files = (step,) if isinstance(step, FileStep) else step.drop_ins if isinstance(step, PropertyStep) else ()
+    files = (step,) if isinstance(step, _FILES) else step.drop_ins if isinstance(step, PropertyStep) else ()
     return [*_values(step), *files]
 
 

@@ -19,18 +19,20 @@ from . import (
     _plan,
     _plan_host,
     _plan_shrink,
+    _plan_swap,
     _plan_units,
     _present,
     _shrink,
     _started,
     _transaction,
+    _tune_swap,
     _wanted,
 )
 from ._knobs import _registry, _texts
 from ._plan_rows import History, Left, Options, Plan, Row, given, is_same, judged
 from ._read import _unit_state
 from ._read._files import Tree, Unreadable
-from ._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
+from ._steps import FileStep, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
 from ._transaction import Outcome
 from ._writer import Refused, words
 
@@ -95,8 +97,9 @@ class Work:
         def plan(undone: t.Sequence[Step]) -> t.Sequence[Step]:
             return _recovery(undone, allow, self) if undone else ()
 
+        swapoff = _plan_swap.RISK in allow
         with _uncut():
-            outcome = _transaction.recover(self.journal, boot_id=self.boot_id(), page_size=self.page_size(), plan=plan)
+            outcome = _transaction.recover(self.journal, boot_id=self.boot_id(), page_size=self.page_size(), plan=plan, swapoff=swapoff)
         if outcome is not None and not outcome.ok:
             raise TuneError(outcome.problem)
         if outcome is not None:
@@ -200,9 +203,11 @@ def tune(request: Json, work: Work) -> Json:
         found = _transaction.shown_after(work.journal, steps)
         memtotal = _memtotal(work.journal, present)
         folded = _fold(layers, present, _origin.parts(steps, found), memtotal)
-        history = _history(folded, wanted_before, steps, present, options, work)._replace(found=found)
-        made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work))
+        swap = _tune_swap.part(folded, steps, memtotal, options, work.tree, work.writer)
+        history = _history(folded, wanted_before, steps, present, options, work, swap.leaving)._replace(found=found)
+        made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work, swap.texts), swap)
         made, present = _with_unread(made, present, options.allow, work)
+        made = _tune_swap.guarded(made, options.allow, work.tree)
         adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
         meta = {
@@ -230,6 +235,7 @@ def rollback(request: Json, work: Work) -> Json:
         turned = _turned(done, present, work, force=request["force"])
         made = _rollback_plan(turned, present, request)
         made, present = _with_unread(made, present, request["allow"], work)
+        made = _tune_swap.guarded(made, request["allow"], work.tree)
         was: Json = {"layers": []} if target == "origin" else work.journal.generation(int(target)).meta
         wanted = was.get("wanted", [])
         adopted = _started.adopted(made.steps, present, origin, _late(work))
@@ -274,7 +280,8 @@ def _with_earlier(layers: t.Sequence[Json], journal: _journal.Journal) -> t.Tupl
         raise TuneError("an older memqos.fleet made the last generation and did not keep its profiles there: name them with memqos_profile")
     kept = [_in_force(layer, newer) for layer in last.get("layers", []) if not name or layer["profile"] == name]
     _checked(("", unit, knob) for layer in kept for unit, knob, unused in _entries(layer))
-    return [*layers[:at], *(layer for layer in kept if layer["host"] or layer["slices"]), *newer], () if name else last.get("profiles", [])
+    kept = [layer for layer in kept if layer["host"] or layer["slices"] or layer.get("swap")]
+    return [*layers[:at], *kept, *newer], () if name else last.get("profiles", [])
 
 
 def _in_force(layer: Json, newer: t.Sequence[Json]) -> Json:
@@ -292,9 +299,10 @@ def _applied(layers: t.Sequence[Json], options: Options, journal: _journal.Journ
         return options.covers(_texts.area(_registry.find(knob)))
 
     before = _last_meta(journal).get("layers", []) if options.only else []
+    is_swap = options.covers("swap")
     return [
-        *(_only(layer, lambda unit, knob, entry: not covered(knob)) for layer in before),
-        *(_only(layer, lambda unit, knob, entry: covered(knob)) for layer in layers),
+        *(_only(layer, lambda unit, knob, entry: not covered(knob), swap=not is_swap) for layer in before),
+        *(_only(layer, lambda unit, knob, entry: covered(knob), swap=is_swap) for layer in layers),
     ]
 
 
@@ -304,8 +312,10 @@ def _entries(layer: Json) -> t.Iterator[t.Tuple[str, str, Json]]:
         yield from ((unit, knob, entry) for knob, entry in entries.items())
 
 
-def _only(layer: Json, stays: t.Callable[[str, str, Json], bool]) -> Json:
+def _only(layer: Json, stays: t.Callable[[str, str, Json], bool], *, swap: bool = True) -> Json:
     found: Json = {**layer, "host": {}, "slices": {}}
+    if not swap:
+        found.pop("swap", None)
     for unit, knob, entry in _entries(layer):
         if stays(unit, knob, entry):
             (found["slices"].setdefault(unit, {}) if unit else found["host"])[knob] = entry
@@ -389,13 +399,16 @@ def _fold(layers: t.Sequence[Json], present: Present, origin: _origin.Parts, mem
         moved |= more
 
 
-def _history(folded: Folded, wanted_before: t.FrozenSet[Key], steps: t.Sequence[Step], present: Present, options: Options, work: Work) -> History:
+def _history(
+    folded: Folded, wanted_before: t.FrozenSet[Key], steps: t.Sequence[Step], present: Present, options: Options, work: Work, swap: t.Sequence[Step]
+) -> History:
+    """C(swap): steps of areas that go back."""
     leaving = _plan.leaving(folded, wanted_before, options)
     staying = {*folded.wanted, *wanted_before} - set(leaving)
     all_steps = _started.with_late(steps, _late(work) if leaving else {}, {}, present)
     going, unknown = _known(_origin.going_back(leaving, staying, all_steps, present), steps)
     known = {*_origin.parts(going, {}), *((scope, unit.state.name, name) for scope, subject, name in staying for unit in present.units.get(subject, ()))}
-    turned = work.turned(going, _started.steps(_started.without(leaving, staying, present.drop_ins), present, known))
+    turned = work.turned([*going, *swap], _started.steps(_started.without(leaving, staying, present.drop_ins), present, known))
     left = tuple(Left(one.subject, one.knob or one.name, one.found, one.reason, one.failed) for one in (*turned.left, *unknown))
     returning = [step for step in turned.steps if not isinstance(step, ReloadStep)]
     return History(wanted_before, (*returning, *_commits(returning, present)), left)
@@ -419,10 +432,11 @@ def _commits(returning: t.Iterable[Step], present: Present) -> t.Iterator[WriteS
     return _plan_host.commits({step.knob for step in returning if isinstance(step, WriteStep) and step.before != step.after}, present)
 
 
-def _files(folded: Folded, history: History, steps: t.Sequence[Step], present: Present, options: Options, work: Work) -> _plan.Files:
+def _files(folded: Folded, history: History, steps: t.Sequence[Step], present: Present, options: Options, work: Work, swap: t.Iterable[str]) -> _plan.Files:
+    """C(swap): paths of its files."""
     subjects = {key[1] for key in (*folded.wanted, *history.wanted) if key[1]}
     made = _origin.our_files(steps)
-    ours = {path: _text(path, work.writer) for path in (*_plan.our_paths(sorted(subjects), options.sysctl_file), *made)}
+    ours = {path: _text(path, work.writer) for path in (*_plan.our_paths(sorted(subjects), options.sysctl_file), *made, *swap)}
     aside = _plan.set_aside(folded, present, history, options, _plan.Files(ours)) if options.on_conflict == "take" else []
     foreign = {path: _foreign(path, present, work) for path in aside}
     for step in steps:
@@ -603,6 +617,7 @@ def _recovery(undone: t.Sequence[Step], allow: t.Collection[str], work: Work) ->
     made = _rollback_plan(_transaction.Rollback((*turned.steps, *back.steps), ()), present, {"allow": allow, "force": True})
     own = sorted({unit.state.name for units in present.units.values() for unit in units if unit.state.cgroup})
     made, unused = _with_unread(made, present, allow, work, own)
+    made = _tune_swap.guarded(made, allow, work.tree)
     refused = "\n".join(filter(None, (*troubles, made.blocked)))
     if refused:
         raise TuneError(f"an interrupted run has to be undone first, and nothing was written for that:\n{refused}\n{_STAYS.format(work.journal.pending_path)}")
@@ -648,6 +663,9 @@ def _final(row: Row, outcome: Outcome, present: Present, after: Present) -> Row:
     if not outcome.ok:
         failed = next((result for result in outcome.results if result.status in ("failed", "undo_failed") and row.key in _keys(result.step)), None)
         return row.because(failed.reason, "failed") if failed else row._replace(status="undone")
+    if row.scope == "swap":
+        found = next((result.found for result in reversed(outcome.results) if row.key in _keys(result.step)), "")
+        return row._replace(live_after=found or None, status="changed")
     now = _live(row, after)
     knob = _registry.find(row.name)
     changed = now is None or not is_same(knob, now, row.live_before, present.page_size)
@@ -658,6 +676,8 @@ def _final(row: Row, outcome: Outcome, present: Present, after: Present) -> Row:
 
 def _keys(step: Step) -> t.Set[t.Tuple[str, str]]:
     """What a step changes, as rows have it."""
+    if isinstance(step, (SwapFileStep, SwapStep)):
+        return {(step.name if isinstance(step, SwapStep) else f"swap.file {step.path}", "")}
     if isinstance(step, WriteStep):
         return {(step.knob, step.subject), (_registry.find(step.knob).unit_property, step.subject)}
     return {(name, step.unit) for name, unused in step.properties} if isinstance(step, PropertyStep) else set()

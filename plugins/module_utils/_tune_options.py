@@ -25,6 +25,7 @@ RISKS = (
     "overcommit_below_committed",
     "hugepages_above_available",
     "oom_kill_disable",
+    "swapoff_does_not_fit",
 )
 
 _SHARED: dict[str, dict[str, t.Any]] = {
@@ -41,6 +42,8 @@ TUNE: dict[str, dict[str, t.Any]] = {
     "profiles_paths": {"type": "list", "elements": "path", "default": []},
     "host": {"type": "dict", "default": {}},
     "slices": {"type": "dict", "default": {}},
+    "swap": {"type": "dict", "default": {}},
+    "manage_swap": {"type": "bool", "default": False},
     "only": {"type": "list", "elements": "str", "choices": list(_texts.AREAS), "default": []},
     "on_conflict": {"type": "str", "choices": list(POLICIES), "default": "report"},
     "on_unsupported": {"type": "str", "choices": ["report", "fail"], "default": "report"},
