@@ -24,8 +24,8 @@ from . import (
     _present,
     _shrink,
     _started,
+    _swap,
     _transaction,
-    _tune_swap,
     _wanted,
 )
 from ._knobs import _registry, _texts
@@ -203,11 +203,11 @@ def tune(request: Json, work: Work) -> Json:
         found = _transaction.shown_after(work.journal, steps)
         memtotal = _memtotal(work.journal, present)
         folded = _fold(layers, present, _origin.parts(steps, found), memtotal)
-        swap = _tune_swap.part(folded, steps, memtotal, options, work.tree, work.writer)
+        swap = _swap_part(folded, steps, memtotal, options, work)
         history = _history(folded, wanted_before, steps, present, options, work, swap.leaving)._replace(found=found)
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work, swap.texts), swap)
         made, present = _with_unread(made, present, options.allow, work)
-        made = _tune_swap.guarded(made, options.allow, work.tree)
+        made = _guarded(made, options.allow, work)
         adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
         meta = {
@@ -235,7 +235,7 @@ def rollback(request: Json, work: Work) -> Json:
         turned = _turned(done, present, work, force=request["force"])
         made = _rollback_plan(turned, present, request)
         made, present = _with_unread(made, present, request["allow"], work)
-        made = _tune_swap.guarded(made, request["allow"], work.tree)
+        made = _guarded(made, request["allow"], work)
         was: Json = {"layers": []} if target == "origin" else work.journal.generation(int(target)).meta
         wanted = was.get("wanted", [])
         adopted = _started.adopted(made.steps, present, origin, _late(work))
@@ -522,6 +522,40 @@ def _refusals(rows: t.Iterable[Row]) -> str:
     return "\n".join(f"{row.subject} {row.name}: {row.reason}".strip() for row in rows if row.status in ("refused", "failed"))
 
 
+# Swap
+
+
+def _swap_part(folded: Folded, origin: t.Sequence[Step], memtotal: int, options: Options, work: Work) -> _plan_swap.SwapPart:
+    """What stands stays where swap is not managed, or another area is asked for. Raises Unreadable."""
+    if not (options.swap and options.covers("swap")):
+        profiles = dict.fromkeys(profile for said in folded.swap.values() for unused, profile in said.values()) if options.covers("swap") else ()
+        return _plan_swap.SwapPart(skipped=tuple(_wanted.Skipped(profile, "swap", "", "swap", "memqos_manage_swap is off") for profile in profiles))
+    ground = _swap.read(work.tree, [thing for thing in folded.swap if thing.startswith("/")]) if folded.swap else _swap.Ground()
+    ground = ground._replace(live={device: _swap.state(work.tree, device) for device in ground.real})
+    things = _plan_swap.things(folded.swap, ground, memtotal)
+    ground = ground._replace(live={thing.step.area: _swap.state(work.tree, thing.step.area) for thing in things})
+    for path in (thing.path for thing in things if thing.path):
+        ground = _swap.with_disk(ground, work.tree, path.rsplit("/", 2)[0])
+        try:
+            ground = ground._replace(size=work.writer.swap_file(path))
+        except (OSError, Refused) as exc:
+            ground = ground._replace(trouble=exc.reason if isinstance(exc, Refused) else words(exc))
+    return _plan_swap.plan_swap(things, ground, origin)
+
+
+def _guarded(made: Plan, allow: t.Collection[str], work: Work) -> Plan:
+    """With each swapoff held against what the node could take up now. Raises Unreadable."""
+    areas = [step for step in made.steps if isinstance(step, SwapStep)]
+    if not any(step.before for step in areas):
+        return made
+    dangers = _plan_swap.dangers(areas, _swap.room(work.tree), {step.area: work.tree.target(step.area) for step in areas})
+    rows = tuple(judged(row, dangers.get(row.key), allow) for row in made.rows)
+    blocked = _refusals(row for row in rows if row.key in dangers)
+    allowed = int(_plan_swap.RISK in allow)
+    steps = (step._replace(allowed=allowed) if isinstance(step, SwapStep) else step for step in made.steps)
+    return made._replace(steps=() if blocked else tuple(steps), rows=rows, blocked=blocked)
+
+
 # Rolling back
 
 
@@ -617,7 +651,7 @@ def _recovery(undone: t.Sequence[Step], allow: t.Collection[str], work: Work) ->
     made = _rollback_plan(_transaction.Rollback((*turned.steps, *back.steps), ()), present, {"allow": allow, "force": True})
     own = sorted({unit.state.name for units in present.units.values() for unit in units if unit.state.cgroup})
     made, unused = _with_unread(made, present, allow, work, own)
-    made = _tune_swap.guarded(made, allow, work.tree)
+    made = _guarded(made, allow, work)
     refused = "\n".join(filter(None, (*troubles, made.blocked)))
     if refused:
         raise TuneError(f"an interrupted run has to be undone first, and nothing was written for that:\n{refused}\n{_STAYS.format(work.journal.pending_path)}")

@@ -258,15 +258,14 @@ class Writer:
     # Swap
 
     def swap_file(self, path: str) -> t.Optional[str]:
-        """Its size in bytes; None if absent. In other words where it is not as C(make_swap_file) leaves it."""
+        """Its size in bytes; None if absent; other words where it is not as C(make_swap_file) leaves it."""
         try:
             with self._own_parent(path) as (fd, name):
                 found = os.stat(name, dir_fd=fd, follow_symlinks=False)
         except FileNotFoundError:
             return None
-        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-            return f"{found.st_size}, of user {found.st_uid}, {stat.filemode(found.st_mode)}"
-        return str(found.st_size) if found.st_blocks * 512 >= found.st_size else f"{found.st_size}, with holes"
+        is_ours = found.st_mode == stat.S_IFREG | 0o600 and found.st_uid == os.geteuid() and found.st_blocks * 512 >= found.st_size
+        return str(found.st_size) if is_ours else f"{stat.filemode(found.st_mode)} of user {found.st_uid}, {found.st_blocks * 512} of {found.st_size} bytes"
 
     def make_swap_file(self, path: str, size: int) -> None:
         """All of it allocated, and on disk before it has its name."""

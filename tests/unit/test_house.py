@@ -31,7 +31,6 @@ NODE_FLOORS = [
     {"_module"},
     {"_confirm"},
     {"_tune"},
-    {"_tune_swap"},
     {"_transaction", "_history", "_boot"},
     {"_journal", "_shrink"},
     {"_writer"},

@@ -19,11 +19,19 @@ PROGRAMS = {"mkswap": "/usr/sbin/mkswap", "cryptsetup": "/usr/sbin/cryptsetup", 
 FILE = "/var/lib/memqos-swap/swap-1024M"
 UNIT = r"var-lib-memqos\x2dswap-swap\x2d1024M.swap"
 CRYPT_UNIT = r"dev-mapper-memqos\x2dcrypt\x2d1024M.swap"
-FSTAB = _swap.Unit(r"dev-disk-by\x2duuid-11d2.swap", "/dev/vdb2", "discard")
+FSTAB = r"dev-disk-by\x2duuid-11d2.swap"
 
 
 def ground(**more: t.Any) -> _swap.Ground:
-    base: Json = {"live": {}, "programs": PROGRAMS, "units": [FSTAB], "kind": "ext4", "room": 10 * GIB, "disk": 20 * GIB, "real": {"/dev/vdb2": "/dev/vdb2"}}
+    base: Json = {
+        "live": {},
+        "programs": PROGRAMS,
+        "units": {"/dev/vdb2": (FSTAB, "discard")},
+        "kind": "ext4",
+        "room": 10 * GIB,
+        "disk": 20 * GIB,
+        "real": {"/dev/vdb2": "/dev/vdb2"},
+    }
     return _swap.Ground(**{**base, **more})
 
 
@@ -33,7 +41,7 @@ def wanted(**things: Json) -> t.Dict[str, t.Dict[str, t.Tuple[t.Any, str]]]:
 
 
 def plan(found: _swap.Ground, *, origin: t.Sequence[Step] = (), **things: Json) -> _plan_swap.SwapPart:
-    return _plan_swap.plan_swap(wanted(**things), found, origin, 8 * GIB)
+    return _plan_swap.plan_swap(_plan_swap.things(wanted(**things), found, 8 * GIB), found, origin)
 
 
 SIZE = {"size": {"value": GIB}}
@@ -46,8 +54,7 @@ def test_a_swap_file() -> None:
         SwapStep(UNIT, f"swap.file {FILE}", FILE, None, "1024 MiB, priority 10"),
     )
     assert made.texts == {
-        f"/etc/systemd/system/{UNIT}": f"{_persist.HEADER}\n[Unit]\nDescription=Swap file of a memory profile (memqos.fleet)\n"
-        f"After=systemd-remount-fs.service\n\n[Swap]\nWhat={FILE}\nPriority=10\nTimeoutSec=600\n",
+        f"/etc/systemd/system/{UNIT}": f"{_persist.HEADER}\n[Unit]\nAfter=systemd-remount-fs.service\n\n[Swap]\nWhat={FILE}\nPriority=10\nTimeoutSec=600\n",
         "/etc/systemd/system/swap.target.d/zz-memqos-swap-1024M.conf": f"{_persist.HEADER}\n[Unit]\nWants={UNIT}\n",
     }
     (row,) = made.rows
@@ -72,14 +79,13 @@ def test_an_encrypted_one_has_a_key_of_each_boot() -> None:
     [
         ({"value": GIB}, FILE),
         ({"value": GIB + 4097}, FILE),
-        ({"value": 1}, "/var/lib/memqos-swap/swap-1M"),
+        ({"value": MIB}, "/var/lib/memqos-swap/swap-1M"),
         ({"of_memory": [1, 4]}, "/var/lib/memqos-swap/swap-2048M"),
         ({"of_memory": [1, 4], "max": GIB}, FILE),
         ({"of_memory": [1, 100], "min": GIB}, FILE),
     ],
 )
 def test_a_file_is_called_after_its_size(entry: Json, path: str) -> None:
-    assert _plan_swap.file_path(wanted(file={"size": entry}), 8 * GIB) == path
     (thing,) = _plan_swap.things(wanted(file={"size": entry}), ground(), 8 * GIB)
     assert (thing.path, thing.size) == (path, int(path.rpartition("-")[2][:-1]) * MIB)
 
@@ -95,7 +101,7 @@ def test_the_priority_of_a_device_goes_with_the_options_of_fstab() -> None:
     made = plan(ground(live={"/dev/vdb2": "512 MiB, priority auto"}), device={"priority": 5})
     text = f"{_persist.HEADER}\n[Swap]\nPriority=5\nOptions=discard,pri=5\n"
     assert made.texts == {r"/etc/systemd/system/dev-disk-by\x2duuid-11d2.swap.d/zz-memqos-swap.conf": text}
-    assert made.steps == (SwapStep(FSTAB.name, "swap.device /dev/vdb2", "/dev/vdb2", "512 MiB, priority auto", "512 MiB, priority 5"),)
+    assert made.steps == (SwapStep(FSTAB, "swap.device /dev/vdb2", "/dev/vdb2", "512 MiB, priority auto", "512 MiB, priority 5"),)
 
 
 def test_a_device_that_is_off_stays_off() -> None:
@@ -104,6 +110,7 @@ def test_a_device_that_is_off_stays_off() -> None:
     assert made.rows[0].reason == "it is off: that holds when it is turned on"
 
 
+GENERATED = {"/dev/zram0": ("dev-zram0.swap", "")}
 OURS = [SwapFileStep(FILE, None, str(GIB))]
 CONF = FileStep(_swap.ZRAM_CONF, None, f"{_persist.HEADER}\n")
 
@@ -111,25 +118,24 @@ CONF = FileStep(_swap.ZRAM_CONF, None, f"{_persist.HEADER}\n")
 @pytest.mark.parametrize(
     ("found", "things", "status", "why"),
     [
-        (ground(programs={}), {"file": SIZE}, "unsupported", "this node has no mkswap (package util-linux)"),
+        (ground(programs={}), {"file": SIZE}, "unsupported", "this node has no mkswap (util-linux)"),
         (
             ground(programs={"mkswap": "/sbin/mkswap"}),
             {"file": {**SIZE, "encrypted": True}},
             "unsupported",
-            "this node has no cryptsetup (package cryptsetup)",
+            "this node has no cryptsetup",
         ),
-        (ground(kind="btrfs"), {"file": SIZE}, "unsupported", "no swap file on btrfs, which would need NOCOW"),
-        (ground(kind="overlay"), {"file": SIZE}, "unsupported", "is the layer of a container: choose another directory"),
-        (ground(kind="nfs4"), {"file": SIZE}, "unsupported", "which is not one of ext2, ext3, ext4, xfs"),
+        (ground(kind="btrfs"), {"file": SIZE}, "unsupported", "no swap file on btrfs, but on ext2, ext3, ext4, xfs: choose another directory"),
+        (ground(kind="overlay"), {"file": SIZE}, "unsupported", "no swap file on overlay"),
+        (ground(kind="nfs4"), {"file": SIZE}, "unsupported", "no swap file on nfs4"),
         (ground(kind=""), {"file": SIZE}, "unsupported", "no swap file on an unknown file system"),
         (ground(trouble="/srv: nothing there"), {"file": SIZE}, "refused", "/srv: nothing there"),
         (ground(size=str(GIB)), {"file": SIZE}, "refused", f"{FILE} is there and is not as memqos.fleet made it: move it away"),
-        (ground(room=2 * GIB - 1), {"file": SIZE}, "refused", "1.00 GiB of 2.00 GiB that are free leave less than 5 % of its file system (20.0 GiB) free"),
+        (ground(room=2 * GIB - 1), {"file": SIZE}, "refused", "less than 5 % of its file system would be left free (1.00 GiB of 2.00 GiB of 20.0 GiB)"),
         (ground(programs={"mkswap": ""}), {"zram": SIZE}, "unsupported", "no zram-generator (Debian: package systemd-zram-generator)"),
         (ground(made=True), {"zram": SIZE}, "deferred", "/dev/zram0 is somebody else's, and stays as it is"),
-        (ground(live={"/dev/zram0": "64 MiB, priority 5"}), {"zram": SIZE}, "deferred", "/dev/zram0 is somebody else's, and stays as it is"),
-        (ground(units=[]), {"device": {"priority": 5}}, "unsupported", "no unit turns /dev/vdb2 on at boot: a line in /etc/fstab comes first"),
-        (ground(units=[], silent="systemd does not answer"), {"device": {"priority": 5}}, "unsupported", "systemd does not answer"),
+        (ground(), {"zram": {"priority": 5}}, "unsupported", "no profile says a size of 1 MiB or more"),
+        (ground(units={}), {"device": {"priority": 5}}, "unsupported", "no unit turns /dev/vdb2 on at boot: a line in /etc/fstab comes first"),
     ],
 )
 def test_what_cannot_be(found: _swap.Ground, things: Json, status: str, why: str) -> None:
@@ -143,7 +149,7 @@ def test_what_cannot_be(found: _swap.Ground, things: Json, status: str, why: str
     ("found", "things", "origin"),
     [
         (ground(size=str(GIB), live={FILE: "1024 MiB, priority 10"}, room=0), {"file": SIZE}, OURS),
-        (ground(made=True, live={"/dev/zram0": "1024 MiB, priority 100, lzo-rle"}), {"zram": SIZE}, [CONF]),
+        (ground(made=True, units=GENERATED, live={"/dev/zram0": "1024 MiB, priority 100, lzo-rle"}), {"zram": SIZE}, [CONF]),
         (ground(live={"/dev/vdb2": "512 MiB, priority 5"}), {"device": {"priority": 5}}, []),
     ],
 )
@@ -159,7 +165,7 @@ def test_a_file_of_our_name_that_lost_its_size_is_not_touched() -> None:
 
 def test_zram_that_somebody_configured_is_set_otherwise() -> None:
     """By a part of the configuration that comes later, as the generator means it."""
-    made = plan(ground(zram=True, made=True, live={"/dev/zram0": "512 MiB, priority 100, lzo-rle"}), zram=SIZE)
+    made = plan(ground(units=GENERATED, made=True, live={"/dev/zram0": "512 MiB, priority 100, lzo-rle"}), zram=SIZE)
     (step,) = made.steps
     assert isinstance(step, SwapStep) and (step.before, step.after) == ("512 MiB, priority 100, lzo-rle", "1024 MiB, priority 100")
 
@@ -221,10 +227,10 @@ def test_a_larger_one_is_on_before_the_other_goes() -> None:
 
 
 def test_a_device_is_turned_on_again_when_its_drop_in_has_come_or_gone() -> None:
-    drop_in = rf"/etc/systemd/system/{FSTAB.name}.d/zz-memqos-swap.conf"
+    drop_in = rf"/etc/systemd/system/{FSTAB}.d/zz-memqos-swap.conf"
     on = plan(ground(live={"/dev/vdb2": "512 MiB, priority auto"}), device={"priority": 5})
-    assert ordered(*files(on), ReloadStep()) == [f"+{drop_in}", "reload", f"+{FSTAB.name}"]
-    assert ordered(*files(on, back=True), ReloadStep()) == [f"-{drop_in}", "reload", f"+{FSTAB.name}"]
+    assert ordered(*files(on), ReloadStep()) == [f"+{drop_in}", "reload", f"+{FSTAB}"]
+    assert ordered(*files(on, back=True), ReloadStep()) == [f"-{drop_in}", "reload", f"+{FSTAB}"]
 
 
 def test_without_swap_steps_stay_as_they_are() -> None:
@@ -272,10 +278,3 @@ def test_an_area_goes_by_what_the_kernel_calls_it() -> None:
     found = room(50, **{"dev/dm-0": (500, 100)})
     assert _plan_swap.dangers([off("c.swap", "/dev/mapper/c")], found, {"/dev/mapper/c": "/dev/dm-0"})
     assert not _plan_swap.dangers([off("c.swap", "/dev/mapper/c")], found, {})
-
-
-def test_what_is_allowed_is_not_held_up_again() -> None:
-    area = off("a.swap", "/a")
-    steps: t.List[Step] = [area, SYSCTL]
-    assert _plan_swap.allowed(steps, ["swapoff_does_not_fit"]) == [area._replace(allowed=1), SYSCTL]
-    assert _plan_swap.allowed(steps, ["limit_below_usage"]) == steps

@@ -89,7 +89,7 @@ def cgroup(limit: t.Optional[int], usage: int, swap: int, *, file: int = 0) -> J
         (room(40, a=(500, 100), b=(300, 200)), ""),
         (room(40, a=(500, 101), b=(300, 200)), "it holds 101 MiB, and there are 0 B of memory (5 % of it kept free) and 100 MiB of other swap"),
         # It would come back into a cgroup that has no room for it.
-        (room(900, cgroups=[cgroup(200, 190, 60)], a=(500, 100)), "/a.slice would need 250 MiB, and its limit is 200 MiB: its tasks would be killed"),
+        (room(900, cgroups=[cgroup(200, 190, 60)], a=(500, 100)), "but /a.slice would need 250 MiB with a limit of 200 MiB: its tasks would be killed"),
         (room(900, cgroups=[cgroup(200, 190, 60, file=50)], a=(500, 100)), ""),
         (room(900, cgroups=[cgroup(None, 190, 60)], a=(500, 100)), ""),
         (room(900, cgroups=[cgroup(200, 190, 0)], a=(500, 100)), ""),

@@ -142,8 +142,7 @@ def test_zram_of_the_packages_configuration_comes_back(machine: SwapMachine) -> 
 def test_without_the_switch_it_is_said_and_left(machine: SwapMachine) -> None:
     before = machine.swaps()
     answer = machine.tune(ALL)
-    names = ("swap.file", "swap.zram", f"swap.device {DEVICE}")
-    assert {one["knob"]: one["reason"] for one in answer["skipped"]} == dict.fromkeys(names, "memqos_manage_swap is off")
+    assert [(one["profile"], one["knob"], one["reason"]) for one in answer["skipped"]] == [("one", "swap", "memqos_manage_swap is off")]
     assert (machine.swaps(), list(statuses(answer))) == (before, ["vm.swappiness"])
 
 
@@ -171,9 +170,11 @@ def test_a_layer_whose_condition_is_false_brings_none(machine: SwapMachine) -> N
     assert len(answer["skipped"]) == 1 and len(machine.swaps()) == 1
 
 
-def test_a_thing_without_a_size_is_said(machine: SwapMachine) -> None:
-    answer = tune(machine, layer(swap={"file": {"priority": 3}}))
-    assert [(one["knob"], one["reason"]) for one in answer["skipped"]] == [("swap.file", "no profile says its size")]
+@pytest.mark.parametrize("thing", ["file", "zram"])
+def test_a_thing_without_a_size_is_said(machine: SwapMachine, thing: str) -> None:
+    (row,) = tune(machine, layer(swap={thing: {"priority": 3}}))["results"]
+    assert (row["status"], row["reason"]) == ("unsupported", "no profile says a size of 1 MiB or more")
+    assert machine.swaps() == {DEVICE: (1024, -2)}
 
 
 def test_earlier_layers_keep_their_swap(machine: SwapMachine) -> None:
@@ -227,10 +228,10 @@ def test_no_file_in_a_directory_that_is_not_there(machine: SwapMachine) -> None:
 @pytest.mark.parametrize(
     ("more", "things", "reason"),
     [
-        ({"has": PROGRAMS[1:]}, {"file": size(2)}, "this node has no mkswap (package util-linux)"),
-        ({"has": PROGRAMS[:1]}, {"file": size(2, encrypted=True)}, "this node has no cryptsetup (package cryptsetup)"),
+        ({"has": PROGRAMS[1:]}, {"file": size(2)}, "this node has no mkswap (util-linux)"),
+        ({"has": PROGRAMS[:1]}, {"file": size(2, encrypted=True)}, "this node has no cryptsetup"),
         ({"has": PROGRAMS[:1]}, {"zram": size(64)}, "this node has no zram-generator (Debian: package systemd-zram-generator)"),
-        ({"kind": "btrfs"}, {"file": size(2)}, "no swap file on btrfs, which would need NOCOW, no snapshots and a single device: choose another directory"),
+        ({"kind": "btrfs"}, {"file": size(2)}, "no swap file on btrfs, but on ext2, ext3, ext4, xfs: choose another directory"),
         ({}, {"/dev/vdz": {"priority": 1}}, "no unit turns /dev/vdz on at boot: a line in /etc/fstab comes first"),
     ],
 )
