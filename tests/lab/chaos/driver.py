@@ -200,7 +200,8 @@ class Node:
 
     def read(self, *, booted: bool = False) -> rule.State:
         """C(booted): between the states came a boot, which takes what lies in /run."""
-        return {path: value for path, value in reading.read(self.files, COUNTED).items() if not (booted and path.startswith("/run/"))}
+        state = reading.read(self.files, COUNTED)
+        return {path: value for path, value in state.items() if not (booted and (path in rule.OF_BOOT or path.startswith("/run/")))}
 
     def kernel_said(self) -> list[str]:
         """Of kills, since it was last asked."""
@@ -316,13 +317,13 @@ def finish(run: Json, account: Json, node: Node) -> None:
     if run["again"]:
         account["once_struck"] = Child("recover", run["plan"], fault=run["again"]).wait()
     account["recovered"] = Child("recover", run["plan"]).wait()
-    account["mended"], account["leftovers"] = node.read(booted=account["booted"]), reading.leftovers()
+    account["mended"], account["leftovers"] = node.read(booted=account["booted"]), reading.leftovers(settled=False)
     account["files"], account["wanted"] = node.known_files(run), node.wanted(run["plan"]) if run["action"] == "tune" else {}
     account["repeated"] = Child(run["action"], run["plan"]).wait()
     account["again"] = node.read(booted=account["booted"])
     account["back"] = _plain(Child("rollback", run["plan"]).wait())
     account["end"] = node.read(booted=account["booted"])
-    account["leftovers"] += reading.leftovers()
+    account["leftovers"] += reading.leftovers(settled=account["back"]["generation"] > 0)
     account["loose"] = ["/proc/sys/vm/nr_hugepages"]
     account["refusable"] = bool(run["load"] and run["load"]["below"])
     if run["load"]:

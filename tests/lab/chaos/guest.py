@@ -44,10 +44,10 @@ def packed() -> bytes:
 
 
 class Driven:
-    """The driver at work; C(log) takes what it says beside its answers."""
+    """The driver, or another C(program) of ours, at work; C(first) is what it is told first. C(log) takes what it says beside its answers."""
 
-    def __init__(self, state: State, log: t.IO[bytes]) -> None:
-        self._state, self._log = state, log
+    def __init__(self, state: State, log: t.IO[bytes], *, program: str = "driver", first: Json | None = None) -> None:
+        self._state, self._log, self._program, self._first = state, log, program, first
         self.run(f"cat > {PLACE} && sync", stdin=packed())
         self._process = self._started()
 
@@ -77,9 +77,11 @@ class Driven:
         self._process.wait()
 
     def _started(self) -> subprocess.Popen[bytes]:
-        argv = ssh_argv(self._state, f"exec env PYTHONPATH={PLACE} python3 -B -m {PACKAGE.replace('/', '.')}.tests.lab.chaos.driver")
+        argv = ssh_argv(self._state, f"exec env PYTHONPATH={PLACE} python3 -B -m {PACKAGE.replace('/', '.')}.tests.lab.chaos.{self._program}")
         process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, bufsize=0)
         self._process, self._rest = process, b""
+        if self._first:
+            self._send(self._first)
         self._receive()
         return process
 
@@ -126,9 +128,9 @@ class Driven:
 
 
 @contextlib.contextmanager
-def driven(state: State, log: Path) -> collections.abc.Iterator[Driven]:
+def driven(state: State, log: Path, *, program: str = "driver", first: Json | None = None) -> collections.abc.Iterator[Driven]:
     with log.open("ab") as stream:
-        guest = Driven(state, stream)
+        guest = Driven(state, stream, program=program, first=first)
         try:
             yield guest
         finally:

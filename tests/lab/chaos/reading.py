@@ -70,10 +70,10 @@ def read(files: t.Iterable[str], units: t.Iterable[str]) -> State:
     return {path: value for path, value in found.items() if value is not None}
 
 
-def leftovers() -> list[str]:
-    """What no run may leave: a transaction, files that a rename was to put in place."""
+def leftovers(*, settled: bool) -> list[str]:
+    """What no run may leave: a transaction, files that a rename was to put in place. Of the journal's own only when more has been written (C(settled))."""
     found = [path for path in (f"{STATE}/pending.jsonl",) if os.path.lexists(path)]
-    for directory in (*DIRECTORIES, STATE):
+    for directory in (*DIRECTORIES, *([STATE] if settled else [])):
         found += [f"{path}/{name}" for path, unused, names in os.walk(directory) for name in names if name.startswith(".") and name.endswith(".memqos")]
     return found
 

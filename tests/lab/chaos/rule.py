@@ -21,6 +21,8 @@ LAID = (
     "/etc/systemd/system/basic.target.d",
     "/etc/systemd/system/basic.target.d/zz-memqos-undo.conf",
 )
+# What a kernel computes at its boot from the memory that is free then: it is some kB more or less at the next.
+OF_BOOT = ("/proc/sys/vm/user_reserve_kbytes", "/proc/sys/vm/admin_reserve_kbytes")
 _TOLD = ("changed", "ok")
 
 

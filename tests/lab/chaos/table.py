@@ -68,3 +68,19 @@ UNITS_SHARE, LOAD_SHARE, EARLIER_SHARE, ROLLBACK_SHARE, AGAIN_SHARE = 0.6, 0.25,
 LOADS = ("holder", "reader", "grower", "dirty")
 # Seconds after a run in which a kill would still be ours.
 KILL_SECONDS = 5.0
+
+# Two controllers at once on one node: {name: (host, slices)}, a rollback without any. They want different values of the same knobs.
+CONTROLLER_MACHINE = "debian12_tuned"
+CONTROLLERS: dict[str, tuple[dict[str, int | str], dict[str, dict[str, int]]]] = {
+    "a": ({"vm.swappiness": 10, "vm.vfs_cache_pressure": 150, "vm.dirty_bytes": 64 * MIB, "transparent_hugepage/enabled": "madvise"},
+          {"chaosb.slice": {"MemoryHigh": 500 * MIB, "MemoryLow": 16 * MIB}}),
+    "b": ({"vm.swappiness": 30, "vm.vfs_cache_pressure": 50, "vm.dirty_ratio": 15, "vm.page-cluster": 1},
+          {"chaosb.slice": {"MemoryHigh": 400 * MIB}, "chaosc-one.service": {"MemoryMax": 600 * MIB}}),
+    "c": ({"vm.page-cluster": 2, "vm.stat_interval": 5, "transparent_hugepage/defrag": "defer"}, {}),
+    "back": ({}, {}),
+}  # fmt: skip
+WAITS = (0, 120)
+# What the human and TuneD write meanwhile; the kernel moves min_free_kbytes with transparent huge pages.
+HUMANS = {"vm.vfs_cache_pressure": (91, 92, 93), "vm.page-cluster": (4, 5)}
+TUNED_PROFILES = {"chaos-one": ("41", "never"), "chaos-two": ("42", "always")}
+TUNEDS = ("/proc/sys/vm/swappiness", "/sys/kernel/mm/transparent_hugepage/enabled", "/proc/sys/vm/min_free_kbytes")
