@@ -84,13 +84,13 @@ def _answered(account: Json, changed: t.Sequence[str]) -> list[str]:
         return [f"it crashed: {ended['crash']}"]
     if answer is None and not ended.get("error"):
         return []  # killed: it said nothing
+    if answer and not answer["clean"]:
+        return [] if answer["problem"] and "Not undone" in answer["problem"] else [f"half done, and it does not say of what: {answer['problem'][:200]!r}"]
     since = differences(account["faulted"], account["before"], foreign=foreign)
-    if answer is None or (answer["problem"] and answer["clean"]) or not answer["generation"]:
+    if answer is None or answer["problem"] or not answer["generation"]:
         told = ended.get("error") or answer["problem"] or "nothing to do"
         # Undone or refused; what was interrupted before may have been mended by it.
         return [f"it says {told[:200]!r}, and the node is changed: {text}" for text in since]
-    if answer["problem"]:
-        return [] if not answer["clean"] and "Not undone" in answer["problem"] else [f"generation {answer['generation']}, and {answer['problem'][:200]!r}"]
     problems = [
         f"generation {answer['generation']}, and it did not stay: {text}" for text in differences(account["mended"], account["faulted"], foreign=foreign)
     ]
