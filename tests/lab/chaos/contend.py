@@ -65,7 +65,8 @@ class Others:
     """The human, TuneD, and who reloads: until they are told to stop. Each waits by dice of its own."""
 
     def __init__(self, seed: int, seen: Seen) -> None:
-        self._seen, self._stop, self.log = seen, threading.Event(), []  # type: t.Any, threading.Event, list[Json]
+        self._seen, self._stop = seen, threading.Event()
+        self.log: list[Json] = []
         jobs = (self._human, self._tuned, self._reloads, self._watch)
         self._threads = [threading.Thread(target=self._again, args=(job, random.Random(f"{seed} {job.__name__}"))) for job in jobs]
         for thread in self._threads:
@@ -138,11 +139,13 @@ def answered(output: str, errors: str) -> Json:
 
 def standing() -> dict[str, t.Any]:
     """What the journal says that the node holds because of us: {path: text, None for no file}."""
-    found: dict[str, t.Any] = {}
+    parts: list[WriteStep | FileStep] = []
     for step in _journal.Journal(Writer("/")).origin():
-        for part in (step,) if isinstance(step, (WriteStep, FileStep)) else (*step.files, *step.drop_ins) if isinstance(step, PropertyStep) else ():
-            found[part.path] = part.after
-    return found
+        if isinstance(step, (WriteStep, FileStep)):
+            parts.append(step)
+        elif isinstance(step, PropertyStep):
+            parts += [*step.files, *step.drop_ins]
+    return {part.path: part.after for part in parts}
 
 
 class Node(driver.Node):
@@ -278,12 +281,12 @@ def _came(answer: Json) -> str:
 
 def main() -> int:
     node = Node(json.loads(sys.stdin.readline())["programs"])
-    driver._say({"ready": os.uname().release, "files": len(node.files)})
+    driver.say({"ready": os.uname().release, "files": len(node.files)})
     for line in sys.stdin:
         run, begun = json.loads(line)["run"], time.monotonic()
         with contextlib.suppress(BlockingIOError):
             told = node.trace() if run["second"] == "" else node.contend(run)
-        driver._say({"done": {**told, "seconds": round(time.monotonic() - begun, 1)}})
+        driver.say({"done": {**told, "seconds": round(time.monotonic() - begun, 1)}})
     return 0
 
 

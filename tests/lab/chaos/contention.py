@@ -79,21 +79,20 @@ def _run(options: argparse.Namespace, cache: Cache) -> int:
     print(f"{options.runs} runs on {machine.name}, SEED={first}", flush=True)
     runs = [_TRACE, *map(drawn, range(first, first + options.runs))]
     suite, failed, started, came = ElementTree.Element("testsuite", name="contention"), 0, time.monotonic(), collections.Counter[str]()
-    waiting = collections.deque(runs)
+    waiting, log, first_words = collections.deque(runs), options.out / "contention.log", {"programs": _programs()}
     while waiting:
         # What a run has left otherwise than its journal says goes with the machine.
-        with booted(machine, cache, purpose="contention") as state:
-            with guest.driven(state, options.out / "contention.log", program="contend", first={"programs": _programs()}) as node:
-                while waiting:
-                    run = waiting.popleft()
-                    done = _asked(node, run)
-                    came[done["came"]] += 1
-                    failed += bool(done["problems"])
-                    _told(run, done, suite, options.out)
-                    if (len(runs) - len(waiting)) % 10 == 0:
-                        progress(machine.name, f"{len(runs) - len(waiting)} of {len(runs)}, {failed} failed")
-                    if done["problems"]:
-                        break
+        with booted(machine, cache, purpose="contention") as state, guest.driven(state, log, program="contend", first=first_words) as node:
+            while waiting:
+                run = waiting.popleft()
+                done = _asked(node, run)
+                came[done["came"]] += 1
+                failed += bool(done["problems"])
+                _told(run, done, suite, options.out)
+                if (len(runs) - len(waiting)) % 10 == 0:
+                    progress(machine.name, f"{len(runs) - len(waiting)} of {len(runs)}, {failed} failed")
+                if done["problems"]:
+                    break
     if options.junit:
         options.junit.parent.mkdir(parents=True, exist_ok=True)
         ElementTree.ElementTree(suite).write(options.junit, encoding="utf-8", xml_declaration=True)

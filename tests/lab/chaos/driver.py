@@ -88,6 +88,11 @@ def _clock(fault: Json) -> None:
     time.clock_settime(time.CLOCK_REALTIME, time.time() - 3600)
 
 
+def _reload(fault: Json) -> None:
+    del fault
+    subprocess.run(["systemctl", "daemon-reload"], check=True)
+
+
 def _reset(fault: Json) -> None:
     """As a power cut: nothing more goes to the disk."""
     del fault
@@ -99,7 +104,7 @@ _STRIKES: dict[str, t.Callable[[Json], None]] = {
     "kill": _kill, "signal": _kill, "errno": _error, "dead": _error, "second": _second, "clock": _clock, "reset": _reset,
     "sysctl": lambda fault: _write(_registry.find(fault["knob"]).path, fault["value"]),
     "cgroup": lambda fault: _write(fault["path"], fault["value"]),
-    "reload": lambda fault: subprocess.run(["systemctl", "daemon-reload"], check=True) and None,
+    "reload": _reload,
     "full": lambda fault: None, "none": lambda fault: None,
 }  # fmt: skip
 assert set(_STRIKES) == {*table.FAULTS, "reset"}
@@ -205,7 +210,7 @@ class Node:
 
     def kernel_said(self) -> list[str]:
         """Of kills, since it was last asked."""
-        found = []
+        found: list[str] = []
         while True:
             try:
                 line = os.read(self.kmsg, 8192).decode("utf-8", "replace")
@@ -359,7 +364,7 @@ def _clean(account: Json, node: Node) -> None:
 def main() -> int:
     """Each line of input is {run} or, after a reset, {account}; each line of output what became of one, or the account of one that a reset will end."""
     node = Node()
-    _say({"ready": os.uname().release, "files": len(node.files)})
+    say({"ready": os.uname().release, "files": len(node.files)})
     for line in sys.stdin:
         asked = json.loads(line)
         account = asked.get("account")
@@ -372,7 +377,7 @@ def main() -> int:
             run = asked["run"]
             account = begin(run, node)
             if run["fault"]["kind"] == "reset":
-                _say({"account": account})
+                say({"account": account})
                 subprocess.run(["sync"], check=True)
             strike(run, account, node)
         finish(account["run"], account, node)
@@ -385,11 +390,11 @@ def main() -> int:
             "problems": problems,
             "clean": not account["clean"],
         }
-        _say({"done": {**told, "came": rule.came(account), "account": account if problems or account["clean"] else None}})
+        say({"done": {**told, "came": rule.came(account), "account": account if problems or account["clean"] else None}})
     return 0
 
 
-def _say(words: Json) -> None:
+def say(words: Json) -> None:
     sys.stdout.write(json.dumps(words) + "\n")
     sys.stdout.flush()
 

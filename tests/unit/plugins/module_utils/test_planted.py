@@ -265,7 +265,7 @@ def watched(root: Path, more: str) -> None:
             Path(machine.root + more).write_text("", encoding="utf-8")
 
         machine.node.replace = and_more  # type: ignore[method-assign]
-    os.open = opened  # type: ignore[assignment]
+    os.open = opened
     sys.addaudithook(hook)
     wanted = layer(
         host={"vm.swappiness": 10, "vm.dirty_bytes": 256 << 20, "transparent_hugepage/enabled": "madvise", "lru_gen/min_ttl_ms": 100},
