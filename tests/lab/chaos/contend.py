@@ -246,7 +246,7 @@ class Node(driver.Node):
         problems, count = [], 0
         for name in ("arm", "give-up", "a-0", "b-0", "back-0"):
             file = f"{_PLACE}/trace"
-            argv = ["strace", "-f", "-y", "-qq", "-s", "4096", "-e", f"trace={','.join(f'?{call}' for call in traced.CALLS)}", "-o", file, "python3"]
+            argv = ["strace", "-f", "--seccomp-bpf", "-y", "-qq", "-s", "4096", "-e", f"trace={','.join(f'?{call}' for call in traced.CALLS)}", "-o", file, "python3"]
             with open(f"{_PLACE}/{name}", "rb") as program:
                 done = subprocess.run(argv, stdin=program, capture_output=True, timeout=_SECONDS * 3, check=False)
             answer = answered(done.stdout.decode(), done.stderr.decode("utf-8", "replace"))
