@@ -65,6 +65,7 @@ class Tally:
     def __init__(self, out: Path) -> None:
         self._out = out
         self._lock = threading.Lock()
+        self.given_up = threading.Event()
         self.suite = ElementTree.Element("testsuite", name="chaos")
         self.failed = self.done = 0
         self.came: collections.Counter[str] = collections.Counter()
@@ -98,8 +99,13 @@ def _run(options: argparse.Namespace, cache: Cache) -> int:
     tally, started = Tally(options.out), time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
         waiting = [pool.submit(_machine, name, _drawn(name, first, options, at, len(names)), options, tally, cache) for at, name in enumerate(names)]
-        for future in concurrent.futures.as_completed(waiting):
-            future.result()
+        try:
+            for future in concurrent.futures.as_completed(waiting):
+                future.result()
+        except BaseException:
+            # A Ctrl-C, or a machine that does not come up: the others end with the run that they are at.
+            tally.given_up.set()
+            raise
     if options.junit:
         options.junit.parent.mkdir(parents=True, exist_ok=True)
         ElementTree.ElementTree(tally.suite).write(options.junit, encoding="utf-8", xml_declaration=True)
@@ -125,10 +131,10 @@ def _machine(name: str, runs: list[Json], options: argparse.Namespace, tally: Ta
     if not isinstance(machine, Machine):
         raise LabError(f"{name} is a real machine: no place for chaos")
     waiting, failures = collections.deque(runs), 0
-    while waiting and failures < _MOST_FAILURES:
+    while waiting and failures < _MOST_FAILURES and not tally.given_up.is_set():
         # A machine that a run has left otherwise than it was is thrown away.
         with booted(machine, cache, purpose=f"chaos-{name.replace('_', '-')}") as state, guest.driven(state, options.out / f"{name}.log") as node:
-            while waiting:
+            while waiting and failures < _MOST_FAILURES and not tally.given_up.is_set():
                 run = waiting.popleft()
                 try:
                     done = node.account(run)
