@@ -246,7 +246,20 @@ class Node(driver.Node):
         problems, count = [], 0
         for name in ("arm", "give-up", "a-0", "b-0", "back-0"):
             file = f"{_PLACE}/trace"
-            argv = ["strace", "-f", "--seccomp-bpf", "-y", "-qq", "-s", "4096", "-e", f"trace={','.join(f'?{call}' for call in traced.CALLS)}", "-o", file, "python3"]
+            argv = [
+                "strace",
+                "-f",
+                "--seccomp-bpf",
+                "-y",
+                "-qq",
+                "-s",
+                "4096",
+                "-e",
+                f"trace={calls}",
+                "-o",
+                file,
+                "python3",
+            ]
             with open(f"{_PLACE}/{name}", "rb") as program:
                 done = subprocess.run(argv, stdin=program, capture_output=True, timeout=_SECONDS * 3, check=False)
             answer = answered(done.stdout.decode(), done.stderr.decode("utf-8", "replace"))
@@ -257,7 +270,8 @@ class Node(driver.Node):
             count += len(found)
             wrote = {change.path for change in found}
             problems += [f"{name} changes {change}" for change in traced.elsewhere(found, kernel_files)]
-            problems += [f"{name}: the trace has no {path}" for path in _TRACED.get(name, ()) if path not in wrote]
+            missing = [path for path in _TRACED.get(name, ()) if path not in wrote]
+            problems += [f"{name}: the trace has no {path}: {json.dumps(answer)[:3000]}" for path in missing]
         return {"problems": problems, "came": f"{count} changes traced", "human": 0, "kept": None}
 
 

@@ -86,6 +86,12 @@ def _answered(account: Json, changed: t.Sequence[str]) -> list[str]:
         return []  # killed: it said nothing
     if answer and not answer["clean"]:
         return [] if answer["problem"] and "Not undone" in answer["problem"] else [f"half done, and it does not say of what: {answer['problem'][:200]!r}"]
+    second = account.get("second")
+    if second is not None:
+        if (second.get("answer") or {}).get("generation"):
+            return []  # it was there first, and did it all
+        if "another run" not in second.get("error", ""):
+            return [f"the second run says nothing of the first: {second}"]
     since = differences(account["faulted"], account["before"], foreign=foreign)
     if answer is None or answer["problem"] or not answer["generation"]:
         told = ended.get("error") or answer["problem"] or "nothing to do"
@@ -114,11 +120,12 @@ def _once_more(account: Json, changed: t.Sequence[str]) -> list[str]:
     """Nothing was done: then the next run does all. Something was: then it was all, and the next run finds nothing to do."""
     again, repeated, foreign = account["again"], account["repeated"], account["foreign"]
     failed = _failed(repeated)
-    if changed and not foreign and (failed or repeated["answer"]["changed"]):
-        problems = [
-            f"half done, as the next run had to go on: {text}" for text in (failed or "", *differences(again, account["mended"], foreign=foreign)) if text
-        ]
-        return problems or ["the next run says changed, and nothing is"]
+    if changed:
+        half = [f"half done, as the next run had to go on: {text}" for text in differences(again, account["mended"], foreign=foreign)]
+        if not half and not foreign and not failed and repeated["answer"]["changed"]:
+            half = ["the next run says changed, and nothing is"]
+        if half or failed:
+            return [*half, *([f"half done, and the next run failed: {failed}"] if failed else [])]
     if failed:
         return [] if account["refusable"] else [f"the next run failed: {failed}"]
     problems = []

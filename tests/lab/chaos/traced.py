@@ -19,6 +19,8 @@ CALLS = (
 # Never, whatever the arguments.
 _NEVER = ("mount", "umount2", "pivot_root", "chroot", "swapon", "swapoff", "init_module", "finit_module", "delete_module", "sethostname", "settimeofday",
           "clock_settime", "reboot", "kill", "bpf")  # fmt: skip
+# Of a file that is open.
+_OPEN_FILE = ("fchmod", "fchown", "ftruncate", "fsetxattr", "fremovexattr")
 _OPENING = ("open", "openat", "openat2", "creat")
 _WRITING = re.compile(r"O_(?:WRONLY|RDWR|CREAT|TRUNC|APPEND)")
 _LINE = re.compile(r"^\d+ +(\w+)\((.*)$")
@@ -28,9 +30,9 @@ _WORD = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 # By hand, and not taken from the code that it is to bound. The journal, what lasts, what systemd keeps for the time of this boot.
 ROOTS = ("/var/lib/memqos/", "/etc/sysctl.d/", "/etc/tmpfiles.d/", "/etc/systemd/system/", "/run/systemd/system.control/")
-PLACES = ("/var/lib/memqos", "/etc/tmpfiles.d", "/dev/null", "/dev/tty")
-# Ansible's own: the module's zip, unpacked for the time of the call.
-_SCRATCH = re.compile(r"/(?:root/\.ansible/)?tmp/(?:ansible-tmp-|ansible_memqos\.fleet\.\w+_payload_|ansible-moduletmp-)[^/]+(?:/.*)?")
+PLACES = ("/var/lib/memqos", "/etc/tmpfiles.d", "/run/systemd/system.control", "/dev/null", "/dev/tty")
+# Ansible's own: the module's zip, unpacked for the time of the call, and a file by which Python's tempfile sees where it may write.
+_SCRATCH = re.compile(r"/tmp/(?:ansible_memqos\.fleet\.\w+_payload_[^/]+(?:/.*)?|[a-z0-9_]{8})")
 
 
 class Change(t.NamedTuple):
@@ -66,8 +68,7 @@ def _paths(call: str, arguments: str) -> t.Iterator[str]:
     for match in re.finditer(f"{_DESCRIPTOR.pattern}|{_WORD.pattern}", arguments):
         if match[1] is not None:
             base = match[1]
-            if call.startswith("f") or (call == "utimensat" and "NULL" in arguments):
-                named = True
+            if call in _OPEN_FILE or (call == "utimensat" and "NULL" in arguments):
                 yield base
                 return
             continue

@@ -62,6 +62,11 @@ def test_what_went_well_is_well(came: str) -> None:
     assert rule.judge(account(came)) == []
 
 
+def test_a_second_run_may_be_first_or_turned_away() -> None:
+    assert rule.judge({**account("done"), "second": {"error": "lock: another run is writing: from chaos, process 7"}}) == []
+    assert rule.judge({**account("done"), "ended": said(ALL, "ok", generation=0), "second": said(ALL)}) == []
+
+
 def _other(state: Json, path: str, value: t.Any) -> Json:
     return {**state, path: value}
 
@@ -84,6 +89,9 @@ WRONG: list[tuple[str, str, dict[str, t.Any], str]] = [
     ("undone, and a file stayed", "undone", {"faulted": _other(NOTHING, FILE, ALL[FILE])}, "the node is changed"),
     ("refused, and a value is another", "undone", {"ended": {"error": "nothing was written"}, "faulted": HALF}, "the node is changed"),
     ("nothing to do, and a value is another", "undone", {"ended": said(NOTHING, generation=0), "faulted": HALF}, "the node is changed"),
+    ("a second run says nothing of the first", "done", {"second": {"error": "nothing was written"}}, "says nothing of the first"),
+    ("a second run crashes", "done", {"second": {"crash": "KeyError"}}, "says nothing of the first"),
+    ("half of it beside somebody else's value", "nothing", {"mended": HALF, "foreign": {CLUSTER: "4"}}, "half done"),
     ("it crashed", "undone", {"ended": {"crash": "KeyError: 'x'"}}, "it crashed: KeyError"),
     ("half undone, and it does not say of what", "undone", {"ended": said(HALF, "failed", generation=0, problem="EIO", clean=False)}, "EIO"),
     ("killed for want of memory", "nothing", {"kills": ["node 1 more"]}, "killed for want of memory"),
@@ -265,6 +273,7 @@ TRACE = """\
 100 renameat(5</etc/sysctl.d>, ".zz-memqos.conf.memqos", 5</etc/sysctl.d>, "zz-memqos.conf") = 0
 100 openat(4</proc/sys/vm>, "swappiness", O_WRONLY|O_TRUNC|O_NOFOLLOW|O_CLOEXEC <unfinished ...>
 100 unlinkat(4</var/lib/memqos>, "pending.jsonl", 0) = 0
+100 fchmodat(4</var/lib>, "memqos", 0700) = 0
 101 openat(AT_FDCWD</>, "/dev/null", O_RDWR|O_CLOEXEC) = 3</dev/null<char 1:3>>
 100 mkdir("/tmp/ansible_memqos.fleet.memory_tune_payload_x1", 0700) = 0
 100 openat(AT_FDCWD</root>, "/tmp/ansible_memqos.fleet.memory_tune_payload_x1/a.zip", O_WRONLY|O_CREAT|O_TRUNC|O_CLOEXEC, 0666) = 3</tmp/x>
@@ -275,8 +284,8 @@ def test_a_trace_of_a_tune_has_what_it_changes_and_nothing_else() -> None:
     found = traced.changes(TRACE)
     assert [str(change) for change in found] == [
         "openat /etc/sysctl.d/.zz-memqos.conf.memqos", "fchmod /etc/sysctl.d/.zz-memqos.conf.memqos", "renameat /etc/sysctl.d/.zz-memqos.conf.memqos",
-        "renameat /etc/sysctl.d/zz-memqos.conf", "openat /proc/sys/vm/swappiness", "unlinkat /var/lib/memqos/pending.jsonl", "openat /dev/null",
-        "mkdir /tmp/ansible_memqos.fleet.memory_tune_payload_x1", "openat /tmp/ansible_memqos.fleet.memory_tune_payload_x1/a.zip",
+        "renameat /etc/sysctl.d/zz-memqos.conf", "openat /proc/sys/vm/swappiness", "unlinkat /var/lib/memqos/pending.jsonl", "fchmodat /var/lib/memqos",
+        "openat /dev/null", "mkdir /tmp/ansible_memqos.fleet.memory_tune_payload_x1", "openat /tmp/ansible_memqos.fleet.memory_tune_payload_x1/a.zip",
     ]  # fmt: skip
     assert traced.elsewhere(found, [SWAPPINESS]) == []
     assert [str(change) for change in traced.elsewhere(found, [])] == ["openat /proc/sys/vm/swappiness"]
@@ -304,6 +313,8 @@ ELSEWHERE = [
     'kill(1, SIGTERM) = 0',
     'openat(4</proc/sys/kernel>, "core_pattern", O_WRONLY|O_TRUNC) = -1 EACCES (Permission denied)',
     'openat(AT_FDCWD</root>, "/tmp/ansible_memqos.fleet.memory_tune_payload_x1/../../etc/x", O_WRONLY) = 3</etc/x>',
+    'fchmodat(4</root>, ".ssh", 0777) = 0',
+    'unlink("/tmp/somebodys") = 0',
 ]  # fmt: skip
 
 
