@@ -246,6 +246,7 @@ class Node(driver.Node):
         problems, count = [], 0
         for name in ("arm", "give-up", "a-0", "b-0", "back-0"):
             file = f"{_PLACE}/trace"
+            calls = ",".join(f"?{call}" for call in traced.CALLS)
             argv = [
                 "strace",
                 "-f",

@@ -74,7 +74,7 @@ CONTROLLER_MACHINE = "debian12_tuned"
 CONTROLLERS: dict[str, tuple[dict[str, int | str], dict[str, dict[str, int]]]] = {
     "a": ({"vm.swappiness": 10, "vm.vfs_cache_pressure": 150, "vm.dirty_bytes": 64 * MIB, "transparent_hugepage/enabled": "madvise"},
           {"chaosb.slice": {"MemoryHigh": 500 * MIB, "MemoryLow": 16 * MIB}}),
-    "b": ({"vm.swappiness": 30, "vm.vfs_cache_pressure": 50, "vm.dirty_ratio": 15, "vm.page-cluster": 1},
+    "b": ({"vm.swappiness": 35, "vm.vfs_cache_pressure": 50, "vm.dirty_ratio": 15, "vm.page-cluster": 1},
           {"chaosb.slice": {"MemoryHigh": 400 * MIB}, "chaosc-one.service": {"MemoryMax": 600 * MIB}}),
     "c": ({"vm.page-cluster": 2, "vm.stat_interval": 5, "transparent_hugepage/defrag": "defer"}, {}),
     "back": ({}, {}),
