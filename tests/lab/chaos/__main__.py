@@ -77,6 +77,8 @@ class Tally:
             self.done += 1
             case = ElementTree.SubElement(self.suite, "testcase", classname=machine, name=f"{seed} {kind}{load}", time=f"{done['seconds']:.1f}")
             self.came[f"{kind:7} {done['came']}"] += 1
+            with (self._out / "runs.txt").open("a") as stream:
+                stream.write(f"{machine} {seed} {kind}{load}, {run['action']}, at {done['struck'] or 'nothing'}: {done['came']} ({done['seconds']:.1f} s)\n")
             if not done["problems"]:
                 return
             self.failed += 1
@@ -95,6 +97,7 @@ def _run(options: argparse.Namespace, cache: Cache) -> int:
     require_programs(BOOT_PROGRAMS)
     options.out.mkdir(parents=True, exist_ok=True)
     first = secrets.randbelow(10**6) * 1000 if options.seed is None else options.seed
+    (options.out / "runs.txt").write_text("")
     print(f"{options.runs} runs on {', '.join(names)}, SEED={first}", flush=True)
     tally, started = Tally(options.out), time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:

