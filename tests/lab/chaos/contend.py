@@ -157,7 +157,8 @@ class Node(driver.Node):
             with open(f"/etc/tuned/{profile}/tuned.conf", "w", encoding="ascii") as stream:
                 stream.write(f"[main]\nsummary=chaos\n\n[sysctl]\nvm.swappiness={swappiness}\n\n[vm]\ntransparent_hugepages={pages}\n")
         super().__init__()
-        subprocess.run(["systemctl", "start", "tuned.service"], check=True)
+        # The one that it chooses itself sets more than ours do.
+        subprocess.run(f"systemctl start tuned.service && tuned-adm profile {next(iter(table.TUNED_PROFILES))}", shell=True, check=True)
         os.makedirs(_PLACE, mode=0o700, exist_ok=True)
         for name, program in programs.items():
             with open(f"{_PLACE}/{name}", "wb") as binary:
