@@ -101,7 +101,8 @@ def _run(options: argparse.Namespace, cache: Cache) -> int:
     print(f"{options.runs} runs on {', '.join(names)}, SEED={first}", flush=True)
     tally, started = Tally(options.out), time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
-        waiting = [pool.submit(_machine, name, _drawn(name, first, options, at, len(names)), options, tally, cache) for at, name in enumerate(names)]
+        shares = [(name, part) for at, name in enumerate(names) for part in _parts(_drawn(name, first, options, at, len(names)))]
+        waiting = [pool.submit(_machine, name, part, options, tally, cache) for name, part in shares]
         try:
             for future in concurrent.futures.as_completed(waiting):
                 future.result()
@@ -129,6 +130,12 @@ def _drawn(name: str, first: int, options: argparse.Namespace, at: int, of: int)
     return runs
 
 
+def _parts(runs: list[Json]) -> list[list[Json]]:
+    """Halves: of three machines, two at a time, the last would run alone for a third of the time."""
+    half = (len(runs) + 1) // 2
+    return [part for part in (runs[:half], runs[half:]) if part]
+
+
 def _machine(name: str, runs: list[Json], options: argparse.Namespace, tally: Tally, cache: Cache) -> None:
     machine = machine_named(name)
     if not isinstance(machine, Machine):
@@ -136,7 +143,10 @@ def _machine(name: str, runs: list[Json], options: argparse.Namespace, tally: Ta
     waiting, failures = collections.deque(runs), 0
     while waiting and failures < _MOST_FAILURES and not tally.given_up.is_set():
         # A machine that a run has left otherwise than it was is thrown away.
-        with booted(machine, cache, purpose=f"chaos-{name.replace('_', '-')}") as state, guest.driven(state, options.out / f"{name}.log") as node:
+        with (
+            booted(machine, cache, purpose=f"chaos-{name.replace('_', '-')}-{runs[0]['seed']}") as state,
+            guest.driven(state, options.out / f"{name}.log") as node,
+        ):
             while waiting and failures < _MOST_FAILURES and not tally.given_up.is_set():
                 run = waiting.popleft()
                 try:

@@ -18,7 +18,7 @@ CACHE = "/var/tmp/memqos-chaos.cache"
 _DIRTY = "/var/tmp/memqos-chaos.dirty"
 _BLOCK = 1 << 20
 # So much a second, of what grows, is read, and is written.
-_GROWS, _READS, _WRITES = 4, 80, 30
+_GROWS, _READS, _WRITES = 4, 25, 10
 
 
 def prepare() -> None:

@@ -152,7 +152,7 @@ def test_all_kinds_are_drawn_as_often_as_they_should_be() -> None:
         for kind, share in table.FAULTS.items():
             assert 0.6 * share < 100 * kinds.count(kind) / len(runs) < 1.6 * share
         held = [run["load"] for run in runs if run["load"]]
-        assert 200 < len(held) < 300 and {load["kind"] for load in held} == set(table.LOADS) and {load["swap"] for load in held} == {True, False}
+        assert 0.7 * table.LOAD_SHARE < len(held) / len(runs) < 1.3 * table.LOAD_SHARE and {load["kind"] for load in held} == set(table.LOADS) and {load["swap"] for load in held} == {True, False}
         assert {load["below"] for load in held} == {True, False}
         assert {run["action"] for run in runs} == {"tune", "rollback"} and sum(run["again"] is not None for run in runs) > 50
 
@@ -192,6 +192,7 @@ def test_runs_are_divided_among_the_machines(runs: int) -> None:
     options = chaos._options(["--runs", str(runs), "--seed", "0"])
     shares = [chaos._drawn(name, 0, options, at, 3) for at, name in enumerate(table.MACHINES)]
     assert sum(map(len, shares)) == runs
+    assert all([run for part in chaos._parts(share) for run in part] == share for share in shares)
     resets = [[run for run in share if run["fault"]["kind"] == "reset"] for share in shares]
     assert runs < 1000 or all(2 <= len(some) <= 4 for some in resets)
     alone = chaos._drawn(table.MACHINES[2], 7, chaos._options(["--runs", "1", "--seed", "7"]), 0, 1)
