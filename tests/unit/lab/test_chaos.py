@@ -152,7 +152,11 @@ def test_all_kinds_are_drawn_as_often_as_they_should_be() -> None:
         for kind, share in table.FAULTS.items():
             assert 0.6 * share < 100 * kinds.count(kind) / len(runs) < 1.6 * share
         held = [run["load"] for run in runs if run["load"]]
-        assert 0.7 * table.LOAD_SHARE < len(held) / len(runs) < 1.3 * table.LOAD_SHARE and {load["kind"] for load in held} == set(table.LOADS) and {load["swap"] for load in held} == {True, False}
+        assert (
+            0.7 * table.LOAD_SHARE < len(held) / len(runs) < 1.3 * table.LOAD_SHARE
+            and {load["kind"] for load in held} == set(table.LOADS)
+            and {load["swap"] for load in held} == {True, False}
+        )
         assert {load["below"] for load in held} == {True, False}
         assert {run["action"] for run in runs} == {"tune", "rollback"} and sum(run["again"] is not None for run in runs) > 50
 
