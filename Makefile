@@ -97,7 +97,7 @@ test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole aud
 
 .PHONY: nightly
 nightly: .venv/.test ## `make test`, sanity on every supported ansible-core, all scenarios.
-	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser faults swap-lab $(addprefix molecule-,$(SCENARIOS))
+	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser faults crash shrinking swap-lab $(addprefix molecule-,$(SCENARIOS))
 
 .nox/.stamp: requirements/constraints.txt requirements/audit.txt antsibull-nox.toml noxfile.py
 	@rm -rf .nox && mkdir .nox && touch $@
@@ -211,6 +211,21 @@ ONLY ?=
 faults: .venv/.test | $(COLLECTION) ## Seed faults, each in a VM of its own, and see that the audit names them first. ONLY=N36, or a glob of names: some.
 	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.faults --junit $(JUNIT)/faults/faults.xml $(if $(ONLY),--only '$(ONLY)')
+
+.PHONY: crash
+crash: .venv/.test | $(COLLECTION) ## Cut tunes short by kills, power cuts, full disks and more, in two VMs, and see that all or nothing is left. ONLY='kill*', MACHINE=: some.
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.crash --junit $(JUNIT)/crash/crash.xml $(if $(ONLY),--only '$(ONLY)') \
+	  $(if $(MACHINE),--machine '$(MACHINE)')
+
+RUNS ?=
+SEED ?=
+
+.PHONY: shrinking
+shrinking: .venv/.test | $(COLLECTION) ## Set limits below what is in use, 200 times, in VMs: no kill. RUNS=, SEED=, MACHINE=: others.
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.shrink --junit $(JUNIT)/shrinking/shrinking.xml $(if $(RUNS),--runs $(RUNS)) \
+	  $(if $(SEED),--seed '$(SEED)') $(if $(MACHINE),--machine '$(MACHINE)')
 
 .PHONY: swap-lab
 swap-lab: .venv/.test | $(COLLECTION) ## Swap of a tune on real kernels: made, found after a reboot, refused, taken back. MACHINE=debian12_v1: one of both.

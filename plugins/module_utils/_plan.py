@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _accounts, _guards, _persist, _plan_host, _plan_swap, _plan_units, _present, _shares, _wanted
+from . import _accounts, _guards, _persist, _plan_host, _plan_shrink, _plan_swap, _plan_units, _present, _shares, _wanted
 from ._knobs import _registry, _texts
 from ._plan_rows import History, Options, Plan, Row, judged, new_row
 from ._read import _persisted
@@ -86,14 +86,14 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
         *_left_rows(history),
         *_refused_rows(folded, present, options),
     ]
-    rows = _with_dangers(rows, steps, present, options)
+    rows, shrinks = _with_dangers(rows, steps, present, options)
     rows = _with_effective(rows, steps, present)
     texts = {**_texts_of_files(host, units, present, options, files), **swap.texts}
     file_steps = _files_in_order(_file_steps(texts, files) + _foreign_steps(host.aside, files, wanted))
     if _needs_reload((*file_steps, *steps)) and "systemd" in present.facts:
         steps = _in_order([*history.returning, *host.steps, *units.properties, *units.writes, ReloadStep()], units.reasserted)
     blocked = _blocked(rows, options, files, texts)
-    everything = [] if blocked else _plan_swap.in_order([*file_steps, *swap.steps, *steps], _needs_reload)
+    everything = [] if blocked else _plan_swap.in_order([*file_steps, *swap.steps, *_plan_shrink.inserted(steps, shrinks)], _needs_reload)
     file_steps += [step for step in history.returning if isinstance(step, FileStep) and _plan_swap.is_ours(step.path)]
     return Plan(tuple(everything), tuple(rows), tuple(file_steps), (*folded.skipped, *swap.skipped), frozenset(wanted), blocked)
 
@@ -194,11 +194,23 @@ def _left_rows(history: History) -> t.List[Row]:
 # Dangers
 
 
-def _with_dangers(rows: t.Sequence[Row], steps: t.Sequence[Step], present: Present, options: Options) -> t.List[Row]:
-    found = _guards.dangers(steps, figures(present), _to_come(rows))
-    judged_rows = [judged(row, found.get((file_of(row), row.subject)), options.allow) for row in rows]
+def _with_dangers(
+    rows: t.Sequence[Row], steps: t.Sequence[Step], present: Present, options: Options
+) -> t.Tuple[t.List[Row], t.Dict[t.Tuple[str, str], WriteStep]]:
+    """(rows, what has to shrink first)"""
+    judged_rows, shrinks = judged_by(rows, steps, present, options.allow, shrink=options.shrink)
     values, named = _values_after(rows, steps, present), {row.key for row in rows}
-    return [row.because(_warning(row, values.get(row.subject, {}), named, present)) for row in judged_rows]
+    return [row.because(_warning(row, values.get(row.subject, {}), named, present)) for row in judged_rows], shrinks
+
+
+def judged_by(
+    rows: t.Sequence[Row], steps: t.Sequence[Step], present: Present, allow: t.Collection[str], *, shrink: bool
+) -> t.Tuple[t.List[Row], t.Dict[t.Tuple[str, str], WriteStep]]:
+    """Refused, allowed by name, or resolved by the returned steps, each to come right before the one that sets its bound (C(_plan_shrink.inserted))."""
+    found = _guards.dangers(steps, figures(present), _to_come(rows))
+    left, shrinks, said = _plan_shrink.resolved(steps, found, present, wanted=shrink)
+    keys = [(file_of(row), row.subject) for row in rows]
+    return [judged(row, left.get(key), allow).because(said.get(key, "")) for row, key in zip(rows, keys)], shrinks
 
 
 def figures(present: Present) -> _guards.Figures:

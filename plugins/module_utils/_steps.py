@@ -21,7 +21,8 @@ class Moved(NamedTuple):
 class WriteStep(NamedTuple):
     """A kernel file. C(before) and C(after) as the kernel takes them, without newline; in a cgroup C(inode) is its directory's.
 
-    C(boot_id) and C(moves) are filled in by the transaction.
+    C(boot_id) and C(moves) are filled in by the transaction. C(bound), unless 0: no value is set, but usage brought below so many bytes, by way of this file,
+    before C(bounds) is set to them.
     """
 
     knob: str
@@ -33,6 +34,8 @@ class WriteStep(NamedTuple):
     inode: int = 0
     boot_id: str = ""
     moves: t.Tuple[Moved, ...] = ()
+    bound: int = 0
+    bounds: str = ""
 
 
 class FileStep(NamedTuple):
@@ -101,7 +104,7 @@ _KINDS: t.Dict[str, t.Any] = {
 }  # fmt: skip
 _ABSENTABLE = (FileStep, SwapFileStep, SwapStep)
 _PARTS: t.Dict[str, t.Any] = {"moves": Moved, "files": WriteStep, "besides": WriteStep, "drop_ins": FileStep}
-_NUMBERS = ("inode", "mode", "mode_before", "uid_before", "gid_before", "allowed")
+_NUMBERS = ("inode", "bound", "mode", "mode_before", "uid_before", "gid_before", "allowed")
 
 
 def to_json(step: Step) -> t.Dict[str, t.Any]:

@@ -12,7 +12,7 @@ import errno
 import os
 import typing as t
 
-from . import _journal, _persist, _steps, _swap
+from . import _journal, _persist, _shrink, _steps, _swap
 from ._knobs import _registry
 from ._knobs._values import KnobValueError
 from ._read._files import Tree, Unreadable
@@ -57,6 +57,14 @@ class Outcome(NamedTuple):
     warning: str = ""
 
 
+class Shrinking(NamedTuple):
+    """C(problem): why it does not go on."""
+
+    shrunk: t.Tuple[_shrink.Shrunk, ...]
+    problem: str = ""
+    clean: bool = True
+
+
 class Left(NamedTuple):
     """What a rollback does not touch, and why: C(found) is neither C(ours) nor C(target), or (C(failed)) nobody knows what it is.
 
@@ -81,6 +89,8 @@ class Rollback(NamedTuple):
 
 
 _KEPT = "Somebody else writes it too, or this kernel makes another value of it: choose the one that it reads, or leave the knob out."
+# Of a shrinking that has been done before the transaction.
+_AT_LAST_SECONDS = 10.0
 _FAILURES = (OSError, Refused, Kept, Unreadable, _registry.UnknownKnob, _journal.JournalError)
 
 
@@ -100,6 +110,7 @@ def run(
     prepared = [result.step for result in results]
     if not prepared:
         return Outcome(True, True, 0, ())
+    lasting = [step for step in prepared if not _is_shrinking(step)]
     entry = journal.begin(prepared, boot_id=boot_id, meta=meta)
     begun: t.List[int] = []
     found: t.Dict[int, str] = {}
@@ -109,19 +120,48 @@ def run(
             journal.step_begins(number)
             found[number] = work.do(step)
             journal.step_done(number, found[number])
-        work.check_all(prepared)
-        results = tuple(Result(step, "changed", found[number]) for number, step in enumerate(prepared))
-        moved = work.moved(prepared)
+        work.check_all(lasting)
+        results = tuple(Result(step, "changed", found[number]) for number, step in enumerate(prepared) if step in lasting)
+        moved = work.moved(lasting)
         told = [{"found": "", "status": "adopted"} for unused in adopted]
         told += [{"found": result.found, "status": result.status} for result in results]
         told += [{"found": "", "status": "moved"} for unused in moved]
-        warning = journal.commit(entry._replace(steps=(*adopted, *prepared, *moved), results=tuple(told)))
-        return Outcome(True, True, entry.generation, results, warning=warning)
+        warning = journal.commit(entry._replace(steps=(*adopted, *lasting, *moved), results=tuple(told)))
+        return Outcome(True, True, entry.generation, results, warning="; ".join(filter(None, (warning, *work.killed()))))
     except _FAILURES as exc:
         return _undone(work, journal, prepared, begun, exc)
     except BaseException:
         _undone(work, journal, prepared, begun, RuntimeError("interrupted"))
         raise
+
+
+def shrink(steps: t.Iterable[WriteStep], journal: _journal.Journal, *, boot_id: str, page_size: int, meta: t.Mapping[str, t.Any], seconds: float) -> Shrinking:
+    """Brings usage down before C(run) does it once more and sets the bounds. What is written on the way is in the journal, and is put back at the end.
+
+    Raises JournalError; then nothing was written.
+    """
+    work = _Work(journal.writer, boot_id, page_size)
+    results = work.prepare(steps)
+    surprises = "; ".join(f"{_steps.name(result.step)} {result.reason}" for result in results if result.status == "failed")
+    prepared = [t.cast("WriteStep", result.step) for result in results]
+    if surprises:
+        return Shrinking((), surprises)
+    journal.begin(prepared, boot_id=boot_id, meta=meta)
+    begun: t.List[int] = []
+    until, problem = work.clock.now() + seconds, ""
+    try:
+        for number, step in enumerate(prepared):
+            begun.append(number)
+            journal.step_begins(number)
+            work.shrink(step, until, hold=False)
+    except _FAILURES as exc:
+        problem = f"{getattr(exc, 'path', '')}: {words(exc)}" if not isinstance(exc, Refused) else str(exc)
+    finally:
+        results = work.undo(prepared, begun, {})
+        stuck = any(result.status == "undo_failed" for result in results)
+        if not stuck:
+            journal.forget()
+    return Shrinking(tuple(work.shrunk), "; ".join(filter(None, (problem, _stuck(journal, results) if stuck else "", *work.killed()))), clean=not stuck)
 
 
 def recover(
@@ -209,7 +249,7 @@ def back(
 def _undone(work: _Work, journal: _journal.Journal, steps: t.Sequence[Step], begun: t.Sequence[int], cause: Exception) -> Outcome:
     """Undoes what was begun, after C(cause) came at the last of these (or, with all done, at the check or the commit)."""
     results = list(work.undo(steps, begun, {}))
-    problem = words(cause)
+    problem = cause.reason if isinstance(cause, Refused) else words(cause)
     if not isinstance(cause, _journal.JournalError):
         at, path, found = begun[-1], _steps.name(steps[begun[-1]]), ""
         if isinstance(cause, Kept):
@@ -232,7 +272,7 @@ def _undone(work: _Work, journal: _journal.Journal, steps: t.Sequence[Step], beg
 
 def _attempt(step: Step) -> str:
     """What an error came from."""
-    if isinstance(step, WriteStep):
+    if isinstance(step, WriteStep) and not step.bound:
         return f"writing {step.after!r} where {step.before!r} stood: "
     if isinstance(step, PropertyStep):
         return f"setting {', '.join(f'{name}={value}' for name, value in step.properties)}: "
@@ -251,6 +291,8 @@ class _Work:
         self.writer = writer
         self.boot_id = boot_id
         self.page_size = page_size
+        self.clock = _shrink.CLOCK
+        self.shrunk: t.List[_shrink.Shrunk] = []
 
     def prepare(self, steps: t.Iterable[Step]) -> t.Tuple[Result, ...]:
         """Steps with what only the node tells, not_run; failed where the node is not as the plan took it to be, or a path is not its knob's. Writes nothing."""
@@ -305,6 +347,9 @@ class _Work:
 
     def do(self, step: Step) -> str:
         """What a kernel file reads afterwards."""
+        if isinstance(step, WriteStep) and step.bound:
+            self.shrink(step, self.clock.now() + _AT_LAST_SECONDS, hold=True)
+            return self._read_back(step)
         if isinstance(step, WriteStep):
             # A partner may have brought it there already: dirty_bytes takes no 0, it becomes 0 by a write of dirty_ratio.
             if _is_action(step.knob) or not self.holds(step, step.after, self.read(step)):
@@ -326,6 +371,17 @@ class _Work:
         else:
             self.writer.reload()
         return ""
+
+    def shrink(self, step: WriteStep, until: float, *, hold: bool) -> None:
+        """Raises GaveUp; with C(hold) also where the time was not enough."""
+        shrunk = _shrink.Shrinking(_shrink.Home(step, self.writer), until=until, hold=hold, clock=self.clock).run()
+        self.shrunk.append(shrunk)
+        if hold and not shrunk.done:
+            raise _shrink.GaveUp(step.path, f"grown again, to {shrunk.usage} bytes, before {step.subject} {step.bounds} could be set to {step.bound}")
+
+    def killed(self) -> t.List[str]:
+        """What must never happen, and is told if it has."""
+        return [f"{one.killed} tasks of {one.unit} were killed for want of memory while it shrank" for one in self.shrunk if one.killed]
 
     def _is_set(self, step: PropertyStep) -> bool:
         """In the kernel and for systemd."""
@@ -749,6 +805,10 @@ def _check_path(step: WriteStep) -> None:
     knob = _registry.find(step.knob)
     if step.path != knob.path if knob.path else step.path.rpartition("/")[2] not in {knob.v1, knob.v2} - {""}:
         raise Refused(step.path, f"is not the file of {step.knob}")
+
+
+def _is_shrinking(step: Step) -> bool:
+    return isinstance(step, WriteStep) and step.bound > 0
 
 
 def _is_loose(value: Part) -> bool:

@@ -7,18 +7,22 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import typing as t
 
 from . import (
+    _boot,
     _guards,
     _journal,
     _origin,
     _persist,
     _plan,
     _plan_host,
+    _plan_shrink,
     _plan_swap,
     _plan_units,
     _present,
+    _shrink,
     _started,
     _swap,
     _transaction,
@@ -40,6 +44,9 @@ if t.TYPE_CHECKING:
     Json = t.Dict[str, t.Any]
 
 SCHEMA_VERSION = 1
+# Where nobody asks for it; an undoing runs no step of its plan.
+_ALWAYS = {*_guards.OVERCOMMIT, *_plan_shrink.KNOBS}
+_NEVER = {"within": 0, "slice": 0}
 _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
 # The first systemd that is known to leave the kernel's values alone at a daemon-reload. Measured: 252 does not, 257 does.
 _RELOAD_KEEPS_KERNEL = 257
@@ -57,13 +64,16 @@ class TuneError(Exception):
 class Work:
     """One node that is tuned or rolled back: a live one, or (to check only) a captured tree."""
 
-    def __init__(self, tree: Tree, writer: Writer, *, check: bool) -> None:
+    def __init__(self, tree: Tree, writer: Writer, *, check: bool, code: t.Callable[[], bytes] = _boot.archive) -> None:
         self.tree = tree
+        self.code = code
         self.writer = writer
         self.check = check
         self.journal = _journal.Journal(writer)
         self.notes: t.List[str] = []
         self.undone = False  # something of an interrupted run
+        self.shrinking: t.List[Json] = []
+        self.clean = True  # nothing is left of a shrinking that gave up
         self.interrupted: t.FrozenSet[str] = frozenset()  # whose drop-ins it wrote
 
     @contextlib.contextmanager
@@ -80,20 +90,29 @@ class Work:
         if not self.tree.live:
             raise TuneError("a captured tree can only be checked: run with --check")
         with self.journal.locked(wait=wait):
-            self._recover(allow)
+            self.recover(allow)
             yield
 
-    def _recover(self, allow: t.Collection[str]) -> None:
+    def recover(self, allow: t.Collection[str]) -> None:
         def plan(undone: t.Sequence[Step]) -> t.Sequence[Step]:
             return _recovery(undone, allow, self) if undone else ()
 
         swapoff = _plan_swap.RISK in allow
-        outcome = _transaction.recover(self.journal, boot_id=self.boot_id(), page_size=self.page_size(), plan=plan, swapoff=swapoff)
+        with _uncut():
+            outcome = _transaction.recover(self.journal, boot_id=self.boot_id(), page_size=self.page_size(), plan=plan, swapoff=swapoff)
         if outcome is not None and not outcome.ok:
             raise TuneError(outcome.problem)
         if outcome is not None:
             self.notes.append(outcome.problem)
             self.undone = any(result.status == "undone" for result in outcome.results)
+            self.clear(_boot.tidy)
+
+    def clear(self, how: t.Callable[[_journal.Journal], None]) -> None:
+        """Of what lies there for the next boot: nothing hangs by it any more."""
+        try:
+            how(self.journal)
+        except (OSError, Refused, _journal.JournalError) as exc:
+            self.notes.append(f"{_boot.SERVICE} was not removed, and does nothing: {words(exc)}")
 
     def boot_id(self) -> str:
         return self.tree.read_text("/proc/sys/kernel/random/boot_id")
@@ -101,11 +120,24 @@ class Work:
     def page_size(self) -> int:
         return os.sysconf("SC_PAGE_SIZE")
 
+    def origin(self) -> t.Sequence[Step]:
+        """The journal's; where it is empty, what a run that was killed before it began has laid is cleared away."""
+        steps = self.journal.origin()
+        if not (steps or self.check):
+            self.clear(_boot.tidy)
+        return steps
+
     def run(self, steps: t.Sequence[Step], meta: t.Mapping[str, t.Any], adopted: t.Sequence[Step], keep: Json) -> Outcome:
         """Nothing in a check, or without steps."""
         if self.check or not steps:
             return Outcome(True, True, 0, ())
-        outcome = _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
+        try:
+            why = _boot.lay(self.journal, self.tree, self.code())
+            self.notes += [f"{why}: what is interrupted is put right by the next run, not by the next boot"] if why else []
+            with _uncut():
+                outcome = _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
+        finally:
+            self.clear(_boot.tidy)
         if outcome.warning or not outcome.generation:
             return outcome
         try:
@@ -114,8 +146,43 @@ class Work:
             return outcome._replace(warning=f"older generations were not removed: {exc}")
         return outcome
 
+    def shrink(self, made: Plan, meta: t.Mapping[str, t.Any], asked: Json) -> Plan:
+        """With usage below all bounds; else without steps: C(self.shrinking) says how far it came, and the plan why that is all. C(asked): {within, slice}.
+
+        C(within): the seconds that are left, of which this call takes a slice.
+        """
+        steps = [step for step in made.steps if isinstance(step, WriteStep) and step.bound]
+        if self.check or not steps:
+            return made
+        seconds = min(asked["slice"], asked["within"])
+        with _uncut():
+            came = _transaction.shrink(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, seconds=seconds)
+        self.shrinking = [one._asdict() for one in came.shrunk]
+        problem = came.problem
+        waiting = [one for one in came.shrunk if not one.done]
+        if waiting and not problem and asked["within"] <= asked["slice"]:
+            problem = "\n".join(map(_shrink.too_slow, waiting))
+        if not problem and not waiting:
+            return made
+        rows = tuple(row._replace(status="undone") if row.status == "would_change" else row for row in made.rows)
+        self.clean = came.clean
+        return made._replace(steps=(), rows=rows, blocked=problem)
+
     def turned(self, steps: t.Sequence[Step], started: t.Sequence[PropertyStep] = (), *, force: bool = False) -> _transaction.Rollback:
         return _transaction.back(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), force=force, started=started)
+
+
+@contextlib.contextmanager
+def _uncut() -> t.Iterator[None]:
+    """A connection that is cut, or a node that shuts down, finds all done or undone: until then these signals do not count."""
+    before: t.Dict[int, t.Any] = {}
+    with contextlib.suppress(ValueError):  # in another thread than the first
+        before.update((number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGHUP, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def answer(result: Json) -> Json:
@@ -125,11 +192,12 @@ def answer(result: Json) -> Json:
 
 def tune(request: Json, work: Work) -> Json:
     """Raises TuneError, JournalError and Unreadable; then nothing was written. A plan that failed is undone, and C(problem) says so."""
-    options = Options(**{**request["options"], "only": tuple(request["options"]["only"]), "allow": tuple(request["options"]["allow"])})
+    asked = {**request["options"], "shrink": request.get("shrink", _NEVER)["within"] > 0}
+    options = Options(**{**asked, "only": tuple(asked["only"]), "allow": tuple(asked["allow"])})
     with work.locked(request["wait"], options.allow):
         layers, said = _with_earlier(request["layers"], work.journal)
         wanted_before = _last_wanted(work.journal)
-        steps: t.Sequence[Step] = work.journal.origin()
+        steps = work.origin()
         present = _read(layers, {*wanted_before, *_origin.parts(steps, {})}, work.tree)
         steps = _started.restarted(steps, present)
         found = _transaction.shown_after(work.journal, steps)
@@ -142,10 +210,17 @@ def tune(request: Json, work: Work) -> Json:
         made = _guarded(made, options.allow, work)
         adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
-        meta = {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal, "layers": _applied(layers, options, work.journal)}
+        meta = {
+            **request["meta"],
+            "wanted": sorted(made.wanted),
+            "memtotal": memtotal,
+            "layers": _applied(layers, options, work.journal),
+            "allow": options.allow,
+        }
         meta["profiles"] = [*dict.fromkeys([*said, *meta.get("profiles", ())])]
         if made.steps and not work.check:
             _require_confirmed(work.journal, meta.get("confirm"))
+        made = work.shrink(made, meta, request.get("shrink", _NEVER))
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         return _told(made, outcome, present, work)
 
@@ -153,6 +228,7 @@ def tune(request: Json, work: Work) -> Json:
 def rollback(request: Json, work: Work) -> Json:
     """To what stood after generation C(to), before the last one (C(previous)) or before our first (C(origin)). Raises as C(tune) does."""
     with work.locked(request["wait"], request["allow"]):
+        origin = work.origin()
         target, stands = _target(request["to"], work.journal)
         done = _transaction.done_since(work.journal, target)
         present = _read_again(done, work.tree)
@@ -162,12 +238,14 @@ def rollback(request: Json, work: Work) -> Json:
         made = _guarded(made, request["allow"], work)
         was: Json = {"layers": []} if target == "origin" else work.journal.generation(int(target)).meta
         wanted = was.get("wanted", [])
-        origin = work.journal.origin()
         adopted = _started.adopted(made.steps, present, origin, _late(work))
         made, forgotten = _without_stale(made, origin, [*map(tuple, wanted)], present, work)
         kept = {key: was[key] for key in ("layers", "profiles") if key in was}
-        meta = {**request["meta"], **kept, "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
+        meta = {**request["meta"], **kept, "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present), "allow": request["allow"]}
+        made = work.shrink(made, meta, request.get("shrink", _NEVER))
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
+        if outcome.generation and work.journal.armed():
+            work.clear(_boot.disarm)  # who rolls back has decided
         return _told(made, outcome, present, work)
 
 
@@ -262,7 +340,7 @@ def _read(layers: t.Sequence[Json], before: t.Iterable[Key], tree: Tree) -> Pres
     knobs |= {key[2] for key in keys if not key[1]}
     subjects = {unit for layer in layers for unit in layer["slices"]} | {key[1] for key in keys if key[1]}
     properties = {name for layer in layers for unit in layer["slices"].values() for name in unit} | {key[2] for key in keys if key[1]}
-    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_guards.OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+    return _present.read(tree, knobs=knobs | _ALWAYS | _plan_host.companions(knobs), subjects=sorted(subjects), properties=properties)
 
 
 def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
@@ -271,7 +349,7 @@ def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
     subjects = {key[1] for key in keys if key[1]} | _subjects(done)
     properties = {key[2] for key in keys if key[1]}
     knobs = {key[2] for key in keys if not key[1]}
-    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_guards.OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+    return _present.read(tree, knobs=knobs | _ALWAYS | _plan_host.companions(knobs), subjects=sorted(subjects), properties=properties)
 
 
 def _subjects(steps: t.Iterable[Step]) -> t.FrozenSet[str]:
@@ -535,8 +613,7 @@ def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool
 
 def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Json) -> Plan:
     steps = _plan.in_order([*turned.steps, *_commits(turned.steps, present)])
-    dangers = _guards.dangers(steps, _plan.figures(present))
-    rows = [judged(row, dangers.get((_plan.file_of(row), row.subject)), request["allow"]) for row in _plan.returned_rows(steps)]
+    rows, shrinks = _plan.judged_by(_plan.returned_rows(steps), steps, present, request["allow"], shrink=bool(request.get("shrink", _NEVER)["within"]))
     for one in turned.left:
         if one.failed and not request["force"]:
             reason = f"{one.reason}: run again; memqos_rollback_force: true takes the rest back without it"
@@ -549,7 +626,7 @@ def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Jso
         rows.append(Row(one.knob or one.name, "", one.subject, None, found, found, status="deferred").because(reason))
     blocked = _refusals(rows)
     files = tuple(step for step in steps if isinstance(step, FileStep) and step.before != step.after)
-    return Plan(() if blocked else tuple(steps), tuple(rows), files, (), frozenset(), blocked)
+    return Plan(() if blocked else tuple(_plan_shrink.inserted(steps, shrinks)), tuple(rows), files, (), frozenset(), blocked)
 
 
 # Undoing what was interrupted
@@ -601,7 +678,8 @@ def _told(made: Plan, outcome: Outcome, present: Present, work: Work) -> Json:
         "daemon_reload": any(isinstance(step, ReloadStep) for step in made.steps),
         "notes": [*work.notes, *filter(None, [outcome.warning])],
         "problem": problem,
-        "clean": outcome.clean,
+        "clean": outcome.clean and work.clean,
+        "shrinking": work.shrinking,
     }
 
 

@@ -15,6 +15,7 @@ RISKS = (
     "high_below_working_set",
     "limit_too_small_to_start",
     "protection_above_80_percent",
+    "protection_leaves_nothing",
     "min_free_above_5_percent",
     "min_free_below_kernel_default",
     "watermark_scale_above_400",
@@ -30,6 +31,7 @@ RISKS = (
 _SHARED: dict[str, dict[str, t.Any]] = {
     "allow_risks": {"type": "list", "elements": "str", "choices": list(RISKS), "default": []},
     "lock_wait": {"type": "int", "default": 60},
+    "shrink_within": {"type": "int", "default": 60},
     "keep_generations": {"type": "int", "default": 20},
     "keep_days": {"type": "int", "default": 30},
     "directory": {"type": "path", "default": "build/report"},

@@ -1613,7 +1613,7 @@ class Faulty(Node):
 
 
 def in_etc(number: int) -> t.Callable[[str, str], int]:
-    return lambda what, path: number if path.startswith("/etc/") and what in ("create", "write", "mkdir") else 0
+    return lambda what, path: number if path.startswith("/etc/sysctl.d/") and what in ("create", "write", "mkdir") else 0
 
 
 def at(file: str, number: int) -> t.Callable[[str, str], int]:
@@ -1629,7 +1629,7 @@ def at(file: str, number: int) -> t.Callable[[str, str], int]:
 UNDONE = "All was undone."
 TAKES_NOT = "This kernel does not take that value: choose another, or leave the knob out."
 ERRORS: t.Dict[str, t.Tuple[t.Callable[[str, str], int], str]] = {
-    "read-only /etc": (in_etc(errno.EROFS), f"{MINE}: Read-only file system (EROFS). {UNDONE} Make that file system writable, and run again."),
+    "a read-only directory": (in_etc(errno.EROFS), f"{MINE}: Read-only file system (EROFS). {UNDONE} Make that file system writable, and run again."),
     "a full disk": (in_etc(errno.ENOSPC), f"{MINE}: No space left on device (ENOSPC). {UNDONE} Make room on that file system, and run again."),
     "EINVAL": (
         at("/proc/sys/vm/swappiness", errno.EINVAL),
