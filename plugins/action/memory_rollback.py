@@ -33,6 +33,13 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(f"to={visible(to):.80}: write previous, origin, or the number of a generation")
         request = {"to": to, "force": arguments["force"], "allow": arguments["allow_risks"], "wait": arguments["lock_wait"]}
         request.update(meta=_tuning.meta(profiles=[]), keep=_tuning.keep(arguments))
-        answer = self._execute_module("memqos.fleet.memory_rollback", module_args={"request": _request.pack(request)}, task_vars=task_vars)
+        _tuning.check_seconds(0, arguments["shrink_within"])
+
+        def call(shrink: dict[str, int]) -> dict[str, t.Any]:
+            packed = _request.pack({**request, "shrink": shrink})
+            answer: dict[str, t.Any] = self._execute_module("memqos.fleet.memory_rollback", module_args={"request": packed}, task_vars=task_vars)
+            return answer
+
+        answer = _tuning.while_shrinking(call, within=arguments["shrink_within"], host=host)
         why = _tune_result.reasons([]) if self._task.diff else None
         return {**result, **_tuning.finish(answer, host=host, directory=arguments["directory"], verb="rolled back", why=why)}

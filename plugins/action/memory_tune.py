@@ -21,7 +21,10 @@ _BOOT_ID = "proc/sys/kernel/random/boot_id"
 
 
 class ActionModule(ActionBase):
-    """memqos.fleet.memory_tune: one remote call a host, one command more where the profile is C(auto), and one or two calls for C(confirm_within)."""
+    """memqos.fleet.memory_tune: one remote call a host.
+
+    One command more where the profile is C(auto), one or two calls for C(confirm_within), one for each 10 s that the node shrinks cgroups.
+    """
 
     TRANSFERS_FILES = False
 
@@ -30,7 +33,7 @@ class ActionModule(ActionBase):
         unused, arguments = self.validate_argument_spec(argument_spec=_tune_options.TUNE)
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
         _tuning.check_file_name(arguments["sysctl_file"])
-        _tuning.check_seconds(arguments["confirm_within"])
+        _tuning.check_seconds(arguments["confirm_within"], arguments["shrink_within"])
         keep = _tuning.keep(arguments)
         profile, selection = arguments["profile"], None
         if arguments["selection"]:
@@ -50,12 +53,22 @@ class ActionModule(ActionBase):
         layers = declared.layers if selection is None else _with_earlier(declared.layers, everything=profile is None)
         request = {"layers": layers, "options": _options(arguments), "wait": arguments["lock_wait"]}
         request.update(meta=_tuning.meta(profiles=list(declared.names)), keep=keep)
-        sent = {"profile": ", ".join(declared.names), "root": arguments["root"], "request": _request.pack(request)}
+        sent = {"profile": ", ".join(declared.names), "root": arguments["root"]}
         if arguments["confirm_within"] and not self._task.check_mode:
             return {**result, **self._confirmed(sent, request, arguments, declared, task_vars)}
-        answer = self._execute_module("memqos.fleet.memory_tune", module_args=sent, task_vars=task_vars)
+        answer = self._tuned(sent, request, arguments["shrink_within"], task_vars)
         why = _tune_result.reasons(declared.profiles) if self._task.diff else None
         return {**result, **_tuning.finish(answer, host=host, directory=arguments["directory"], verb="tuned", why=why)}
+
+    def _tuned(self, sent: dict[str, t.Any], request: dict[str, t.Any], within: int, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
+        """One call, and more while the node shrinks."""
+
+        def call(shrink: dict[str, int]) -> dict[str, t.Any]:
+            asked = {**sent, "request": _request.pack({**request, "shrink": shrink})}
+            answer: dict[str, t.Any] = self._execute_module("memqos.fleet.memory_tune", module_args=asked, task_vars=task_vars)
+            return answer
+
+        return _tuning.while_shrinking(call, within=within, host=str((task_vars or {}).get("inventory_hostname", "localhost")))
 
     def _confirmed(
         self,
@@ -77,8 +90,7 @@ class ActionModule(ActionBase):
         armed = call(do="arm", within=within, allow=arguments["allow_risks"], started=request["meta"]["started"])
         if armed.get("failed"):
             return {"failed": True, "changed": False, "msg": _tune_result.shown(str(armed.get("msg", "nothing was armed")))}
-        asked = {**sent, "request": _request.pack(request)}
-        answer = self._execute_module("memqos.fleet.memory_tune", module_args=asked, task_vars=task_vars)
+        answer = self._tuned(sent, request, arguments["shrink_within"], task_vars)
         why = _tune_result.reasons(declared.profiles) if self._task.diff else None
         result = _tuning.finish(answer, host=host, directory=arguments["directory"], verb="tuned", why=why)
         if result.get("generation"):
@@ -98,7 +110,7 @@ class ActionModule(ActionBase):
 
 
 def _declared(profile: t.Any, arguments: dict[str, t.Any], selection: _profiles.Profile | None) -> _profiles.Declaration:
-    overrides = {"host": arguments["host"], "slices": arguments["slices"]}
+    overrides = {name: arguments[name] for name in ("host", "slices", "swap")}
     names = [] if profile is None else profile
     return _profiles.load_profiles(names, search_paths=arguments["profiles_paths"], overrides=overrides, selection=selection)
 
@@ -127,4 +139,5 @@ def _options(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
         "only": arguments["only"],
         "allow": arguments["allow_risks"],
         "sysctl_file": arguments["sysctl_file"],
+        "swap": arguments["manage_swap"],
     }

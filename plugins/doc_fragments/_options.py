@@ -33,6 +33,7 @@ options:
       - high_below_working_set
       - limit_too_small_to_start
       - protection_above_80_percent
+      - protection_leaves_nothing
       - min_free_above_5_percent
       - min_free_below_kernel_default
       - watermark_scale_above_400
@@ -45,6 +46,13 @@ options:
     default: []
   lock_wait:
     description: Seconds to wait for another run on the same node.
+    type: int
+    default: 60
+  shrink_within:
+    description:
+      - Seconds in which the usage of a cgroup may be brought below a bound (C(MemoryMax), C(MemoryHigh)) before that is set, in steps that watch its tasks.
+        One call for each 10 seconds.
+      - A bound below what cannot be reclaimed is refused, and so is one that tasks grow towards. V(0) shrinks nothing and refuses every bound below usage.
     type: int
     default: 60
   keep_generations:

@@ -105,7 +105,7 @@ def dangers(steps: t.Iterable[Step], figures: Figures, to_come: t.Iterable[ToCom
         danger = _cgroup_danger(change, cgroups.get(change.path, {})) if change.path else _host_danger(change, figures, live)
         if danger:
             found[change.name, change.subject] = danger._replace(reason=change.note + danger.reason)
-    return {**found, **_hugepages(changes, figures.meminfo), **_protection(changes, cgroups, figures.meminfo.get("MemTotal", 0))}
+    return {**found, **_hugepages(changes, figures.meminfo), **_protection(changes, cgroups, figures.meminfo)}
 
 
 # The host
@@ -246,8 +246,8 @@ def _cgroup_danger(change: _Change, cgroup: Cgroup) -> Danger | None:
     return None
 
 
-def _protection(changes: t.Iterable[_Change], cgroups: t.Mapping[str, t.Any], total: int) -> dict[tuple[str, str], Danger]:
-    """Σ memory.min, if it grows above 80 % of memory: all that make it grow are refused."""
+def _protection(changes: t.Iterable[_Change], cgroups: t.Mapping[str, t.Any], meminfo: t.Mapping[str, int]) -> dict[tuple[str, str], Danger]:
+    """Σ memory.min, if it grows above 80 % of memory, or takes what the node could reclaim: all that make it grow are refused."""
     before = {**cgroups}
     after = {**cgroups}
     for change in changes:
@@ -255,13 +255,36 @@ def _protection(changes: t.Iterable[_Change], cgroups: t.Mapping[str, t.Any], to
             # The first of several changes has the value from before.
             before[change.path] = {change.sets: change.before, **before[change.path]}
             after[change.path] = {**after[change.path], change.sets: change.after}
+    growing = {path for path in after if _protected([after[path]]) > _protected([before[path]])}
+    danger = _too_much(before, after, meminfo.get("MemTotal", 0)) or _nothing_left(before, after, meminfo)
+    return {(change.name, change.subject): danger for change in changes if change.sets and change.path in growing} if danger else {}
+
+
+def _too_much(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any], total: int) -> Danger | None:
     unbounded, hard = _protected(after.values())
     if (not unbounded and hard * 5 <= total * 4) or (unbounded, hard) <= _protected(before.values()):
-        return {}
+        return None
     amount = "without bound" if unbounded else _size(hard)
-    danger = Danger("protection_above_80_percent", f"Σ memory.min would be {amount}, more than 80 % of memory ({_size(total)}): the node could not reclaim")
-    growing = {path for path in after if _protected([after[path]]) > _protected([before[path]])}
-    return {(change.name, change.subject): danger for change in changes if change.sets and change.path in growing}
+    return Danger("protection_above_80_percent", f"Σ memory.min would be {amount}, more than 80 % of memory ({_size(total)}): the node could not reclaim")
+
+
+def _nothing_left(before: t.Mapping[str, t.Any], after: t.Mapping[str, t.Any], meminfo: t.Mapping[str, int]) -> Danger | None:
+    """MemAvailable counts the page cache that comes under protection."""
+    available, total = meminfo.get("MemAvailable"), meminfo.get("MemTotal", 0)
+    taken = sum(max(0, _covered_cache(after[path]) - _covered_cache(before[path])) for path in after)
+    if available is None or not taken or (available - taken) * 20 >= total:
+        return None
+    text = f"{_size(taken)} of page cache would come under protection, of {_size(available)} that is available: less than 5 % of memory is left to reclaim"
+    return Danger("protection_leaves_nothing", text)
+
+
+def _covered_cache(cgroup: t.Any) -> int:
+    """Page cache that its protection keeps; anonymous memory counts first, so no more than this."""
+    unbounded, hard = _protected([cgroup])
+    stat, usage = cgroup.get("stat", {}), cgroup.get("usage", 0)
+    cache = stat.get("active_file", 0) + stat.get("inactive_file", 0)
+    covered = usage if unbounded else min(hard, usage)
+    return max(0, t.cast("int", covered - (usage - cache)))
 
 
 def _protected(cgroups: t.Iterable[t.Any]) -> tuple[int, int]:

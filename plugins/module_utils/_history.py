@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ._journal import JournalError
-from ._steps import FileStep, PropertyStep, Step, WriteStep, merge
+from ._steps import FileStep, PropertyStep, Step, SwapStep, WriteStep, merge
 
 if t.TYPE_CHECKING:
     from ._journal import Entry, Journal
@@ -87,6 +87,8 @@ def _rows_of(step: Step, owned: t.Collection[str]) -> t.Iterator[t.Tuple[t.Tuple
         yield ("write", step.path), {"name": step.knob, "subject": step.subject, "before": step.before, "after": step.after}
     elif isinstance(step, FileStep) and not step.path.startswith("/run/"):
         yield ("file", step.path), {"path": step.path, "before": step.before, "after": step.after}
+    elif isinstance(step, SwapStep):
+        yield ("swap", step.path), {"name": step.name, "subject": "", "before": step.before, "after": step.after}
     elif isinstance(step, PropertyStep):
         before = dict(step.before)
         for name, value in step.properties:

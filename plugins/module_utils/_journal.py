@@ -71,13 +71,13 @@ class Journal:
     def locked(self, *, wait: float = 0, monotonic: t.Callable[[], float] = time.monotonic, sleep: t.Callable[[float], None] = time.sleep) -> t.Iterator[None]:
         """Holds the lock; makes the directory. Raises Busy with the other run's name after C(wait) seconds. Changes no mtime if all is there."""
         deadline = monotonic() + wait
-        with _told(self.directory):
+        with told(self.directory):
             if self._names("") is None:
                 self.writer.make_directory(self.directory, 0o700)
             self._names("")
         while self._lock is None:
             try:
-                with _told(f"{self.directory}/lock"):
+                with told(f"{self.directory}/lock"):
                     self._lock = self.writer.lock(f"{self.directory}/lock")
             except Busy:
                 if monotonic() >= deadline:
@@ -137,7 +137,7 @@ class Journal:
             raise JournalError(self.pending_path, "an interrupted transaction stands there: recover first")
         self.origin()
         entry = Entry(max(self.generations(), default=0) + 1, boot_id, {**meta, "pid": os.getpid()}, tuple(steps))
-        with _told(self.pending_path):
+        with told(self.pending_path):
             if self._names("generations") is None:
                 self.writer.make_directory(f"{self.directory}/generations", 0o700)
             try:
@@ -151,7 +151,7 @@ class Journal:
     def replace(self, pending: Pending) -> None:
         """The transaction under way by another account of it: what a recovery has to undo."""
         lines = [json.dumps(line) + "\n" for line in (*((number, None) for number in pending.begun), *pending.found.items())]
-        with _told(self.pending_path):
+        with told(self.pending_path):
             self._save(self.pending_path, _plain(pending.entry), "".join(lines))
 
     def step_begins(self, number: int) -> None:
@@ -273,7 +273,7 @@ class Journal:
         self.writer.replace(path, File(text, 0o600, os.geteuid(), os.getegid()))
 
     def _text(self, path: str) -> t.Optional[str]:
-        with _told(path):
+        with told(path):
             self._names("")
             file = self.writer.read(path)
             return None if file is None else file.text
@@ -281,7 +281,7 @@ class Journal:
     def _names(self, below: str) -> t.Optional[t.List[str]]:
         """Names in a directory of ours; None if absent."""
         path = f"{self.directory}/{below}".rstrip("/")
-        with _told(path):
+        with told(path):
             found = self.writer.directory(path)
         if found is None:
             return None
@@ -327,7 +327,7 @@ def _entry(value: t.Any) -> Entry:
 
 
 @contextlib.contextmanager
-def _told(path: str) -> t.Iterator[None]:
+def told(path: str) -> t.Iterator[None]:
     """OSError and Refused as JournalError."""
     try:
         yield

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _accounts, _guards, _persist, _plan_host, _plan_units, _present, _shares, _wanted
+from . import _accounts, _guards, _persist, _plan_host, _plan_shrink, _plan_swap, _plan_units, _present, _shares, _wanted
 from ._knobs import _registry, _texts
 from ._plan_rows import History, Options, Plan, Row, judged, new_row
 from ._read import _persisted
@@ -69,47 +69,58 @@ def set_aside(folded: Folded, present: Present, history: History, options: Optio
     return sorted({path for path, unused in _host_part(folded, present, history, options, files).aside})
 
 
-def plan(folded: Folded, present: Present, history: History, options: Options, files: Files) -> Plan:
+def plan(folded: Folded, present: Present, history: History, options: Options, files: Files, swap: _plan_swap.SwapPart = _plan_swap.NONE) -> Plan:
     """Nothing is left out in silence: every wanted knob in the areas asked for has its row."""
     host = _host_part(folded, present, history, options, files)
     wishes = [wish for wish in folded.wanted.values() if wish.subject and _covered(wish.knob, options)]
     units = _plan_units.plan_units(wishes, present, options, files.ours)
-    steps = in_order([*history.returning, *host.steps, *units.properties, *units.overruled, *units.writes])
+    steps = _in_order([*history.returning, *host.steps, *units.properties, *units.overruled, *units.writes])
     # Units that do not answer keep their drop-ins, and who took after these is asked when they do.
     kept = {key for key in history.wanted if not _covered(key[2], options) or (key[1] and present.no_units)}
     wanted = {key for key in folded.wanted if _covered(key[2], options)} | kept
     rows = [
         *host.rows,
         *units.rows,
+        *swap.rows,
         *returned_rows(history.returning, "no profile wants it any more: back to what stood before"),
         *_left_rows(history),
         *_refused_rows(folded, present, options),
     ]
-    rows = _with_dangers(rows, steps, present, options)
+    rows, shrinks = _with_dangers(rows, steps, present, options)
     rows = _with_effective(rows, steps, present)
-    texts = _texts_of_files(host, units, present, options, files)
+    texts = {**_texts_of_files(host, units, present, options, files), **swap.texts}
     file_steps = _files_in_order(_file_steps(texts, files) + _foreign_steps(host.aside, files, wanted))
     if _needs_reload((*file_steps, *steps)) and "systemd" in present.facts:
-        steps = in_order([*history.returning, *host.steps, *units.properties, *units.writes, ReloadStep()], units.reasserted)
+        steps = _in_order([*history.returning, *host.steps, *units.properties, *units.writes, ReloadStep()], units.reasserted)
     blocked = _blocked(rows, options, files, texts)
-    everything: t.Sequence[Step] = () if blocked else (*file_steps, *steps)
-    return Plan(tuple(everything), tuple(rows), tuple(file_steps), tuple(folded.skipped), frozenset(wanted), blocked)
+    everything = [] if blocked else _plan_swap.in_order([*file_steps, *swap.steps, *_plan_shrink.inserted(steps, shrinks)], _needs_reload)
+    file_steps += [step for step in history.returning if isinstance(step, FileStep) and _plan_swap.is_ours(step.path)]
+    return Plan(tuple(everything), tuple(rows), tuple(file_steps), (*folded.skipped, *swap.skipped), frozenset(wanted), blocked)
 
 
-def in_order(steps: t.Iterable[Step], reasserted: t.Iterable[PropertyStep] = ()) -> t.List[Step]:
-    """Steps of a plan or a rollback. Files of cgroups come after the set-property and the daemon-reload that reset what is written there by hand.
+def in_order(steps: t.Iterable[Step]) -> t.List[Step]:
+    """Steps of a rollback."""
+    return _plan_swap.in_order(_in_order(steps), _needs_reload)
+
+
+def _in_order(steps: t.Iterable[Step], reasserted: t.Iterable[PropertyStep] = ()) -> t.List[Step]:
+    """Swap is not put in order yet. Files of cgroups come after the set-property and the daemon-reload that reset what is written there by hand.
 
     Before them comes a bound that has to grow first.
     """
     kinds: t.Tuple[t.List[t.Any], ...] = ([], [], [], [], [], [])
+    swap: t.List[Step] = []
     for step in steps:
         if isinstance(step, WriteStep):
             kinds[0 if step.scope != "memcg" else 5 if _plan_units.is_raised_bound(step) else 4].append(step)
+        elif _plan_swap.is_swap(step):
+            swap.append(step)
         else:
             kinds[1 if isinstance(step, PropertyStep) else 2 if isinstance(step, FileStep) else 3].append(step)
     host, properties, files, reloads, writes, bounds = kinds
     first = [*_plan_host.moved_last(host), *_plan_units.writes_in_order(bounds), *_plan_units.in_order(properties)]
-    return [*first, *_files_in_order(files), *reloads[:1], *_plan_units.in_order(reasserted), *_plan_units.writes_in_order(writes)]
+    others = [*first, *_files_in_order(files), *reloads[:1], *_plan_units.in_order(reasserted), *_plan_units.writes_in_order(writes)]
+    return [*swap, *others]
 
 
 def _files_in_order(steps: t.Iterable[FileStep]) -> t.List[FileStep]:
@@ -119,9 +130,8 @@ def _files_in_order(steps: t.Iterable[FileStep]) -> t.List[FileStep]:
 
 def _needs_reload(steps: t.Iterable[Step]) -> bool:
     """Until then systemd warns of changed files: of set-property's own too, where the unit has drop-ins already (measured on 252)."""
-    return any(
-        isinstance(step, PropertyStep) or (isinstance(step, FileStep) and step.path.startswith(_OF_UNITS) and step.before != step.after) for step in steps
-    )
+    files = (step.path for step in steps if isinstance(step, FileStep) and step.before != step.after)
+    return any(isinstance(step, PropertyStep) for step in steps) or any(path.startswith(_OF_UNITS) or _plan_swap.is_ours(path) for path in files)
 
 
 def leaving(folded: Folded, history_wanted: t.Iterable[Key], options: Options) -> t.List[Key]:
@@ -141,8 +151,8 @@ def _covered(knob: str, options: Options) -> bool:
 
 def returned_rows(steps: t.Iterable[Step], why: str = "") -> t.List[Row]:
     """Of steps that go back: what each changes."""
-    rows = []
     steps = list(steps)
+    rows = [row.because(why) for row in _plan_swap.returned_rows(steps)]
     owned = {file.path for step in steps if isinstance(step, PropertyStep) for file in step.files}
     for step in steps:
         if isinstance(step, WriteStep) and step.before != step.after and step.path not in owned and not _registry.find(step.knob).one_shot:
@@ -184,11 +194,23 @@ def _left_rows(history: History) -> t.List[Row]:
 # Dangers
 
 
-def _with_dangers(rows: t.Sequence[Row], steps: t.Sequence[Step], present: Present, options: Options) -> t.List[Row]:
-    found = _guards.dangers(steps, figures(present), _to_come(rows))
-    judged_rows = [judged(row, found.get((file_of(row), row.subject)), options.allow) for row in rows]
+def _with_dangers(
+    rows: t.Sequence[Row], steps: t.Sequence[Step], present: Present, options: Options
+) -> t.Tuple[t.List[Row], t.Dict[t.Tuple[str, str], WriteStep]]:
+    """(rows, what has to shrink first)"""
+    judged_rows, shrinks = judged_by(rows, steps, present, options.allow, shrink=options.shrink)
     values, named = _values_after(rows, steps, present), {row.key for row in rows}
-    return [row.because(_warning(row, values.get(row.subject, {}), named, present)) for row in judged_rows]
+    return [row.because(_warning(row, values.get(row.subject, {}), named, present)) for row in judged_rows], shrinks
+
+
+def judged_by(
+    rows: t.Sequence[Row], steps: t.Sequence[Step], present: Present, allow: t.Collection[str], *, shrink: bool
+) -> t.Tuple[t.List[Row], t.Dict[t.Tuple[str, str], WriteStep]]:
+    """Refused, allowed by name, or resolved by the returned steps, each to come right before the one that sets its bound (C(_plan_shrink.inserted))."""
+    found = _guards.dangers(steps, figures(present), _to_come(rows))
+    left, shrinks, said = _plan_shrink.resolved(steps, found, present, wanted=shrink)
+    keys = [(file_of(row), row.subject) for row in rows]
+    return [judged(row, left.get(key), allow).because(said.get(key, "")) for row, key in zip(rows, keys)], shrinks
 
 
 def figures(present: Present) -> _guards.Figures:

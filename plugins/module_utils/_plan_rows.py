@@ -23,13 +23,18 @@ if t.TYPE_CHECKING:
 
 
 class Options(NamedTuple):
-    """As the operator says. C(only): areas, empty for all; C(allow): risks by name; C(sysctl_file): a name in /etc/sysctl.d."""
+    """As the operator says. C(only): areas, empty for all; C(allow): risks by name; C(sysctl_file): a name in /etc/sysctl.d.
+
+    C(shrink): usage may be brought below a bound first; C(swap): whether it is managed.
+    """
 
     on_conflict: Policy
     fail_on_unsupported: bool
     only: t.Tuple[str, ...]
     allow: t.Tuple[str, ...]
     sysctl_file: str
+    shrink: bool = True
+    swap: bool = False
 
     def covers(self, area: str) -> bool:
         return not self.only or area in self.only

@@ -287,6 +287,9 @@ def _decided(item: _Item, present: Present, options: Options, late_before: t.Map
     writers = _writers_of_pods(item, present)
     row = row._replace(winner=next(iter([*([later] if later else []), *writers]), ours), persisted_after=later.value if later else ours and ours.value)
     others = [*([later] if later else []), *writers, *_writes_by_hand(item, present)]
+    swaps = _swaps_pods(item, present)
+    if swaps:
+        return item._replace(row=row.because(swaps, "deferred" if options.on_conflict == "defer" else "conflict"))
     item = item._replace(row=row, overruled=later is not None)
     if not others:
         return item
@@ -314,6 +317,16 @@ def _writers_of_pods(item: _Item, present: Present) -> t.List[Said]:
     kubelet = present.persisted.kubelet
     found = [Said("kubelet", kubelet.config, 0, None)] if kubelet and kubelet.memory_qos is not False else []
     return found + [Said(name, "", 0, None) for name in _WRITERS_OF_PODS if name in present.persisted.writers]
+
+
+def _swaps_pods(item: _Item, present: Present) -> str:
+    """Why the swap of pods is nobody's but the kubelet's: with LimitedSwap it gives each container its part, with NoSwap none."""
+    kubelet = present.persisted.kubelet
+    if "kubepods" not in item.row.subject or item.owner is None or item.owner.name not in ("memory.swap.max", "memory.swap.high") or not kubelet:
+        return ""
+    if not kubelet.swap or (kubelet.swap == "NoSwap" and not present.facts.get("swap_total_bytes")):
+        return ""
+    return f"the kubelet manages the swap of pods (swapBehavior {kubelet.swap}, {kubelet.config}): set it there"
 
 
 def _writes_by_hand(item: _Item, present: Present) -> t.List[Said]:

@@ -21,7 +21,8 @@ class Moved(NamedTuple):
 class WriteStep(NamedTuple):
     """A kernel file. C(before) and C(after) as the kernel takes them, without newline; in a cgroup C(inode) is its directory's.
 
-    C(boot_id) and C(moves) are filled in by the transaction.
+    C(boot_id) and C(moves) are filled in by the transaction. C(bound), unless 0: no value is set, but usage brought below so many bytes, by way of this file,
+    before C(bounds) is set to them.
     """
 
     knob: str
@@ -33,6 +34,8 @@ class WriteStep(NamedTuple):
     inode: int = 0
     boot_id: str = ""
     moves: t.Tuple[Moved, ...] = ()
+    bound: int = 0
+    bounds: str = ""
 
 
 class FileStep(NamedTuple):
@@ -70,11 +73,38 @@ class ReloadStep(NamedTuple):
     """One daemon-reload."""
 
 
-Step = t.Union[WriteStep, FileStep, PropertyStep, ReloadStep]
+class SwapFileStep(NamedTuple):
+    """A swap file of ours, allocated and with mkswap's signature: its size in bytes; None is absent. C(creates) is filled in by the transaction."""
 
-_KINDS: t.Dict[str, t.Any] = {"write": WriteStep, "file": FileStep, "property": PropertyStep, "reload": ReloadStep}
+    path: str
+    before: t.Optional[str]
+    after: t.Optional[str]
+    creates: t.Tuple[str, ...] = ()
+
+
+class SwapStep(NamedTuple):
+    """A swap area on or off, or on otherwise, by its unit C(path): what C(_swap.state) tells of C(area); None is off. C(name): of its row.
+
+    C(service) stops with it. C(allowed): a swapoff that does not fit is the operator's wish.
+    """
+
+    path: str
+    name: str
+    area: str
+    before: t.Optional[str]
+    after: t.Optional[str]
+    service: str = ""
+    allowed: int = 0
+
+
+Step = t.Union[WriteStep, FileStep, PropertyStep, ReloadStep, SwapFileStep, SwapStep]
+
+_KINDS: t.Dict[str, t.Any] = {
+    "write": WriteStep, "file": FileStep, "property": PropertyStep, "reload": ReloadStep, "swap file": SwapFileStep, "swap": SwapStep,
+}  # fmt: skip
+_ABSENTABLE = (FileStep, SwapFileStep, SwapStep)
 _PARTS: t.Dict[str, t.Any] = {"moves": Moved, "files": WriteStep, "besides": WriteStep, "drop_ins": FileStep}
-_NUMBERS = ("inode", "mode", "mode_before", "uid_before", "gid_before")
+_NUMBERS = ("inode", "bound", "mode", "mode_before", "uid_before", "gid_before", "allowed")
 
 
 def to_json(step: Step) -> t.Dict[str, t.Any]:
@@ -111,7 +141,7 @@ def merge(earlier: t.Iterable[Step], later: t.Iterable[Step]) -> t.List[Step]:
         merged[key] = _joined(merged[key], step) if key in merged else step
     left = [step for step in merged.values() if not _is_nothing(step)]
     # Of a file that has gone again, directories in which others lie by now.
-    made = sorted({path for step in merged.values() if isinstance(step, FileStep) and _is_nothing(step) for path in step.creates})
+    made = sorted({path for step in merged.values() if isinstance(step, (FileStep, SwapFileStep)) and _is_nothing(step) for path in step.creates})
     left = [_with_directories(step, made) for step in left] if made else left
     return left if any(not isinstance(step, ReloadStep) for step in left) else []
 
@@ -141,7 +171,7 @@ def _built(cls: t.Any, fields: t.Dict[str, t.Any]) -> t.Any:
             fields[key] = tuple(str(item) for item in value)
         elif cls is PropertyStep and key in ("properties", "before"):
             fields[key] = tuple((str(one), str(other)) for one, other in value)
-        elif not isinstance(value, int if key in _NUMBERS else str) and not (cls is FileStep and value is None and key in ("before", "after")):
+        elif not isinstance(value, int if key in _NUMBERS else str) and not (cls in _ABSENTABLE and value is None and key in ("before", "after")):
             raise TypeError(f"{key}: {value!r}")
     return cls(**fields)
 
@@ -169,13 +199,15 @@ def _joined(old: Step, new: Step) -> Step:
         properties = tuple((key, after[key]) for key in changed)
         pairs = tuple((key, before[key]) for key in changed if key in before)
         return PropertyStep(new.unit, properties, pairs, files, tuple(drop_ins.values()), besides)
-    return new
+    if isinstance(old, SwapFileStep) and isinstance(new, SwapFileStep):
+        return new._replace(before=old.before, creates=(*old.creates, *(path for path in new.creates if path not in old.creates)))
+    return new._replace(before=old.before) if isinstance(old, SwapStep) and isinstance(new, SwapStep) else new
 
 
 def _with_directories(step: Step, made: t.Collection[str]) -> Step:
     if isinstance(step, PropertyStep):
         return step._replace(drop_ins=tuple(t.cast("FileStep", _with_directories(drop_in, made)) for drop_in in step.drop_ins))
-    if not isinstance(step, FileStep):
+    if not isinstance(step, (FileStep, SwapFileStep)):
         return step
     return step._replace(creates=tuple(sorted({*step.creates, *(path for path in made if step.path.startswith(path + "/"))})))
 
@@ -185,4 +217,4 @@ def _is_nothing(step: Step) -> bool:
         return not step.properties
     if isinstance(step, FileStep):
         return step.before == step.after and (step.before is None or step.mode == step.mode_before)
-    return isinstance(step, WriteStep) and step.before == step.after
+    return not isinstance(step, ReloadStep) and step.before == step.after

@@ -12,11 +12,11 @@ import errno
 import os
 import typing as t
 
-from . import _journal, _persist, _steps
+from . import _journal, _persist, _shrink, _steps, _swap
 from ._knobs import _registry
 from ._knobs._values import KnobValueError
-from ._read._files import Unreadable
-from ._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, WriteStep
+from ._read._files import Tree, Unreadable
+from ._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
 from ._tuples import NamedTuple
 from ._writer import File, Refused, Replaced, Writer, cure, property_words, words
 
@@ -24,7 +24,8 @@ if t.TYPE_CHECKING:
     Status = t.Literal["changed", "failed", "undone", "undo_failed", "left", "not_run"]
 
 # What can be read back.
-Part = t.Union[WriteStep, FileStep]
+Part = t.Union[WriteStep, FileStep, SwapFileStep, SwapStep]
+_FILES = (FileStep, SwapFileStep, SwapStep)
 
 
 class Kept(Exception):
@@ -56,6 +57,14 @@ class Outcome(NamedTuple):
     warning: str = ""
 
 
+class Shrinking(NamedTuple):
+    """C(problem): why it does not go on."""
+
+    shrunk: t.Tuple[_shrink.Shrunk, ...]
+    problem: str = ""
+    clean: bool = True
+
+
 class Left(NamedTuple):
     """What a rollback does not touch, and why: C(found) is neither C(ours) nor C(target), or (C(failed)) nobody knows what it is.
 
@@ -80,6 +89,8 @@ class Rollback(NamedTuple):
 
 
 _KEPT = "Somebody else writes it too, or this kernel makes another value of it: choose the one that it reads, or leave the knob out."
+# Of a shrinking that has been done before the transaction.
+_AT_LAST_SECONDS = 10.0
 _FAILURES = (OSError, Refused, Kept, Unreadable, _registry.UnknownKnob, _journal.JournalError)
 
 
@@ -99,6 +110,7 @@ def run(
     prepared = [result.step for result in results]
     if not prepared:
         return Outcome(True, True, 0, ())
+    lasting = [step for step in prepared if not _is_shrinking(step)]
     entry = journal.begin(prepared, boot_id=boot_id, meta=meta)
     begun: t.List[int] = []
     found: t.Dict[int, str] = {}
@@ -108,14 +120,14 @@ def run(
             journal.step_begins(number)
             found[number] = work.do(step)
             journal.step_done(number, found[number])
-        work.check_all(prepared)
-        results = tuple(Result(step, "changed", found[number]) for number, step in enumerate(prepared))
-        moved = work.moved(prepared)
+        work.check_all(lasting)
+        results = tuple(Result(step, "changed", found[number]) for number, step in enumerate(prepared) if step in lasting)
+        moved = work.moved(lasting)
         told = [{"found": "", "status": "adopted"} for unused in adopted]
         told += [{"found": result.found, "status": result.status} for result in results]
         told += [{"found": "", "status": "moved"} for unused in moved]
-        warning = journal.commit(entry._replace(steps=(*adopted, *prepared, *moved), results=tuple(told)))
-        return Outcome(True, True, entry.generation, results, warning=warning)
+        warning = journal.commit(entry._replace(steps=(*adopted, *lasting, *moved), results=tuple(told)))
+        return Outcome(True, True, entry.generation, results, warning="; ".join(filter(None, (warning, *work.killed()))))
     except _FAILURES as exc:
         return _undone(work, journal, prepared, begun, exc)
     except BaseException:
@@ -125,13 +137,48 @@ def run(
         raise
 
 
+def shrink(steps: t.Iterable[WriteStep], journal: _journal.Journal, *, boot_id: str, page_size: int, meta: t.Mapping[str, t.Any], seconds: float) -> Shrinking:
+    """Brings usage down before C(run) does it once more and sets the bounds. What is written on the way is in the journal, and is put back at the end.
+
+    Raises JournalError; then nothing was written.
+    """
+    work = _Work(journal.writer, boot_id, page_size)
+    results = work.prepare(steps)
+    surprises = "; ".join(f"{_steps.name(result.step)} {result.reason}" for result in results if result.status == "failed")
+    prepared = [t.cast("WriteStep", result.step) for result in results]
+    if surprises:
+        return Shrinking((), surprises)
+    journal.begin(prepared, boot_id=boot_id, meta=meta)
+    begun: t.List[int] = []
+    until, problem = work.clock.now() + seconds, ""
+    try:
+        for number, step in enumerate(prepared):
+            begun.append(number)
+            journal.step_begins(number)
+            work.shrink(step, until, hold=False)
+    except _FAILURES as exc:
+        problem = f"{getattr(exc, 'path', '')}: {words(exc)}" if not isinstance(exc, Refused) else str(exc)
+    finally:
+        results = work.undo(prepared, begun, {})
+        stuck = any(result.status == "undo_failed" for result in results)
+        if not stuck:
+            journal.forget()
+    return Shrinking(tuple(work.shrunk), "; ".join(filter(None, (problem, _stuck(journal, results) if stuck else "", *work.killed()))), clean=not stuck)
+
+
 def recover(
-    journal: _journal.Journal, *, boot_id: str, page_size: int, plan: t.Callable[[t.Sequence[Step]], t.Sequence[Step]] = lambda undone: ()
+    journal: _journal.Journal,
+    *,
+    boot_id: str,
+    page_size: int,
+    plan: t.Callable[[t.Sequence[Step]], t.Sequence[Step]] = lambda undone: (),
+    swapoff: bool = False,
 ) -> t.Optional[Outcome]:
     """Ends an interrupted transaction: undoes it, or finishes its commit. None if there is none. The journal is locked by the caller.
 
     After a reboot files are put back; live values only of host knobs and files of cgroups that boot took from these files. C(plan) is told what will be undone,
     and gives the steps that nobody ran and that are to be undone too; what it raises leaves all as it is. May itself be interrupted.
+    C(swapoff): one that does not fit is allowed.
     """
     pending = journal.pending()
     if pending is None:
@@ -145,6 +192,7 @@ def recover(
     if entry.boot_id != boot_id:
         pending = work.after_reboot(entry)
     steps, begun = pending.entry.steps, pending.begun
+    steps = tuple(step._replace(allowed=1) if swapoff and isinstance(step, SwapStep) else step for step in steps)
     left = work.changed_by_others(steps, begun, pending.found, set(begun) - set(pending.found))
     undone = [steps[number] for number in begun if number not in left]
     more = plan(undone)
@@ -203,7 +251,7 @@ def back(
 def _undone(work: _Work, journal: _journal.Journal, steps: t.Sequence[Step], begun: t.Sequence[int], cause: Exception) -> Outcome:
     """Undoes what was begun, after C(cause) came at the last of these (or, with all done, at the check or the commit)."""
     results = list(work.undo(steps, begun, {}))
-    problem = words(cause)
+    problem = cause.reason if isinstance(cause, Refused) else words(cause)
     if not isinstance(cause, _journal.JournalError):
         at, path, found = begun[-1], _steps.name(steps[begun[-1]]), ""
         if isinstance(cause, Kept):
@@ -226,7 +274,7 @@ def _undone(work: _Work, journal: _journal.Journal, steps: t.Sequence[Step], beg
 
 def _attempt(step: Step) -> str:
     """What an error came from."""
-    if isinstance(step, WriteStep):
+    if isinstance(step, WriteStep) and not step.bound:
         return f"writing {step.after!r} where {step.before!r} stood: "
     if isinstance(step, PropertyStep):
         return f"setting {', '.join(f'{name}={value}' for name, value in step.properties)}: "
@@ -245,6 +293,8 @@ class _Work:
         self.writer = writer
         self.boot_id = boot_id
         self.page_size = page_size
+        self.clock = _shrink.CLOCK
+        self.shrunk: t.List[_shrink.Shrunk] = []
 
     def prepare(self, steps: t.Iterable[Step]) -> t.Tuple[Result, ...]:
         """Steps with what only the node tells, not_run; failed where the node is not as the plan took it to be, or a path is not its knob's. Writes nothing."""
@@ -272,6 +322,8 @@ class _Work:
             old = self.writer.read(step.path)
             filled = step if step.after is None else step._replace(creates=tuple(self.writer.missing_directories(step.path)))
             return filled._replace(mode_before=old.mode, uid_before=old.uid, gid_before=old.gid) if old else filled
+        if isinstance(step, SwapFileStep):
+            return step if step.after is None else step._replace(creates=tuple(self.writer.missing_directories(step.path)))
         if isinstance(step, PropertyStep):
             property_words(step.unit, step.properties)
             drop_ins = []
@@ -297,6 +349,9 @@ class _Work:
 
     def do(self, step: Step) -> str:
         """What a kernel file reads afterwards."""
+        if isinstance(step, WriteStep) and step.bound:
+            self.shrink(step, self.clock.now() + _AT_LAST_SECONDS, hold=True)
+            return self._read_back(step)
         if isinstance(step, WriteStep):
             # A partner may have brought it there already: dirty_bytes takes no 0, it becomes 0 by a write of dirty_ratio.
             if _is_action(step.knob) or not self.holds(step, step.after, self.read(step)):
@@ -312,9 +367,23 @@ class _Work:
             for file in step.files:
                 self._read_back(file)
             self._check_shown(step, step.properties)
+        elif isinstance(step, (SwapFileStep, SwapStep)):
+            self._swap(step, step.after)
+            return self._read_back(step)
         else:
             self.writer.reload()
         return ""
+
+    def shrink(self, step: WriteStep, until: float, *, hold: bool) -> None:
+        """Raises GaveUp; with C(hold) also where the time was not enough."""
+        shrunk = _shrink.Shrinking(_shrink.Home(step, self.writer), until=until, hold=hold, clock=self.clock).run()
+        self.shrunk.append(shrunk)
+        if hold and not shrunk.done:
+            raise _shrink.GaveUp(step.path, f"grown again, to {shrunk.usage} bytes, before {step.subject} {step.bounds} could be set to {step.bound}")
+
+    def killed(self) -> t.List[str]:
+        """What must never happen, and is told if it has."""
+        return [f"{one.killed} tasks of {one.unit} were killed for want of memory while it shrank" for one in self.shrunk if one.killed]
 
     def _is_set(self, step: PropertyStep) -> bool:
         """In the kernel and for systemd."""
@@ -350,6 +419,9 @@ class _Work:
                 self._try(errors, number, self.writer.reload)
             elif isinstance(step, WriteStep) and _is_action(step.knob):
                 self._try(errors, number, self.writer.kernel_write, step.path, step.after, step.inode)
+            elif isinstance(step, SwapStep) and step.before and step.after:
+                # Its unit is as before only now.
+                self._try(errors, number, self._swap, step, step.before)
         for number, step in chosen:
             for value in _values(step):
                 self._try(errors, number, self._restore, value)
@@ -384,6 +456,14 @@ class _Work:
     def _back(self, step: Step) -> None:
         if isinstance(step, FileStep):
             self._restore_file(step)
+        elif isinstance(step, SwapFileStep):
+            self.writer.clean(step.path)
+            self._swap(step, step.before)
+        elif isinstance(step, SwapStep):
+            if step.before and not step.after and self._differs(step):
+                self.writer.reload()
+            if not (step.before and step.after):
+                self._swap(step, step.before)
         elif isinstance(step, PropertyStep):
             try:
                 if not step.files or any(map(self._differs, _parts(step))):
@@ -424,12 +504,34 @@ class _Work:
                 self.writer.make_directory(path)
             self.writer.replace(step.path, new)
 
+    def _swap(self, step: t.Union[SwapFileStep, SwapStep], target: t.Optional[str]) -> None:
+        """Raises Refused where what it holds fits nowhere: then it stays on."""
+        found = self.read(step)
+        if self.holds(step, target, found):
+            return
+        if isinstance(step, SwapStep):
+            why = _swap.refusal_now(Tree(self.writer.root), step.area) if found and not step.allowed else ""
+            if why:
+                raise Refused(step.path, f"stays on: {why}")
+            if found:
+                self.writer.swap("stop", step.path, *filter(None, [step.service]))
+            if target:
+                self.writer.swap("start", step.path)
+        elif target is None:
+            self.writer.remove(step.path)
+            for path in reversed(step.creates):
+                self.writer.remove_directory(path)
+        else:
+            for path in self.writer.missing_directories(step.path):
+                self.writer.make_directory(path, 0o700)
+            self.writer.make_swap_file(step.path, int(target))
+
     def after_reboot(self, entry: _journal.Entry) -> _journal.Pending:
         """As though begun in this boot: files, and, if one of them is in place, what boot took from there, and the reload. Units are for C(plan) to say."""
         # A cgroup goes by its name: what it holds was put there at boot.
         steps = tuple(step._replace(inode=0, boot_id="") if isinstance(step, WriteStep) else step for step in entry.steps)
-        chosen = [number for number, step in enumerate(steps) if isinstance(step, FileStep) and not step.path.startswith("/run/")]
-        if any(self._holds_after(t.cast("FileStep", steps[number])) for number in chosen):
+        chosen = [number for number, step in enumerate(steps) if isinstance(step, _FILES) and not step.path.startswith("/run/")]
+        if any(self._holds_after(t.cast("Part", steps[number])) for number in chosen):
             taken = (isinstance(step, ReloadStep) or (isinstance(step, WriteStep) and self._holds_after(step)) for step in steps)
             chosen = sorted({*chosen, *(number for number, is_taken in enumerate(taken) if is_taken)})
         return _journal.Pending(entry._replace(boot_id=self.boot_id, steps=steps), tuple(chosen), dict.fromkeys(chosen, ""))
@@ -453,6 +555,8 @@ class _Work:
             except _FAILURES:
                 continue
             known = [step.before, step.after, *([found[number]] if isinstance(step, WriteStep) and number in found else [])]
+            # An undoing that was cut off may have turned it off to turn it on as before.
+            known += [None] if isinstance(step, SwapStep) else []
             if not any(self.holds(step, text, now) for text in known):
                 left[number] = now or "absent"
         return left
@@ -461,6 +565,10 @@ class _Work:
         if isinstance(value, FileStep):
             file = self.writer.read(value.path)
             return None if file is None else file.text
+        if isinstance(value, SwapFileStep):
+            return self.writer.swap_file(value.path)
+        if isinstance(value, SwapStep):
+            return _swap.state(Tree(self.writer.root), value.area)
         if value.inode and value.boot_id not in ("", self.boot_id):
             raise Replaced(value.path, "this cgroup was there before a reboot")
         return self.writer.kernel_read(value.path, value.inode)
@@ -474,7 +582,9 @@ class _Work:
         return found or ""
 
     def holds(self, value: Part, text: t.Optional[str], found: t.Optional[str]) -> bool:
-        if isinstance(value, FileStep) or text is None or found is None:
+        if isinstance(value, SwapStep):
+            return _swap.is_state(text, found)
+        if not isinstance(value, WriteStep) or text is None or found is None:
             return text == found
         return self.same(value.knob, text, found)
 
@@ -512,13 +622,17 @@ class _Back:
                 self._write(step)
             elif isinstance(step, FileStep):
                 self._file(step)
+            elif isinstance(step, (SwapFileStep, SwapStep)):
+                found = self.work.read(step)
+                if self._is_ours(step, found):
+                    self._put(step._replace(before=found, after=step.before))
             elif isinstance(step, PropertyStep):
                 # Nobody ran one that has none yet: what lies there is not ours, and comes back as it is now.
                 self._property(step if step.drop_ins else t.cast("PropertyStep", self.work.filled(step)))
         except _FAILURES as exc:
             if isinstance(step, (WriteStep, PropertyStep)) and _is_gone(exc, WriteStep("", "", "", "", "", "")):
                 return  # with the cgroup its values have gone
-            target = step.before or "absent" if isinstance(step, (WriteStep, FileStep)) else ""
+            target = step.before or "absent" if isinstance(step, (WriteStep, *_FILES)) else ""
             knob, subject = (step.knob, step.subject) if isinstance(step, WriteStep) else ("", "")
             self.left.append(Left(_steps.name(step), target, "", "", words(exc), knob, subject, failed=True))
 
@@ -646,7 +760,7 @@ def _values(step: Step) -> t.List[WriteStep]:
 
 def _parts(step: Step) -> t.List[Part]:
     """All that must be as before when a step was undone."""
-    files = (step,) if isinstance(step, FileStep) else step.drop_ins if isinstance(step, PropertyStep) else ()
+    files = (step,) if isinstance(step, _FILES) else step.drop_ins if isinstance(step, PropertyStep) else ()
     return [*_values(step), *files]
 
 
@@ -693,6 +807,10 @@ def _check_path(step: WriteStep) -> None:
     knob = _registry.find(step.knob)
     if step.path != knob.path if knob.path else step.path.rpartition("/")[2] not in {knob.v1, knob.v2} - {""}:
         raise Refused(step.path, f"is not the file of {step.knob}")
+
+
+def _is_shrinking(step: Step) -> bool:
+    return isinstance(step, WriteStep) and step.bound > 0
 
 
 def _is_loose(value: Part) -> bool:

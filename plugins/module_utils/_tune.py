@@ -7,18 +7,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import typing as t
 
 from . import (
+    _boot,
     _guards,
     _journal,
     _origin,
     _persist,
     _plan,
     _plan_host,
+    _plan_shrink,
+    _plan_swap,
     _plan_units,
     _present,
+    _shrink,
     _started,
+    _swap,
     _transaction,
     _wanted,
 )
@@ -26,9 +32,9 @@ from ._knobs import _registry, _texts
 from ._plan_rows import History, Left, Options, Plan, Row, given, is_same, judged
 from ._read import _unit_state
 from ._read._files import Tree, Unreadable
-from ._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
+from ._steps import FileStep, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
 from ._transaction import Outcome
-from ._writer import Refused
+from ._writer import Refused, words
 
 if t.TYPE_CHECKING:
     from ._present import Present
@@ -38,6 +44,9 @@ if t.TYPE_CHECKING:
     Json = t.Dict[str, t.Any]
 
 SCHEMA_VERSION = 1
+# Where nobody asks for it; an undoing runs no step of its plan.
+_ALWAYS = {*_guards.OVERCOMMIT, *_plan_shrink.KNOBS}
+_NEVER = {"within": 0, "slice": 0}
 _PROGRAMS = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
 # The first systemd that is known to leave the kernel's values alone at a daemon-reload. Measured: 252 does not, 257 does.
 _RELOAD_KEEPS_KERNEL = 257
@@ -55,13 +64,16 @@ class TuneError(Exception):
 class Work:
     """One node that is tuned or rolled back: a live one, or (to check only) a captured tree."""
 
-    def __init__(self, tree: Tree, writer: Writer, *, check: bool) -> None:
+    def __init__(self, tree: Tree, writer: Writer, *, check: bool, code: t.Callable[[], bytes] = _boot.archive) -> None:
         self.tree = tree
+        self.code = code
         self.writer = writer
         self.check = check
         self.journal = _journal.Journal(writer)
         self.notes: t.List[str] = []
         self.undone = False  # something of an interrupted run
+        self.shrinking: t.List[Json] = []
+        self.clean = True  # nothing is left of a shrinking that gave up
         self.interrupted: t.FrozenSet[str] = frozenset()  # whose drop-ins it wrote
 
     @contextlib.contextmanager
@@ -78,19 +90,29 @@ class Work:
         if not self.tree.live:
             raise TuneError("a captured tree can only be checked: run with --check")
         with self.journal.locked(wait=wait):
-            self._recover(allow)
+            self.recover(allow)
             yield
 
-    def _recover(self, allow: t.Collection[str]) -> None:
+    def recover(self, allow: t.Collection[str]) -> None:
         def plan(undone: t.Sequence[Step]) -> t.Sequence[Step]:
             return _recovery(undone, allow, self) if undone else ()
 
-        outcome = _transaction.recover(self.journal, boot_id=self.boot_id(), page_size=self.page_size(), plan=plan)
+        swapoff = _plan_swap.RISK in allow
+        with _uncut():
+            outcome = _transaction.recover(self.journal, boot_id=self.boot_id(), page_size=self.page_size(), plan=plan, swapoff=swapoff)
         if outcome is not None and not outcome.ok:
             raise TuneError(outcome.problem)
         if outcome is not None:
             self.notes.append(outcome.problem)
             self.undone = any(result.status == "undone" for result in outcome.results)
+            self.clear(_boot.tidy)
+
+    def clear(self, how: t.Callable[[_journal.Journal], None]) -> None:
+        """Of what lies there for the next boot: nothing hangs by it any more."""
+        try:
+            how(self.journal)
+        except (OSError, Refused, _journal.JournalError) as exc:
+            self.notes.append(f"{_boot.SERVICE} was not removed, and does nothing: {words(exc)}")
 
     def boot_id(self) -> str:
         return self.tree.read_text("/proc/sys/kernel/random/boot_id")
@@ -98,11 +120,24 @@ class Work:
     def page_size(self) -> int:
         return os.sysconf("SC_PAGE_SIZE")
 
+    def origin(self) -> t.Sequence[Step]:
+        """The journal's; where it is empty, what a run that was killed before it began has laid is cleared away."""
+        steps = self.journal.origin()
+        if not (steps or self.check):
+            self.clear(_boot.tidy)
+        return steps
+
     def run(self, steps: t.Sequence[Step], meta: t.Mapping[str, t.Any], adopted: t.Sequence[Step], keep: Json) -> Outcome:
         """Nothing in a check, or without steps."""
         if self.check or not steps:
             return Outcome(True, True, 0, ())
-        outcome = _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
+        try:
+            why = _boot.lay(self.journal, self.tree, self.code())
+            self.notes += [f"{why}: what is interrupted is put right by the next run, not by the next boot"] if why else []
+            with _uncut():
+                outcome = _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
+        finally:
+            self.clear(_boot.tidy)
         if outcome.warning or not outcome.generation:
             return outcome
         try:
@@ -111,8 +146,43 @@ class Work:
             return outcome._replace(warning=f"older generations were not removed: {exc}")
         return outcome
 
+    def shrink(self, made: Plan, meta: t.Mapping[str, t.Any], asked: Json) -> Plan:
+        """With usage below all bounds; else without steps: C(self.shrinking) says how far it came, and the plan why that is all. C(asked): {within, slice}.
+
+        C(within): the seconds that are left, of which this call takes a slice.
+        """
+        steps = [step for step in made.steps if isinstance(step, WriteStep) and step.bound]
+        if self.check or not steps:
+            return made
+        seconds = min(asked["slice"], asked["within"])
+        with _uncut():
+            came = _transaction.shrink(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, seconds=seconds)
+        self.shrinking = [one._asdict() for one in came.shrunk]
+        problem = came.problem
+        waiting = [one for one in came.shrunk if not one.done]
+        if waiting and not problem and asked["within"] <= asked["slice"]:
+            problem = "\n".join(map(_shrink.too_slow, waiting))
+        if not problem and not waiting:
+            return made
+        rows = tuple(row._replace(status="undone") if row.status == "would_change" else row for row in made.rows)
+        self.clean = came.clean
+        return made._replace(steps=(), rows=rows, blocked=problem)
+
     def turned(self, steps: t.Sequence[Step], started: t.Sequence[PropertyStep] = (), *, force: bool = False) -> _transaction.Rollback:
         return _transaction.back(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), force=force, started=started)
+
+
+@contextlib.contextmanager
+def _uncut() -> t.Iterator[None]:
+    """A connection that is cut, or a node that shuts down, finds all done or undone: until then these signals do not count."""
+    before: t.Dict[int, t.Any] = {}
+    with contextlib.suppress(ValueError):  # in another thread than the first
+        before.update((number, signal.signal(number, signal.SIG_IGN)) for number in (signal.SIGHUP, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def answer(result: Json) -> Json:
@@ -122,25 +192,35 @@ def answer(result: Json) -> Json:
 
 def tune(request: Json, work: Work) -> Json:
     """Raises TuneError, JournalError and Unreadable; then nothing was written. A plan that failed is undone, and C(problem) says so."""
-    options = Options(**{**request["options"], "only": tuple(request["options"]["only"]), "allow": tuple(request["options"]["allow"])})
+    asked = {**request["options"], "shrink": request.get("shrink", _NEVER)["within"] > 0}
+    options = Options(**{**asked, "only": tuple(asked["only"]), "allow": tuple(asked["allow"])})
     with work.locked(request["wait"], options.allow):
         layers, said = _with_earlier(request["layers"], work.journal)
         wanted_before = _last_wanted(work.journal)
-        steps: t.Sequence[Step] = work.journal.origin()
+        steps = work.origin()
         present = _read(layers, {*wanted_before, *_origin.parts(steps, {})}, work.tree)
         steps = _started.restarted(steps, present)
         found = _transaction.shown_after(work.journal, steps)
         memtotal = _memtotal(work.journal, present)
         folded = _fold(layers, present, _origin.parts(steps, found), memtotal)
-        history = _history(folded, wanted_before, steps, present, options, work)._replace(found=found)
-        made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work))
+        swap = _swap_part(folded, steps, memtotal, options, work)
+        history = _history(folded, wanted_before, steps, present, options, work, swap.leaving)._replace(found=found)
+        made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work, swap.texts), swap)
         made, present = _with_unread(made, present, options.allow, work)
+        made = _guarded(made, options.allow, work)
         adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
-        meta = {**request["meta"], "wanted": sorted(made.wanted), "memtotal": memtotal, "layers": _applied(layers, options, work.journal)}
+        meta = {
+            **request["meta"],
+            "wanted": sorted(made.wanted),
+            "memtotal": memtotal,
+            "layers": _applied(layers, options, work.journal),
+            "allow": options.allow,
+        }
         meta["profiles"] = [*dict.fromkeys([*said, *meta.get("profiles", ())])]
         if made.steps and not work.check:
             _require_confirmed(work.journal, meta.get("confirm"))
+        made = work.shrink(made, meta, request.get("shrink", _NEVER))
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         return _told(made, outcome, present, work)
 
@@ -148,20 +228,24 @@ def tune(request: Json, work: Work) -> Json:
 def rollback(request: Json, work: Work) -> Json:
     """To what stood after generation C(to), before the last one (C(previous)) or before our first (C(origin)). Raises as C(tune) does."""
     with work.locked(request["wait"], request["allow"]):
+        origin = work.origin()
         target, stands = _target(request["to"], work.journal)
         done = _transaction.done_since(work.journal, target)
         present = _read_again(done, work.tree)
         turned = _turned(done, present, work, force=request["force"])
         made = _rollback_plan(turned, present, request)
         made, present = _with_unread(made, present, request["allow"], work)
+        made = _guarded(made, request["allow"], work)
         was: Json = {"layers": []} if target == "origin" else work.journal.generation(int(target)).meta
         wanted = was.get("wanted", [])
-        origin = work.journal.origin()
         adopted = _started.adopted(made.steps, present, origin, _late(work))
         made, forgotten = _without_stale(made, origin, [*map(tuple, wanted)], present, work)
         kept = {key: was[key] for key in ("layers", "profiles") if key in was}
-        meta = {**request["meta"], **kept, "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present)}
+        meta = {**request["meta"], **kept, "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present), "allow": request["allow"]}
+        made = work.shrink(made, meta, request.get("shrink", _NEVER))
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
+        if outcome.generation and work.journal.armed():
+            work.clear(_boot.disarm)  # who rolls back has decided
         return _told(made, outcome, present, work)
 
 
@@ -196,7 +280,8 @@ def _with_earlier(layers: t.Sequence[Json], journal: _journal.Journal) -> t.Tupl
         raise TuneError("an older memqos.fleet made the last generation and did not keep its profiles there: name them with memqos_profile")
     kept = [_in_force(layer, newer) for layer in last.get("layers", []) if not name or layer["profile"] == name]
     _checked(("", unit, knob) for layer in kept for unit, knob, unused in _entries(layer))
-    return [*layers[:at], *(layer for layer in kept if layer["host"] or layer["slices"]), *newer], () if name else last.get("profiles", [])
+    kept = [layer for layer in kept if layer["host"] or layer["slices"] or layer.get("swap")]
+    return [*layers[:at], *kept, *newer], () if name else last.get("profiles", [])
 
 
 def _in_force(layer: Json, newer: t.Sequence[Json]) -> Json:
@@ -214,9 +299,10 @@ def _applied(layers: t.Sequence[Json], options: Options, journal: _journal.Journ
         return options.covers(_texts.area(_registry.find(knob)))
 
     before = _last_meta(journal).get("layers", []) if options.only else []
+    is_swap = options.covers("swap")
     return [
-        *(_only(layer, lambda unit, knob, entry: not covered(knob)) for layer in before),
-        *(_only(layer, lambda unit, knob, entry: covered(knob)) for layer in layers),
+        *(_only(layer, lambda unit, knob, entry: not covered(knob), swap=not is_swap) for layer in before),
+        *(_only(layer, lambda unit, knob, entry: covered(knob), swap=is_swap) for layer in layers),
     ]
 
 
@@ -226,8 +312,10 @@ def _entries(layer: Json) -> t.Iterator[t.Tuple[str, str, Json]]:
         yield from ((unit, knob, entry) for knob, entry in entries.items())
 
 
-def _only(layer: Json, stays: t.Callable[[str, str, Json], bool]) -> Json:
+def _only(layer: Json, stays: t.Callable[[str, str, Json], bool], *, swap: bool = True) -> Json:
     found: Json = {**layer, "host": {}, "slices": {}}
+    if not swap:
+        found.pop("swap", None)
     for unit, knob, entry in _entries(layer):
         if stays(unit, knob, entry):
             (found["slices"].setdefault(unit, {}) if unit else found["host"])[knob] = entry
@@ -252,7 +340,7 @@ def _read(layers: t.Sequence[Json], before: t.Iterable[Key], tree: Tree) -> Pres
     knobs |= {key[2] for key in keys if not key[1]}
     subjects = {unit for layer in layers for unit in layer["slices"]} | {key[1] for key in keys if key[1]}
     properties = {name for layer in layers for unit in layer["slices"].values() for name in unit} | {key[2] for key in keys if key[1]}
-    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_guards.OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+    return _present.read(tree, knobs=knobs | _ALWAYS | _plan_host.companions(knobs), subjects=sorted(subjects), properties=properties)
 
 
 def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
@@ -261,7 +349,7 @@ def _read_again(done: t.Sequence[Step], tree: Tree) -> Present:
     subjects = {key[1] for key in keys if key[1]} | _subjects(done)
     properties = {key[2] for key in keys if key[1]}
     knobs = {key[2] for key in keys if not key[1]}
-    return _present.read(tree, knobs=knobs | _plan_host.companions(knobs) | set(_guards.OVERCOMMIT), subjects=sorted(subjects), properties=properties)
+    return _present.read(tree, knobs=knobs | _ALWAYS | _plan_host.companions(knobs), subjects=sorted(subjects), properties=properties)
 
 
 def _subjects(steps: t.Iterable[Step]) -> t.FrozenSet[str]:
@@ -311,13 +399,16 @@ def _fold(layers: t.Sequence[Json], present: Present, origin: _origin.Parts, mem
         moved |= more
 
 
-def _history(folded: Folded, wanted_before: t.FrozenSet[Key], steps: t.Sequence[Step], present: Present, options: Options, work: Work) -> History:
+def _history(
+    folded: Folded, wanted_before: t.FrozenSet[Key], steps: t.Sequence[Step], present: Present, options: Options, work: Work, swap: t.Sequence[Step]
+) -> History:
+    """C(swap): steps of areas that go back."""
     leaving = _plan.leaving(folded, wanted_before, options)
     staying = {*folded.wanted, *wanted_before} - set(leaving)
     all_steps = _started.with_late(steps, _late(work) if leaving else {}, {}, present)
     going, unknown = _known(_origin.going_back(leaving, staying, all_steps, present), steps)
     known = {*_origin.parts(going, {}), *((scope, unit.state.name, name) for scope, subject, name in staying for unit in present.units.get(subject, ()))}
-    turned = work.turned(going, _started.steps(_started.without(leaving, staying, present.drop_ins), present, known))
+    turned = work.turned([*going, *swap], _started.steps(_started.without(leaving, staying, present.drop_ins), present, known))
     left = tuple(Left(one.subject, one.knob or one.name, one.found, one.reason, one.failed) for one in (*turned.left, *unknown))
     returning = [step for step in turned.steps if not isinstance(step, ReloadStep)]
     return History(wanted_before, (*returning, *_commits(returning, present)), left)
@@ -341,10 +432,11 @@ def _commits(returning: t.Iterable[Step], present: Present) -> t.Iterator[WriteS
     return _plan_host.commits({step.knob for step in returning if isinstance(step, WriteStep) and step.before != step.after}, present)
 
 
-def _files(folded: Folded, history: History, steps: t.Sequence[Step], present: Present, options: Options, work: Work) -> _plan.Files:
+def _files(folded: Folded, history: History, steps: t.Sequence[Step], present: Present, options: Options, work: Work, swap: t.Iterable[str]) -> _plan.Files:
+    """C(swap): paths of its files."""
     subjects = {key[1] for key in (*folded.wanted, *history.wanted) if key[1]}
     made = _origin.our_files(steps)
-    ours = {path: _text(path, work.writer) for path in (*_plan.our_paths(sorted(subjects), options.sysctl_file), *made)}
+    ours = {path: _text(path, work.writer) for path in (*_plan.our_paths(sorted(subjects), options.sysctl_file), *made, *swap)}
     aside = _plan.set_aside(folded, present, history, options, _plan.Files(ours)) if options.on_conflict == "take" else []
     foreign = {path: _foreign(path, present, work) for path in aside}
     for step in steps:
@@ -430,6 +522,40 @@ def _refusals(rows: t.Iterable[Row]) -> str:
     return "\n".join(f"{row.subject} {row.name}: {row.reason}".strip() for row in rows if row.status in ("refused", "failed"))
 
 
+# Swap
+
+
+def _swap_part(folded: Folded, origin: t.Sequence[Step], memtotal: int, options: Options, work: Work) -> _plan_swap.SwapPart:
+    """What stands stays where swap is not managed, or another area is asked for. Raises Unreadable."""
+    if not (options.swap and options.covers("swap")):
+        profiles = dict.fromkeys(profile for said in folded.swap.values() for unused, profile in said.values()) if options.covers("swap") else ()
+        return _plan_swap.SwapPart(skipped=tuple(_wanted.Skipped(profile, "swap", "", "swap", "memqos_manage_swap is off") for profile in profiles))
+    ground = _swap.read(work.tree, [thing for thing in folded.swap if thing.startswith("/")]) if folded.swap else _swap.Ground()
+    ground = ground._replace(live={device: _swap.state(work.tree, device) for device in ground.real})
+    things = _plan_swap.things(folded.swap, ground, memtotal)
+    ground = ground._replace(live={thing.step.area: _swap.state(work.tree, thing.step.area) for thing in things})
+    for path in (thing.path for thing in things if thing.path):
+        ground = _swap.with_disk(ground, work.tree, path.rsplit("/", 2)[0])
+        try:
+            ground = ground._replace(size=work.writer.swap_file(path))
+        except (OSError, Refused) as exc:
+            ground = ground._replace(trouble=exc.reason if isinstance(exc, Refused) else words(exc))
+    return _plan_swap.plan_swap(things, ground, origin)
+
+
+def _guarded(made: Plan, allow: t.Collection[str], work: Work) -> Plan:
+    """With each swapoff held against what the node could take up now. Raises Unreadable."""
+    areas = [step for step in made.steps if isinstance(step, SwapStep)]
+    if not any(step.before for step in areas):
+        return made
+    dangers = _plan_swap.dangers(areas, _swap.room(work.tree), {step.area: work.tree.target(step.area) for step in areas})
+    rows = tuple(judged(row, dangers.get(row.key), allow) for row in made.rows)
+    blocked = _refusals(row for row in rows if row.key in dangers)
+    allowed = int(_plan_swap.RISK in allow)
+    steps = (step._replace(allowed=allowed) if isinstance(step, SwapStep) else step for step in made.steps)
+    return made._replace(steps=() if blocked else tuple(steps), rows=rows, blocked=blocked)
+
+
 # Rolling back
 
 
@@ -487,8 +613,7 @@ def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool
 
 def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Json) -> Plan:
     steps = _plan.in_order([*turned.steps, *_commits(turned.steps, present)])
-    dangers = _guards.dangers(steps, _plan.figures(present))
-    rows = [judged(row, dangers.get((_plan.file_of(row), row.subject)), request["allow"]) for row in _plan.returned_rows(steps)]
+    rows, shrinks = _plan.judged_by(_plan.returned_rows(steps), steps, present, request["allow"], shrink=bool(request.get("shrink", _NEVER)["within"]))
     for one in turned.left:
         if one.failed and not request["force"]:
             reason = f"{one.reason}: run again; memqos_rollback_force: true takes the rest back without it"
@@ -501,7 +626,7 @@ def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Jso
         rows.append(Row(one.knob or one.name, "", one.subject, None, found, found, status="deferred").because(reason))
     blocked = _refusals(rows)
     files = tuple(step for step in steps if isinstance(step, FileStep) and step.before != step.after)
-    return Plan(() if blocked else tuple(steps), tuple(rows), files, (), frozenset(), blocked)
+    return Plan(() if blocked else tuple(_plan_shrink.inserted(steps, shrinks)), tuple(rows), files, (), frozenset(), blocked)
 
 
 # Undoing what was interrupted
@@ -526,6 +651,7 @@ def _recovery(undone: t.Sequence[Step], allow: t.Collection[str], work: Work) ->
     made = _rollback_plan(_transaction.Rollback((*turned.steps, *back.steps), ()), present, {"allow": allow, "force": True})
     own = sorted({unit.state.name for units in present.units.values() for unit in units if unit.state.cgroup})
     made, unused = _with_unread(made, present, allow, work, own)
+    made = _guarded(made, allow, work)
     refused = "\n".join(filter(None, (*troubles, made.blocked)))
     if refused:
         raise TuneError(f"an interrupted run has to be undone first, and nothing was written for that:\n{refused}\n{_STAYS.format(work.journal.pending_path)}")
@@ -552,7 +678,8 @@ def _told(made: Plan, outcome: Outcome, present: Present, work: Work) -> Json:
         "daemon_reload": any(isinstance(step, ReloadStep) for step in made.steps),
         "notes": [*work.notes, *filter(None, [outcome.warning])],
         "problem": problem,
-        "clean": outcome.clean,
+        "clean": outcome.clean and work.clean,
+        "shrinking": work.shrinking,
     }
 
 
@@ -570,6 +697,9 @@ def _final(row: Row, outcome: Outcome, present: Present, after: Present) -> Row:
     if not outcome.ok:
         failed = next((result for result in outcome.results if result.status in ("failed", "undo_failed") and row.key in _keys(result.step)), None)
         return row.because(failed.reason, "failed") if failed else row._replace(status="undone")
+    if row.scope == "swap":
+        found = next((result.found for result in reversed(outcome.results) if row.key in _keys(result.step)), "")
+        return row._replace(live_after=found or None, status="changed")
     now = _live(row, after)
     knob = _registry.find(row.name)
     changed = now is None or not is_same(knob, now, row.live_before, present.page_size)
@@ -580,6 +710,8 @@ def _final(row: Row, outcome: Outcome, present: Present, after: Present) -> Row:
 
 def _keys(step: Step) -> t.Set[t.Tuple[str, str]]:
     """What a step changes, as rows have it."""
+    if isinstance(step, (SwapFileStep, SwapStep)):
+        return {(step.name if isinstance(step, SwapStep) else f"swap.file {step.path}", "")}
     if isinstance(step, WriteStep):
         return {(step.knob, step.subject), (_registry.find(step.knob).unit_property, step.subject)}
     return {(name, step.unit) for name, unused in step.properties} if isinstance(step, PropertyStep) else set()

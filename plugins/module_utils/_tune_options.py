@@ -15,6 +15,7 @@ RISKS = (
     "high_below_working_set",
     "limit_too_small_to_start",
     "protection_above_80_percent",
+    "protection_leaves_nothing",
     "min_free_above_5_percent",
     "min_free_below_kernel_default",
     "watermark_scale_above_400",
@@ -24,11 +25,13 @@ RISKS = (
     "overcommit_below_committed",
     "hugepages_above_available",
     "oom_kill_disable",
+    "swapoff_does_not_fit",
 )
 
 _SHARED: dict[str, dict[str, t.Any]] = {
     "allow_risks": {"type": "list", "elements": "str", "choices": list(RISKS), "default": []},
     "lock_wait": {"type": "int", "default": 60},
+    "shrink_within": {"type": "int", "default": 60},
     "keep_generations": {"type": "int", "default": 20},
     "keep_days": {"type": "int", "default": 30},
     "directory": {"type": "path", "default": "build/report"},
@@ -39,6 +42,8 @@ TUNE: dict[str, dict[str, t.Any]] = {
     "profiles_paths": {"type": "list", "elements": "path", "default": []},
     "host": {"type": "dict", "default": {}},
     "slices": {"type": "dict", "default": {}},
+    "swap": {"type": "dict", "default": {}},
+    "manage_swap": {"type": "bool", "default": False},
     "only": {"type": "list", "elements": "str", "choices": list(_texts.AREAS), "default": []},
     "on_conflict": {"type": "str", "choices": list(POLICIES), "default": "report"},
     "on_unsupported": {"type": "str", "choices": ["report", "fail"], "default": "report"},

@@ -60,9 +60,12 @@ class Refused(NamedTuple):
 
 
 class Folded(NamedTuple):
+    """C(swap): {file, zram or a device: {attribute: (value, profile)}}."""
+
     wanted: t.Dict[Key, Wanted]
     skipped: t.List[Skipped]
     refused: t.Dict[Key, Refused]
+    swap: t.Mapping[str, t.Dict[str, t.Tuple[t.Any, str]]] = {}
 
 
 class Basis(NamedTuple):
@@ -99,12 +102,22 @@ def fold(layers: t.Iterable[t.Mapping[str, t.Any]], basis: Basis) -> Folded:
         for subject, entries in [("", layer.get("host", {})), *layer.get("slices", {}).items()]:
             for name, entry in entries.items():
                 run.apply(_registry.find(name), subject, entry, layer["profile"])
+        run.apply_swap(layer.get("swap", {}), layer["profile"])
     refused = {}
     for key, wanted in run.wanted.items():
         reason = "" if basis.value(wanted.subject, wanted.knob) == (True, wanted.value) else _out_of_range(wanted, basis.kernel)
         if reason:
             refused[key] = Refused(wanted, reason)
-    return Folded({key: wanted for key, wanted in run.wanted.items() if key not in refused}, run.skipped, refused)
+    return Folded({key: wanted for key, wanted in run.wanted.items() if key not in refused}, run.skipped, refused, run.swap)
+
+
+def amount_of(entry: t.Mapping[str, t.Any], memtotal: int) -> int:
+    """Bytes of an entry of sizes: a share of memory, clamped, or a value."""
+    if "value" in entry:
+        return t.cast(int, entry["value"])
+    part, whole = entry["of_memory"]
+    amount = max(_shares.share_of(memtotal, (part, whole)), entry.get("min", 0))
+    return t.cast(int, min(amount, entry.get("max", amount)))
 
 
 def unit_bytes(knob: Knob) -> int:
@@ -161,6 +174,14 @@ class _Fold:
         self.basis = basis
         self.wanted: t.Dict[Key, Wanted] = {}
         self.skipped: t.List[Skipped] = []
+        self.swap: t.Dict[str, t.Dict[str, t.Tuple[t.Any, str]]] = {}
+
+    def apply_swap(self, section: t.Mapping[str, t.Mapping[str, t.Any]], profile: str) -> None:
+        for thing, said in section.items():
+            if "absent" in said:
+                self.swap.pop(thing, None)
+            else:
+                self.swap.setdefault(thing, {}).update({key: (value, profile) for key, value in said.items()})
 
     def apply(self, knob: Knob, subject: str, entry: t.Mapping[str, t.Any], profile: str) -> None:
         key = (knob.scope, subject, knob.name)
@@ -215,9 +236,7 @@ class _Fold:
         if "value" in entry:
             return normalize(knob, entry["value"])
         part, whole = entry["of_memory"]
-        share = _shares.share_of(self.basis.memtotal, (part, whole))
-        amount = max(share, entry.get("min", 0))
-        amount = min(amount, entry.get("max", amount))
+        share, amount = _shares.share_of(self.basis.memtotal, (part, whole)), amount_of(entry, self.basis.memtotal)
         if knob.name in _PARTS:
             # Not of the rounded share: 1.5 % is 150, and not 149, on every node.
             part, whole = (part, whole) if amount == share else (amount, self.basis.memtotal)

@@ -15,15 +15,20 @@ import re
 import stat
 import typing as t
 
-from ._read._files import Tree
+from ._read._files import Tree, Unreadable
 from ._read._unit_state import ANSWER_SECONDS, show_value, shown_name
 from ._tuples import NamedTuple
 
 STATE = "/var/lib/memqos"
 _KERNEL = ("/proc/sys/", "/sys/")
 _OURS = ("/etc/sysctl.d/", "/etc/tmpfiles.d/", "/etc/systemd/system/", "/etc/systemd/system.control/", "/run/sysctl.d/", "/run/tmpfiles.d/",
-         "/run/systemd/system/", "/run/systemd/system.control/")  # fmt: skip
+         "/run/systemd/system/", "/run/systemd/system.control/", "/etc/systemd/zram-generator.conf.d/")  # fmt: skip
 _FILES = ("/etc/sysctl.conf",)
+# A profile says where; what lies there has these names, in a directory of ours (x: anything in it).
+_SWAP_FILE = re.compile(r"(?:/(?!\.)[A-Za-z0-9._+-]+)*/memqos-swap/(?:(?:swap|crypt)-[1-9][0-9]{0,9}M|x)")
+_SWAP_UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,250}\.(?:swap|service)")
+# Turning off can read back gigabytes.
+_SWAP_SECONDS = 1800.0
 _DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 # O_NONBLOCK: a FIFO must not stop us.
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -250,26 +255,67 @@ class Writer:
         self.operation("command", " ".join(argv[:2]))
         return self._run(argv)
 
+    # Swap
+
+    def swap_file(self, path: str) -> t.Optional[str]:
+        """Its size in bytes; None if absent; other words where it is not as C(make_swap_file) leaves it."""
+        try:
+            with self._own_parent(path) as (fd, name):
+                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        is_ours = found.st_mode == stat.S_IFREG | 0o600 and found.st_uid == os.geteuid() and found.st_blocks * 512 >= found.st_size
+        return str(found.st_size) if is_ours else f"{stat.filemode(found.st_mode)} of user {found.st_uid}, {found.st_blocks * 512} of {found.st_size} bytes"
+
+    def make_swap_file(self, path: str, size: int) -> None:
+        """All of it allocated, and on disk before it has its name."""
+        with self._own_parent(path) as (fd, name):
+            temporary = f".{name}.memqos"
+            try:
+                self.operation("create", path)
+                _unlink(temporary, fd)
+                file = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | _SAFE, 0o600, dir_fd=fd)
+                try:
+                    self.operation("allocate", path)
+                    os.posix_fallocate(file, 0, size)
+                    os.fsync(file)
+                finally:
+                    os.close(file)
+                self.operation("command", f"mkswap {path}")
+                self._run(("mkswap", f"{self.root.rstrip('/')}{path[: -len(name)]}{temporary}"))
+                self.operation("rename", path)
+                os.rename(temporary, name, src_dir_fd=fd, dst_dir_fd=fd)
+            except (OSError, Unreadable):
+                with contextlib.suppress(OSError):
+                    _unlink(temporary, fd)
+                raise
+            self._sync(fd, path)
+
+    def swap(self, verb: str, *units: str) -> None:
+        """C(start) or C(stop)."""
+        self.operation("command", f"{verb} {units[0]}")
+        self._run(("systemctl", verb, "--", *(_checked(unit, _SWAP_UNIT) for unit in units)), timeout=_SWAP_SECONDS)
+
     def _systemctl(self, *arguments: str) -> str:
         return self._run(("systemctl", *arguments))
 
-    def _run(self, argv: t.Sequence[str]) -> str:
+    def _run(self, argv: t.Sequence[str], timeout: float = ANSWER_SECONDS) -> str:
         if self._command:
             return self._command(list(argv))
         if self.root != "/":
             raise Refused(argv[0], f"{self.root} is not the live node")
-        return Tree("/").output("", argv, timeout=ANSWER_SECONDS)
+        return Tree("/").output("", argv, timeout=timeout)
 
     # Ways to a file
 
     def _own(self, path: str) -> None:
-        if not path.startswith((*_OURS, self.state + "/")) and path not in _FILES:
+        if not path.startswith((*_OURS, self.state + "/")) and path not in _FILES and not _SWAP_FILE.fullmatch(path):
             raise Refused(path, "is not below a directory that this collection writes")
 
     @contextlib.contextmanager
     def _own_parent(self, path: str, up: int = 0) -> t.Iterator[t.Tuple[int, str]]:
         self._own(path)
-        with self._parent(path.rsplit("/", up)[0] if up else path) as found:
+        with self._parent(path.rsplit("/", up)[0] if up else path, is_guarded=_SWAP_FILE.fullmatch(path) is not None) as found:
             yield found
 
     @contextlib.contextmanager
@@ -284,22 +330,26 @@ class Writer:
             yield fd, name
 
     @contextlib.contextmanager
-    def _parent(self, path: str) -> t.Iterator[t.Tuple[int, str]]:
+    def _parent(self, path: str, *, is_guarded: bool = False) -> t.Iterator[t.Tuple[int, str]]:
         """(descriptor of the directory, name in it)"""
         directory, unused, name = path.rpartition("/")
-        fd = self._directory(directory)
+        fd = self._directory(directory, is_guarded=is_guarded)
         try:
             yield fd, _component(name, path)
         finally:
             os.close(fd)
 
-    def _directory(self, path: str) -> int:
+    def _directory(self, path: str, *, is_guarded: bool = False) -> int:
+        """C(is_guarded): raises Refused if anybody but root can write to one of them."""
         fd = os.open(self.root, _DIRECTORY)
         try:
             for name in path.split("/")[1:] if path != "/" else ():
                 child = os.open(_component(name, path), _DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
                 os.close(fd)
                 fd = child
+                found = os.fstat(fd)
+                if is_guarded and (found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022):
+                    raise Refused(path, f"is no place for a swap file: others than root can write to its directory {name}")
         except OSError as exc:
             os.close(fd)
             _refuse_link(exc, path, "one of its directories is a symbolic link, or no directory")

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import typing as t
 
+from ansible_collections.memqos.fleet.plugins.module_utils import _compiled
+
+_compiled.Compiled().use()
+
 from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _module, _tune, _tune_options
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
@@ -17,7 +21,7 @@ def confirm(params: dict[str, t.Any]) -> dict[str, t.Any]:
     request = _module.unpack(params["request"] or "")
     work = _tune.Work(Tree("/"), Writer("/"), check=params["check_mode"])
     if request["do"] == "arm":
-        return _confirm.arm(request, work, _confirm.archive(t.cast(t.Any, _confirm).__loader__))
+        return _confirm.arm(request, work)
     return _confirm.give_up(request, work) if request["do"] == "give up" else _confirm.confirm(request, work)
 
 

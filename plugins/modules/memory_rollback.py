@@ -13,16 +13,14 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _compiled
 COMPILED = _compiled.Compiled()
 COMPILED.use()
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _journal, _module, _tune, _tune_options
+from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _module, _tune, _tune_options
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
-from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refused, Writer
+from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
 
 
 def rollback(params: dict[str, t.Any]) -> dict[str, t.Any]:
     work = _tune.Work(Tree("/"), Writer("/"), check=params["check_mode"])
     result = _tune.rollback(_module.unpack(params["request"] or ""), work)
-    if result["generation"]:
-        _confirm.decided(work)
     if not (work.check or work.journal.origin()):
         COMPILED.remove()
     return _tune.answer(result)
@@ -30,7 +28,7 @@ def rollback(params: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def main() -> None:
     spec = {**_tune_options.ROLLBACK, **_tune_options.REQUEST}
-    _module.run(spec, rollback, expected=(_tune.TuneError, _journal.JournalError, Refused, OSError))
+    _module.run(spec, rollback, expected=_confirm.FAILURES)
 
 
 if __name__ == "__main__":

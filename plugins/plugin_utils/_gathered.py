@@ -37,12 +37,12 @@ _WRITERS = r"^(?:kubelet|k3s-server|k3s-agent|rke2|tuned|koordlet|earlyoom|syste
 # Of a command line, which may hold a token, only these flags and what can be their value. It is split before each flag.
 _FLAGS = (
     r"^-(?:config(?:-dir)?[=\0]/[^\0]*|feature-gates[=\0](?:,?\w+=(?:true|false)\b)+|eviction-hard[=\0][\w.,<%]+"
-    r"|protect-kernel-defaults(?:[=\0](?:true|false))?(?=\0|$))"
+    r"|(?:protect-kernel-defaults|fail-swap-on)(?:[=\0](?:true|false))?(?=\0|$))"
 )
 # Top-level keys by name, so that it is known what is below what.
 _KUBELET_LINES = (
-    r"^[\"']?(?:(?:protectKernelDefaults|featureGates|memoryThrottlingFactor|memoryReservationPolicy|evictionHard)[\"']?\s*:[^#]*|\w+[\"']?\s*:)"
-    r"|^\s+[\"']?(?:MemoryQoS|memory\.available)[\"']?\s*:[^#]*"
+    r"^[\"']?(?:(?:protectKernelDefaults|failSwapOn|memorySwap|featureGates|memoryThrottlingFactor|memoryReservationPolicy|evictionHard)[\"']?\s*:[^#]*|\w+[\"']?\s*:)"
+    r"|^\s+[\"']?(?:MemoryQoS|swapBehavior|memory\.available)[\"']?\s*:[^#]*"
 )
 _DROPS = r"^\s*[^#\s].*(drop_caches)"
 _JOBS = ("/etc/crontab", "/etc/cron.d/*", "/etc/cron.hourly/*", "/etc/cron.daily/*", "/etc/cron.weekly/*", "/var/spool/cron/*", "/var/spool/cron/crontabs/*")

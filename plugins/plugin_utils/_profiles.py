@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _units, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils import _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _profile_swap
 from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import CLOSED, ExpressionError, Scope, compile_expression, nearest
 from ansible_collections.memqos.fleet.plugins.plugin_utils._yaml_source import (
     Mistake,
@@ -46,7 +47,7 @@ SELECTION = "selection"
 RESERVED = ("auto", SELECTION)
 
 _MAX_SHOWN = 50
-_KEYS = ("name", "summary", "suits", "extends", "when", "host", "slices")
+_KEYS = ("name", "summary", "suits", "extends", "when", "host", "slices", "swap")
 _SUITS_KEYS = ("names", "facts")
 _INSTRUCTIONS = ("value", "of_memory", "raise_to", "lower_to", "absent")
 _ENTRY_KEYS = (*_INSTRUCTIONS, "min", "max", "reason", "source")
@@ -87,6 +88,8 @@ class Profile:
     """One profile that could be read. C(values): C({(unit or "", knob): Stated}); C(when): the compiled C(condition), None without one.
 
     C(suits): C({names: globs of units, containers and images, facts: names of facts}) by which an audit proposes it.
+
+    C(swap): as C(_profile_swap.read) gives it.
     """
 
     name: str
@@ -97,16 +100,17 @@ class Profile:
     condition: str = ""
     when: t.Any = None
     values: dict[tuple[str, str], Stated] = field(default_factory=dict)
+    swap: dict[str, Entry] = field(default_factory=dict)
 
     def layer(self) -> dict[str, t.Any]:
-        """What the node folds, JSON-ready: C({profile, when?, condition?, host, slices})."""
+        """What the node folds, JSON-ready: C({profile, when?, condition?, host, slices, swap?})."""
         layer: dict[str, t.Any] = {"profile": self.name, "host": {}, "slices": {}}
         if self.condition:
             layer.update(when=self.when, condition=self.condition)
         for (unit, knob), stated in self.values.items():
             part = layer["slices"].setdefault(unit, {}) if unit else layer["host"]
             part[knob] = stated.entry
-        return layer
+        return {**layer, "swap": self.swap} if self.swap else layer
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class Declaration:
 def load_profiles(names: object, *, search_paths: Sequence[str], overrides: Mapping[str, object], selection: Profile | None = None) -> Declaration:
     """A name, an inline profile, or a list of both, with all they extend, checked; the built-in profiles are searched last.
 
-    C(overrides) is C({"host": memqos_host, "slices": memqos_slices}); C(selection) comes before them. Raises ProfileError with every mistake found.
+    C(overrides) is C({"host": memqos_host, …}) of C(host), C(slices) and C(swap); C(selection) comes before them. Raises ProfileError with every mistake found.
     """
     library = _Library([*search_paths, BUILT_IN])
     asked = []
@@ -145,7 +149,7 @@ def load_profiles(names: object, *, search_paths: Sequence[str], overrides: Mapp
     library.order.append(_host_variables(overrides, library.problems))
     if library.problems:
         raise ProfileError(library.problems)
-    return Declaration(tuple(asked), tuple(profile for profile in library.order if profile.values))
+    return Declaration(tuple(asked), tuple(profile for profile in library.order if profile.values or profile.swap))
 
 
 def of_parts(name: str, place: Place, *, host: tuple[yaml.Node, Place] | None, slices: tuple[yaml.Node, Place] | None) -> Profile:
@@ -265,6 +269,8 @@ def _profile(root: yaml.Node, place: Place, name: str) -> Profile:
         profile.values.update(_host(nodes["host"], place.under("host")))
     if "slices" in nodes:
         profile.values.update(_slices(nodes["slices"], place.under("slices")))
+    if "swap" in nodes:
+        profile.swap = _profile_swap.read(nodes["swap"], place.under("swap"))
     return profile
 
 
@@ -278,14 +284,19 @@ def _from_variable(value: object, place: Place) -> Profile:
 
 def _host_variables(overrides: Mapping[str, object], problems: list[Problem]) -> Profile:
     profile = Profile(HOST_VARIABLES, HOST_VARIABLES)
-    for section, read in (("host", _host), ("slices", _slices)):
+    for section in ("host", "slices", "swap"):
         place = Place(f"memqos_{section}", problems)
         if not overrides.get(section):
             continue
         try:
-            profile.values.update(read(from_value(overrides[section]), place))
+            node = from_value(overrides[section])
         except Mistake as exc:
             place.problem(exc.node, str(exc))
+            continue
+        if section == "swap":
+            profile.swap = _profile_swap.read(node, place)
+        else:
+            profile.values.update((_host if section == "host" else _slices)(node, place))
     return profile
 
 
@@ -472,21 +483,9 @@ def _bound(key: str) -> t.Callable[[Mapping[str, yaml.Node], Knob], Entry]:
 
 def _share(nodes: Mapping[str, yaml.Node], knob: Knob) -> Entry:
     """C({of_memory: [numerator, denominator], min?, max?}), bytes."""
-    node = nodes["of_memory"]
     if not _wanted.is_share(knob):
-        raise Mistake(node, f"{knob.name} is no amount of memory, but {knob.unit}")
-    entry: Entry = {}
-    try:
-        part, whole = _shares.parse_share(_scalar(node))
-        entry["of_memory"] = [part, whole]
-        entry.update({key: _units.parse_size(_scalar(nodes[key])) for key in ("min", "max") if key in nodes})
-    except _units.UnitError as exc:
-        raise Mistake(node, str(exc)) from exc
-    if not 0 < part <= whole:
-        raise Mistake(node, "a share is more than 0% and at most 100%")
-    if entry.get("min", 0) > entry.get("max", entry.get("min", 0)):
-        raise Mistake(nodes["min"], "min is more than max")
-    return entry
+        raise Mistake(nodes["of_memory"], f"{knob.name} is no amount of memory, but {knob.unit}")
+    return _profile_swap.share(nodes)
 
 
 _ENTRIES: dict[str, t.Callable[[Mapping[str, yaml.Node], Knob], Entry]] = {
@@ -513,14 +512,8 @@ def _literal(node: yaml.Node, knob: Knob) -> t.Any:
     return value
 
 
-def _scalar(node: yaml.Node) -> str:
-    if not isinstance(node, yaml.ScalarNode):
-        raise Mistake(node, "one value is expected here")
-    return str(node.value).strip()
-
-
 def _word(node: yaml.Node, knob: Knob) -> t.Any:
-    found = _scalar(node)
+    found = _profile_swap.scalar(node)
     if is_a(node, "null") or not found:
         raise Mistake(node, "has no value: write max for no limit, or absent to undo what an inherited profile sets")
     if is_a(node, "bool"):

@@ -51,7 +51,7 @@ _ANSWER = {
     **dict.fromkeys(("changed", "check", "daemon_reload", "clean"), _SWITCH),
     "problem": _TEXT,
     "kernel_command_line": (dict,),
-    **dict.fromkeys(("results", "files", "skipped", "notes"), (list,)),
+    **dict.fromkeys(("results", "files", "skipped", "notes", "shrinking"), (list,)),
 }
 _ROW = {
     **dict.fromkeys(("name", "scope", "subject", "status", "equivalence", "reason", "profile", "expression"), _TEXT),
@@ -61,6 +61,7 @@ _ROW = {
 }
 _WINNER = {"source": _TEXT, "path": _TEXT, "line": _COUNT, "value": _TEXT_OR_NONE}
 FILE = {"path": _TEXT, "before": _TEXT_OR_NONE, "after": _TEXT_OR_NONE}
+_SHRUNK = {**dict.fromkeys(("unit", "knob"), _TEXT), **dict.fromkeys(("bound", "before", "usage", "killed"), _COUNT), "done": _SWITCH}
 _SKIPPED = dict.fromkeys(("profile", "scope", "subject", "knob", "reason"), _TEXT)
 
 
@@ -87,7 +88,7 @@ def parse(text: str) -> Json:
     require(answer, _ANSWER, "the answer")
     if answer["schema_version"] != SCHEMA_VERSION or not 0 <= answer["generation"] < 1 << 53:
         raise BadAnswer("another schema_version, or no number of a generation")
-    for key, shape in (("results", _ROW), ("files", FILE), ("skipped", _SKIPPED)):
+    for key, shape in (("results", _ROW), ("files", FILE), ("skipped", _SKIPPED), ("shrinking", _SHRUNK)):
         for number, item in enumerate(answer[key]):
             require(item, shape, f"{key}[{number}]")
     for number, row in enumerate(answer["results"]):
@@ -161,6 +162,12 @@ def _overridden(profiles: Sequence[Profile], subject: str, knob: str, profile: s
                 return [(before, _wanted.expression(entry)) for before, entry in found if not {"raise_to", "lower_to"} & set(entry) & set(stated.entry)]
             found = [] if "absent" in stated.entry else [*found, (one.name, stated.entry)]
     return []
+
+
+def unfinished(answer: Json) -> list[Json]:
+    """Cgroups that are still to shrink before a bound is set; nothing is written by then."""
+    is_open = not answer["problem"] and not answer["generation"] and not answer["check"]
+    return [one for one in answer["shrinking"] if not one["done"]] if is_open else []
 
 
 # The diff

@@ -11,11 +11,13 @@ from __future__ import annotations
 import datetime
 import re
 import socket
+import time
 import typing as t
 
 from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 
+from ansible_collections.memqos.fleet.plugins.module_utils import _shares
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _results, _tune_result
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import visible
@@ -26,6 +28,9 @@ if t.TYPE_CHECKING:
 T = t.TypeVar("T")
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.conf")
 
+# How long one call shrinks before it tells.
+_SLICE_SECONDS = 10
+_MIB = 1 << 20
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
 # Less is over before a slow node has written; more than a day, and nobody remembers.
 _LEAST_SECONDS, _MOST_SECONDS = 30, 86400
@@ -53,8 +58,10 @@ def keep(arguments: dict[str, t.Any]) -> dict[str, t.Any]:
     return {"generations": arguments["keep_generations"], "since": since.strftime(_TIME)}
 
 
-def check_seconds(within: int) -> None:
+def check_seconds(within: int, shrink_within: int = 0) -> None:
     """Raises AnsibleActionFail."""
+    if not 0 <= shrink_within <= _MOST_SECONDS:
+        raise AnsibleActionFail(f"shrink_within={shrink_within}: seconds, from 0 (nothing is shrunk) to {_MOST_SECONDS}, are expected here")
     if within and not _LEAST_SECONDS <= within <= _MOST_SECONDS:
         raise AnsibleActionFail(f"confirm_within={within}: seconds, from {_LEAST_SECONDS} to {_MOST_SECONDS}, or 0 for no confirmation, are expected here")
 
@@ -91,6 +98,27 @@ def show(lines: Iterable[Line]) -> None:
     display = Display()
     for line in lines:
         display.display(line.text, color=line.color)
+
+
+def while_shrinking(call: Callable[[dict[str, int]], dict[str, t.Any]], *, within: int, host: str) -> dict[str, t.Any]:
+    """The answer of the last call: as long as a node has to shrink cgroups first, each call goes on with that for a while. C(call) takes C(request.shrink)."""
+    end, usage = time.monotonic() + within, 0
+    left = within
+    while True:
+        answer = call({"within": left, "slice": _SLICE_SECONDS})
+        try:
+            going_on = _tune_result.unfinished(_tune_result.parse(str(answer.get("tune"))))
+        except _tune_result.BadAnswer:
+            return answer
+        if not going_on:
+            return answer
+        for one in going_on:
+            sizes = [_shares.format_size(one[key]) for key in ("usage", "before", "bound")]
+            show([Line(visible(f"{host}: {one['unit']} shrinks: {sizes[0]} of {sizes[1]} in use, {sizes[2]} wanted"))])
+        now = sum(one["usage"] for one in going_on)
+        stuck = 0 < usage < now + _MIB
+        # The last call says what is the matter.
+        left, usage = 1 if stuck else max(1, int(end - time.monotonic())), now
 
 
 def skipped(host: str, why: str) -> dict[str, t.Any]:

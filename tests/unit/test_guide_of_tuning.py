@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _persist, _tune_options
+from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _persist, _tune_options
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _texts
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _tune_result
 
@@ -29,8 +29,8 @@ FILES = [
     _persist.LATE_UNIT,
     _persist.LATE_WANTS,
     _persist.drop_in_path("UNIT"),
-    _confirm.SERVICE,
-    _confirm.WANTS,
+    _boot.SERVICE,
+    _boot.WANTS,
 ]
 
 

@@ -89,12 +89,16 @@ class Line(NamedTuple):
 
 
 class Kubelet(NamedTuple):
-    """C(memory_qos): whether it writes memory.min, low or high; None if its version decides (the gate without a setting, or the reverse)."""
+    """C(memory_qos): whether it writes memory.min, low or high; None if its version decides (the gate without a setting, or the reverse).
+
+    C(swap): its memorySwap.swapBehavior; empty where it does not start on a node with swap.
+    """
 
     config: str
     config_dir: str  # of drop-ins; "": none
     protect_kernel_defaults: bool
     memory_qos: bool | None
+    swap: str = ""
 
 
 class Sources(NamedTuple):
@@ -257,7 +261,7 @@ def parse_sections(data: bytes) -> list[Option]:
 
 
 def parse_kubelet(data: bytes) -> dict[str, str]:
-    """KubeletConfiguration, YAML in block style or JSON: the scalars at the top, and C(featureGates.NAME)."""
+    """KubeletConfiguration, YAML in block style or JSON: the scalars at the top, C(featureGates.NAME) and C(memorySwap.swapBehavior)."""
     if data.lstrip()[:1] == b"{":
         return _kubelet_json(data)
     found: dict[str, str] = {}
@@ -271,9 +275,11 @@ def parse_kubelet(data: bytes) -> dict[str, str]:
             parent = key
             found[key] = value
             if key == "featureGates":
-                found.update(_gates(value.strip("{}"), ":"))
-        elif parent == "featureGates":
-            found[f"featureGates.{key}"] = value
+                found.update(_parts("featureGates", value.strip("{}"), ":"))
+            elif key == "memorySwap":
+                found.update(_parts("memorySwap", value.strip("{}"), ":"))
+        elif parent in ("featureGates", "memorySwap"):
+            found[f"{parent}.{key}"] = value
     return found
 
 
@@ -734,14 +740,15 @@ def _kubelet(files: _Files, running: t.Mapping[str, str]) -> tuple[Kubelet | Non
     paths = [config, *(f"{drop_ins}/{name}" for name in files.tree.names_or_empty(drop_ins) if drop_ins and name.endswith(".conf"))]
     for _path, data in (found for path in paths if path.startswith("/") for found in files.one(path)):
         words.update(parse_kubelet(data))
-    words.update(_gates(flags.get("feature-gates", ""), "="))
+    words.update(_parts("featureGates", flags.get("feature-gates", ""), "="))
     protects = flags.get("protect-kernel-defaults", words.get("protectKernelDefaults", "false")).lower() == "true"
     problem = "kubelet does not start while the kernel has another value (protectKernelDefaults)" if protects else ""
     settings = []
     for position, (name, text) in enumerate(_KUBELET_SYSCTLS):
         rank = 0 if protects else _ORDER["kubelet"] * _STEP + position
         settings.append((name, _setting(_registry.find(name), "kubelet", Line("" if protects else config, 0, "", text), rank, problem)))
-    return Kubelet(config, drop_ins, protects, _memory_qos(words)), settings
+    starts = flags.get("fail-swap-on", words.get("failSwapOn", "true")).lower() == "false"
+    return Kubelet(config, drop_ins, protects, _memory_qos(words), (words.get("memorySwap.swapBehavior") or "NoSwap") if starts else ""), settings
 
 
 def kubelet_flags(tree: Tree, running: t.Mapping[str, str] | None = None) -> dict[str, str]:
@@ -771,9 +778,9 @@ def _flags(words: t.Sequence[str]) -> dict[str, str]:
     return found
 
 
-def _gates(text: str, sign: str) -> dict[str, str]:
+def _parts(parent: str, text: str, sign: str) -> dict[str, str]:
     pairs = [part.partition(sign) for part in text.split(",")]
-    return {f"featureGates.{_unquoted(name)}": _unquoted(value) for name, found, value in pairs if found}
+    return {f"{parent}.{_unquoted(name)}": _unquoted(value) for name, found, value in pairs if found}
 
 
 def _kubelet_json(data: bytes) -> dict[str, str]:
@@ -783,8 +790,10 @@ def _kubelet_json(data: bytes) -> dict[str, str]:
         return {}
     if not isinstance(content, dict):
         return {}
-    gates = content.get("featureGates")
-    flat = {**content, **({f"featureGates.{name}": value for name, value in gates.items()} if isinstance(gates, dict) else {})}
+    flat = dict(content)
+    for parent in ("featureGates", "memorySwap"):
+        parts = content.get(parent)
+        flat.update({f"{parent}.{name}": value for name, value in parts.items()} if isinstance(parts, dict) else {})
     return {key: json.dumps(value).strip('"') for key, value in flat.items() if not isinstance(value, (dict, list))}
 
 

@@ -61,6 +61,12 @@ class Guest:
             raise LabError(f"{self.name}: status {done.returncode} of: {command[:200]}\n{words[-2000:]}")
         return done.stdout
 
+    def disconnect(self) -> None:
+        """The shared connection does not outlive a reset."""
+        ssh, *rest = ssh_argv(self._state)
+        argv = [ssh, "-O", "exit", *(word for option in self._control for word in ("-o", option)), *rest]
+        subprocess.run(argv, capture_output=True, check=False)
+
     def facts(self) -> tuple[str, int]:
         """The kernel's release, and memory in bytes."""
         kernel, _label, kib, _unit = self.run("uname -r; grep MemTotal: /proc/meminfo").decode().split()

@@ -21,7 +21,7 @@ from ansible_collections.memqos.fleet.plugins.action import memory_confirm, memo
 from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _module, _tune
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _tuning
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_confirm import CODE, Case
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_confirm import Case
 
 PROFILE = {"name": "own", "host": {"vm.swappiness": {"value": 10}}}
 
@@ -62,10 +62,10 @@ class Node:
         return {**result, **({"failed": True, "msg": problem} if problem else {})}
 
     def _done(self, request: dict[str, t.Any]) -> dict[str, t.Any]:
-        work = _tune.Work(self.case.machine.tree, self.case.node, check=False)
+        work = self.case.work()
         do = request.get("do")
         if do == "arm":
-            return _confirm.arm(request, work, CODE)
+            return _confirm.arm(request, work)
         if do == "give up":
             return _confirm.give_up(request, work)
         return _confirm.confirm(request, work) if do else _tune.answer(_tune.tune(request, work))

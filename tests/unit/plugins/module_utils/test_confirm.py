@@ -9,32 +9,29 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
-import types
 import typing as t
-import zipfile
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _history, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _confirm, _history, _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._journal import Journal
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import BIG, BIG_UNIT, Killed
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, OPTIONS, Json, Machine, layer
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import CODE, GIB, OPTIONS, Json, Machine, layer
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import META, in_child
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
 ROOT = Path(__file__).resolve().parents[4]
 STATE = "/var/lib/memqos"
-LAID = (f"{STATE}/armed.json", f"{STATE}/undo.zip", _confirm.SERVICE, _confirm.WANTS, os.path.dirname(_confirm.WANTS))
+ARMED = f"{STATE}/armed.json"
+LAID = (f"{STATE}/undo.zip", _boot.SERVICE, _boot.WANTS, os.path.dirname(_boot.WANTS))
 FIRST = layer(host={"vm.swappiness": 30})
 WANTED = layer(
     host={"vm.swappiness": 10, "transparent_hugepage/enabled": "madvise"}, slices={"batch.slice": {"MemoryHigh": "3G"}, "big.service": {"MemoryMax": "2G"}}
 )
-CODE = b"PK\x03\x04 not UTF-8: \xff\x00"
 
 
 class Timed(Killed):
@@ -72,11 +69,11 @@ class Case:
         self.journal = Journal(self.node)
 
     def work(self, *, check: bool = False) -> _tune.Work:
-        return _tune.Work(self.machine.tree, self.node, check=check)
+        return self.machine.work(check=check)
 
     def arm(self, token: str = "t1") -> Json:
         request = {"token": token, "within": 120, "allow": [], "started": META["started"], "wait": 0}
-        return _confirm.arm(request, self.work(), CODE)
+        return _confirm.arm(request, self.work())
 
     def tune(self, token: str = "t1", wanted: Json = WANTED, *, check: bool = False) -> Json:
         request = {"layers": [wanted], "options": OPTIONS, "meta": {**META, **({"confirm": token} if token else {})}}
@@ -85,8 +82,11 @@ class Case:
     def confirm(self, *, check: bool = False) -> Json:
         return _confirm.confirm({"wait": 0}, self.work(check=check))
 
+    def program(self) -> _confirm.Undo:
+        return _confirm.Undo(self.machine.tree, self.node, code=lambda: CODE)
+
     def undo(self) -> str:
-        return _confirm.undo(_confirm.Undo(self.machine.tree, self.node))
+        return _confirm.undo(self.program())
 
     def time_runs_out(self) -> str:
         timer = Path(f"{self.machine.root}.timer")
@@ -100,7 +100,8 @@ class Case:
         Path(f"{self.machine.root}.timer").unlink(missing_ok=True)
         self.machine.reboot()
         self.machine.start("big.service", BIG)
-        return self.undo() if all(map(self.exists, (LAID[0], *LAID[2:]))) else "no unit"
+        is_asked = self.exists(ARMED) or self.exists(f"{STATE}/pending.jsonl")
+        return self.undo() if is_asked and all(map(self.exists, LAID)) else "no unit"
 
     def exists(self, path: str) -> bool:
         return os.path.exists(self.machine.root + path)
@@ -115,7 +116,9 @@ class Case:
         return status != 0
 
     def nothing_is_armed(self) -> bool:
-        return not any(map(self.exists, LAID)) and not os.path.exists(f"{self.machine.root}.timer")
+        """What lies there for the next boot stays as long as anything of ours does."""
+        laid = {self.exists(path) for path in LAID}
+        return laid == {bool(self.journal.origin())} and not (self.exists(ARMED) or os.path.exists(f"{self.machine.root}.timer"))
 
 
 Made = t.Callable[..., Case]
@@ -131,7 +134,7 @@ def fixture_made(tmp_path: Path) -> Made:
 def test_nobody_confirms(made: Made, systemd: int) -> None:
     case = made(systemd=systemd)
     case.arm()
-    assert case.machine.snapshot() != case.before and all(map(case.exists, LAID))
+    assert case.machine.snapshot() == case.before and all(map(case.exists, (ARMED, *LAID)))
     assert (case.tune()["generation"], case.journal.unconfirmed()) == (2, 2)
     assert case.machine.text("/batch.slice memory.high") == str(3 * GIB)
     assert case.time_runs_out() == "generation 2 was not confirmed within 120 s, and is taken back (generation 3)"
@@ -170,7 +173,7 @@ def test_who_confirms_keeps_it(made: Made) -> None:
     case.arm()
     case.tune()
     assert _history.told(case.journal, ())["notes"] == ["generation 2 awaits confirmation"]
-    assert case.confirm(check=True)["changed"] and case.exists(LAID[0])
+    assert case.confirm(check=True)["changed"] and case.exists(ARMED)
     assert case.confirm() == {"changed": True, "generation": 2, "problem": ""}
     assert case.nothing_is_armed() and case.time_runs_out() == "no timer" and case.undo() == "nothing is armed" and case.reboot() == "no unit"
     assert case.machine.text("vm.swappiness") == "10"
@@ -181,11 +184,11 @@ def test_who_confirms_while_the_node_waits_for_the_lock_has_confirmed(made: Made
     case = made()
     case.arm()
     case.tune()
-    late = _confirm.Undo(case.machine.tree, case.node)
+    late = case.program()
     case.confirm()
     assert _confirm.undo(late) == "it was confirmed, and is armed no more"
     # Nor is the next one taken back in its place.
-    late = _confirm.Undo(case.machine.tree, case.node)
+    late = case.program()
     late.armed = {"token": "t1", "within": 120, "allow": []}
     case.arm("t2")
     case.tune("t2", FIRST)
@@ -233,7 +236,7 @@ def test_of_two_only_the_one_that_awaits_confirmation_is_taken_back(made: Made) 
     between = case.machine.snapshot()
     assert case.tune()["generation"] == 3
     assert case.time_runs_out() == "generation 3 was not confirmed within 120 s, and is taken back (generation 4)"
-    assert {path: text for path, text in case.machine.snapshot().items() if path not in LAID} == {path: between[path] for path in between if path not in LAID}
+    assert case.machine.snapshot() == between
 
 
 def test_what_others_changed_since_stays_and_is_named(made: Made) -> None:
@@ -245,39 +248,33 @@ def test_what_others_changed_since_stays_and_is_named(made: Made) -> None:
     assert case.machine.text("vm.swappiness") == "77" and case.machine.text("/batch.slice memory.high") == "max" and case.nothing_is_armed()
 
 
-@pytest.mark.parametrize("path", [_confirm.SERVICE, _confirm.WANTS])
+@pytest.mark.parametrize("path", [_boot.SERVICE, _boot.WANTS])
 def test_a_unit_of_somebody_else_is_not_touched(made: Made, path: str) -> None:
     case = made()
     case.machine.write(path, "[Unit]\n")
     before = case.machine.snapshot()
-    with pytest.raises(_tune.TuneError, match=f"{path} is not ours, and nothing was written"):
+    with pytest.raises(_tune.TuneError, match=f"nothing was written: {path}: is not ours"):
         case.arm()
-    assert case.machine.snapshot() == before and not case.exists(LAID[0])
+    assert case.machine.snapshot() == before and not case.exists(ARMED)
 
 
-@pytest.mark.parametrize("is_told", [True, False])
-def test_who_rolls_back_has_decided(made: Made, is_told: bool) -> None:
+def test_who_rolls_back_has_decided(made: Made) -> None:
     case = made()
     case.arm()
     case.tune()
     assert case.machine.rollback("origin")["generation"] == 3
-    origin = case.machine.text("vm.swappiness")
-    if is_told:
-        _confirm.decided(case.work())
-        assert case.nothing_is_armed()
-    else:
-        assert case.time_runs_out() == "nothing awaits confirmation"
-    assert (origin, case.machine.text("vm.swappiness"), case.nothing_is_armed()) == ("60", "60", True)
+    assert (case.machine.text("vm.swappiness"), case.nothing_is_armed()) == ("60", True)
+    assert (case.time_runs_out(), case.reboot()) == ("no timer", "no unit")
 
 
 def test_a_check_arms_and_disarms_nothing(made: Made) -> None:
     case = made()
     request = {"token": "t1", "within": 120, "allow": [], "started": "", "wait": 0}
-    _confirm.arm(request, case.work(check=True), CODE)
+    _confirm.arm(request, case.work(check=True))
     assert case.nothing_is_armed()
     case.arm()
     _confirm.give_up(request, case.work(check=True))
-    assert all(map(case.exists, LAID))
+    assert case.exists(ARMED)
 
 
 def test_a_tune_that_makes_no_generation_is_disarmed(made: Made) -> None:
@@ -285,13 +282,13 @@ def test_a_tune_that_makes_no_generation_is_disarmed(made: Made) -> None:
     case.arm()
     assert case.tune(wanted=FIRST)["generation"] == 0
     _confirm.give_up({"token": "t9", "wait": 0}, case.work())
-    assert all(map(case.exists, LAID))
+    assert case.exists(ARMED)
     _confirm.give_up({"token": "t1", "wait": 0}, case.work())
     assert case.nothing_is_armed() and case.machine.snapshot() == case.before
     case.arm()
     case.tune()
     _confirm.give_up({"token": "t1", "wait": 0}, case.work())
-    assert case.journal.unconfirmed() == 2 and case.exists(LAID[0])
+    assert case.journal.unconfirmed() == 2 and case.exists(ARMED)
 
 
 def test_where_taking_back_would_kill_it_stays_armed_for_the_next_boot(made: Made) -> None:
@@ -313,7 +310,7 @@ def test_a_kill_at_any_operation_of_arming_arms_or_does_not(made: Made) -> None:
     while was_killed:
         case = made()
         was_killed = case.killed(case.arm, at)
-        seen.add((case.exists(LAID[0]), os.path.exists(f"{case.machine.root}.timer")))
+        seen.add((case.exists(ARMED), os.path.exists(f"{case.machine.root}.timer")))
         # What was cut off hinders nobody, takes nothing back that is not its own, and the next one arms anew.
         assert case.time_runs_out() in ("no timer", "nothing awaits confirmation")
         assert case.tune("")["generation"] == 2 and case.reboot() in ("no unit", "nothing awaits confirmation")
@@ -358,8 +355,8 @@ def test_a_kill_amid_taking_back_is_ended_by_the_next_boot(made: Made, by_boot: 
         was_killed = case.killed(case.undo, at)
         case.reboot()
         found = case.machine.snapshot()
-        assert {path: found[path] for path in found if path not in LAID} == twin.machine.snapshot(), at
-        assert case.machine.text("vm.swappiness") == "30" and not case.exists(LAID[0])
+        assert found == twin.machine.snapshot(), at
+        assert case.machine.text("vm.swappiness") == "30" and not case.exists(ARMED)
         at += 3
 
 
@@ -390,74 +387,20 @@ def test_what_cannot_be_armed_leaves_nothing(made: Made, fails: str) -> None:
 # What is armed
 
 
-def test_what_is_laid_down_is_roots_alone_and_says_what_runs(made: Made) -> None:
+def test_what_is_armed_is_roots_alone_and_says_what_runs(made: Made) -> None:
     case = made()
     case.arm()
     root = case.machine.root
-    assert {path: os.stat(root + path).st_mode & 0o777 for path in LAID[:4]} == dict(zip(LAID, (0o600, 0o600, 0o644, 0o644)))
-    assert Path(root + LAID[1]).read_bytes() == CODE
-    program = f"{sys.executable} -I {STATE}/undo.zip"
-    assert f"\nConditionPathExists={STATE}/armed.json\n" in (case.machine.text(_confirm.SERVICE) or "")
-    assert (case.machine.text(_confirm.SERVICE) or "").endswith(f"\n[Service]\nType=oneshot\nExecStart={program}")
-    assert (case.machine.text(_confirm.WANTS) or "").endswith("\n[Unit]\nWants=memqos-undo.service")
+    assert os.stat(root + ARMED).st_mode & 0o777 == 0o600
     argv = json.loads(Path(f"{root}.timer").read_text(encoding="utf-8"))
-    assert " ".join(argv).endswith(f"--unit=memqos-confirm --on-active=120s --timer-property=AccuracySec=1s -- {program}")
+    assert " ".join(argv).endswith(f"--unit=memqos-confirm --on-active=120s --timer-property=AccuracySec=1s -- {sys.executable} -I {STATE}/undo.zip")
 
 
-_SENT = """
-import base64, re, sys, tempfile
-from pathlib import Path
-from ansible.executor import module_common
-from ansible.parsing.dataloader import DataLoader
-from ansible.plugins.loader import init_plugin_loader, module_loader
-from ansible.template import Templar
-
-with tempfile.TemporaryDirectory() as directory:
-    link = Path(directory, "ansible_collections", "memqos", "fleet")
-    link.parent.mkdir(parents=True)
-    link.symlink_to(sys.argv[1])
-    init_plugin_loader([directory])
-    found = module_loader.find_plugin_with_context("memqos.fleet.memory_confirm").plugin_resolved_path
-    built = module_common.modify_module(
-        module_name="memqos.fleet.memory_confirm", module_path=found, module_args={}, templar=Templar(loader=DataLoader()),
-        task_vars={"ansible_python_interpreter": "/usr/bin/python3"}, module_compression="ZIP_DEFLATED",
-    )
-    data = built[0] if isinstance(built, tuple) else built.b_module_data
-    Path(sys.argv[2]).write_bytes(base64.b64decode(max(re.findall(rb"[A-Za-z0-9+/=]{1000,}", data), key=len)))
-"""
-
-
-@pytest.fixture(name="program", scope="module")
-def fixture_program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is armed of what Ansible sends."""
-    pytest.importorskip("ansible.executor.module_common")
-    directory = tmp_path_factory.mktemp("sent")
-    subprocess.run([sys.executable, "-c", _SENT, str(ROOT), str(directory / "sent.zip")], check=True)
-    program = directory / "undo.zip"
-    program.write_bytes(_confirm.archive(types.SimpleNamespace(archive=str(directory / "sent.zip"))))
-    return program
-
-
-def probe(program: Path) -> int:
-    return subprocess.run([sys.executable, "-I", str(program), "--probe"], check=False, stderr=subprocess.DEVNULL).returncode
-
-
-def test_what_is_armed_runs_by_itself(program: Path) -> None:
-    assert probe(program) == 0
-    with zipfile.ZipFile(program) as packed:
-        assert {name.partition("/")[0] for name in packed.namelist()} == {"__main__.py", "ansible_collections"}
-        names = packed.namelist()
-        for missing in ("ansible_collections/memqos/fleet/plugins/module_utils/_tune.py", "ansible_collections/memqos/__init__.py"):
-            assert missing in names
-    # The probe can fail.
-    broken = program.with_name("broken.zip")
-    with zipfile.ZipFile(program) as whole, zipfile.ZipFile(broken, "w") as part:
-        for name in names:
-            if not name.endswith("_started.py"):
-                part.writestr(name, whole.read(name))
-    assert probe(broken) != 0
-
-
-def test_code_that_came_another_way_is_not_armed() -> None:
-    with pytest.raises(_tune.TuneError, match="packed as Ansible sends them"):
-        _confirm.archive(types.SimpleNamespace())
+@pytest.mark.parametrize(("more", "told"), [({"systemd": 0}, "systemd does not run here"), ({}, "the modules did not come packed")])
+def test_what_could_not_take_it_back_is_not_armed(made: Made, more: Json, told: str) -> None:
+    case = made(**more)
+    case.machine.code = b"" if not more else CODE
+    before = case.machine.snapshot()
+    with pytest.raises(_tune.TuneError, match=f"cannot be armed, and nothing was written: {told}"):
+        case.arm()
+    assert case.machine.snapshot() == before and not case.exists(ARMED)

@@ -25,6 +25,7 @@ CGROUPS: t.Dict[str, t.Any] = {
     "/c.slice": {"path": "/c.slice", "parent": "/", "usage": GIB, "min": GIB},
     "/d.slice": {"path": "/d.slice", "parent": "/"},
     "/e.slice": {"path": "/e.slice", "parent": "/", "usage": 0},
+    "/f.slice": {"path": "/f.slice", "parent": "/", "usage": 5 * GIB, "stat": {"active_file": 5 * GIB}},
 }
 # In pages, of node 0 and of node 1, which has normal memory alone. Of the first zone all is reserved by default.
 ZONES: t.List[t.Any] = [
@@ -141,6 +142,9 @@ BOUNDS: t.List[t.Tuple[t.List[Step], t.List[Step], str]] = [
         [memcg("memory.min", 0, 9 * GIB, cgroup="/d.slice", subject="d.slice")],
         "protection_above_80_percent",
     ),
+    # f uses 5 GiB, all of it page cache: of 5 GiB that are available half a GiB must be left.
+    ([memcg("memory.min", 0, 4608 * MIB, cgroup="/f.slice", subject="f.slice")], [memcg("memory.min", 0, 4609 * MIB, cgroup="/f.slice", subject="f.slice")],
+     "protection_leaves_nothing"),
     ([memcg("memory.oom_control", 1, 0)], [memcg("memory.oom_control", 0, 1)], "oom_kill_disable"),
 ]  # fmt: skip
 
@@ -186,6 +190,33 @@ def test_who_protects_without_bound_already_does_not_hide_the_others() -> None:
     more = memcg("memory.min", GIB, 9 * GIB, cgroup="/c.slice", subject="c.slice")
     assert set(_guards.dangers([more], Figures(MEMINFO, LIVE, without, MOUNT))) == {("memory.min", "c.slice")}
     assert _guards.dangers([memcg("memory.min", "max", 2 * GIB)], Figures(MEMINFO, LIVE, without, MOUNT)) == {}
+
+
+def test_protection_leaves_the_node_something_to_reclaim() -> None:
+    """Of 10 GiB 1.5 are available, nearly all of it page cache of one slice that uses 2 GiB: half of it must stay free to take."""
+    cgroups = {"/a.slice": {"path": "/a.slice", "parent": "/", "usage": 2 * GIB, "min": 0, "stat": {"active_file": GIB, "inactive_file": 200 * MIB}}}
+    meminfo = {**MEMINFO, "MemAvailable": 1536 * MIB}
+
+    def risks(after: t.Any, **more: t.Any) -> t.Set[str]:
+        figures = Figures({**meminfo, **more}, LIVE, cgroups, MOUNT, UNITS)
+        return {danger.risk for danger in _guards.dangers([memcg("memory.min", 0, after)], figures).values()}
+
+    # Anonymous memory comes first under it: 824 MiB of that, then a GiB of cache.
+    assert risks(824 * MIB + 1024 * MIB) == set()
+    assert risks(824 * MIB + 1025 * MIB) == {"protection_leaves_nothing"}
+    # What is not used is not kept.
+    assert risks(7 * GIB) == {"protection_leaves_nothing"}
+    assert risks(7 * GIB, MemAvailable=5 * GIB) == set()
+    found = _guards.dangers([memcg("memory.min", 0, 2 * GIB)], Figures(meminfo, LIVE, cgroups, MOUNT, UNITS))
+    assert found["memory.min", "a.slice"].reason == (
+        "1.20 GiB of page cache would come under protection, of 1.50 GiB that is available: less than 5 % of memory is left to reclaim"
+    )
+
+
+def test_protection_that_goes_takes_nothing() -> None:
+    cgroups = {"/a.slice": {"path": "/a.slice", "parent": "/", "usage": 2 * GIB, "min": 2 * GIB, "stat": {"active_file": GIB}}}
+    figures = Figures({**MEMINFO, "MemAvailable": 0}, LIVE, cgroups, MOUNT, UNITS)
+    assert _guards.dangers([memcg("memory.min", 2 * GIB, GIB)], figures) == {}
 
 
 TO_COME: t.List[t.Tuple[ToCome, ToCome, str]] = [

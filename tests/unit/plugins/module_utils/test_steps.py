@@ -11,7 +11,7 @@ import typing as t
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _steps
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, WriteStep
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
 
 FILE = "/sys/fs/cgroup/batch.slice/memory.max"
 VENDOR = "/sys/fs/cgroup/batch.slice/memory.wmark_ratio"
@@ -32,6 +32,13 @@ def swappiness(before: str, after: str) -> WriteStep:
 
 def ratio(before: str, after: str, boot: str) -> WriteStep:
     return WriteStep("memory.wmark_ratio", "memcg", "batch.slice", VENDOR, before, after, 7, boot)
+
+
+SWAPS = ("/var/lib/memqos-swap/swap-1M", "/var/lib/memqos-swap/swap-2M")
+
+
+def area(before: t.Optional[str], after: t.Optional[str]) -> SwapStep:
+    return SwapStep("dev-vdb.swap", "swap.device /dev/vdb", "/dev/vdb", before, after)
 
 
 @pytest.mark.parametrize(
@@ -56,6 +63,14 @@ def ratio(before: str, after: str, boot: str) -> WriteStep:
             [FileStep("/etc/sysctl.d/a.conf", None, "2\n", creates=("/etc/sysctl.d",))],
             id="a file with the directory that was made for it",
         ),
+        pytest.param([area("auto", "5")], [area("5", "6")], [area("auto", "6")], id="an area that is on otherwise"),
+        pytest.param([area(None, "5")], [area("5", None)], [], id="an area that is off again"),
+        pytest.param(
+            [SwapFileStep(SWAPS[0], None, "1048576", ("/var/lib/memqos-swap",))],
+            [SwapFileStep(SWAPS[1], None, "2097152"), SwapFileStep(SWAPS[0], "1048576", None, ("/var/lib/memqos-swap",))],
+            [SwapFileStep(SWAPS[1], None, "2097152", ("/var/lib/memqos-swap",))],
+            id="a swap file in the directory that was made for another",
+        ),
     ],
 )
 def test_generations_are_joined(earlier: list[Step], later: list[Step], merged: list[Step]) -> None:
@@ -67,6 +82,8 @@ STEPS: list[Step] = [
     FileStep("/etc/sysctl.d/a.conf", None, "caf\udce9"),
     slice_step("infinity", "64", limit("max", "64")),
     ReloadStep(),
+    SwapFileStep(SWAPS[0], None, "1048576", ("/var/lib/memqos-swap",)),
+    area(None, "256 MiB, priority 5")._replace(service="memqos-crypt-1M.service", allowed=1),
 ]
 
 

@@ -1059,6 +1059,35 @@ def test_a_kubelet_that_would_not_start_is_named(machine: Machine) -> None:
     assert (row["reason"], row["winner"]["path"]) == ("kubelet does not start while the kernel has another value (protectKernelDefaults)", MINE)
 
 
+LIMITED = "failSwapOn: false\nmemorySwap:\n  swapBehavior: LimitedSwap\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "swap", "policy", "status"),
+    [
+        (LIMITED, True, "report", "conflict"),
+        (LIMITED, False, "take", "conflict"),
+        (LIMITED, True, "defer", "deferred"),
+        ("failSwapOn: false\n", True, "report", "conflict"),
+        ("failSwapOn: false\n", False, "report", "changed"),
+        ("", True, "report", "changed"),
+    ],
+)
+def test_swap_of_pods_is_the_kubelets(make: Make, config: str, swap: bool, policy: str, status: str) -> None:
+    machine = make()
+    place(machine, {"/proc/812/comm": "kubelet\n", "/proc/812/cmdline": "kubelet\0", "/var/lib/kubelet/config.yaml": config})
+    if not swap:
+        machine.write("/proc/meminfo", f"{machine.text('/proc/meminfo')}\n".replace("SwapTotal:       1048576 kB", "SwapTotal:             0 kB"))
+    wanted = layer(slices={"kubepods.slice": {"MemorySwapMax": GIB}, "batch.slice": {"MemorySwapMax": GIB}})
+    told = rows(machine.tune(wanted, on_conflict=policy))
+    row = told["kubepods.slice MemorySwapMax"]
+    assert row["status"] == status
+    if status in ("conflict", "deferred"):
+        behavior = "LimitedSwap" if config == LIMITED else "NoSwap"
+        assert row["reason"] == f"the kubelet manages the swap of pods (swapBehavior {behavior}, /var/lib/kubelet/config.yaml): set it there"
+    assert machine.text("/kubepods.slice memory.swap.max") == (str(GIB) if status == "changed" else "max")
+
+
 def test_what_this_systemd_does_not_have_is_unsupported(make: Make) -> None:
     # 247 calls it ManagedOOMMemoryPressureLimitPercent.
     machine = make(systemd=247)
@@ -1584,7 +1613,7 @@ class Faulty(Node):
 
 
 def in_etc(number: int) -> t.Callable[[str, str], int]:
-    return lambda what, path: number if path.startswith("/etc/") and what in ("create", "write", "mkdir") else 0
+    return lambda what, path: number if path.startswith("/etc/sysctl.d/") and what in ("create", "write", "mkdir") else 0
 
 
 def at(file: str, number: int) -> t.Callable[[str, str], int]:
@@ -1600,7 +1629,7 @@ def at(file: str, number: int) -> t.Callable[[str, str], int]:
 UNDONE = "All was undone."
 TAKES_NOT = "This kernel does not take that value: choose another, or leave the knob out."
 ERRORS: t.Dict[str, t.Tuple[t.Callable[[str, str], int], str]] = {
-    "read-only /etc": (in_etc(errno.EROFS), f"{MINE}: Read-only file system (EROFS). {UNDONE} Make that file system writable, and run again."),
+    "a read-only directory": (in_etc(errno.EROFS), f"{MINE}: Read-only file system (EROFS). {UNDONE} Make that file system writable, and run again."),
     "a full disk": (in_etc(errno.ENOSPC), f"{MINE}: No space left on device (ENOSPC). {UNDONE} Make room on that file system, and run again."),
     "EINVAL": (
         at("/proc/sys/vm/swappiness", errno.EINVAL),

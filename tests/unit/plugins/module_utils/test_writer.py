@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import subprocess
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Writer
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
+from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Refused, Writer
 
 ZZZ = "/etc/sysctl.d/zzz.conf"
 # Version 2; owner rw, user 1000 r, group r, mask r, others none.
@@ -76,3 +78,105 @@ def test_where_there_are_no_labels_the_file_is_written_all_the_same(file: Path, 
     monkeypatch.setattr(os, call, fail)
     Writer(str(file.parents[2])).replace(ZZZ, File("new\n"))
     assert file.read_text(encoding="utf-8") == "new\n"
+
+
+# Swap files
+
+SWAP = "/srv/memqos-swap/swap-1M"
+
+
+class Disk:
+    """A node with C(/srv), whose mkswap does what C(mkswap) does."""
+
+    def __init__(self, root: Path, mkswap: t.Callable[[str], None] = lambda path: None) -> None:
+        (root / "srv").mkdir()
+        (root / "srv").chmod(0o755)
+        self.root, self.mkswap = root, mkswap
+        self.writer = Writer(str(root), command=self.command)
+
+    def command(self, argv: t.List[str]) -> str:
+        name, path = argv
+        assert name == "mkswap" and path.startswith(str(self.root))
+        self.mkswap(path)
+        return ""
+
+    def make(self, size: int = 1 << 20) -> t.Optional[str]:
+        self.writer.make_directory(os.path.dirname(SWAP), 0o700)
+        self.writer.make_swap_file(SWAP, size)
+        return self.writer.swap_file(SWAP)
+
+    def names(self) -> t.List[str]:
+        return sorted(os.listdir(self.root / "srv/memqos-swap"))
+
+
+def test_a_swap_file_is_allocated_and_roots_alone(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    assert disk.writer.swap_file(SWAP) is None
+    assert (disk.make(), disk.names()) == ("1048576", ["swap-1M"])
+    found = os.stat(tmp_path / SWAP[1:])
+    assert (found.st_mode & 0o7777, found.st_blocks * 512 >= 1 << 20) == (0o600, True)
+    disk.writer.remove(SWAP)
+    assert disk.writer.swap_file(SWAP) is None
+
+
+@pytest.mark.skipif(not os.path.exists("/sbin/mkswap"), reason="this machine has no mkswap")
+def test_mkswap_takes_it(tmp_path: Path) -> None:
+    disk = Disk(tmp_path, lambda path: subprocess.run(["/sbin/mkswap", path], check=True, stdout=subprocess.DEVNULL).check_returncode())
+    disk.make()
+    assert (tmp_path / SWAP[1:]).read_bytes()[4086:4096] == b"SWAPSPACE2"
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "I/O error"), Unreadable("mkswap", "error", "no")])
+def test_one_that_mkswap_refuses_leaves_nothing(tmp_path: Path, error: Exception) -> None:
+    def fail(path: str) -> None:
+        raise error
+
+    disk = Disk(tmp_path, fail)
+    with pytest.raises(type(error)):
+        disk.make()
+    assert disk.names() == []
+
+
+def test_what_is_not_as_we_made_it_is_told(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    disk.make()
+    path = tmp_path / SWAP[1:]
+    path.chmod(0o644)
+    assert disk.writer.swap_file(SWAP) == f"-rw-r--r-- of user {os.geteuid()}, 1048576 of 1048576 bytes"
+    path.chmod(0o600)
+    path.unlink()
+    with path.open("wb") as stream:
+        stream.truncate(1 << 20)
+    path.chmod(0o600)
+    assert disk.writer.swap_file(SWAP) == f"-rw------- of user {os.geteuid()}, 0 of 1048576 bytes"
+    path.unlink()
+    os.symlink("/etc/passwd", path)
+    assert (disk.writer.swap_file(SWAP) or "").startswith("lrwxrwxrwx")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/srv/swap-1M", "/srv/memqos-swap/swapfile", "/srv/memqos-swap/swap-0M", "/srv/memqos-swap/../swap-1M", "/srv/../etc/memqos-swap/swap-1M",
+     "/srv/memqos-swap/swap-1M/x", "/srv/a b/memqos-swap/swap-1M", "srv/memqos-swap/swap-1M"],
+)  # fmt: skip
+def test_a_swap_file_has_one_of_our_names(tmp_path: Path, path: str) -> None:
+    disk = Disk(tmp_path)
+    for action in (disk.writer.swap_file, disk.writer.remove, lambda name: disk.writer.make_swap_file(name, 1 << 20)):
+        with pytest.raises(Refused, match="is not below a directory that this collection writes"):
+            action(path)
+
+
+@pytest.mark.parametrize("mode", [0o757, 0o775, 0o1777])
+def test_no_swap_file_where_others_can_write(tmp_path: Path, mode: int) -> None:
+    disk = Disk(tmp_path)
+    disk.make()
+    (tmp_path / "srv").chmod(mode)
+    for action in (disk.writer.swap_file, disk.writer.remove, lambda name: disk.writer.make_swap_file(name, 1 << 20)):
+        with pytest.raises(Refused, match="others than root can write to its directory srv"):
+            action(SWAP)
+    assert disk.names() == ["swap-1M"]
+
+
+def test_a_unit_that_systemd_does_not_give_is_not_started(tmp_path: Path) -> None:
+    with pytest.raises(Refused):
+        Disk(tmp_path).writer.swap("stop", "../x.swap")

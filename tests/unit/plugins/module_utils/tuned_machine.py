@@ -75,6 +75,8 @@ VENDOR_FILES = {"memory.wmark_ratio": "0"}
 V1_VENDOR_FILES = {**VENDOR_FILES, "memory.min": "0", "memory.low": "0", "memory.high": "max"}
 # All.
 KEEP: Json = {"generations": 1000, "since": ""}
+# What lies there for the next boot.
+CODE = b"PK\x03\x04 not UTF-8: \xff\x00"
 OPTIONS: Json = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf"}
 
 
@@ -97,7 +99,7 @@ class Machine:
     """C(systemd) 0: it has none. C(vendor): its kernel has files of Anolis."""
 
     def __init__(self, root: Path, *, systemd: int = 257, hierarchy: int = 2, vendor: bool = False, writer: t.Type[Node] = Node) -> None:
-        self.root, self.hierarchy, self.keep = str(root), hierarchy, KEEP
+        self.root, self.hierarchy, self.keep, self.code = str(root), hierarchy, KEEP, CODE
         self.has_systemd = systemd > 0
         files = V2_FILES if hierarchy == 2 else V1_FILES
         self.cgroup_files = {**files, **((VENDOR_FILES if hierarchy == 2 else V1_VENDOR_FILES) if vendor else {})}
@@ -129,8 +131,11 @@ class Machine:
     def asked(self, what: t.Callable[[Json, _tune.Work], Json], request: Json, *, check: bool = False, writer: t.Optional[Node] = None) -> Json:
         """By a request as it arrives, with an answer as it leaves: JSON."""
         sent = json.loads(json.dumps({"wait": 0, "meta": META, "keep": self.keep, **request}))
-        answer: Json = json.loads(json.dumps(what(sent, _tune.Work(self.tree, writer or self.node, check=check))))
+        answer: Json = json.loads(json.dumps(what(sent, self.work(check=check, writer=writer))))
         return answer
+
+    def work(self, *, check: bool = False, writer: t.Optional[Node] = None) -> _tune.Work:
+        return _tune.Work(self.tree, writer or self.node, check=check, code=lambda: self.code)
 
     def reboot(self) -> None:
         """The kernel's own values, then sysctl.d, tmpfiles.d, units as their files say, and our late unit."""

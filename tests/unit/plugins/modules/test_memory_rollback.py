@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _journal, _module, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _module, _tune
 from ansible_collections.memqos.fleet.plugins.modules import memory_rollback
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _request
 
@@ -45,12 +45,3 @@ def test_a_captured_node_is_not_changed() -> None:
 def test_without_the_action_plugin_there_is_no_request() -> None:
     with pytest.raises(_module.BadOption, match="action plugin"):
         memory_rollback.rollback({"check_mode": True, "request": None})
-
-
-@pytest.mark.parametrize(("generation", "calls"), [(4, 1), (0, 0)])
-def test_a_rollback_by_hand_takes_the_place_of_a_confirmation(generation: int, calls: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    decided: list[object] = []
-    monkeypatch.setattr(_tune, "rollback", lambda request, work: {"generation": generation, "changed": True, "problem": ""})
-    monkeypatch.setattr(_confirm, "decided", decided.append)
-    roll_back("previous")
-    assert len(decided) == calls

@@ -25,7 +25,9 @@ ROW = {
 TOLD: dict[str, t.Any] = {
     "schema_version": 1, "changed": True, "check": False, "generation": 3, "results": [ROW], "files": [{"path": "/etc/x", "before": None, "after": "a\n"}],
     "skipped": [], "kernel_command_line": {}, "daemon_reload": False, "notes": [], "problem": "", "clean": True,
+    "shrinking": [],
 }  # fmt: skip
+MIB = 1 << 20
 
 
 @pytest.fixture(name="shown", autouse=True)
@@ -146,3 +148,58 @@ def test_who_made_a_generation() -> None:
     assert set(made) == {"host", "started", "profiles", "run_id"}
     assert (made["profiles"], made["run_id"]) == (["redis"], _results.RUN_ID)
     assert made["started"].endswith("Z") and len(made["started"]) == 20
+
+
+def shrinking(usage: int, *, done: bool = False, **more: t.Any) -> dict[str, t.Any]:
+    """An answer of a node that wants 200 MiB."""
+    one = {"unit": "batch.slice", "knob": "memory.max", "bound": 200 * MIB, "before": 900 * MIB, "usage": usage * MIB, "done": done, "killed": 0}
+    return {"tune": json.dumps({**TOLD, "changed": False, "generation": 0, "shrinking": [one], **more})}
+
+
+def calls(answers: list[dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch, *, within: int = 60) -> tuple[dict[str, t.Any], list[int]]:
+    """(the answer in the end, the seconds that each call was told to be left); each takes ten."""
+    clock, told = [0.0], []
+
+    def call(shrink: dict[str, int]) -> dict[str, t.Any]:
+        told.append(shrink["within"])
+        assert shrink["slice"] == 10
+        clock[0] += 10
+        return answers.pop(0)
+
+    monkeypatch.setattr(_tuning.time, "monotonic", lambda: clock[0])
+    return _tuning.while_shrinking(call, within=within, host="n1"), told
+
+
+def test_a_node_that_shrinks_is_called_until_it_has_tuned(monkeypatch: pytest.MonkeyPatch, shown: list[str]) -> None:
+    last = shrinking(200, done=True, generation=4, changed=True)
+    assert calls([shrinking(700), shrinking(400), last], monkeypatch) == (last, [60, 50, 40])
+    assert shown == [
+        "n1: batch.slice shrinks: 700 MiB of 900 MiB in use, 200 MiB wanted",
+        "n1: batch.slice shrinks: 400 MiB of 900 MiB in use, 200 MiB wanted",
+    ]
+
+
+def test_one_that_has_nothing_to_shrink_is_called_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    for answer in (
+        {"tune": json.dumps(TOLD)},
+        {"msg": "unreachable", "failed": True},
+        {"tune": "nonsense"},
+        shrinking(700, problem="it grows"),
+        shrinking(700, check=True),
+    ):
+        assert calls([answer], monkeypatch) == (answer, [60])
+
+
+def test_where_a_call_got_nowhere_the_next_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert calls([shrinking(700), shrinking(700), shrinking(700, problem="too slow")], monkeypatch)[1] == [60, 50, 1]
+
+
+def test_the_seconds_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The node fails in its last slice; one that does not say so is not asked for ever."""
+    assert calls([shrinking(700), shrinking(600), shrinking(500, problem="too slow")], monkeypatch, within=20)[1] == [20, 10, 1]
+
+
+@pytest.mark.parametrize("seconds", [-1, 86401])
+def test_seconds_to_shrink_have_bounds(seconds: int) -> None:
+    with pytest.raises(AnsibleActionFail, match=rf"shrink_within={seconds}: seconds, from 0 \(nothing is shrunk\) to 86400"):
+        _tuning.check_seconds(0, seconds)

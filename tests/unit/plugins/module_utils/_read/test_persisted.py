@@ -344,6 +344,35 @@ def test_kubelet(case: str, tmp_path: pathlib.Path) -> None:
     assert kubelet and (kubelet.config, (kubelet.protect_kernel_defaults, kubelet.memory_qos)) == ("/etc/kubelet.yaml", expected)
 
 
+KUBELET_SWAP = {
+    "does not start with swap": ("", ""),
+    "nothing said of it": ("failSwapOn: false\n", "NoSwap"),
+    "LimitedSwap": ("failSwapOn: false\nmemorySwap:\n  swapBehavior: LimitedSwap\n", "LimitedSwap"),
+    "in one line": ("failSwapOn: false\nmemorySwap: {swapBehavior: LimitedSwap}\n", "LimitedSwap"),
+    "empty": ("failSwapOn: false\nmemorySwap: {}\n", "NoSwap"),
+    "LimitedSwap, and does not start": ("memorySwap:\n  swapBehavior: LimitedSwap\n", ""),
+    "elsewhere": ("failSwapOn: false\nlogging:\n  swapBehavior: LimitedSwap\n", "NoSwap"),
+    "JSON": ('{"failSwapOn": false, "memorySwap": {"swapBehavior": "LimitedSwap"}}', "LimitedSwap"),
+}
+
+
+@pytest.mark.parametrize("case", KUBELET_SWAP)
+def test_what_a_kubelet_does_with_swap(case: str, tmp_path: pathlib.Path) -> None:
+    text, expected = KUBELET_SWAP[case]
+    kubelet = read(tmp_path, {**KUBELET, "/etc/kubelet.yaml": text}).kubelet
+    assert kubelet and kubelet.swap == expected
+
+
+def test_a_flag_says_whether_a_kubelet_starts_with_swap(tmp_path: pathlib.Path) -> None:
+    files = {
+        "/proc/9/comm": "kubelet\n",
+        "/proc/9/cmdline": "kubelet\0--config=/etc/kubelet.yaml\0--fail-swap-on=false\0",
+        "/etc/kubelet.yaml": "failSwapOn: true\n",
+    }
+    kubelet = read(tmp_path, files).kubelet
+    assert kubelet and kubelet.swap == "NoSwap"
+
+
 def test_flags_and_drop_ins_of_kubelet_come_after_its_file(tmp_path: pathlib.Path) -> None:
     command = "kubelet\0--config\0/etc/kubelet.yaml\0--config-dir=/etc/kubelet.d\0--feature-gates=A=true,MemoryQoS=true\0--protect-kernel-defaults\0"
     files = {"/proc/9/comm": "kubelet\n", "/proc/9/cmdline": command, "/etc/kubelet.yaml": "featureGates:\n  MemoryQoS: false\n"}

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What lies on a node for its next boot: a program that ends an interrupted run, and takes back a tune that nobody confirmed. docs/architecture.md 3.18."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import typing as t
+
+from . import _persist
+from ._journal import Journal, JournalError, told
+from ._read._files import Tree, Unreadable
+from ._writer import File
+
+TIMER = "memqos-confirm"
+SERVICE = "/etc/systemd/system/memqos-undo.service"
+# A directory that no plan has files in: made by one, it would not be known as made by the other.
+WANTS = "/etc/systemd/system/basic.target.d/zz-memqos-undo.conf"
+_PACKAGE = "ansible_collections/memqos/fleet/plugins/"
+_MAIN = f"""import sys
+from {_PACKAGE.replace("/", ".")}module_utils import _compiled
+_compiled.Compiled().use()
+from {_PACKAGE.replace("/", ".")}module_utils import _confirm
+sys.exit(_confirm.main(sys.argv))
+"""
+_PLAIN = re.compile(r"/[A-Za-z0-9/._+-]+")
+
+
+def archive() -> bytes:
+    """Our half of what Ansible has sent, as a program: the same bytes whichever module it came with. Empty if it came another way."""
+    import io
+    import zipfile
+
+    source = getattr(t.cast(t.Any, globals()["__loader__"]), "archive", "")
+    packed = io.BytesIO()
+    with contextlib.ExitStack() as stack:
+        names: t.Set[str] = set()
+        if source:
+            sent = stack.enter_context(zipfile.ZipFile(source))
+            names = {name for name in sent.namelist() if name.startswith("ansible_collections/") and not name.startswith(f"{_PACKAGE}modules/")}
+        if f"{_PACKAGE}module_utils/_confirm.py" not in names:
+            return b""
+        program = stack.enter_context(zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED))
+        for name, data in [("__main__.py", _MAIN.encode()), *((name, sent.read(name)) for name in sorted(names))]:
+            program.writestr(zipfile.ZipInfo(name), data, zipfile.ZIP_DEFLATED)  # without the time
+    return packed.getvalue()
+
+
+def program(journal: Journal) -> str:
+    return f"{journal.directory}/undo.zip"
+
+
+def lay(journal: Journal, tree: Tree, code: bytes) -> str:
+    """Writes what does not lie there as it has to. Why this node cannot have it, else empty. Raises JournalError."""
+    if not tree.exists("/run/systemd/system"):
+        return "systemd does not run here"
+    if not code:
+        return "the modules did not come packed, as Ansible sends them"
+    if not _PLAIN.fullmatch(sys.executable):
+        return f"{sys.executable!r} is no path of a Python that a unit can have"
+    writer, owner = journal.writer, (os.geteuid(), os.getegid())
+    files = {
+        program(journal): File(code.decode("utf-8", "surrogateescape"), 0o600, *owner),
+        SERVICE: File(service(journal.directory), 0o644, *owner),
+        WANTS: File("\n".join([_persist.HEADER, "[Unit]", f"Wants={os.path.basename(SERVICE)}", ""]), 0o644, *owner),
+    }
+    with told(SERVICE):
+        found = {path: writer.read(path) for path in files}
+    for path in (SERVICE, WANTS):
+        file = found[path]
+        if file and not _persist.is_ours(file.text):
+            raise JournalError(path, "is not ours. Nothing was changed: look whose it is, and move it away.")
+    for path, new in files.items():
+        if found[path] != new:
+            with told(path):
+                for directory in writer.missing_directories(path):
+                    writer.make_directory(directory)
+                writer.replace(path, new)
+    return ""
+
+
+def tidy(journal: Journal) -> None:
+    """Where nothing of ours stands, is under way or is armed: what was laid goes too. Raises OSError, Refused and JournalError."""
+    if journal.origin() or journal.armed() or journal.pending():
+        return
+    writer, directory = journal.writer, os.path.dirname(WANTS)
+    for path in (WANTS, SERVICE):
+        file = writer.read(path)
+        if _persist.is_ours(file.text if file else None):
+            writer.remove(path)
+    if (writer.directory(directory) or (None, [""]))[1] == []:
+        writer.remove_directory(directory)
+    writer.remove(program(journal))
+
+
+def disarm(journal: Journal) -> None:
+    """The word that counts first: what a kill leaves of the rest does nothing. Raises as C(tidy) does."""
+    writer = journal.writer
+    writer.remove(f"{journal.directory}/armed.json")
+    with contextlib.suppress(Unreadable):
+        writer.command("systemctl", "stop", f"{TIMER}.timer")  # it may have run out, or ended with the boot
+    tidy(journal)
+
+
+def service(state: str) -> str:
+    """Before any service starts with what goes back, after sysctl.d and tmpfiles.d, and without a word from the network; bounded, as all else waits for it."""
+    unit = ["[Unit]", "Description=Undo a tune of memory that was interrupted, or that nobody confirmed (memqos.fleet)", "DefaultDependencies=no"]
+    unit += ["Conflicts=shutdown.target", "After=sysinit.target", "Before=basic.target shutdown.target", f"RequiresMountsFor={state}"]
+    unit += [f"ConditionPathExists=|{state}/{name}" for name in ("pending.jsonl", "armed.json")]
+    run = ["Type=oneshot", f"ExecStart={sys.executable} -I {state}/undo.zip", "TimeoutStartSec=300", "TimeoutStopSec=30"]
+    return "\n".join([_persist.HEADER, *unit, "", "[Service]", *run, ""])

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What of a plan needs usage brought below a bound first, and whether that can be: docs/architecture.md 3.19. Pure."""
+
+from __future__ import annotations
+
+import typing as t
+
+from . import _shares
+from ._knobs import _registry
+from ._steps import PropertyStep, Step, WriteStep
+from ._tuples import NamedTuple
+
+if t.TYPE_CHECKING:
+    from ..plugin_utils._shapes import Cgroup
+    from ._guards import Danger
+    from ._present import Present
+
+    Key = t.Tuple[str, str]
+
+# Read of every node: 0 keeps anonymous memory where it is.
+KNOBS = ("vm.swappiness",)
+_BOUNDS = ("memory.max", "memory.high")
+_RISKS = ("limit_below_usage", "high_below_working_set")
+_MIB = 1 << 20
+_size = _shares.format_size
+
+
+class Figures(NamedTuple):
+    """Of a cgroup, in bytes. C(fixed): what reclaim cannot take from it; C(demand): with what is swapped and what could be.
+
+    C(free_swap): what it may have there besides; C(dirty): page cache that has to be written first.
+    """
+
+    usage: int
+    fixed: int
+    demand: int
+    swapped: int
+    free_swap: int
+    dirty: int
+
+
+def figures(usage: int, stat: t.Mapping[str, int], *, swapped: int, free_swap: int) -> Figures:
+    """C(stat): memory.stat by the names of v2; C(free_swap): what the node has and the limits of it and all above it let it use.
+
+    Clean and dirty page cache and slab_reclaimable go; shmem is on the anonymous lists, what is locked on none of these.
+    """
+    cache = sum(stat.get(key, 0) for key in ("active_file", "inactive_file", "slab_reclaimable"))
+    anon = sum(stat.get(key, 0) for key in ("active_anon", "inactive_anon"))
+    kept = max(0, usage - cache)
+    dirty = stat.get("file_dirty", 0) + stat.get("file_writeback", 0)
+    return Figures(usage, max(0, kept - min(anon, free_swap)), kept + swapped, swapped, free_swap, dirty)
+
+
+def resolved(
+    steps: t.Iterable[Step], dangers: t.Mapping[Key, Danger], present: Present, *, wanted: bool
+) -> t.Tuple[t.Dict[Key, Danger], t.Dict[Key, WriteStep], t.Dict[Key, str]]:
+    """(dangers that are left, steps that resolve the others, what to say of these)"""
+    left = dict(dangers)
+    found: t.Dict[Key, WriteStep] = {}
+    said: t.Dict[Key, str] = {}
+    for file in _bounds(steps) if wanted else ():
+        key = (file.knob, file.subject)
+        cgroup = present.cgroups.get(file.path[len(present.mount) :].rpartition("/")[0], {})
+        if key in found or key not in left or left[key].risk not in _RISKS or "usage" not in cgroup:
+            continue
+        one, bound = _planned(cgroup, present), _bound(file)
+        if one.fixed + room(file.knob, bound) > bound:
+            text = f"no more than {_size(max(0, one.usage - one.fixed))} of that can be reclaimed ({_why(one)})"
+            left[key] = left[key]._replace(reason=f"{left[key].reason}; {text}")
+        else:
+            step = _way(file, bound, present)
+            if step is not None:
+                found[key] = step
+                said[key] = f"its usage of {_size(one.usage)} is brought below that first, in steps"
+                del left[key]
+    return left, found, said
+
+
+def inserted(steps: t.Iterable[Step], shrinks: t.Mapping[Key, WriteStep]) -> t.List[Step]:
+    """Each right before the step that sets its bound."""
+    waiting = dict(shrinks)
+    ordered: t.List[Step] = []
+    for step in steps:
+        ordered += filter(None, [waiting.pop((file.knob, file.subject), None) for file in _bounds([step])])
+        ordered.append(step)
+    return ordered
+
+
+def _bounds(steps: t.Iterable[Step]) -> t.Iterator[WriteStep]:
+    """The files of cgroups that are set to an amount, which is not so much as what stands there."""
+    for step in steps:
+        for file in step.files if isinstance(step, PropertyStep) else (step,):
+            if isinstance(file, WriteStep) and file.scope == "memcg" and file.knob in _BOUNDS and file.before != file.after and isinstance(_bound(file), int):
+                yield file
+
+
+def _bound(file: WriteStep) -> int:
+    """Of one without bound it is none."""
+    return t.cast(int, _registry.normalize(_registry.find(file.knob), file.after))
+
+
+def _way(file: WriteStep, bound: int, present: Present) -> t.Optional[WriteStep]:
+    """v1: the limit itself, lower and lower. v2: memory.high, which comes back; memory.reclaim leaves nothing behind."""
+    if present.version == 1:
+        return file._replace(bound=bound, bounds=file.knob) if file.knob == "memory.max" else None
+    unit = next((unit for units in present.units.values() for unit in units if unit.state.name == file.subject), None)
+    held = unit.files.get("memory.high") if unit else None
+    if held is None:
+        return None
+    path = f"{file.path.rpartition('/')[0]}/memory.high"
+    return file._replace(knob="memory.high", path=path, before=held.text, after=held.text, bound=bound, bounds=file.knob)
+
+
+def _planned(cgroup: Cgroup, present: Present) -> Figures:
+    free = present.meminfo.get("SwapFree", 0)
+    swappiness = cgroup.get("swappiness") if present.version == 1 else (present.host["vm.swappiness"].value if "vm.swappiness" in present.host else None)
+    path: t.Optional[str] = cgroup["path"]
+    while path and present.version == 2:
+        one = present.cgroups.get(path, {})
+        limit = one.get("swap_limit")
+        free = free if limit is None else max(0, min(free, limit - one.get("swap", 0)))
+        path = path.rpartition("/")[0]
+    return figures(cgroup["usage"], cgroup.get("stat", {}), swapped=cgroup.get("swap", 0), free_swap=0 if swappiness == 0 else free)
+
+
+def _why(one: Figures) -> str:
+    return f"the rest is in use, and {_size(one.free_swap)} of swap are free for it" if one.free_swap else "the rest is in use, and there is no swap for it"
+
+
+def room(knob: str, bound: int) -> int:
+    """What has to be free below a bound that kills."""
+    return _MIB + bound // 100 if knob == "memory.max" else 0

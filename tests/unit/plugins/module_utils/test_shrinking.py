@@ -1,0 +1,272 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A whole tune that has to shrink a cgroup first: planned, done, given up, killed, undone."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _shrink, _tune
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import MIB, Machine, layer, rows, statuses
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import Node, in_child
+
+Json = t.Dict[str, t.Any]
+
+SHRINK = {"within": 60, "slice": 10}
+HALF = layer(host={"vm.swappiness": 10}, slices={"batch.slice": {"MemoryMax": "200MiB"}})
+# What no kernel of the tests reclaims: anonymous memory, while there is no swap.
+TOO_LOW = layer(host={"vm.swappiness": 10}, slices={"batch.slice": {"MemoryMax": "100MiB"}})
+
+
+class Reclaiming(Node):
+    """A kernel that reclaims page cache when it is asked to, and when a bound is set; nothing else. C(sticks): so many bytes of it stay."""
+
+    sticks = 0
+
+    def kernel_bytes(self, fd: int, path: str, data: bytes) -> None:
+        directory, unused, name = path.rpartition("/")
+        text = data.decode().strip()
+        if name == "memory.reclaim":
+            os.close(fd)
+            if self._reclaim(directory, int(text)) < int(text):
+                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            return
+        if name in ("memory.high", "memory.max", "memory.limit_in_bytes") and text.isdigit():
+            self._reclaim(directory, max(0, self._usage(directory) - int(text)))
+        super().kernel_bytes(fd, path, data)
+
+    def kernel_write(self, path: str, text: str, inode: int = 0) -> None:
+        if path.endswith("memory.reclaim"):
+            # It shows nothing.
+            super(Node, self).kernel_write(path, text, inode)
+        else:
+            super().kernel_write(path, text, inode)
+
+    def _usage(self, directory: str) -> int:
+        return int(self._file(directory).read_text(encoding="utf-8"))
+
+    def _file(self, directory: str) -> Path:
+        files = [Path(f"{self.root}{directory}/{name}") for name in ("memory.current", "memory.usage_in_bytes")]
+        return next(file for file in files if file.exists())
+
+    def _reclaim(self, directory: str, size: int) -> int:
+        stat = Path(f"{self.root}{directory}/memory.stat")
+        lines = [line.split() for line in stat.read_text(encoding="utf-8").splitlines()]
+        cache = next(int(amount) for name, amount in lines if name in ("inactive_file", "total_inactive_file"))
+        taken = max(0, min(size, cache - self.sticks))
+        words = {"inactive_file": cache - taken, "total_inactive_file": cache - taken}
+        stat.write_text("".join(f"{name} {words.get(name, amount)}\n" for name, amount in lines), encoding="utf-8")
+        self._file(directory).write_text(f"{self._usage(directory) - taken}\n", encoding="utf-8")
+        return taken
+
+
+class Stopwatch:
+    """Time passes where somebody waits, and a little with each look."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        self.time += 0.01
+        return self.time
+
+    def sleep(self, seconds: float) -> None:
+        self.time += seconds
+
+
+@pytest.fixture(autouse=True)
+def fixture_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch = Stopwatch()
+    monkeypatch.setattr(_shrink, "CLOCK", _shrink.Clock(watch.now, watch.sleep))
+
+
+def machine(tmp_path: Path, *, hierarchy: int = 2, reclaim: bool = True) -> Machine:
+    """batch.slice uses 256 MiB, of which 96 are page cache."""
+    made = Machine(tmp_path, hierarchy=hierarchy, writer=Reclaiming)
+    made.write("/proc/meminfo", "MemTotal: 8388608 kB\nMemFree: 3145728 kB\nMemAvailable: 6291456 kB\nCommitted_AS: 0 kB\nSwapTotal: 0 kB\nSwapFree: 0 kB\n")
+    more = {"memory.pressure": "some avg10=0.00 total=0\nfull avg10=0.00 total=0", "memory.events": "oom_kill 0", **({"memory.reclaim": ""} if reclaim else {})}
+    for name, text in more.items() if hierarchy == 2 else [("memory.oom_control", "oom_kill 0")]:
+        made.write(f"{made.mount}/batch.slice/{name}", f"{text}\n" if text else "")
+    return made
+
+
+def tune(node: Machine, wanted: Json, *, check: bool = False, shrink: Json = SHRINK, writer: t.Optional[Node] = None) -> Json:
+    options = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf"}
+    return node.asked(_tune.tune, {"layers": [wanted], "options": options, "shrink": shrink}, check=check, writer=writer)
+
+
+def bound(node: Machine) -> t.Optional[str]:
+    return node.text(f"/batch.slice {'memory.max' if node.hierarchy == 2 else 'memory.limit_in_bytes'}")
+
+
+KERNELS = pytest.mark.parametrize(("hierarchy", "reclaim"), [(2, True), (2, False), (1, False)])
+
+
+@KERNELS
+def test_a_limit_below_usage_is_set_when_it_fits(tmp_path: Path, hierarchy: int, reclaim: bool) -> None:
+    node = machine(tmp_path, hierarchy=hierarchy, reclaim=reclaim)
+    answer = tune(node, HALF)
+    assert answer["problem"] == ""
+    assert statuses(answer) == {"vm.swappiness": "changed", "batch.slice MemoryMax": "changed"}
+    assert "its usage of 256 MiB is brought below that first, in steps" in rows(answer)["batch.slice MemoryMax"]["reason"]
+    assert bound(node) == str(200 * MIB)
+    assert int(node.text(f"/batch.slice {'memory.current' if hierarchy == 2 else 'memory.usage_in_bytes'}") or 0) <= 200 * MIB
+    assert answer["shrinking"] == [
+        {"unit": "batch.slice", "knob": "memory.max", "bound": 200 * MIB, "before": 256 * MIB, "usage": 200 * MIB, "done": True, "killed": 0}
+    ]
+    if hierarchy == 2:
+        assert node.text("/batch.slice memory.high") == "max"
+    # A generation has values, and no way to them.
+    entry = node.asked(lambda request, work: {"steps": [step._asdict() for step in work.journal.generation(1).steps if hasattr(step, "bound")]}, {})
+    assert all(not step["bound"] for step in entry["steps"])
+    assert not tune(node, HALF)["changed"]
+
+
+@KERNELS
+def test_back_and_forth_leaves_nothing(tmp_path: Path, hierarchy: int, reclaim: bool) -> None:
+    node = machine(tmp_path, hierarchy=hierarchy, reclaim=reclaim)
+    before = {path: found for path, found in node.snapshot().items() if "memory.current" not in path and "usage_in" not in path and "memory.stat" not in path}
+    tune(node, HALF)
+    node.rollback("origin")
+    assert {path: node.snapshot()[path] for path in before} == before
+
+
+def test_a_check_says_so_and_touches_nothing(tmp_path: Path) -> None:
+    node = machine(tmp_path)
+    before = node.snapshot(times=True)
+    answer = tune(node, HALF, check=True)
+    assert statuses(answer)["batch.slice MemoryMax"] == "would_change"
+    assert "brought below that first" in rows(answer)["batch.slice MemoryMax"]["reason"]
+    assert node.snapshot(times=True) == before
+
+
+@KERNELS
+def test_what_cannot_be_reclaimed_is_refused_with_the_figures(tmp_path: Path, hierarchy: int, reclaim: bool) -> None:
+    node = machine(tmp_path, hierarchy=hierarchy, reclaim=reclaim)
+    before = node.snapshot()
+    answer = tune(node, TOO_LOW)
+    reason = rows(answer)["batch.slice MemoryMax"]["reason"]
+    assert rows(answer)["batch.slice MemoryMax"]["status"] == "refused"
+    assert "no more than 96.0 MiB of that can be reclaimed (the rest is in use, and there is no swap for it)" in reason or "no more than 64.0 MiB" in reason
+    assert node.snapshot() == before
+
+
+def test_without_seconds_it_is_refused_as_ever(tmp_path: Path) -> None:
+    answer = tune(machine(tmp_path), HALF, shrink={"within": 0, "slice": 0})
+    assert "the kernel would kill its processes" in rows(answer)["batch.slice MemoryMax"]["reason"]
+    assert "reclaimed" not in rows(answer)["batch.slice MemoryMax"]["reason"]
+
+
+def test_swap_that_nobody_may_use_does_not_count(tmp_path: Path) -> None:
+    node = machine(tmp_path)
+    node.write(
+        "/proc/meminfo",
+        "MemTotal: 8388608 kB\nMemFree: 3145728 kB\nMemAvailable: 6291456 kB\nCommitted_AS: 0 kB\nSwapTotal: 1048576 kB\nSwapFree: 1048576 kB\n",
+    )
+    node.write(f"{node.mount}/batch.slice/memory.stat", f"inactive_anon {160 * MIB}\ninactive_file {96 * MIB}\n")
+    answer = tune(node, TOO_LOW, check=True)
+    assert statuses(answer)["batch.slice MemoryMax"] == "would_change"
+    for path, text in (("/batch.slice memory.swap.max", str(10 * MIB)), ("vm.swappiness", "0")):
+        kept = node.text(path)
+        node.set(f"{node.mount}/batch.slice/memory.swap.max" if "swap.max" in path else path, text)
+        assert statuses(tune(node, TOO_LOW, check=True))["batch.slice MemoryMax"] == "refused", path
+        node.set(f"{node.mount}/batch.slice/memory.swap.max" if "swap.max" in path else path, str(kept))
+
+
+@KERNELS
+def test_what_does_not_go_though_it_should_undoes_everything(tmp_path: Path, hierarchy: int, reclaim: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = machine(tmp_path, hierarchy=hierarchy, reclaim=reclaim)
+    monkeypatch.setattr(Reclaiming, "sticks", 60 * MIB)
+    before = {path: found for path, found in node.snapshot().items() if "memory.current" not in path and "usage_in" not in path and "memory.stat" not in path}
+    answer = tune(node, HALF)
+    assert "nothing more of it can be reclaimed" in answer["problem"]
+    assert answer["clean"]
+    assert statuses(answer) == {"vm.swappiness": "undone", "batch.slice MemoryMax": "undone"}
+    assert {path: node.snapshot()[path] for path in before} == before
+    assert node.text("/var/lib/memqos/pending.jsonl") is None
+
+
+def test_one_call_goes_as_far_as_its_slice_and_the_next_goes_on(tmp_path: Path) -> None:
+    node = machine(tmp_path)
+    # Two seconds to watch, then some steps.
+    usage = []
+    while True:
+        answer = tune(node, HALF, shrink={"within": 60, "slice": 2.3})
+        assert answer["problem"] == ""
+        usage.append(answer["shrinking"][0]["usage"])
+        if answer["generation"]:
+            break
+        assert not answer["changed"]
+        assert (node.text("vm.swappiness"), bound(node)) == ("60", "max")
+    assert len(usage) > 1
+    assert usage == sorted(usage, reverse=True)
+
+
+def test_the_last_slice_says_what_is_the_matter(tmp_path: Path) -> None:
+    node = machine(tmp_path)
+    answer = tune(node, HALF, shrink={"within": 2.1, "slice": 10})
+    assert "batch.slice memory.max: " in answer["problem"]
+    assert "200 MiB wanted when the time is over: allow more (memqos_shrink_within)" in answer["problem"]
+    assert node.text("vm.swappiness") == "60"
+
+
+@KERNELS
+def test_a_rollback_shrinks_too(tmp_path: Path, hierarchy: int, reclaim: bool) -> None:
+    node = machine(tmp_path, hierarchy=hierarchy, reclaim=reclaim)
+    assert tune(node, HALF)["generation"] == 1
+    assert tune(node, layer(slices={"batch.slice": {"MemoryMax": "1GiB"}}))["generation"] == 2
+    for name in ("memory.current", "memory.usage_in_bytes"):
+        if node.text(f"/batch.slice {name}"):
+            node.write(f"{node.mount}/batch.slice/{name}", f"{256 * MIB}\n")
+    prefix = "" if hierarchy == 2 else "total_"
+    node.write(f"{node.mount}/batch.slice/memory.stat", f"anon {160 * MIB}\n{prefix}rss 0\n{prefix}inactive_file {96 * MIB}\n")
+    refused = node.asked(_tune.rollback, {"to": "previous", "force": False, "allow": []})
+    assert "is below its usage" in refused["problem"]
+    done = node.asked(_tune.rollback, {"to": "previous", "force": False, "allow": [], "shrink": SHRINK})
+    assert done["problem"] == ""
+    assert bound(node) == str(200 * MIB)
+
+
+class Killed(Reclaiming):
+    """Killed before its C(at)-th operation."""
+
+    at = 0
+
+    def operation(self, what: str, path: str) -> None:
+        super().operation(what, path)
+        if self.operations == self.at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@KERNELS
+def test_killed_at_any_write_the_next_run_leaves_all_or_nothing(tmp_path: Path, hierarchy: int, reclaim: bool) -> None:
+    """What is reclaimed is reclaimed; bounds are as before or as wanted, and memory.high, which was only a way, is as before."""
+    counted = machine(tmp_path / "counted", hierarchy=hierarchy, reclaim=reclaim)
+    tune(counted, HALF)
+    seen = set()
+    for at in range(1, counted.node.operations + 1):
+        node = machine(tmp_path / str(at), hierarchy=hierarchy, reclaim=reclaim)
+        before = bound(node)
+        killer = Killed(node.root, systemd=257, hierarchy=hierarchy)
+        killer.systemd, killer.at = node.node.systemd, at
+        assert in_child(lambda node=node, killer=killer: tune(node, HALF, writer=killer)) == signal.SIGKILL
+        answer = node.asked(
+            _tune.tune,
+            {"layers": [], "options": {"on_conflict": "report", "fail_on_unsupported": False, "only": ["dirty"], "allow": [], "sysctl_file": "zz-memqos.conf"}},
+        )
+        assert answer["problem"] == ""
+        state = (bound(node), node.text("vm.swappiness"))
+        assert state in ((before, "60"), (str(200 * MIB), "10")), at
+        seen.add(state)
+        if hierarchy == 2:
+            assert node.text("/batch.slice memory.high") == "max", at
+        assert node.text("/var/lib/memqos/pending.jsonl") is None, at
+    assert len(seen) == 2
