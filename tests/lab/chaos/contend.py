@@ -22,10 +22,7 @@ import threading
 import time
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _journal
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, WriteStep
-from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
 
 from . import driver, reading, rule, table, traced
 
@@ -137,17 +134,6 @@ def answered(output: str, errors: str) -> Json:
     return {"failed": bool(found.get("failed")), "msg": str(found.get("msg", "")), "tune": json.loads(found["tune"]) if "tune" in found else None}
 
 
-def standing() -> dict[str, t.Any]:
-    """What the journal says that the node holds because of us: {path: text, None for no file}."""
-    parts: list[WriteStep | FileStep] = []
-    for step in _journal.Journal(Writer("/")).origin():
-        if isinstance(step, (WriteStep, FileStep)):
-            parts.append(step)
-        elif isinstance(step, PropertyStep):
-            parts += [*step.files, *step.drop_ins]
-    return {part.path: part.after for part in parts}
-
-
 class Node(driver.Node):
     """C(origin): as the machine was before the first controller."""
 
@@ -227,7 +213,7 @@ class Node(driver.Node):
     def _half_done(self) -> list[str]:
         """With all others still, the node is what the journal says that it is: all of what stands, and nothing else."""
         driver.Child("recover", {}).wait()
-        state, ours = self.read(), standing()
+        state, ours = self.read(), driver.standing()
         problems = [f"left over: {path}" for path in reading.leftovers(settled=False)]
         for path in sorted({*state, *self.origin, *ours}):
             now = state.get(path)

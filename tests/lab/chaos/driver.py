@@ -23,6 +23,7 @@ import typing as t
 from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, WriteStep
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refused, Writer
 
 from . import loads, reading, rule, table
@@ -132,6 +133,17 @@ def ask(action: str, values: Json, writer: Writer, *, wait: float = 0) -> Json:
     if action == "rollback":
         return _tune.rollback({**common, "to": "origin", "force": False, "allow": []}, work)
     return _tune.tune({**common, "layers": _layers(values), "options": OPTIONS}, work)
+
+
+def standing() -> dict[str, t.Any]:
+    """What the journal says that the node holds because of us: {path: text, None for no file}."""
+    parts: list[WriteStep | FileStep] = []
+    for step in _journal.Journal(Writer("/")).origin():
+        if isinstance(step, (WriteStep, FileStep)):
+            parts.append(step)
+        elif isinstance(step, PropertyStep):
+            parts += [*step.files, *step.drop_ins]
+    return {part.path: part.after for part in parts}
 
 
 class Child:
@@ -326,6 +338,7 @@ def finish(run: Json, account: Json, node: Node) -> None:
         account["once_struck"] = Child("recover", run["plan"], fault=run["again"]).wait()
     account["recovered"] = Child("recover", run["plan"]).wait()
     account["mended"], account["leftovers"] = node.read(booted=account["booted"]), reading.leftovers(settled=False)
+    account["standing"] = standing()
     account["files"], account["wanted"] = node.known_files(run), node.wanted(run["plan"]) if run["action"] == "tune" else {}
     account["repeated"] = Child(run["action"], run["plan"]).wait()
     account["again"] = node.read(booted=account["booted"])

@@ -40,7 +40,7 @@ def judge(account: Json) -> list[str]:
     """What is wrong with a run, nothing if all is well.
 
     C(account): states C(before, faulted, mended, again, end), C(ended) {how, answer, error} of the run with the fault, C(repeated), C(back) of those after it;
-    C(wanted) {path: text} of the plan; C(foreign); C(reset); C(kills); C(leftovers) of the journal.
+    C(wanted) {path: text} of the plan; C(standing) {path: text} of the journal after the recovery; C(foreign); C(booted); C(kills); C(leftovers).
     """
     foreign = account["foreign"]
     problems = [*_killed(account), *(f"left over: {path}" for path in account["leftovers"])]
@@ -48,6 +48,7 @@ def judge(account: Json) -> list[str]:
     changed = differences(mended, first, foreign=foreign)
     problems += _answered(account, changed)
     problems += _once_more(account, changed)
+    problems += not_as_told(mended, account["standing"], besides=(*foreign, *account["loose"]), booted=account["booted"])
     end = differences(account["end"], account["origin"], foreign=foreign, besides=() if account["back"].get("generation") else LAID)
     problems += [f"after the rollback to the origin: {text}" for text in end]
     if _failed(account["back"]) and not account["back"].get("error", "").startswith("there is nothing to roll back"):
@@ -74,6 +75,20 @@ def came(account: Json) -> str:
 
 def _killed(account: Json) -> list[str]:
     return [f"killed for want of memory: {text}" for text in account["kills"]]
+
+
+def not_as_told(state: State, standing: t.Mapping[str, t.Any], *, besides: t.Collection[str], booted: bool = False) -> list[str]:
+    """Where the node is not what its journal says that we made of it."""
+    problems = []
+    for path, wanted in standing.items():
+        now = state.get(path)
+        now = now[0] if isinstance(now, list) else now
+        # After a boot cgroups are other ones, and in /run is nothing.
+        if path in besides or (booted and (path.startswith("/run/") or "/memory." in path)):
+            continue
+        if now != wanted and (now is None or wanted is None or not same(wanted, now)):
+            problems.append(f"{path} reads {_short(now)}, and by the journal {_short(wanted)}")
+    return problems
 
 
 def _answered(account: Json, changed: t.Sequence[str]) -> list[str]:

@@ -49,7 +49,8 @@ def account(came: str) -> Json:
     found: Json = {
         "before": NOTHING, "origin": NOTHING, "faulted": ALL if done else HALF if came == "nothing" else NOTHING, "mended": ALL if done else NOTHING,
         "ended": ended, "repeated": said(ALL, "ok", generation=0) if done else said(ALL), "again": ALL, "back": {**said(NOTHING), "generation": 2},
-        "end": NOTHING, "wanted": WANTED, "files": FILES, "foreign": {}, "kills": [], "leftovers": [], "loose": [], "refusable": False,
+        "end": NOTHING, "wanted": WANTED, "files": FILES, "foreign": {}, "kills": [], "leftovers": [], "loose": [], "refusable": False, "booted": False,
+        "standing": {**WANTED, FILE: ALL[FILE][0]} if done else {},
     }  # fmt: skip
     return copy.deepcopy(found)
 
@@ -92,6 +93,8 @@ WRONG: list[tuple[str, str, dict[str, t.Any], str]] = [
     ("a second run says nothing of the first", "done", {"second": {"error": "nothing was written"}}, "says nothing of the first"),
     ("a second run crashes", "done", {"second": {"crash": "KeyError"}}, "says nothing of the first"),
     ("half of it beside somebody else's value", "nothing", {"mended": HALF, "foreign": {CLUSTER: "4"}}, "half done"),
+    ("the journal has a generation that is not there", "nothing", {"standing": WANTED}, "and by the journal 10"),
+    ("the journal has a file that is not there", "nothing", {"standing": {FILE: "vm.swappiness = 10"}}, "and by the journal"),
     ("it crashed", "undone", {"ended": {"crash": "KeyError: 'x'"}}, "it crashed: KeyError"),
     ("half undone, and it does not say of what", "undone", {"ended": said(HALF, "failed", generation=0, problem="EIO", clean=False)}, "EIO"),
     ("killed for want of memory", "nothing", {"kills": ["node 1 more"]}, "killed for want of memory"),

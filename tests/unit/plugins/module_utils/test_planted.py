@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _confirm, _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._journal import JournalError
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refused
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import MINE, Machine, layer
@@ -128,25 +128,29 @@ def test_a_directory_of_another_user(machine: Machine, outside: Outside, path: s
 
 @pytest.mark.parametrize("name", ["undo.zip", "armed.json"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_in_the_place_of_what_is_armed(machine: Machine, outside: Outside, name: str, kind: str) -> None:
-    """A rename puts ours there: of a link nothing is followed. What cannot be replaced is told, and nothing stays armed."""
+def test_in_the_place_of_what_the_next_boot_runs(machine: Machine, outside: Outside, name: str, kind: str) -> None:
     outside.plant(f"{machine.root}{STATE}/{name}", kind)
-    theirs = lying(outside.directory)
-    machine.node._command = lambda argv: "" if argv[0] != "systemctl" or argv[1] == "stop" else machine.systemctl(argv)
+    before = everything(machine, outside)
     asked = {"token": "t", "within": 120, "wait": 0, "allow": [], "started": "2026-11-23T09:00:00Z"}
+    work = _tune.Work(machine.tree, machine.node, check=False, code=lambda: b"other code")
+    with pytest.raises(ERRORS, match=f"{STATE}/{name}: (is|Is) "):
+        machine.tune(NEXT)
+    assert everything(machine, outside) == before
+    # What cannot be armed is taken away again, a link itself and not what it leads to.
+    machine.node._command = lambda argv: "" if argv[1] == "stop" else machine.systemctl(argv)
+    with pytest.raises(ERRORS, match=f"{STATE}/{name}: (is|Is) "):
+        _confirm.arm(asked, work)
+    assert lying(outside.directory) == before[1]
 
-    def arm() -> None:
-        _confirm.arm(asked, _tune.Work(machine.tree, machine.node, check=False), b"code")
 
-    if name == "undo.zip" and kind != "directory":
-        arm()
-        status = os.lstat(f"{machine.root}{STATE}/{name}")
-        assert stat.S_ISREG(status.st_mode) and stat.S_IMODE(status.st_mode) == 0o600
-    else:
-        with pytest.raises(ERRORS):
-            arm()
-        assert not os.path.lexists(machine.root + _confirm.SERVICE)
-    assert lying(outside.directory) == theirs
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("path", [_boot.SERVICE, _boot.WANTS])
+def test_in_the_place_of_the_units_of_the_next_boot(machine: Machine, outside: Outside, path: str, kind: str) -> None:
+    outside.plant(machine.root + path, kind)
+    before = everything(machine, outside)
+    with pytest.raises(ERRORS, match=f"{path}: (is|Is) "):
+        machine.tune(NEXT)
+    assert everything(machine, outside) == before
 
 
 @pytest.mark.parametrize("path", ["/etc", "/etc/sysctl.d", MINE, "/etc/systemd", "/etc/systemd/system", "/etc/systemd/system/batch.slice.d"])
@@ -209,6 +213,7 @@ test_planted.watched(Path(sys.argv[1]), sys.argv[2])
 ALLOWED = (
     "/proc/sys/vm/", "/proc/sys/kernel/numa_balancing", "/sys/kernel/mm/", "/sys/fs/cgroup/batch.slice/memory.", "/etc/sysctl.d/", "/etc/tmpfiles.d/",
     "/etc/systemd/system/batch.slice.d", "/etc/systemd/system/memqos-late.service", "/etc/systemd/system/multi-user.target.d", "/etc/tmpfiles.d",
+    "/etc/systemd/system/memqos-undo.service", "/etc/systemd/system/.memqos-undo.service.memqos", "/etc/systemd/system/basic.target.d",
     "/run/systemd/system.control", "/var/lib/memqos",
 )  # fmt: skip
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
