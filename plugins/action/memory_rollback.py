@@ -35,7 +35,7 @@ class ActionModule(ActionBase):
         request.update(meta=_tuning.meta(profiles=[]), keep=_tuning.keep(arguments))
         _tuning.check_seconds(0, arguments["shrink_within"])
 
-        def call(shrink: dict[str, int]) -> dict[str, t.Any]:
+        def call(shrink: dict[str, t.Any]) -> dict[str, t.Any]:
             packed = _request.pack({**request, "shrink": shrink})
             answer: dict[str, t.Any] = self._execute_module("memqos.fleet.memory_rollback", module_args={"request": packed}, task_vars=task_vars)
             return answer

@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
     def _tuned(self, sent: dict[str, t.Any], request: dict[str, t.Any], within: int, task_vars: dict[str, t.Any] | None) -> dict[str, t.Any]:
         """One call, and more while the node shrinks."""
 
-        def call(shrink: dict[str, int]) -> dict[str, t.Any]:
+        def call(shrink: dict[str, t.Any]) -> dict[str, t.Any]:
             asked = {**sent, "request": _request.pack({**request, "shrink": shrink})}
             answer: dict[str, t.Any] = self._execute_module("memqos.fleet.memory_tune", module_args=asked, task_vars=task_vars)
             return answer

@@ -99,7 +99,7 @@ def undo(work: Undo) -> str:
     armed = work.armed
     meta = {"host": os.uname().nodename, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "run_id": armed.get("token", "")}
     # It removes no generation.
-    shrink = {"within": _SHRINK_SECONDS, "slice": _SHRINK_SECONDS}
+    shrink = {"within": _SHRINK_SECONDS, "slice": _SHRINK_SECONDS, "last": True}
     work.request.update(shrink=shrink, force=False, allow=armed.get("allow", ()), wait=_LOCK_SECONDS, meta=meta, keep={"generations": 1, "since": ""})
     try:
         answer = _tune.rollback(work.request, work)

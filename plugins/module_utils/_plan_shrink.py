@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _shares
+from . import _guards, _shares
 from ._knobs import _registry
 from ._steps import PropertyStep, Step, WriteStep
 from ._tuples import NamedTuple
@@ -20,8 +20,7 @@ if t.TYPE_CHECKING:
 
 # Read of every node: 0 keeps anonymous memory where it is.
 KNOBS = ("vm.swappiness",)
-_BOUNDS = ("memory.max", "memory.high")
-_RISKS = ("limit_below_usage", "high_below_working_set")
+_RISKS = {"memory.max": "limit_below_usage", "memory.high": "high_below_working_set"}
 _MIB = 1 << 20
 _size = _shares.format_size
 
@@ -55,25 +54,27 @@ def figures(usage: int, stat: t.Mapping[str, int], *, swapped: int, free_swap: i
 def resolved(
     steps: t.Iterable[Step], dangers: t.Mapping[Key, Danger], present: Present, *, wanted: bool
 ) -> t.Tuple[t.Dict[Key, Danger], t.Dict[Key, WriteStep], t.Dict[Key, str]]:
-    """(dangers that are left, steps that resolve the others, what to say of these)"""
+    """(dangers that are left, steps that bring usage below what is lowered, or see that it is, what to say where there is something to bring down)"""
     left = dict(dangers)
     found: t.Dict[Key, WriteStep] = {}
     said: t.Dict[Key, str] = {}
     for file in _bounds(steps) if wanted else ():
         key = (file.knob, file.subject)
         cgroup = present.cgroups.get(file.path[len(present.mount) :].rpartition("/")[0], {})
-        if key in found or key not in left or left[key].risk not in _RISKS or "usage" not in cgroup:
+        step = _way(file, present)
+        if step is None or key in found or "usage" not in cgroup or (key in left and left[key].risk not in _RISKS.values()):
             continue
-        one, bound = _planned(cgroup, present), _bound(file)
-        if one.fixed + room(file.knob, bound) > bound:
+        one = _planned(cgroup, present)
+        if one.fixed > most(step):
             text = f"no more than {_size(max(0, one.usage - one.fixed))} of that can be reclaimed ({_why(one)})"
-            left[key] = left[key]._replace(reason=f"{left[key].reason}; {text}")
-        else:
-            step = _way(file, bound, present)
-            if step is not None:
-                found[key] = step
-                said[key] = f"its usage of {_size(one.usage)} is brought below that first, in steps"
-                del left[key]
+            danger = left.get(key)
+            reason = danger.reason if danger else f"{_size(step.bound)} is hardly above its usage of {_size(one.usage)}: the next allocations would kill"
+            left[key] = _guards.Danger(danger.risk if danger else _RISKS[step.bounds], f"{reason}; {text}")
+            continue
+        found[key] = step
+        left.pop(key, None)
+        if one.usage > step.bound:
+            said[key] = f"its usage of {_size(one.usage)} is brought below that first, in steps"
     return left, found, said
 
 
@@ -88,20 +89,18 @@ def inserted(steps: t.Iterable[Step], shrinks: t.Mapping[Key, WriteStep]) -> t.L
 
 
 def _bounds(steps: t.Iterable[Step]) -> t.Iterator[WriteStep]:
-    """The files of cgroups that are set to an amount, which is not so much as what stands there."""
+    """The files of cgroups that are lowered to an amount."""
     for step in steps:
         for file in step.files if isinstance(step, PropertyStep) else (step,):
-            if isinstance(file, WriteStep) and file.scope == "memcg" and file.knob in _BOUNDS and file.before != file.after and isinstance(_bound(file), int):
-                yield file
+            if isinstance(file, WriteStep) and file.scope == "memcg" and file.knob in _RISKS:
+                before, after = (_registry.normalize(_registry.find(file.knob), text) for text in (file.before, file.after))
+                if isinstance(after, int) and (before is None or t.cast(int, before) > after):
+                    yield file
 
 
-def _bound(file: WriteStep) -> int:
-    """Of one without bound it is none."""
-    return t.cast(int, _registry.normalize(_registry.find(file.knob), file.after))
-
-
-def _way(file: WriteStep, bound: int, present: Present) -> t.Optional[WriteStep]:
+def _way(file: WriteStep, present: Present) -> t.Optional[WriteStep]:
     """v1: the limit itself, lower and lower. v2: memory.high, which comes back; memory.reclaim leaves nothing behind."""
+    bound = t.cast(int, _registry.normalize(_registry.find(file.knob), file.after))
     if present.version == 1:
         return file._replace(bound=bound, bounds=file.knob) if file.knob == "memory.max" else None
     unit = next((unit for units in present.units.values() for unit in units if unit.state.name == file.subject), None)
@@ -128,6 +127,11 @@ def _why(one: Figures) -> str:
     return f"the rest is in use, and {_size(one.free_swap)} of swap are free for it" if one.free_swap else "the rest is in use, and there is no swap for it"
 
 
-def room(knob: str, bound: int) -> int:
+def room(step: WriteStep) -> int:
     """What has to be free below a bound that kills."""
-    return _MIB + bound // 100 if knob == "memory.max" else 0
+    return _MIB + step.bound // 100 if step.bounds == "memory.max" else 0
+
+
+def most(step: WriteStep) -> int:
+    """What cannot be reclaimed may come to so much: memory.high lets tasks stand beyond it, but not far (_guards)."""
+    return step.bound - room(step) if step.bounds == "memory.max" else step.bound * 10 // 9

@@ -13,7 +13,7 @@ import time
 import typing as t
 
 from . import _shares
-from ._plan_shrink import Figures, figures, room
+from ._plan_shrink import Figures, figures, most, room
 from ._read import _procfs
 from ._read._files import Tree, Unreadable
 from ._tuples import NamedTuple
@@ -57,7 +57,8 @@ class Shrunk(NamedTuple):
 
 def too_slow(one: Shrunk) -> str:
     """Of what is not done when the time is over."""
-    return f"{one.unit} {one.knob}: {_size(one.usage)} are in use and {_size(one.bound)} wanted when the time is over: allow more (memqos_shrink_within)"
+    text = f"{one.unit} {one.knob}: {_size(one.usage)} are in use and {_size(one.bound)} wanted when the time is over"
+    return f"{text}: allow more (memqos_shrink_within), or look what its tasks do"
 
 
 class Clock(NamedTuple):
@@ -69,10 +70,14 @@ CLOCK = Clock()
 
 
 class Home:
-    """The cgroup that a step shrinks, in the kernel. All methods raise OSError, Refused and Unreadable."""
+    """The cgroup that a step shrinks, in the kernel. All methods raise OSError, Refused and Unreadable.
 
-    def __init__(self, step: WriteStep, writer: Writer) -> None:
+    C(wrote): {path: what stood there after our last write}, for all homes of a run: what is something else by now is somebody else's.
+    """
+
+    def __init__(self, step: WriteStep, writer: Writer, wrote: t.Dict[str, str]) -> None:
         self.step = step
+        self.wrote = wrote
         self.writer = writer
         self.tree = Tree(writer.root)
         self.directory, unused, name = step.path.rpartition("/")
@@ -120,12 +125,21 @@ class Home:
         """By memory.high, or on v1 by the limit. Never above what stands there."""
         now = self._amount(self.directory, self.step.path.rpartition("/")[2])
         if now is None or bytes_ < now:
+            # Until it is known how the kernel keeps it.
+            self.wrote[self.step.path] = str(bytes_)
             self._write(self.step.path.rpartition("/")[2], str(bytes_))
+            self.wrote[self.step.path] = self.writer.kernel_read(self.step.path, self.step.inode)
 
-    def release(self) -> None:
-        """v2: memory.high as it was. v1: what the plan wants stands there by now."""
-        if self.version == 2 and self.writer.kernel_read(self.step.path, self.step.inode) != self.step.before:
+    def release(self) -> str:
+        """As before, if what we wrote stands there still; else what somebody else wrote, which stays."""
+        if self.step.path not in self.wrote:
+            return ""
+        now = self.writer.kernel_read(self.step.path, self.step.inode)
+        if now not in (self.step.before, self.wrote[self.step.path]):
+            return now
+        if now != self.step.before:
             self.writer.kernel_write(self.step.path, self.step.before, self.step.inode)
+        return ""
 
     def _read(self, name: str) -> str:
         return self.writer.kernel_read(f"{self.directory}/{name}", self.step.inode)
@@ -169,48 +183,50 @@ class Home:
         return free
 
 
-class Shrinking:
-    """One step. C(until): by the clock, when this call has to end; C(hold): the bound is set next, so it is tried without killing first."""
+def is_above(step: WriteStep, writer: Writer) -> bool:
+    return Home(step, writer, {}).measure().usage > step.bound
 
-    def __init__(self, home: t.Any, *, until: float, hold: bool, clock: Clock = CLOCK) -> None:
+
+class Shrinking:
+    """One step. C(until): by the clock, when this call has to end; C(last): the bound is set next, so it is tried without killing first."""
+
+    def __init__(self, home: t.Any, *, until: float, last: bool, clock: Clock = CLOCK) -> None:
         self.home = home
         self.step: WriteStep = home.step
         self.until = until
-        self.hold = hold and self.step.bounds == "memory.max" and home.version == 2
+        self.last = last
         self.clock = clock
-        self.room = room(self.step.bounds, self.step.bound)
+        self.room, self.most = room(self.step), most(self.step)
         self.since = clock.now()
         self.first: Figures = home.measure()
         self._window: t.Tuple[float, t.Optional[float]] = (self.since, home.stalled())
         self._usual = 0.0
 
     def run(self) -> Shrunk:
-        """Not done: the time is over. Raises GaveUp, with memory.high as it was."""
-        kills = self.home.kills()
-        try:
-            now = self.first
-            if not self._fits(now):
-                self._judge(now)
-                self._usual = self._watch(self._judge)
-                now = self._down()
-            done = self._fits(now)
-            if done and self.hold:
-                now = self._held()
-            elif done and self.home.version == 1:
-                self.home.bind(self.step.bound)
-        finally:
-            self.home.release()
+        """Not done: the time is over. What it wrote on the way still stands, whatever comes of it: C(home.release). Raises GaveUp."""
+        kills, now = self.home.kills(), self.first
+        is_near = now.usage * 4 > self.step.bound * 3
+        if not self._fits(now) and (self.last or self.clock.now() < self.until):
+            self._judge(now)
+            self._usual = self._watch()
+            now = self._down()
+        done = self._fits(now)
+        if done and self.last and is_near and self.step.bounds == "memory.max":
+            now = self._held()
+        if done and self.last and self.home.version == 1:
+            self.home.bind(self.step.bound)
         return Shrunk(self.step.subject, self.step.bounds, self.step.bound, self.first.usage, now.usage, done, self.home.kills() - kills)
 
     def _fits(self, now: Figures) -> bool:
-        return now.usage <= self.step.bound
+        """What memory.high lets stand beyond it cannot be reclaimed."""
+        return now.usage <= max(self.step.bound, min(self.most, now.fixed + self.step.bound // 100))
 
     def _down(self) -> Figures:
-        """Step by step; back when it fits, or the time is over."""
+        """Step by step, one at least; back when it fits, or the time is over."""
         size, held, pauses = _MOST_STEP, False, 0
         now = self.home.measure()
         moved = self.clock.now()
-        while not self._fits(now) and self.clock.now() < self.until:
+        while not self._fits(now):
             self._judge(now)
             size = max(_LEAST_STEP, min(size, _MOST_STEP, now.usage // 16))
             self.home.reclaim(min(size, now.usage - self.step.bound), now.usage, held=held)
@@ -218,7 +234,7 @@ class Shrinking:
             found = now.usage - after.usage
             if found >= size // 4:
                 moved = self.clock.now()
-            elif self.clock.now() - moved > _FRUITLESS_SECONDS and not after.dirty:
+            elif self.clock.now() - moved > _FRUITLESS_SECONDS and after.dirty * 2 < after.usage - self.step.bound:
                 raise self._gave_up(f"nothing more of it can be reclaimed: {_size(after.usage)} stay")
             elif held or self.home.version == 1:
                 self.clock.sleep(_WINDOW_SECONDS)
@@ -234,12 +250,15 @@ class Shrinking:
             elif stalled is not None:
                 size *= 2
             now = after
+            if self.clock.now() >= self.until:
+                break
         return self.home.measure()
 
     def _held(self) -> Figures:
-        """As though the bound were set, but without a kill: for a while, at memory.high, which some go beyond for a moment."""
-        self.home.bind(self.step.bound)
-        stalled = self._watch(self._judge)
+        """As though the bound were set, but without a kill: for a while, at memory.high, which some go beyond for a moment. On v1 no more than watched."""
+        if self.home.version == 2:
+            self.home.bind(self.step.bound)
+        stalled = self._watch()
         if stalled > _STALLED_AT_BOUND + self._usual:
             raise self._gave_up(f"held there, its tasks wait for memory {stalled:.0%} of the time")
         now: Figures = self.home.measure()
@@ -247,12 +266,12 @@ class Shrinking:
             raise self._gave_up(f"held there, it uses {_size(now.usage)}")
         return now
 
-    def _watch(self, judge: t.Callable[[Figures], None]) -> float:
-        """The share of the time that its tasks waited."""
+    def _watch(self) -> float:
+        """The share of the time that its tasks waited. Raises GaveUp."""
         begin, before = self.clock.now(), self.home.stalled()
-        while self.clock.now() < begin + _WATCHED_SECONDS:
+        while self.clock.now() < begin + _WATCHED_SECONDS and (self.last or self.clock.now() < self.until):
             self.clock.sleep(_WINDOW_SECONDS)
-            judge(self.home.measure())
+            self._judge(self.home.measure())
         after = self.home.stalled()
         self._window = (self.clock.now(), after)
         return 0.0 if before is None or after is None else (after - before) / (self.clock.now() - begin)
@@ -270,7 +289,7 @@ class Shrinking:
     def _judge(self, now: Figures) -> None:
         """Whether the bound can hold it, now and within the next minute. Raises GaveUp."""
         bound = self.step.bound
-        if now.fixed + self.room > bound:
+        if now.fixed > self.most:
             raise self._gave_up(f"{_size(now.fixed)} of it cannot be reclaimed")
         grown, seconds = now.demand - self.first.demand, self.clock.now() - self.since
         if not self.room or grown <= self.room or seconds < _WATCHED_SECONDS / 2:

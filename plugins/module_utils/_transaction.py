@@ -57,8 +57,8 @@ class Outcome(NamedTuple):
     warning: str = ""
 
 
-class Shrinking(NamedTuple):
-    """C(problem): why it does not go on."""
+class Came(NamedTuple):
+    """How far usage came down. C(problem): why it does not go on."""
 
     shrunk: t.Tuple[_shrink.Shrunk, ...]
     problem: str = ""
@@ -129,7 +129,8 @@ def run(
         warning = journal.commit(entry._replace(steps=(*adopted, *lasting, *moved), results=tuple(told)))
         return Outcome(True, True, entry.generation, results, warning="; ".join(filter(None, (warning, *work.killed()))))
     except _FAILURES as exc:
-        return _undone(work, journal, prepared, begun, exc)
+        outcome = _undone(work, journal, prepared, begun, exc)
+        return outcome._replace(warning="; ".join(filter(None, (outcome.warning, *work.killed()))))
     except BaseException:
         # From its commit on it stands, and the next run does what is left of that.
         if not journal.is_committed(entry):
@@ -137,7 +138,7 @@ def run(
         raise
 
 
-def shrink(steps: t.Iterable[WriteStep], journal: _journal.Journal, *, boot_id: str, page_size: int, meta: t.Mapping[str, t.Any], seconds: float) -> Shrinking:
+def shrink(steps: t.Iterable[WriteStep], journal: _journal.Journal, *, boot_id: str, page_size: int, meta: t.Mapping[str, t.Any], seconds: float) -> Came:
     """Brings usage down before C(run) does it once more and sets the bounds. What is written on the way is in the journal, and is put back at the end.
 
     Raises JournalError; then nothing was written.
@@ -147,7 +148,7 @@ def shrink(steps: t.Iterable[WriteStep], journal: _journal.Journal, *, boot_id: 
     surprises = "; ".join(f"{_steps.name(result.step)} {result.reason}" for result in results if result.status == "failed")
     prepared = [t.cast("WriteStep", result.step) for result in results]
     if surprises:
-        return Shrinking((), surprises)
+        return Came((), surprises)
     journal.begin(prepared, boot_id=boot_id, meta=meta)
     begun: t.List[int] = []
     until, problem = work.clock.now() + seconds, ""
@@ -155,15 +156,15 @@ def shrink(steps: t.Iterable[WriteStep], journal: _journal.Journal, *, boot_id: 
         for number, step in enumerate(prepared):
             begun.append(number)
             journal.step_begins(number)
-            work.shrink(step, until, hold=False)
+            work.shrink(step, until, last=False)
     except _FAILURES as exc:
-        problem = f"{getattr(exc, 'path', '')}: {words(exc)}" if not isinstance(exc, Refused) else str(exc)
+        problem = str(exc) if isinstance(exc, Refused) else f"{prepared[begun[-1]].path}: {words(exc)}"
     finally:
         results = work.undo(prepared, begun, {})
         stuck = any(result.status == "undo_failed" for result in results)
         if not stuck:
             journal.forget()
-    return Shrinking(tuple(work.shrunk), "; ".join(filter(None, (problem, _stuck(journal, results) if stuck else "", *work.killed()))), clean=not stuck)
+    return Came(tuple(work.shrunk), "; ".join(filter(None, (problem, _stuck(journal, results) if stuck else "", *work.killed()))), clean=not stuck)
 
 
 def recover(
@@ -295,6 +296,10 @@ class _Work:
         self.page_size = page_size
         self.clock = _shrink.CLOCK
         self.shrunk: t.List[_shrink.Shrunk] = []
+        self.homes: t.List[t.Tuple[_shrink.Home, int]] = []  # with the kills that there had been
+        self.wrote: t.Dict[str, str] = {}
+        self.theirs: t.Dict[str, str] = {}  # what somebody else wrote meanwhile where usage was brought down
+        self.until = 0.0
 
     def prepare(self, steps: t.Iterable[Step]) -> t.Tuple[Result, ...]:
         """Steps with what only the node tells, not_run; failed where the node is not as the plan took it to be, or a path is not its knob's. Writes nothing."""
@@ -350,8 +355,9 @@ class _Work:
     def do(self, step: Step) -> str:
         """What a kernel file reads afterwards."""
         if isinstance(step, WriteStep) and step.bound:
-            self.shrink(step, self.clock.now() + _AT_LAST_SECONDS, hold=True)
-            return self._read_back(step)
+            self.until = self.until or self.clock.now() + _AT_LAST_SECONDS
+            self.shrink(step, self.until, last=True)
+            return self.read(step) or ""
         if isinstance(step, WriteStep):
             # A partner may have brought it there already: dirty_bytes takes no 0, it becomes 0 by a write of dirty_ratio.
             if _is_action(step.knob) or not self.holds(step, step.after, self.read(step)):
@@ -367,6 +373,7 @@ class _Work:
             for file in step.files:
                 self._read_back(file)
             self._check_shown(step, step.properties)
+            self.let_go(step.unit)
         elif isinstance(step, (SwapFileStep, SwapStep)):
             self._swap(step, step.after)
             return self._read_back(step)
@@ -374,16 +381,25 @@ class _Work:
             self.writer.reload()
         return ""
 
-    def shrink(self, step: WriteStep, until: float, *, hold: bool) -> None:
-        """Raises GaveUp; with C(hold) also where the time was not enough."""
-        shrunk = _shrink.Shrinking(_shrink.Home(step, self.writer), until=until, hold=hold, clock=self.clock).run()
+    def shrink(self, step: WriteStep, until: float, *, last: bool) -> None:
+        """What it writes on the way stands until the bound is set (C(let_go)), or all is undone. Raises GaveUp; with C(last) also for want of time."""
+        home = _shrink.Home(step, self.writer, self.wrote)
+        self.homes.append((home, home.kills()))
+        shrunk = _shrink.Shrinking(home, until=until, last=last, clock=self.clock).run()
         self.shrunk.append(shrunk)
-        if hold and not shrunk.done:
+        if last and not shrunk.done:
             raise _shrink.GaveUp(step.path, f"grown again, to {shrunk.usage} bytes, before {step.subject} {step.bounds} could be set to {step.bound}")
+
+    def let_go(self, unit: str) -> None:
+        """The bounds of this unit stand: what held it there goes, unless systemd has written something else by now."""
+        for home, unused in self.homes:
+            if home.step.subject == unit and home.version == 2:
+                home.release()
 
     def killed(self) -> t.List[str]:
         """What must never happen, and is told if it has."""
-        return [f"{one.killed} tasks of {one.unit} were killed for want of memory while it shrank" for one in self.shrunk if one.killed]
+        counts = {home.step.subject: home.kills() - before for home, before in reversed(self.homes)}
+        return [f"{count} tasks of {unit} were killed for want of memory meanwhile" for unit, count in counts.items() if count > 0]
 
     def _is_set(self, step: PropertyStep) -> bool:
         """In the kernel and for systemd."""
@@ -428,6 +444,7 @@ class _Work:
         return tuple(self._judged(number, step, number in begun, left.get(number), errors.get(number, "")) for number, step in enumerate(steps))
 
     def _judged(self, number: int, step: Step, chosen: bool, left: t.Optional[str], error: str) -> Result:
+        left = left or (self.theirs.get(step.path) if isinstance(step, WriteStep) and step.bound else None) or None
         if left is not None:
             return Result(step, "left", left, "changed by others since")
         if not chosen:
@@ -478,7 +495,10 @@ class _Work:
                 self._restore(value)
 
     def _restore(self, value: WriteStep) -> None:
-        if self._differs(value):
+        home = next((home for home, unused in self.homes if home.step.path == value.path), None) if value.bound else None
+        if home:
+            self.theirs[value.path] = home.release()
+        elif self._differs(value):
             self.writer.kernel_write(value.path, value.before, value.inode)
 
     def _differs(self, value: Part) -> bool:

@@ -147,12 +147,15 @@ class Work:
         return outcome
 
     def shrink(self, made: Plan, meta: t.Mapping[str, t.Any], asked: Json) -> Plan:
-        """With usage below all bounds; else without steps: C(self.shrinking) says how far it came, and the plan why that is all. C(asked): {within, slice}.
+        """With usage below all bounds; else without steps: C(self.shrinking) says how far it came, and the plan why that is all.
 
-        C(within): the seconds that are left, of which this call takes a slice.
+        C(asked): {within: seconds that are left, slice: those of them that one call takes, last: there is no call after this one}.
         """
-        steps = [step for step in made.steps if isinstance(step, WriteStep) and step.bound]
-        if self.check or not steps:
+        bounds = [step for step in made.steps if isinstance(step, WriteStep) and step.bound]
+        steps = [] if self.check else [step for step in bounds if _shrink.is_above(step, self.writer)]
+        if not self.check and bounds and not self.tree.exists("/proc/pressure/memory"):
+            self.notes.append("this kernel tells no pressure (PSI): whether tasks stood still while usage came down was not seen")
+        if not steps:
             return made
         seconds = min(asked["slice"], asked["within"])
         with _uncut():
@@ -160,7 +163,7 @@ class Work:
         self.shrinking = [one._asdict() for one in came.shrunk]
         problem = came.problem
         waiting = [one for one in came.shrunk if not one.done]
-        if waiting and not problem and asked["within"] <= asked["slice"]:
+        if waiting and not problem and asked.get("last"):
             problem = "\n".join(map(_shrink.too_slow, waiting))
         if not problem and not waiting:
             return made
@@ -665,7 +668,8 @@ def _recovery(undone: t.Sequence[Step], allow: t.Collection[str], work: Work) ->
 def _told(made: Plan, outcome: Outcome, present: Present, work: Work) -> Json:
     after = _reread(present, work.tree) if outcome.generation else present
     rows = [_final(row, outcome, present, after) if outcome.results else row for row in made.rows]
-    problem = f"nothing was written:\n{made.blocked}" if made.blocked else "" if outcome.ok else outcome.problem
+    head = "no value was set; what was reclaimed stays so" if work.shrinking else "nothing was written"
+    problem = f"{head}:\n{made.blocked}" if made.blocked else "" if outcome.ok else outcome.problem
     return {
         "schema_version": SCHEMA_VERSION,
         "changed": work.undone or ((work.check or outcome.generation > 0) and any(map(_is_change, made.steps))),

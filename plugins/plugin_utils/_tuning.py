@@ -100,12 +100,11 @@ def show(lines: Iterable[Line]) -> None:
         display.display(line.text, color=line.color)
 
 
-def while_shrinking(call: Callable[[dict[str, int]], dict[str, t.Any]], *, within: int, host: str) -> dict[str, t.Any]:
+def while_shrinking(call: Callable[[dict[str, t.Any]], dict[str, t.Any]], *, within: int, host: str) -> dict[str, t.Any]:
     """The answer of the last call: as long as a node has to shrink cgroups first, each call goes on with that for a while. C(call) takes C(request.shrink)."""
-    end, usage = time.monotonic() + within, 0
-    left = within
+    end, usage, left, stuck = time.monotonic() + within, 0, within, False
     while True:
-        answer = call({"within": left, "slice": _SLICE_SECONDS})
+        answer = call({"within": left, "slice": _SLICE_SECONDS, "last": stuck or left <= _SLICE_SECONDS})
         try:
             going_on = _tune_result.unfinished(_tune_result.parse(str(answer.get("tune"))))
         except _tune_result.BadAnswer:
@@ -116,9 +115,9 @@ def while_shrinking(call: Callable[[dict[str, int]], dict[str, t.Any]], *, withi
             sizes = [_shares.format_size(one[key]) for key in ("usage", "before", "bound")]
             show([Line(visible(f"{host}: {one['unit']} shrinks: {sizes[0]} of {sizes[1]} in use, {sizes[2]} wanted"))])
         now = sum(one["usage"] for one in going_on)
-        stuck = 0 < usage < now + _MIB
-        # The last call says what is the matter.
-        left, usage = 1 if stuck else max(1, int(end - time.monotonic())), now
+        stuck = stuck or 0 < usage < now + _MIB
+        # The last call says what is the matter, and has the time to see it.
+        left, usage = max(_SLICE_SECONDS if stuck else 1, int(end - time.monotonic())), now
 
 
 def skipped(host: str, why: str) -> dict[str, t.Any]:

@@ -129,7 +129,7 @@ def ask(action: str, values: Json, writer: Writer, *, wait: float = 0) -> Json:
         with work.locked(wait, ()):
             return {"problem": "", "changed": work.undone, "generation": 0, "clean": True, "results": []}
     # In one call: nobody looks on.
-    common = {"wait": wait, "meta": META, "keep": KEEP, "shrink": {"within": _SHRINK_SECONDS, "slice": _SHRINK_SECONDS}}
+    common = {"wait": wait, "meta": META, "keep": KEEP, "shrink": {"within": _SHRINK_SECONDS, "slice": _SHRINK_SECONDS, "last": True}}
     if action == "rollback":
         return _tune.rollback({**common, "to": "origin", "force": False, "allow": []}, work)
     return _tune.tune({**common, "layers": _layers(values), "options": OPTIONS}, work)

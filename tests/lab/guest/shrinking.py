@@ -67,7 +67,7 @@ def tune(slices: dict[str, t.Any]) -> dict[str, t.Any]:
             "wait": 10,
             "meta": {"host": "lab", "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "profiles": ["lab"]},
             "keep": {"generations": 5, "since": ""},
-            "shrink": {"within": left, "slice": SLICE_SECONDS},
+            "shrink": {"within": left, "slice": SLICE_SECONDS, "last": left <= SLICE_SECONDS},
         }
         answer: dict[str, t.Any] = _tune.tune(request, _tune.Work(Tree("/"), Writer("/"), check=False))
         if answer["problem"] or answer["generation"] or all(one["done"] for one in answer["shrinking"]):

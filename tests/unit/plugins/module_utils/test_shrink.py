@@ -29,7 +29,7 @@ class World:
         self.most = 1e9
         self.stalls_at = lambda usage: 0.0  # share of the time
         self.asked: list[float] = []
-        self.released = self.dies_with_the_first_step = False
+        self.dies_with_the_first_step = False
 
     # The clock
 
@@ -82,17 +82,9 @@ class World:
         self.limit = bytes_ / MIB
         self.pass_time(0.05)
 
-    def release(self) -> None:
-        self.released = True
-        if self.version == 2:
-            self.limit = None
 
-
-def shrink(world: World, *, seconds: float = 40.0, hold: bool = True) -> Shrunk:
-    try:
-        return Shrinking(world, until=world.time + seconds, hold=hold, clock=world.clock()).run()
-    finally:
-        assert world.released
+def shrink(world: World, *, seconds: float = 40.0, last: bool = True) -> Shrunk:
+    return Shrinking(world, until=world.time + seconds, last=last, clock=world.clock()).run()
 
 
 def test_page_cache_goes_in_steps_of_at_most_a_sixteenth() -> None:
@@ -110,16 +102,35 @@ def test_the_largest_step_is_64_mib() -> None:
     assert max(world.asked) == 64
 
 
-def test_what_fits_already_is_only_tried() -> None:
-    world = World(bound=200, anon=100)
+@pytest.mark.parametrize(("usage", "tried"), [(190, True), (151, True), (150, False), (0, False)])
+def test_what_fits_already_is_only_tried_and_what_is_far_below_not_even_that(usage: int, tried: bool) -> None:
+    world = World(bound=200, anon=usage)
     assert shrink(world).done
     assert not world.asked
-    assert world.time >= 2
+    assert (world.time >= 2) is tried
+    assert world.limit == (200 if tried else None)
+
+
+def test_what_grows_while_it_fits_still_is_not_given_the_bound() -> None:
+    world = World(bound=200, anon=190)
+    world.grows = 3
+    with pytest.raises(GaveUp, match="it grows by|cannot be reclaimed"):
+        shrink(world)
+
+
+def test_what_memory_high_lets_stand_beyond_it_ends_the_steps() -> None:
+    """Its cache has gone, and its working set is a little larger than the bound: no more is asked for."""
+    world = World(bound=100, anon=105, cache=400, bounds="memory.high")
+    told = shrink(world)
+    assert told.done
+    assert 105 * MIB <= told.usage <= 107 * MIB
+    with pytest.raises(GaveUp, match="112 MiB of it cannot be reclaimed"):
+        shrink(World(bound=100, anon=112, cache=400, bounds="memory.high"))
 
 
 def test_a_call_before_the_last_does_not_try() -> None:
     world = World(bound=200, anon=100)
-    assert shrink(world, hold=False).done
+    assert shrink(world, last=False).done
     assert world.time == 0
 
 
@@ -187,7 +198,8 @@ def test_a_reader_that_fetches_as_fast_as_it_loses_is_held() -> None:
     world.reads = 2000
     told = shrink(world)
     assert told.done
-    assert world.limit is None
+    # Until the bound itself is set.
+    assert world.limit == 100
 
 
 def test_dirty_pages_are_waited_for() -> None:
@@ -196,6 +208,20 @@ def test_dirty_pages_are_waited_for() -> None:
     told = shrink(world)
     assert told.done
     assert world.time > 10
+
+
+def test_a_few_dirty_pages_are_no_reason_to_go_on() -> None:
+    world = World(bound=100, anon=20, cache=400)
+    world.dirty = 40
+    world.take = lambda size: None  # type: ignore[method-assign]
+    with pytest.raises(GaveUp, match="nothing more of it can be reclaimed"):
+        shrink(world)
+
+
+def test_after_its_time_a_call_takes_no_step() -> None:
+    world = World(bound=100, anon=20, cache=400)
+    assert not shrink(world, seconds=0, last=False).done
+    assert not world.asked and world.time == 0
 
 
 def test_where_nothing_more_is_found_it_gives_up() -> None:
@@ -208,11 +234,11 @@ def test_where_nothing_more_is_found_it_gives_up() -> None:
 
 def test_time_that_is_over_is_no_error_before_the_last_call() -> None:
     world = World(bound=100, anon=20, cache=4000)
-    told = shrink(world, seconds=2.5, hold=False)
+    told = shrink(world, seconds=2.5, last=False)
     assert not told.done
     assert 100 * MIB < told.usage < 4000 * MIB
     assert _shrink.too_slow(told).startswith("batch.slice memory.max: ")
-    assert _shrink.too_slow(told).endswith("are in use and 100 MiB wanted when the time is over: allow more (memqos_shrink_within)")
+    assert "are in use and 100 MiB wanted when the time is over: allow more (memqos_shrink_within)" in _shrink.too_slow(told)
 
 
 def test_tasks_that_wait_for_memory_make_it_pause_and_then_stop() -> None:
@@ -236,7 +262,6 @@ def test_stalls_at_the_bound_refuse_it() -> None:
     world.stalls_at = lambda usage: 0.7 if usage <= 100 else 0.0
     with pytest.raises(GaveUp, match=r"held there, its tasks wait for memory 70% of the time"):
         shrink(world)
-    assert world.limit is None
 
 
 def test_v1_steps_down_by_the_limit_itself_and_ends_there() -> None:

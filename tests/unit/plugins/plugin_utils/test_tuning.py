@@ -156,12 +156,13 @@ def shrinking(usage: int, *, done: bool = False, **more: t.Any) -> dict[str, t.A
     return {"tune": json.dumps({**TOLD, "changed": False, "generation": 0, "shrinking": [one], **more})}
 
 
-def calls(answers: list[dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch, *, within: int = 60) -> tuple[dict[str, t.Any], list[int]]:
+def calls(answers: list[dict[str, t.Any]], monkeypatch: pytest.MonkeyPatch, *, within: int = 60, last: bool = False) -> tuple[dict[str, t.Any], list[int]]:
     """(the answer in the end, the seconds that each call was told to be left); each takes ten."""
     clock, told = [0.0], []
 
-    def call(shrink: dict[str, int]) -> dict[str, t.Any]:
+    def call(shrink: dict[str, t.Any]) -> dict[str, t.Any]:
         told.append(shrink["within"])
+        assert shrink["last"] is (len(answers) == 1 and last)
         assert shrink["slice"] == 10
         clock[0] += 10
         return answers.pop(0)
@@ -191,12 +192,12 @@ def test_one_that_has_nothing_to_shrink_is_called_once(monkeypatch: pytest.Monke
 
 
 def test_where_a_call_got_nowhere_the_next_is_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert calls([shrinking(700), shrinking(700), shrinking(700, problem="too slow")], monkeypatch)[1] == [60, 50, 1]
+    assert calls([shrinking(700), shrinking(700), shrinking(700, problem="too slow")], monkeypatch, last=True)[1] == [60, 50, 40]
 
 
 def test_the_seconds_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The node fails in its last slice; one that does not say so is not asked for ever."""
-    assert calls([shrinking(700), shrinking(600), shrinking(500, problem="too slow")], monkeypatch, within=20)[1] == [20, 10, 1]
+    assert calls([shrinking(700), shrinking(600), shrinking(500, problem="too slow")], monkeypatch, within=21, last=True)[1] == [21, 11, 1]
 
 
 @pytest.mark.parametrize("seconds", [-1, 86401])
