@@ -369,7 +369,7 @@ def _clean(account: Json, node: Node) -> None:
     for path in account["foreign"]:
         _write(path, account["origin"][path])
     subprocess.run(["rm", "-rf", reading.STATE], check=True)
-    for path in reversed(rule.LAID):
+    for path in sorted(rule.LAID, key=len, reverse=True):
         with contextlib.suppress(OSError):
             (os.rmdir if path.endswith(".d") else os.unlink)(path)
     for name in os.listdir(_SCRATCH):
