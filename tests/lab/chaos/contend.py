@@ -75,8 +75,11 @@ class Others:
             thread.join()
 
     def _again(self, job: t.Callable[[random.Random], float], dice: random.Random) -> None:
-        while not self._stop.wait(job(dice)):
-            pass
+        """Where all is slow they are, too: each is at work a quarter of the time at most, or nobody else came to anything."""
+        wait = 0.0
+        while not self._stop.wait(wait):
+            begun = time.monotonic()
+            wait = max(job(dice), 3 * (time.monotonic() - begun))
 
     def _human(self, dice: random.Random) -> float:
         name = dice.choice(list(table.HUMANS))

@@ -76,6 +76,7 @@ def _run(options: argparse.Namespace, cache: Cache) -> int:
         raise LabError(f"{machine.name} is a real machine: no place for chaos")
     options.out.mkdir(parents=True, exist_ok=True)
     first = secrets.randbelow(10**6) * 1000 if options.seed is None else options.seed
+    (options.out / "contention.txt").write_text("")
     print(f"{options.runs} runs on {machine.name}, SEED={first}", flush=True)
     runs = [_TRACE, *map(drawn, range(first, first + options.runs))]
     suite, failed, started, came = ElementTree.Element("testsuite", name="contention"), 0, time.monotonic(), collections.Counter[str]()
@@ -110,6 +111,8 @@ def _asked(node: guest.Driven, run: Json) -> Json:
 
 def _told(run: Json, done: Json, suite: ElementTree.Element, out: Path) -> None:
     name = f"{run['seed']} {run['first']} {run['second']}".strip()
+    with (out / "contention.txt").open("a") as stream:
+        stream.write(f"{name}, {run['apart']} s apart: {done['came']}, {done['human']} writes by hand ({done['seconds']:.0f} s)\n")
     case = ElementTree.SubElement(suite, "testcase", classname=table.CONTROLLER_MACHINE, name=name, time=f"{done['seconds']:.1f}")
     if not done["problems"]:
         return

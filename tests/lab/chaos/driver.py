@@ -277,7 +277,7 @@ def begin(run: Json, node: Node) -> Json:
     """The account up to the fault. C(origin): before all of it."""
     booted = run["fault"]["kind"] == "reset"
     account: Json = {"run": run, "kills_before": reading.kills(), "origin": node.read(booted=booted), "loads": [], "foreign": _foreign(run, node)}
-    account["booted"] = booted
+    account.update(booted=booted, leftovers=[])
     node.kernel_said()
     load = run["load"]
     if load:
@@ -337,7 +337,8 @@ def finish(run: Json, account: Json, node: Node) -> None:
     if run["again"]:
         account["once_struck"] = Child("recover", run["plan"], fault=run["again"]).wait()
     account["recovered"] = Child("recover", run["plan"]).wait()
-    account["mended"], account["leftovers"] = node.read(booted=account["booted"]), reading.leftovers(settled=False)
+    account["mended"] = node.read(booted=account["booted"])
+    account["leftovers"] += reading.leftovers(settled=False)
     account["standing"] = standing()
     account["files"], account["wanted"] = node.known_files(run), node.wanted(run["plan"]) if run["action"] == "tune" else {}
     account["repeated"] = Child(run["action"], run["plan"]).wait()
@@ -368,7 +369,7 @@ def _clean(account: Json, node: Node) -> None:
     for path in account["foreign"]:
         _write(path, account["origin"][path])
     subprocess.run(["rm", "-rf", reading.STATE], check=True)
-    for path in reversed(rule.LAID):
+    for path in sorted(rule.LAID, key=len, reverse=True):
         with contextlib.suppress(OSError):
             (os.rmdir if path.endswith(".d") else os.unlink)(path)
     for name in os.listdir(_SCRATCH):
@@ -388,6 +389,8 @@ def main() -> int:
         account = asked.get("account")
         started = time.monotonic()
         if account:
+            # The boot has done that, before units of ours started.
+            account["leftovers"] = ["a boot: " + path for path in reading.leftovers(settled=False)]
             account["faulted"] = node.read(booted=account["booted"])
             account["ended"] = {}
             account["kills_before"], account["loads"] = reading.kills(), []

@@ -56,13 +56,18 @@ def end(child: int) -> None:
     os.waitpid(child, 0)
 
 
+def _private(mib: int) -> mmap.mmap:
+    """Shared, as it is by default, it would be shmem."""
+    return mmap.mmap(-1, mib * _BLOCK, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 def _hold(memory: mmap.mmap, begin: int, end_: int) -> None:
     for at in range(begin * _BLOCK, end_ * _BLOCK, mmap.PAGESIZE):
         memory[at] = 1
 
 
 def _holder(mib: int, ready: t.Callable[[], None]) -> None:
-    memory = mmap.mmap(-1, mib * _BLOCK)
+    memory = _private(mib)
     _hold(memory, 0, mib)
     ready()
     while True:
@@ -70,7 +75,7 @@ def _holder(mib: int, ready: t.Callable[[], None]) -> None:
 
 
 def _grower(mib: int, ready: t.Callable[[], None]) -> None:
-    memory = mmap.mmap(-1, mib * _BLOCK)
+    memory = _private(mib)
     half = mib * 2 // 3
     _hold(memory, 0, half)
     ready()

@@ -15,6 +15,8 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 
+from . import rule
+
 State = dict[str, t.Any]
 
 STATE = "/var/lib/memqos"
@@ -71,11 +73,14 @@ def read(files: t.Iterable[str], units: t.Iterable[str]) -> State:
 
 
 def leftovers(*, settled: bool) -> list[str]:
-    """What no run may leave: a transaction, files that a rename was to put in place. Of the journal's own only when more has been written (C(settled))."""
+    """What no run may leave: a transaction, files that a rename was to put in place. Our own (the journal's, and what lies ready for the next boot) only when
+
+    more has been written (C(settled)).
+    """
     found = [path for path in (f"{STATE}/pending.jsonl",) if os.path.lexists(path)]
     for directory in (*DIRECTORIES, *([STATE] if settled else [])):
         found += [f"{path}/{name}" for path, unused, names in os.walk(directory) for name in names if name.startswith(".") and name.endswith(".memqos")]
-    return found
+    return [path for path in found if settled or path not in rule.LAID]
 
 
 def kills() -> dict[str, int]:

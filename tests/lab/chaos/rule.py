@@ -20,6 +20,9 @@ LAID = (
     "/etc/systemd/system/memqos-undo.service",
     "/etc/systemd/system/basic.target.d",
     "/etc/systemd/system/basic.target.d/zz-memqos-undo.conf",
+    # What a run that was cut off before it began leaves of these: systemd reads neither, and the next run takes them away.
+    "/etc/systemd/system/.memqos-undo.service.memqos",
+    "/etc/systemd/system/basic.target.d/.zz-memqos-undo.conf.memqos",
 )
 # What a kernel computes at its boot from the memory that is free then: it is some kB more or less at the next.
 OF_BOOT = ("/proc/sys/vm/user_reserve_kbytes", "/proc/sys/vm/admin_reserve_kbytes")
