@@ -162,7 +162,8 @@ def _file(values: t.Mapping[str, t.Any], mib: int, ground: Ground) -> Thing:
     area = f"/dev/mapper/{mapped}" if encrypted else path
     # As systemd-escape --path.
     unit = re.sub(r"[^A-Za-z0-9:_./]", lambda found: f"\\x{ord(found.group()):02x}", area[1:]).replace("/", "-") + ".swap"
-    needs = f"Requires={service}\nAfter={service}" if encrypted else "After=systemd-remount-fs.service"
+    # Without CollectMode systemd remembers for good that one failed that has gone.
+    needs = "CollectMode=inactive-or-failed\n" + (f"Requires={service}\nAfter={service}" if encrypted else "After=systemd-remount-fs.service")
     texts = {
         _SYSTEM + unit: f"[Unit]\n{needs}\n\n[Swap]\nWhat={area}\nPriority={values['priority']}\nTimeoutSec=600",
         f"{_SYSTEM}swap.target.d/zz-{mapped}.conf": f"[Unit]\nWants={unit}",
@@ -177,6 +178,7 @@ def _crypt(path: str, mapped: str, programs: t.Mapping[str, str]) -> str:
     """A key of each boot, which nobody keeps. So early nothing has made /dev/loop-control yet (measured)."""
     cryptsetup, mkswap, modprobe = (programs.get(one, one) for one in ("cryptsetup", "mkswap", "modprobe"))
     return f"""[Unit]
+CollectMode=inactive-or-failed
 DefaultDependencies=no
 RequiresMountsFor={path}
 After=systemd-remount-fs.service systemd-random-seed.service systemd-udevd.service

@@ -54,7 +54,8 @@ def test_a_swap_file() -> None:
         SwapStep(UNIT, f"swap.file {FILE}", FILE, None, "1024 MiB, priority 10"),
     )
     assert made.texts == {
-        f"/etc/systemd/system/{UNIT}": f"{_persist.HEADER}\n[Unit]\nAfter=systemd-remount-fs.service\n\n[Swap]\nWhat={FILE}\nPriority=10\nTimeoutSec=600\n",
+        f"/etc/systemd/system/{UNIT}": f"{_persist.HEADER}\n[Unit]\nCollectMode=inactive-or-failed\n"
+        f"After=systemd-remount-fs.service\n\n[Swap]\nWhat={FILE}\nPriority=10\nTimeoutSec=600\n",
         "/etc/systemd/system/swap.target.d/zz-memqos-swap-1024M.conf": f"{_persist.HEADER}\n[Unit]\nWants={UNIT}\n",
     }
     (row,) = made.rows
