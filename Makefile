@@ -97,7 +97,7 @@ test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole aud
 
 .PHONY: nightly
 nightly: .venv/.test ## `make test`, sanity on every supported ansible-core, all scenarios.
-	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser faults crash shrinking swap-lab $(addprefix molecule-,$(SCENARIOS))
+	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser faults crash shrinking swap-lab chaos contention $(addprefix molecule-,$(SCENARIOS))
 
 .nox/.stamp: requirements/constraints.txt requirements/audit.txt antsibull-nox.toml noxfile.py
 	@rm -rf .nox && mkdir .nox && touch $@
@@ -212,25 +212,37 @@ faults: .venv/.test | $(COLLECTION) ## Seed faults, each in a VM of its own, and
 	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.faults --junit $(JUNIT)/faults/faults.xml $(if $(ONLY),--only '$(ONLY)')
 
+SEED ?=
+RUNS ?=
+FAULT ?=
+drawn = $(if $(SEED),--seed '$(SEED)') $(if $(RUNS),--runs '$(RUNS)')
+
 .PHONY: crash
 crash: .venv/.test | $(COLLECTION) ## Cut tunes short by kills, power cuts, full disks and more, in two VMs, and see that all or nothing is left. ONLY='kill*', MACHINE=: some.
 	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.crash --junit $(JUNIT)/crash/crash.xml $(if $(ONLY),--only '$(ONLY)') \
 	  $(if $(MACHINE),--machine '$(MACHINE)')
 
-RUNS ?=
-SEED ?=
-
 .PHONY: shrinking
 shrinking: .venv/.test | $(COLLECTION) ## Set limits below what is in use, 200 times, in VMs: no kill. RUNS=, SEED=, MACHINE=: others.
 	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
-	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.shrink --junit $(JUNIT)/shrinking/shrinking.xml $(if $(RUNS),--runs $(RUNS)) \
-	  $(if $(SEED),--seed '$(SEED)') $(if $(MACHINE),--machine '$(MACHINE)')
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.shrink --junit $(JUNIT)/shrinking/shrinking.xml $(drawn) $(if $(MACHINE),--machine '$(MACHINE)')
 
 .PHONY: swap-lab
 swap-lab: .venv/.test | $(COLLECTION) ## Swap of a tune on real kernels: made, found after a reboot, refused, taken back. MACHINE=debian12_v1: one of both.
 	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.swap --junit $(JUNIT)/swap-lab/swap.xml $(if $(MACHINE),--only '$(MACHINE)')
+
+.PHONY: chaos
+chaos: .venv/.test | $(COLLECTION) ## Runs of a tune with a fault in each: all or nothing, no OOM kill. RUNS=1000, SEED=N ONLY=debian12_v1: again, FAULT=kill.
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.chaos --junit $(JUNIT)/chaos/chaos.xml $(drawn) \
+	  $(if $(ONLY),--only '$(ONLY)') $(if $(FAULT),--fault '$(FAULT)')
+
+.PHONY: contention
+contention: .venv/.test | $(COLLECTION) ## Two controllers, a human, TuneD and daemon-reloads at once; and strace on the modules. RUNS=100, SEED=N.
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.chaos.contention --junit $(JUNIT)/contention/contention.xml $(drawn)
 
 .PHONY: benchmark
 benchmark: .venv/.test | $(COLLECTION) ## Speed: pairs in one run, ratios printed. An hour: one of them tunes a VM.

@@ -132,7 +132,9 @@ def run(
     except _FAILURES as exc:
         return _undone(work, journal, prepared, begun, exc)
     except BaseException:
-        _undone(work, journal, prepared, begun, RuntimeError("interrupted"))
+        # From its commit on it stands, and the next run does what is left of that.
+        if not journal.is_committed(entry):
+            _undone(work, journal, prepared, begun, RuntimeError("interrupted"))
         raise
 
 

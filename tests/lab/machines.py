@@ -83,7 +83,7 @@ MACHINES: tuple[Machine, ...] = (
     Machine(name="debian12_v1", suite="bookworm", swap_mib=256, cmdline=CGROUP_V1),
     Machine(name="debian12_hybrid", suite="bookworm", swap_mib=256, cmdline=CGROUP_HYBRID),
     # Another program that writes kernel settings, at work.
-    Machine(name="debian12_tuned", suite="bookworm", swap_mib=256, packages=("tuned",)),
+    Machine(name="debian12_tuned", suite="bookworm", swap_mib=256, packages=("tuned", "strace")),
     Machine(name="debian11", suite="bullseye", swap_mib=256),
     # There mount(8) is no longer essential.
     Machine(name="forky", suite="forky", swap_mib=256, packages=("mount",)),

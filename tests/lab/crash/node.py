@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import subprocess
@@ -30,6 +31,7 @@ PROFILES = GUEST_SCRIPTS.parents[2] / "molecule" / "shared" / "profiles"
 LAID = ("memqos-undo", "/basic.target.d")
 _SCRIPTS = ("cut.py", "tune-seed.sh", "tune-state.sh", "tune-verify.sh")
 _COMMAND_SECONDS = 600.0
+_ANSWER_SECONDS = 90.0
 _SENT = GUEST_SCRIPTS.parents[1] / "tools" / "sent.py"
 _OPTIONS = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf"}
 # Each line is something that is wrong with a machine that has come up.
@@ -129,7 +131,9 @@ class Node:
             if time.monotonic() > deadline:
                 raise LabError(f"{self.guest.name} did not come up again within {BOOT_SECONDS:g} s")
             time.sleep(1)
-            found = subprocess.run(argv, capture_output=True, text=True, check=False).stdout.strip()
+            # The machine may go while it is asked.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                found = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS).stdout.strip()
         self.run("systemctl is-system-running --wait || true")
 
     def wait_for(self, condition: str, *, seconds: float = 300) -> None:

@@ -327,6 +327,31 @@ def test_what_breaks_for_good_is_told_and_undone_when_it_works_again(node: Node,
     assert snapshot(node.root) == (AFTER if outcome.ok else before)
 
 
+class Interrupted(Node):
+    """A Ctrl-C comes before operation C(at)."""
+
+    def __init__(self, root: str, at: int) -> None:
+        super().__init__(root)
+        self.at = at
+
+    def operation(self, what: str, path: str) -> None:
+        super().operation(what, path)
+        if self.operations == self.at:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("at", range(1, OPERATIONS + 1))
+def test_an_interrupt_at_any_operation_leaves_what_the_journal_says(node: Node, at: int) -> None:
+    """A transaction that is committed stands: undone, its generation would still be there."""
+    before = snapshot(node.root)
+    with pytest.raises(KeyboardInterrupt):
+        run(Interrupted(node.root, at), plan(node.root))
+    recover(Node(node.root))
+    journal = Journal(Node(node.root))
+    assert snapshot(node.root) == (AFTER if journal.generations() else before)
+    assert bool(journal.origin()) == bool(journal.generations())
+
+
 # A kill at every operation
 
 
