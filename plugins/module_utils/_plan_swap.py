@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
 RISK = "swapoff_does_not_fit"
 _SYSTEM = "/etc/systemd/system/"
 _DROP_IN = "zz-memqos-swap.conf"
-_OURS = re.compile(rf"{_SYSTEM}(?:[^/]+\.swap(?:\.d/{_DROP_IN})?|swap\.target\.d/zz-memqos-[^/]+|memqos-crypt-[^/]+\.service)")
+_OURS = re.compile(rf"{_SYSTEM}(?:[^/]+\.swap|[^/]+\.(?:swap|device)\.d/{_DROP_IN}|swap\.target\.d/zz-memqos-[^/]+|memqos-crypt-[^/]+\.service)")
 # The kernel writes past its file system, which has to bear that.
 _FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs")
 _PRIORITIES = {"file": 10, "zram": 100}
@@ -170,6 +170,8 @@ def _file(values: t.Mapping[str, t.Any], mib: int, ground: Ground) -> Thing:
     }
     if encrypted:
         texts[_SYSTEM + service] = _crypt(path, mapped, ground.programs)
+        # Its job would begin to wait long before a slow boot comes to the service (measured); systemd-cryptsetup-generator does the same.
+        texts[f"{_SYSTEM}{unit[:-5]}.device.d/{_DROP_IN}"] = f"[Unit]\nRequires={service}\nJobTimeoutSec=infinity"
     state = f"{mib} MiB, priority {values['priority']}"
     return Thing(SwapStep(unit, f"swap.file {path}", area, None, state, service), _headed(texts), path, mib << 20)
 
