@@ -43,6 +43,7 @@ options:
       - overcommit_below_committed
       - hugepages_above_available
       - oom_kill_disable
+      - swapoff_does_not_fit
     default: []
   lock_wait:
     description: Seconds to wait for another run on the same node.

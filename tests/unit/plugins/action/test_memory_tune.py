@@ -107,7 +107,14 @@ def test_one_call_and_what_it_carries(node: Node) -> None:
         "host": {"kernel.panic": {"value": 5}},
         "slices": {"a.slice": {"MemoryHigh": {"value": "1G"}}},
     }
-    assert node.request["options"] == {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf"}
+    assert node.request["options"] == {
+        "on_conflict": "report",
+        "fail_on_unsupported": False,
+        "only": [],
+        "allow": [],
+        "sysctl_file": "zz-memqos.conf",
+        "swap": False,
+    }
     assert node.request["wait"] == 60
     assert node.request["meta"]["profiles"] == ["balanced", "pool"] and node.request["meta"]["run_id"] == _results.RUN_ID
     # The rest is for people who look at the node's processes or logs.
@@ -116,10 +123,11 @@ def test_one_call_and_what_it_carries(node: Node) -> None:
 
 
 def test_options_reach_the_plan(node: Node) -> None:
-    chosen = {"on_conflict": "take", "only": ["swap", "thp"], "allow_risks": ["oom_kill_disable"], "sysctl_file": "99-x.conf"}
+    chosen = {"on_conflict": "take", "only": ["swap", "thp"], "allow_risks": ["oom_kill_disable"], "sysctl_file": "99-x.conf", "manage_swap": True}
     run(node, {"profile": "balanced", "on_unsupported": "fail", "lock_wait": 5, "keep_generations": 7, **chosen})
     assert node.request["options"] == {
         "on_conflict": "take", "fail_on_unsupported": True, "only": ["swap", "thp"], "allow": ["oom_kill_disable"], "sysctl_file": "99-x.conf",
+        "swap": True,
     }  # fmt: skip
     assert node.request["wait"] == 5 and node.request["keep"]["generations"] == 7
 

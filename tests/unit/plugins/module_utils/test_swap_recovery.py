@@ -139,12 +139,16 @@ def _operations(machine: SwapMachine, wanted: Json) -> int:
 
 
 def test_a_recovery_does_not_turn_off_what_does_not_fit(tmp_path: Path) -> None:
-    machine = SwapMachine(tmp_path / "node", writer=Killed)
-    machine.swap.stop(next(iter(machine.swap.kept()["units"])))
-    machine.tune(layer(host={"vm.swappiness": 20}), swap=True)
     operations = _operations(machine_with(tmp_path / "count", NONE), layer(swap={"file": size(2)}))
-    kill(machine, layer(swap={"file": size(2)}), operations - 12)
-    assert "/var/lib/memqos-swap/swap-2M" in machine.swaps() and machine.text(PENDING) is not None
+    for at in range(operations, 0, -1):
+        machine = SwapMachine(tmp_path / str(at), writer=Killed)
+        machine.swap.stop(next(iter(machine.swap.kept()["units"])))
+        machine.tune(layer(host={"vm.swappiness": 20}), swap=True)
+        kill(machine, layer(swap={"file": size(2)}), at)
+        # Before its commit, and with the area on.
+        if machine.text(PENDING) is not None and machine.text("/var/lib/memqos/generations/2.json") is None:
+            break
+    assert "/var/lib/memqos-swap/swap-2M" in machine.swaps()
     machine.swap.use("/var/lib/memqos-swap/swap-2M", 2 * MIB)
     meminfo = machine.text("/proc/meminfo") or ""
     machine.write("/proc/meminfo", meminfo.replace(f"{6 * GIB >> 10:8} kB", f"{300 * MIB >> 10:8} kB") + "\n")
