@@ -112,7 +112,7 @@ class Checks:
     def _made(self, before: str) -> None:
         swap = {
             "file": {"size": "64MiB"},
-            "zram": {"size": {"of_memory": "10%", "max": "96MiB"}, "algorithm": "zstd"},
+            "zram": {"size": {"of_memory": "50%", "max": "96MiB"}, "algorithm": "zstd"},
             "devices": {"/dev/vdb": {"priority": 5}},
         }
         self._tune({}, swap=swap, manage=False)
@@ -168,7 +168,9 @@ class Checks:
             "a rollback to the origin leaves the machine as it was", not answer["problem"] and after == before, f"{self._told(answer)}\n{before}\n{after}"
         )
         answer = self._tune({"file": {"size": "500GiB"}})
-        self._holds("a file that the disk has no room for is refused", "would be left free" in answer["problem"] and self._state() == before, self._told(answer))
+        self._holds(
+            "a file that the disk has no room for is refused", "would be left free" in answer["problem"] and self._state() == before, self._told(answer)
+        )
         self._reboot()
         self._holds("after a reboot it is still as it was", self._state() == before, self._state())
 
