@@ -24,7 +24,7 @@ if t.TYPE_CHECKING:
 RISK = "swapoff_does_not_fit"
 _SYSTEM = "/etc/systemd/system/"
 _DROP_IN = "zz-memqos-swap.conf"
-_OURS = re.compile(rf"{_SYSTEM}(?:[^/]+\.swap(?:\.d/{_DROP_IN})?|swap\.target\.d/zz-memqos-[^/]+|memqos-crypt-[^/]+\.service)")
+_OURS = re.compile(rf"{_SYSTEM}(?:[^/]+\.swap|[^/]+\.(?:swap|device)\.d/{_DROP_IN}|swap\.target\.d/zz-memqos-[^/]+|memqos-crypt-[^/]+\.service)")
 # The kernel writes past its file system, which has to bear that.
 _FILE_SYSTEMS = ("ext2", "ext3", "ext4", "xfs")
 _PRIORITIES = {"file": 10, "zram": 100}
@@ -162,13 +162,16 @@ def _file(values: t.Mapping[str, t.Any], mib: int, ground: Ground) -> Thing:
     area = f"/dev/mapper/{mapped}" if encrypted else path
     # As systemd-escape --path.
     unit = re.sub(r"[^A-Za-z0-9:_./]", lambda found: f"\\x{ord(found.group()):02x}", area[1:]).replace("/", "-") + ".swap"
-    needs = f"Requires={service}\nAfter={service}" if encrypted else "After=systemd-remount-fs.service"
+    # Without CollectMode systemd remembers for good that one failed that has gone.
+    needs = "CollectMode=inactive-or-failed\n" + (f"Requires={service}\nAfter={service}" if encrypted else "After=systemd-remount-fs.service")
     texts = {
         _SYSTEM + unit: f"[Unit]\n{needs}\n\n[Swap]\nWhat={area}\nPriority={values['priority']}\nTimeoutSec=600",
         f"{_SYSTEM}swap.target.d/zz-{mapped}.conf": f"[Unit]\nWants={unit}",
     }
     if encrypted:
         texts[_SYSTEM + service] = _crypt(path, mapped, ground.programs)
+        # Its job would begin to wait long before a slow boot comes to the service (measured); systemd-cryptsetup-generator does the same.
+        texts[f"{_SYSTEM}{unit[:-5]}.device.d/{_DROP_IN}"] = f"[Unit]\nRequires={service}\nJobTimeoutSec=infinity"
     state = f"{mib} MiB, priority {values['priority']}"
     return Thing(SwapStep(unit, f"swap.file {path}", area, None, state, service), _headed(texts), path, mib << 20)
 
@@ -177,6 +180,7 @@ def _crypt(path: str, mapped: str, programs: t.Mapping[str, str]) -> str:
     """A key of each boot, which nobody keeps. So early nothing has made /dev/loop-control yet (measured)."""
     cryptsetup, mkswap, modprobe = (programs.get(one, one) for one in ("cryptsetup", "mkswap", "modprobe"))
     return f"""[Unit]
+CollectMode=inactive-or-failed
 DefaultDependencies=no
 RequiresMountsFor={path}
 After=systemd-remount-fs.service systemd-random-seed.service systemd-udevd.service

@@ -8,6 +8,7 @@ daemon-reload resets direct writes) is written once more, and only a value that 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import typing as t
@@ -528,6 +529,9 @@ class _Work:
         """Raises Refused where what it holds fits nowhere: then it stays on."""
         found = self.read(step)
         if self.holds(step, target, found):
+            if isinstance(step, SwapStep) and step.service and not target:
+                with contextlib.suppress(Unreadable):
+                    self.writer.swap("stop", step.service)  # left open by a start that failed
             return
         if isinstance(step, SwapStep):
             why = _swap.refusal_now(Tree(self.writer.root), step.area) if found and not step.allowed else ""

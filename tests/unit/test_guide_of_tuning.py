@@ -64,7 +64,7 @@ def test_files_on_the_node() -> None:
     # The others are those of swap.
     others = {path for path in paths if path.startswith("/etc/")} - set(FILES)
     assert all(path == _swap.ZRAM_CONF or _plan_swap.is_ours(path) for path in others)
-    assert len(others) == 5
+    assert len(others) == 6
 
 
 def test_every_variable_is_one_of_the_role() -> None:

@@ -50,7 +50,7 @@ tail -n +2 /proc/swaps | awk '{print "swap", $1, $3, ($5 < 0 ? "auto" : $5)}' | 
 find /etc/systemd /etc/fstab /etc/crypttab /var/lib/memqos-swap -type f -printf 'file %p %s %m\n' 2>/dev/null | sort
 find /etc/systemd /var/lib -maxdepth 2 -type d -name '*swap*' | sort
 ls /dev/mapper
-systemctl list-units --all --no-legend '*memqos*' 'systemd-zram-setup@*' | sed 's/^/unit /'
+systemctl list-units --all --no-legend '*memqos*.swap' 'memqos-crypt*' 'systemd-zram-setup@*' | sed 's/^/unit /'
 """
 HOG = "import sys,time,os\nheld=[os.urandom(1<<20) for _ in range(int(sys.argv[1]))]\nopen('/run/hog','w').write('full')\ntime.sleep(3600)\n"
 Swap = dict[str, t.Any]
@@ -112,7 +112,7 @@ class Checks:
     def _made(self, before: str) -> None:
         swap = {
             "file": {"size": "64MiB"},
-            "zram": {"size": {"of_memory": "10%", "max": "96MiB"}, "algorithm": "zstd"},
+            "zram": {"size": {"of_memory": "50%", "max": "96MiB"}, "algorithm": "zstd"},
             "devices": {"/dev/vdb": {"priority": 5}},
         }
         self._tune({}, swap=swap, manage=False)
@@ -168,7 +168,9 @@ class Checks:
             "a rollback to the origin leaves the machine as it was", not answer["problem"] and after == before, f"{self._told(answer)}\n{before}\n{after}"
         )
         answer = self._tune({"file": {"size": "500GiB"}})
-        self._holds("a file that the disk has no room for is refused", "free" in answer["problem"] and self._state() == before, self._told(answer))
+        self._holds(
+            "a file that the disk has no room for is refused", "would be left free" in answer["problem"] and self._state() == before, self._told(answer)
+        )
         self._reboot()
         self._holds("after a reboot it is still as it was", self._state() == before, self._state())
 

@@ -43,9 +43,14 @@ class SwapNode(Node):
         verb, words = argv[1], argv[argv.index("--") + 1 :] if "--" in argv else []
         if verb == "show" and words == ["*.swap"]:
             return "\n".join(self._shown(unit) for unit in self.kept()["units"])
-        if verb in ("start", "stop") and words[0].endswith(".swap"):
+        if verb in ("start", "stop") and words:
             self.done.append(" ".join(argv))
-            self.start(words[0]) if verb == "start" else self.stop(*words)
+            if words[0].endswith(".service"):
+                self._stop_services(words)
+            elif verb == "start":
+                self.start(words[0])
+            else:
+                self.stop(*words)
             return ""
         answer = super().systemctl(argv)
         if verb == "daemon-reload":
@@ -74,7 +79,8 @@ class SwapNode(Node):
             self.write("/sys/block/zram0/comp_algorithm", f"lzo [{conf.get('compression-algorithm', 'lzo-rle')}] lz4\n")
         if lines.get("Requires"):
             self._open(lines["Requires"], kept)
-        self.keep({**kept, "units": {**kept["units"], unit: lines}})
+        kept["units"][unit] = lines
+        self.keep(kept)
         priority = re.search(r"pri=(\d+)", lines.get("Options", ""))
         self._swapon(lines["What"], int(priority.group(1) if priority else lines.get("Priority", "-2")), unit)
 
@@ -82,6 +88,13 @@ class SwapNode(Node):
         kept = self.kept()
         lines = kept["units"].get(unit) or self.fail(unit)
         self._set_swaps([row for row in self._swaps() if row[0] != self._real(lines["What"])])
+        if not self._read(unit).get("What") and "/generator/" not in lines.get("fragment", ""):
+            del kept["units"][unit]
+        self.keep(kept)
+        self._stop_services(services)
+
+    def _stop_services(self, services: t.Iterable[str]) -> None:
+        kept = self.kept()
         for service in services:
             if service.startswith("systemd-zram-setup"):
                 self.write("/sys/block/zram0/disksize", "0\n")
@@ -89,8 +102,6 @@ class SwapNode(Node):
             elif service in kept["services"]:
                 kept["services"].remove(service)
                 self._close(service[: -len(".service")])
-        if not self._read(unit).get("What") and "/generator/" not in lines.get("fragment", ""):
-            del kept["units"][unit]
         self.keep(kept)
 
     def fail(self, unit: str) -> t.NoReturn:

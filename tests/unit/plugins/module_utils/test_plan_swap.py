@@ -54,7 +54,8 @@ def test_a_swap_file() -> None:
         SwapStep(UNIT, f"swap.file {FILE}", FILE, None, "1024 MiB, priority 10"),
     )
     assert made.texts == {
-        f"/etc/systemd/system/{UNIT}": f"{_persist.HEADER}\n[Unit]\nAfter=systemd-remount-fs.service\n\n[Swap]\nWhat={FILE}\nPriority=10\nTimeoutSec=600\n",
+        f"/etc/systemd/system/{UNIT}": f"{_persist.HEADER}\n[Unit]\nCollectMode=inactive-or-failed\n"
+        f"After=systemd-remount-fs.service\n\n[Swap]\nWhat={FILE}\nPriority=10\nTimeoutSec=600\n",
         "/etc/systemd/system/swap.target.d/zz-memqos-swap-1024M.conf": f"{_persist.HEADER}\n[Unit]\nWants={UNIT}\n",
     }
     (row,) = made.rows
@@ -70,6 +71,9 @@ def test_an_encrypted_one_has_a_key_of_each_boot() -> None:
     service = made.texts["/etc/systemd/system/memqos-crypt-1024M.service"]
     assert f"/usr/sbin/cryptsetup -q open --type plain --cipher aes-xts-plain64 --key-size 512 --key-file /dev/urandom {path} memqos-crypt-1024M\n" in service
     assert "ExecStart=/usr/sbin/mkswap /dev/mapper/memqos-crypt-1024M\n" in service and "ExecStop=/usr/sbin/cryptsetup close memqos-crypt-1024M\n" in service
+    device = made.texts[r"/etc/systemd/system/dev-mapper-memqos\x2dcrypt\x2d1024M.device.d/zz-memqos-swap.conf"]
+    assert device == f"{_persist.HEADER}\n[Unit]\nRequires=memqos-crypt-1024M.service\nJobTimeoutSec=infinity\n"
+    assert all(map(_plan_swap.is_ours, made.texts))
     unit = made.texts[f"/etc/systemd/system/{CRYPT_UNIT}"]
     assert "Requires=memqos-crypt-1024M.service\nAfter=memqos-crypt-1024M.service\n" in unit
 

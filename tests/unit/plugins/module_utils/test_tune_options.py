@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _tune_options
+from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _plan_swap, _tune_options
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 
 
 def test_every_danger_has_a_name_that_can_be_allowed() -> None:
-    source = Path(_guards.__file__).read_text(encoding="utf-8")
+    sources = [Path(module.__file__).read_text(encoding="utf-8") for module in (_guards, _plan_swap)]
+    source = "".join(sources).replace("Danger(RISK", f'Danger("{_plan_swap.RISK}"')
     assert {risk for risk in _tune_options.RISKS if f'Danger("{risk}"' in source} == set(_tune_options.RISKS)
     assert source.count('Danger("') == len(_tune_options.RISKS)
 

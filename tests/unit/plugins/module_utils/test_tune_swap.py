@@ -271,6 +271,13 @@ def test_an_area_that_the_kernel_does_not_take_leaves_nothing(machine: SwapMachi
     assert "Job for" in answer["problem"] and answer["clean"] and machine.snapshot() == before
 
 
+def test_what_a_failed_start_has_opened_is_closed(machine: SwapMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = machine.snapshot()
+    monkeypatch.setattr(machine.node, "_swapon", lambda area, priority, unit: machine.swap.fail(unit))
+    answer = tune(machine, layer(swap={"file": size(2, encrypted=True)}))
+    assert "Job for" in answer["problem"] and answer["clean"] and machine.snapshot() == before
+
+
 # A swapoff that does not fit
 
 
