@@ -127,13 +127,18 @@ class Work:
             self.clear(_boot.tidy)
         return steps
 
+    def lay(self) -> None:
+        """Before each C(begin): what ends it at the next boot. Raises JournalError."""
+        why = _boot.lay(self.journal, self.tree, self.code())
+        note = f"{why}: what is interrupted is put right by the next run, not by the next boot"
+        self.notes += [note] if why and note not in self.notes else []
+
     def run(self, steps: t.Sequence[Step], meta: t.Mapping[str, t.Any], adopted: t.Sequence[Step], keep: Json) -> Outcome:
         """Nothing in a check, or without steps."""
         if self.check or not steps:
             return Outcome(True, True, 0, ())
         try:
-            why = _boot.lay(self.journal, self.tree, self.code())
-            self.notes += [f"{why}: what is interrupted is put right by the next run, not by the next boot"] if why else []
+            self.lay()
             with _uncut():
                 outcome = _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
         finally:
