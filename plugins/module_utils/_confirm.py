@@ -53,9 +53,8 @@ class Undo(_tune.Work):
             if not self.generation:
                 _boot.disarm(self.journal)
                 raise Settled("nothing awaits confirmation")
-            # Not by what was there when it was armed: another run may have come between.
-            earlier = self.journal.generations()[:-1]
-            self.request.update(to=str(earlier[-1]) if earlier else "origin", meta={**self.request["meta"], "undid": self.generation})
+            # Not to what was there when it was armed: another run may have come between.
+            self.request.update(to="previous", meta={**self.request["meta"], "undid": self.generation})
             yield
 
 
@@ -107,9 +106,11 @@ def undo(work: Undo) -> str:
         return "; ".join([*work.notes, str(exc)])
     if answer["problem"]:
         raise _tune.TuneError(answer["problem"])
-    left = [f"{row['subject']} {row['name']}".strip() for row in answer["results"] if row["status"] == "deferred"]
-    told = f"generation {work.generation} was not confirmed within {armed['within']} s, and is taken back (generation {answer['generation']})"
-    return f"{told}, but for what others have changed since: {', '.join(left)}" if left else told
+    left = ", ".join(f"{row['subject']} {row['name']}".strip() for row in answer["results"] if row["status"] == "deferred")
+    told = f"generation {work.generation} was not confirmed within {armed['within']} s, and"
+    if not answer["generation"]:
+        return f"{told} nothing was left of it to take back" + (f": others have changed {left} since" if left else "")
+    return f"{told} is taken back (generation {answer['generation']})" + (f", but for what others have changed since: {left}" if left else "")
 
 
 def main(argv: t.Sequence[str]) -> int:

@@ -247,11 +247,21 @@ def rollback(request: Json, work: Work) -> Json:
         made, forgotten = _without_stale(made, origin, [*map(tuple, wanted)], present, work)
         kept = {key: was[key] for key in ("layers", "profiles") if key in was}
         meta = {**request["meta"], **kept, "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present), "allow": request["allow"]}
+        nothing = not (made.steps or made.blocked)
         made = work.shrink(made, meta, request.get("shrink", _NEVER))
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
-        if outcome.generation and work.journal.armed():
-            work.clear(_boot.disarm)  # who rolls back has decided
+        _decided(outcome.generation, target, work, nothing=nothing)
         return _told(made, outcome, present, work)
+
+
+def _decided(made: int, target: t.Union[int, str], work: Work, *, nothing: bool) -> None:
+    """Who rolls back has decided, where others have left nothing to take back too. Not who goes back to what awaits confirmation itself."""
+    waiting = 0 if made or work.check or not nothing else work.journal.unconfirmed()
+    if waiting and (target == "origin" or int(target) < waiting):
+        work.notes.append(f"nothing was left of generation {waiting} to take back: it awaits confirmation no more")
+        work.clear(_boot.disarm)
+    elif made and work.journal.armed():
+        work.clear(_boot.disarm)
 
 
 def _require_confirmed(journal: _journal.Journal, token: t.Optional[str]) -> None:

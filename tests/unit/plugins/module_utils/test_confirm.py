@@ -19,7 +19,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _confir
 from ansible_collections.memqos.fleet.plugins.module_utils._journal import Journal
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import BIG, BIG_UNIT, Killed
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import CODE, GIB, OPTIONS, Json, Machine, layer
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import CODE, GIB, MINE, OPTIONS, Json, Machine, layer
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import META, in_child
 
 pytestmark = pytest.mark.usefixtures("root_user")
@@ -246,6 +246,58 @@ def test_what_others_changed_since_stays_and_is_named(made: Made) -> None:
     case.machine.set("vm.swappiness", "77")
     assert case.time_runs_out().endswith("(generation 3), but for what others have changed since: vm.swappiness")
     assert case.machine.text("vm.swappiness") == "77" and case.machine.text("/batch.slice memory.high") == "max" and case.nothing_is_armed()
+
+
+SWAPPY = layer(host={"vm.swappiness": 10})
+
+
+def changed_by_others(made: Made) -> Case:
+    """All of what awaits confirmation, by other values."""
+    case = made()
+    case.arm()
+    case.tune(wanted=SWAPPY)
+    case.machine.set("vm.swappiness", "77")
+    case.machine.write(MINE, (case.machine.text(MINE) or "").replace("= 10", "= 77") + "\n")
+    return case
+
+
+def test_where_others_have_changed_all_since_nothing_awaits_confirmation_any_more(made: Made) -> None:
+    case = changed_by_others(made)
+    told = "generation 2 was not confirmed within 120 s, and nothing was left of it to take back: others have changed"
+    assert case.time_runs_out() == f"{told} vm.swappiness, /etc/sysctl.d/zz-memqos.conf since"
+    assert case.machine.text("vm.swappiness") == "77" and case.nothing_is_armed() and case.journal.generations() == [1, 2]
+    assert case.tune("", FIRST)["problem"] == ""
+
+
+def test_a_rollback_by_hand_with_nothing_left_to_take_back_has_decided_too(made: Made) -> None:
+    case = changed_by_others(made)
+    case.machine.rollback(check=True)
+    assert case.journal.unconfirmed() == 2
+    # Going back to what awaits confirmation decides nothing.
+    assert case.machine.rollback("2")["generation"] == 0 and case.journal.unconfirmed() == 2
+    answer = case.machine.rollback()
+    assert (answer["generation"], answer["problem"]) == (0, "")
+    assert answer["notes"] == ["nothing was left of generation 2 to take back: it awaits confirmation no more"]
+    assert case.machine.text("vm.swappiness") == "77" and case.nothing_is_armed() and case.tune("", FIRST)["problem"] == ""
+
+
+def test_a_rollback_that_shrinks_and_has_not_come_to_write_decides_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = made()
+    case.arm()
+    case.tune()
+    monkeypatch.setattr(_tune.Work, "shrink", lambda self, plan, meta, asked: plan._replace(steps=()))
+    assert case.machine.rollback()["generation"] == 0 and case.journal.unconfirmed() == 2
+
+
+def test_what_stood_before_and_is_kept_no_more_is_not_taken_for_the_origin(made: Made) -> None:
+    case = made()
+    case.arm()
+    case.tune()
+    os.unlink(f"{case.machine.root}{STATE}/generations/1.json")
+    with pytest.raises(_tune.TuneError, match="what stood before generation 2 is kept no more: name origin, or one of 2"):
+        case.undo()
+    assert case.machine.text("vm.swappiness") == "10" and case.journal.unconfirmed() == 2
+    assert case.machine.rollback("origin")["generation"] == 3 and case.nothing_is_armed()
 
 
 @pytest.mark.parametrize("path", [_boot.SERVICE, _boot.WANTS])
