@@ -13,7 +13,7 @@ import typing as t
 from . import _persist
 from ._journal import Journal, JournalError, told
 from ._read._files import Tree, Unreadable
-from ._writer import File
+from ._writer import File, Writer
 
 TIMER = "memqos-confirm"
 SERVICE = "/etc/systemd/system/memqos-undo.service"
@@ -98,11 +98,20 @@ def tidy(journal: Journal) -> None:
 
 def disarm(journal: Journal) -> None:
     """The word that counts first: what a kill leaves of the rest does nothing. Raises as C(tidy) does."""
-    writer = journal.writer
-    writer.remove(f"{journal.directory}/armed.json")
-    with contextlib.suppress(Unreadable):
-        writer.command("systemctl", "stop", f"{TIMER}.timer")  # it may have run out, or ended with the boot
+    journal.writer.remove(f"{journal.directory}/armed.json")
+    stop(journal.writer, ".timer")  # not the service: it may be us
     tidy(journal)
+
+
+def stop(writer: Writer, *kinds: str) -> None:
+    """It may not be there: stopped before, or ended with the boot."""
+    with contextlib.suppress(Unreadable):
+        writer.command("systemctl", "stop", *(f"{TIMER}{kind}" for kind in kinds))
+
+
+def ticks(writer: Writer) -> bool:
+    """Whether the timer runs, before its first time or between two attempts. Raises Unreadable."""
+    return "ActiveState=active" in writer.command("systemctl", "show", "--property=ActiveState", "--", f"{TIMER}.timer").split()
 
 
 def service(state: str) -> str:

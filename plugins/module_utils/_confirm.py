@@ -20,6 +20,8 @@ Json = t.Dict[str, t.Any]
 
 # A tune that is under way when its time runs out.
 _LOCK_SECONDS = 600.0
+# Between the end of a failure and the next attempt.
+_AGAIN_SECONDS = 60
 _SHRINK_SECONDS = 60
 FAILURES = (_tune.TuneError, JournalError, Refused, Unreadable, OSError)
 
@@ -45,14 +47,12 @@ class Undo(_tune.Work):
     @contextlib.contextmanager
     def locked(self, wait: float, allow: t.Collection[str]) -> t.Iterator[None]:
         with super().locked(wait, allow):
-            if self.journal.armed() != self.armed:
-                raise Settled("it was confirmed, and is armed no more")
-            if not self.armed:
-                raise Settled("nothing is armed")
-            self.generation = self.journal.unconfirmed()
-            if not self.generation:
-                _boot.disarm(self.journal)
-                raise Settled("nothing awaits confirmation")
+            armed, self.generation = self.journal.armed(), self.journal.unconfirmed()
+            if not armed or (armed == self.armed and not self.generation):
+                _boot.disarm(self.journal)  # a timer too that has nothing to do any more
+                raise Settled("nothing awaits confirmation" if armed else "it was confirmed" if self.armed else "nothing is armed")
+            if armed != self.armed:
+                raise Settled("it was confirmed, and another one is armed")
             # Not to what was there when it was armed: another run may have come between.
             self.request.update(to="previous", meta={**self.request["meta"], "undid": self.generation})
             yield
@@ -94,7 +94,7 @@ def confirm(request: Json, work: _tune.Work) -> Json:
 
 
 def undo(work: Undo) -> str:
-    """What came of it, for the journal of systemd. Raises FAILURES; then it stays armed, for the next boot."""
+    """What came of it, for the journal of systemd. Raises FAILURES; then it stays armed, and the timer tries again."""
     armed = work.armed
     meta = {"host": os.uname().nodename, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "run_id": armed.get("token", "")}
     # It removes no generation.
@@ -102,10 +102,16 @@ def undo(work: Undo) -> str:
     work.request.update(shrink=shrink, force=False, allow=armed.get("allow", ()), wait=_LOCK_SECONDS, meta=meta, keep={"generations": 1, "since": ""})
     try:
         answer = _tune.rollback(work.request, work)
+        if answer["problem"]:
+            raise _tune.TuneError(answer["problem"])
     except Settled as exc:
         return "; ".join([*work.notes, str(exc)])
-    if answer["problem"]:
-        raise _tune.TuneError(answer["problem"])
+    except FAILURES:
+        with contextlib.suppress(*FAILURES):
+            # After a boot there is none.
+            if work.journal.armed() and not _boot.ticks(work.writer):
+                _start(_AGAIN_SECONDS, work)
+        raise
     left = ", ".join(f"{row['subject']} {row['name']}".strip() for row in answer["results"] if row["status"] == "deferred")
     told = f"generation {work.generation} was not confirmed within {armed['within']} s, and"
     if not answer["generation"]:
@@ -120,7 +126,7 @@ def main(argv: t.Sequence[str]) -> int:
     try:
         sys.stdout.write(f"{undo(Undo(Tree('/'), Writer('/')))}\n")
     except FAILURES as exc:
-        sys.stderr.write(f"not undone, the next run or boot tries again: {exc}\n")
+        sys.stderr.write(f"not undone, to be tried again: {exc}\n")
         return 1
     return 0
 
@@ -132,7 +138,13 @@ def _arm(armed: Json, work: _tune.Work) -> None:
         raise _tune.TuneError(why)
     writer.command(sys.executable, "-I", program, "--probe")
     writer.replace(f"{writer.state}/armed.json", File(json.dumps(armed), 0o600, os.geteuid(), os.getegid()))
-    with contextlib.suppress(Unreadable):
-        writer.command("systemctl", "stop", f"{_boot.TIMER}.timer")  # of an earlier run that was cut off
-    after = [f"--on-active={armed['within']}s", "--timer-property=AccuracySec=1s"]
-    writer.command("systemd-run", "--quiet", "--collect", f"--unit={_boot.TIMER}", *after, "--", sys.executable, "-I", program)
+    # Of an earlier run that was cut off; a program that runs waits for our lock.
+    _boot.stop(writer, ".timer", ".service")
+    _start(armed["within"], work)
+
+
+def _start(seconds: int, work: _tune.Work) -> None:
+    """From then on until the timer is stopped, which keeps the service loaded: also one that failed is started again."""
+    after = [f"--on-active={seconds}s", f"--on-unit-inactive={_AGAIN_SECONDS}s", "--timer-property=AccuracySec=1s"]
+    program = (sys.executable, "-I", _boot.program(work.journal))
+    work.writer.command("systemd-run", "--quiet", "--collect", f"--unit={_boot.TIMER}", *after, "--", *program)

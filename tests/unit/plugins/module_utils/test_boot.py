@@ -361,7 +361,7 @@ def test_the_program_says_what_came_of_it(made: Made, monkeypatch: pytest.Monkey
     monkeypatch.setattr(_confirm, "Undo", lambda tree, writer, real=_confirm.Undo: real(case.machine.tree, case.node, code=lambda: CODE))
     case.node.fails = lambda what, path: errno.EIO if path == "/etc/sysctl.d/zz-memqos.conf" else 0
     assert _confirm.main(["undo.zip"]) == 1
-    assert capsys.readouterr().err.startswith("not undone, the next run or boot tries again: Not undone: /etc/sysctl.d/zz-memqos.conf")
+    assert capsys.readouterr().err.startswith("not undone, to be tried again: Not undone: /etc/sysctl.d/zz-memqos.conf")
     case.node.fails = lambda what, path: 0
     assert _confirm.main(["undo.zip"]) == 0
     assert capsys.readouterr().out == "an interrupted run was undone; nothing is armed\n"

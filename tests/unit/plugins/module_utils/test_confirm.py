@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _confirm, _history, _tune
-from ansible_collections.memqos.fleet.plugins.module_utils._journal import Journal
+from ansible_collections.memqos.fleet.plugins.module_utils._journal import Busy, Journal
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import BIG, BIG_UNIT, Killed
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import CODE, GIB, MINE, OPTIONS, Json, Machine, layer
@@ -48,11 +48,13 @@ class Timed(Killed):
             timer.write_text(json.dumps(argv), encoding="utf-8")
             return ""
         if argv[:2] == ["systemctl", "stop"]:
-            assert argv[2:] == ["memqos-confirm.timer"]
+            assert argv[2:] in (["memqos-confirm.timer"], ["memqos-confirm.timer", "memqos-confirm.service"])
             if not timer.exists():
                 raise Unreadable("systemctl", "error", "Unit memqos-confirm.timer not loaded.")
             timer.unlink()
             return ""
+        if argv == ["systemctl", "show", "--property=ActiveState", "--", "memqos-confirm.timer"]:
+            return f"ActiveState={'active' if timer.exists() else 'inactive'}\n"
         return "" if argv[0] == sys.executable else super().systemctl(argv)
 
 
@@ -89,10 +91,12 @@ class Case:
         return _confirm.undo(self.program())
 
     def time_runs_out(self) -> str:
+        """A timer that comes again after what it ran has ended stays until it is stopped."""
         timer = Path(f"{self.machine.root}.timer")
         if not timer.exists():
             return "no timer"
-        timer.unlink()
+        if "--on-unit-inactive=" not in timer.read_text(encoding="utf-8"):
+            timer.unlink()
         return self.undo()
 
     def reboot(self) -> str:
@@ -186,13 +190,14 @@ def test_who_confirms_while_the_node_waits_for_the_lock_has_confirmed(made: Made
     case.tune()
     late = case.program()
     case.confirm()
-    assert _confirm.undo(late) == "it was confirmed, and is armed no more"
+    assert _confirm.undo(late) == "it was confirmed"
     # Nor is the next one taken back in its place.
     late = case.program()
     late.armed = {"token": "t1", "within": 120, "allow": []}
     case.arm("t2")
     case.tune("t2", FIRST)
-    assert _confirm.undo(late) == "it was confirmed, and is armed no more" and case.journal.unconfirmed() == 3
+    assert _confirm.undo(late) == "it was confirmed, and another one is armed" and case.journal.unconfirmed() == 3
+    assert os.path.exists(f"{case.machine.root}.timer")
 
 
 def test_a_second_tune_waits(made: Made) -> None:
@@ -343,14 +348,58 @@ def test_a_tune_that_makes_no_generation_is_disarmed(made: Made) -> None:
     assert case.journal.unconfirmed() == 2 and case.exists(ARMED)
 
 
-def test_where_taking_back_would_kill_it_stays_armed_for_the_next_boot(made: Made) -> None:
+def cannot_be_taken_back(made: Made) -> Case:
+    """It would kill, for now."""
     case = made()
     case.arm()
     case.tune()
     case.machine.set(f"/sys/fs/cgroup{BIG}/memory.current", str(GIB))
-    with pytest.raises(_tune.TuneError, match="nothing was written:\nbig.service MemoryMax"):
+    for unused in range(2):
+        with pytest.raises(_tune.TuneError, match="nothing was written:\nbig.service MemoryMax"):
+            case.time_runs_out()
+        assert case.machine.text(f"{BIG} memory.max") == str(2 * GIB) and case.journal.unconfirmed() == 2
+    return case
+
+
+def test_where_taking_back_would_kill_the_timer_tries_again(made: Made) -> None:
+    case = cannot_be_taken_back(made)
+    case.machine.set(f"/sys/fs/cgroup{BIG}/memory.current", str(GIB // 4))
+    assert case.time_runs_out().startswith("generation 2 was not confirmed") and case.machine.snapshot() == case.before
+    assert case.nothing_is_armed() and case.time_runs_out() == "no timer"
+
+
+def test_while_another_run_has_the_lock_the_timer_tries_again(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_confirm, "_LOCK_SECONDS", 0.0)
+    case = made()
+    case.arm()
+    case.tune()
+    with Journal(case.node).locked(), pytest.raises(Busy):
         case.time_runs_out()
-    assert case.machine.text(f"{BIG} memory.max") == str(2 * GIB) and case.journal.unconfirmed() == 2
+    assert case.time_runs_out().startswith("generation 2 was not confirmed")
+
+
+def test_a_timer_that_has_nothing_to_do_any_more_ends(made: Made) -> None:
+    case = made()
+    case.arm()
+    os.unlink(case.machine.root + ARMED)
+    assert (case.time_runs_out(), case.time_runs_out()) == ("nothing is armed", "no timer")
+
+
+def test_what_the_boot_could_not_take_back_a_timer_tries_again(made: Made) -> None:
+    case = made()
+    case.arm()
+    case.tune()
+    case.node.fails = "daemon-reload"
+    with pytest.raises(_tune.TuneError, match="fails"):
+        case.reboot()
+    case.node.fails = ""
+    argv = json.loads(Path(f"{case.machine.root}.timer").read_text(encoding="utf-8"))
+    assert {"--on-active=60s", "--on-unit-inactive=60s"} < set(argv) and case.journal.unconfirmed() == 2
+    assert case.time_runs_out().startswith("generation 2 was not confirmed") and case.nothing_is_armed()
+
+
+def test_where_taking_back_would_kill_it_stays_armed_for_the_next_boot(made: Made) -> None:
+    case = cannot_be_taken_back(made)
     assert case.reboot().startswith("generation 2 was not confirmed") and case.machine.text(f"{BIG} memory.max") == str(GIB // 2)
 
 
@@ -445,7 +494,8 @@ def test_what_is_armed_is_roots_alone_and_says_what_runs(made: Made) -> None:
     root = case.machine.root
     assert os.stat(root + ARMED).st_mode & 0o777 == 0o600
     argv = json.loads(Path(f"{root}.timer").read_text(encoding="utf-8"))
-    assert " ".join(argv).endswith(f"--unit=memqos-confirm --on-active=120s --timer-property=AccuracySec=1s -- {sys.executable} -I {STATE}/undo.zip")
+    after = "--unit=memqos-confirm --on-active=120s --on-unit-inactive=60s --timer-property=AccuracySec=1s"
+    assert " ".join(argv).endswith(f"{after} -- {sys.executable} -I {STATE}/undo.zip")
 
 
 @pytest.mark.parametrize(("more", "told"), [({"systemd": 0}, "systemd does not run here"), ({}, "the modules did not come packed")])
