@@ -59,19 +59,28 @@ class Undo(_tune.Work):
 
 
 def arm(request: Json, work: _tune.Work) -> Json:
-    """Before the tune of C(token). Raises TuneError; then nothing is armed."""
+    """Before the tune of C(token). Raises TuneError; then nothing of it is armed. C(until): when its time is over, by the monotonic clock."""
     with work.locked(request["wait"], request["allow"]):
-        waiting = work.journal.unconfirmed()
-        if waiting:
-            raise _tune.TuneError(_tune.AWAITS.format(waiting))
+        _require_free(request["token"], work)
+        until = time.monotonic() + request["within"]
         try:
             if not work.check:
                 _arm({key: request[key] for key in ("token", "within", "allow", "started")}, work)
         except FAILURES as exc:
             with contextlib.suppress(*FAILURES):
-                _boot.disarm(work.journal)
+                (_boot.disarm if work.journal.armed().get("token") == request["token"] else _boot.tidy)(work.journal)
             raise _tune.TuneError(f"what would take the tune back cannot be armed, and nothing was written: {exc}") from exc
-    return {"changed": False, "generation": 0, "problem": ""}
+    return {"changed": False, "generation": 0, "problem": "", "until": until}
+
+
+def _require_free(token: str, work: _tune.Work) -> None:
+    """Neither awaits a tune confirmation, nor is another one on its way to write. What is armed without a timer was cut off. Raises TuneError."""
+    waiting, armed = work.journal.unconfirmed(), work.journal.armed()
+    if waiting:
+        raise _tune.TuneError(_tune.AWAITS.format(waiting))
+    if armed and armed["token"] != token and _boot.ticks(work.writer):
+        another = f"another tune was armed for {armed['within']} s (by a controller whose clock said {armed['started']})"
+        raise _tune.TuneError(f"{another}, and nothing was written: wait for it or, if its run has ended, disarm it (memqos.fleet.confirm)")
 
 
 def give_up(request: Json, work: _tune.Work) -> Json:

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 import typing as t
 
 from . import (
@@ -224,8 +225,10 @@ def tune(request: Json, work: Work) -> Json:
         }
         meta["profiles"] = [*dict.fromkeys([*said, *meta.get("profiles", ())])]
         if made.steps and not work.check:
-            _require_confirmed(work.journal, meta.get("confirm"))
+            _require_armed(work.journal, request)
         made = work.shrink(made, meta, request.get("shrink", _NEVER))
+        if made.steps and not work.check:
+            _require_armed(work.journal, request)  # shrinking has taken time
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         return _told(made, outcome, present, work)
 
@@ -264,13 +267,19 @@ def _decided(made: int, target: t.Union[int, str], work: Work, *, nothing: bool)
         work.clear(_boot.disarm)
 
 
-def _require_confirmed(journal: _journal.Journal, token: t.Optional[str]) -> None:
-    """C(token): of this run, if it awaits confirmation itself. Raises TuneError."""
-    waiting = journal.unconfirmed()
+def _require_armed(journal: _journal.Journal, request: Json) -> None:
+    """Nothing awaits confirmation; a run that shall do so itself is armed, and has time left (C(until), by the monotonic clock). Raises TuneError."""
+    waiting, token, armed = journal.unconfirmed(), request["meta"].get("confirm"), journal.armed().get("token")
     if waiting:
         raise TuneError(AWAITS.format(waiting))
-    if token and journal.armed().get("token") != token:
+    if not token:
+        return
+    if armed not in (None, token):
+        raise TuneError("nothing was written: another run has been armed instead of this one, and its tune is to be confirmed")
+    if time.monotonic() >= request["until"] or (armed and not _boot.ticks(journal.writer)):
         raise TuneError("nothing was written: the time to confirm ran out first, allow more (memqos_confirm_within)")
+    if not armed:
+        raise TuneError("nothing was written: somebody confirmed or rolled back before there was anything to confirm, or the node rebooted. Run again")
 
 
 # Reading

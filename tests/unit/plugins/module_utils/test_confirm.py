@@ -10,6 +10,8 @@ import json
 import os
 import signal
 import sys
+import time
+import types
 import typing as t
 from pathlib import Path
 
@@ -69,16 +71,19 @@ class Case:
         self.before = self.machine.snapshot()
         self.node = t.cast("Timed", self.machine.node)
         self.journal = Journal(self.node)
+        self.until = 0.0
 
     def work(self, *, check: bool = False) -> _tune.Work:
         return self.machine.work(check=check)
 
     def arm(self, token: str = "t1") -> Json:
         request = {"token": token, "within": 120, "allow": [], "started": META["started"], "wait": 0}
-        return _confirm.arm(request, self.work())
+        answer = _confirm.arm(request, self.work())
+        self.until = answer["until"]
+        return answer
 
     def tune(self, token: str = "t1", wanted: Json = WANTED, *, check: bool = False) -> Json:
-        request = {"layers": [wanted], "options": OPTIONS, "meta": {**META, **({"confirm": token} if token else {})}}
+        request = {"layers": [wanted], "options": OPTIONS, "meta": {**META, **({"confirm": token} if token else {})}, "until": self.until}
         return self.machine.asked(_tune.tune, request, check=check)
 
     def confirm(self, *, check: bool = False) -> Json:
@@ -92,7 +97,7 @@ class Case:
 
     def time_runs_out(self) -> str:
         """A timer that comes again after what it ran has ended stays until it is stopped."""
-        timer = Path(f"{self.machine.root}.timer")
+        timer, self.until = Path(f"{self.machine.root}.timer"), time.monotonic()
         if not timer.exists():
             return "no timer"
         if "--on-unit-inactive=" not in timer.read_text(encoding="utf-8"):
@@ -217,13 +222,85 @@ def test_a_second_tune_waits(made: Made) -> None:
     assert case.tune("", FIRST)["generation"] == 3
 
 
+def refused(case: Case, why: str, token: str = "t1") -> None:
+    before = case.machine.snapshot()
+    with pytest.raises(_tune.TuneError, match=f"^nothing was written: {why}"):
+        case.tune(token)
+    assert case.machine.snapshot() == before and case.journal.generations() == [1]
+
+
 def test_whose_time_ran_out_before_it_came_to_write_writes_nothing(made: Made) -> None:
     case = made()
     case.arm()
     assert case.time_runs_out() == "nothing awaits confirmation" and case.nothing_is_armed()
-    with pytest.raises(_tune.TuneError, match="the time to confirm ran out first"):
-        case.tune()
-    assert case.machine.snapshot() == case.before
+    refused(case, "the time to confirm ran out first, allow more")
+    # Though the node has not come to disarm it.
+    case.arm()
+    case.until = time.monotonic()
+    refused(case, "the time to confirm ran out first, allow more")
+    assert case.exists(ARMED)
+
+
+def test_a_tune_whose_timer_is_gone_writes_nothing(made: Made) -> None:
+    case = made()
+    case.arm()
+    os.unlink(f"{case.machine.root}.timer")
+    refused(case, "the time to confirm ran out first")
+
+
+def test_a_tune_that_somebody_disarmed_writes_nothing(made: Made) -> None:
+    case = made()
+    case.arm()
+    assert case.confirm()["generation"] == 0
+    refused(case, "somebody confirmed or rolled back before there was anything to confirm, or the node rebooted. Run again")
+
+
+def test_a_tune_whose_time_is_over_when_it_has_shrunk_writes_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = made()
+    case.arm()
+    now = [case.until - 1]
+
+    def shrink(self: _tune.Work, plan: t.Any, meta: Json, asked: Json) -> t.Any:
+        now[0] += 2
+        return plan
+
+    monkeypatch.setattr(_tune, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    with monkeypatch.context() as patched:
+        patched.setattr(_tune.Work, "shrink", shrink)
+        refused(case, "the time to confirm ran out first")
+    now[0] -= 2
+    assert case.tune()["generation"] == 2
+
+
+def test_what_is_armed_is_not_overwritten_by_another(made: Made) -> None:
+    case = made()
+    case.arm()
+    until, before = case.until, case.machine.snapshot(times=True)
+    with pytest.raises(_tune.TuneError, match=r"another tune was armed for 120 s .*2026-11-23T09:00:00Z\), and nothing was written"):
+        case.arm("t2")
+    assert case.machine.snapshot(times=True) == before and case.until == until
+    # Its own is.
+    case.arm()
+    assert case.tune()["generation"] == 2 and case.time_runs_out().startswith("generation 2 was not confirmed")
+
+
+def test_what_was_armed_and_has_no_timer_any_more_is_replaced(made: Made) -> None:
+    case = made()
+    case.arm()
+    os.unlink(f"{case.machine.root}.timer")
+    case.arm("t2")
+    refused(case, "another run has been armed instead of this one")
+    assert case.tune("t2")["generation"] == 2
+
+
+def test_who_cannot_be_armed_disarms_nobody_else(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = made()
+    case.arm()
+    monkeypatch.setattr(_boot, "ticks", lambda writer: False)  # for a moment
+    case.node.fails = "--probe"
+    with pytest.raises(_tune.TuneError, match="cannot be armed"):
+        case.arm("t2")
+    assert case.journal.armed()["token"] == "t1" and os.path.exists(f"{case.machine.root}.timer")
 
 
 def test_a_tune_of_somebody_else_is_not_taken_back_for_ours(made: Made) -> None:
