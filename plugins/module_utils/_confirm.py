@@ -119,7 +119,7 @@ def undo(work: Undo) -> str:
         with contextlib.suppress(*FAILURES):
             # After a boot there is none.
             if work.journal.armed() and not _boot.ticks(work.writer):
-                _start(_AGAIN_SECONDS, work)
+                _start(_AGAIN_SECONDS, sys.executable, work)
         raise
     left = ", ".join(f"{row['subject']} {row['name']}".strip() for row in answer["results"] if row["status"] == "deferred")
     told = f"generation {work.generation} was not confirmed within {armed['within']} s, and"
@@ -141,19 +141,18 @@ def main(argv: t.Sequence[str]) -> int:
 
 
 def _arm(armed: Json, work: _tune.Work) -> None:
-    writer, program = work.writer, _boot.program(work.journal)
-    why = _boot.lay(work.journal, work.tree, work.code())
+    writer = work.writer
+    python, why = _boot.lay(work.journal, work.tree, work.code())
     if why:
         raise _tune.TuneError(why)
-    writer.command(sys.executable, "-I", program, "--probe")
+    writer.command(python, "-I", _boot.program(work.journal), "--probe")
     writer.replace(f"{writer.state}/armed.json", File(json.dumps(armed), 0o600, os.geteuid(), os.getegid()))
     # Of an earlier run that was cut off; a program that runs waits for our lock.
     _boot.stop(writer, ".timer", ".service")
-    _start(armed["within"], work)
+    _start(armed["within"], python, work)
 
 
-def _start(seconds: int, work: _tune.Work) -> None:
+def _start(seconds: int, python: str, work: _tune.Work) -> None:
     """From then on until the timer is stopped, which keeps the service loaded: also one that failed is started again."""
     after = [f"--on-active={seconds}s", f"--on-unit-inactive={_AGAIN_SECONDS}s", "--timer-property=AccuracySec=1s"]
-    program = (sys.executable, "-I", _boot.program(work.journal))
-    work.writer.command("systemd-run", "--quiet", "--collect", f"--unit={_boot.TIMER}", *after, "--", *program)
+    work.writer.command("systemd-run", "--quiet", "--collect", f"--unit={_boot.TIMER}", *after, "--", python, "-I", _boot.program(work.journal))

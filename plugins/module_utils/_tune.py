@@ -130,7 +130,7 @@ class Work:
 
     def lay(self) -> None:
         """Before each C(begin): what ends it at the next boot. Raises JournalError."""
-        why = _boot.lay(self.journal, self.tree, self.code())
+        unused, why = _boot.lay(self.journal, self.tree, self.code())
         note = f"{why}: what is interrupted is put right by the next run, not by the next boot"
         self.notes += [note] if why and note not in self.notes else []
 

@@ -575,6 +575,15 @@ def test_what_is_armed_is_roots_alone_and_says_what_runs(made: Made) -> None:
     assert " ".join(argv).endswith(f"{after} -- {sys.executable} -I {STATE}/undo.zip")
 
 
+def test_what_others_can_change_is_not_armed(made: Made) -> None:
+    case = made()
+    os.chmod(case.machine.root + sys.executable, 0o777)
+    case.before = case.machine.snapshot()
+    with pytest.raises(_tune.TuneError, match=f"nothing was written: others than root can change {sys.executable}, of which this Python is, and the system"):
+        case.arm()
+    assert case.machine.snapshot() == case.before and not case.exists(ARMED)
+
+
 @pytest.mark.parametrize(("more", "told"), [({"systemd": 0}, "systemd does not run here"), ({}, "the modules did not come packed")])
 def test_what_could_not_take_it_back_is_not_armed(made: Made, more: Json, told: str) -> None:
     case = made(**more)
