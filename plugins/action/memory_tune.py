@@ -9,6 +9,7 @@ from __future__ import annotations
 import posixpath
 import secrets
 import shlex
+import time
 import typing as t
 
 from ansible.errors import AnsibleActionFail
@@ -88,13 +89,15 @@ class ActionModule(ActionBase):
             return answer
 
         armed = call(do="arm", within=within, allow=arguments["allow_risks"], started=request["meta"]["started"])
-        if armed.get("failed"):
+        end = time.monotonic() + within
+        if armed.get("failed") or type(armed.get("until")) is not float:
             return {"failed": True, "changed": False, "msg": _tune_result.shown(str(armed.get("msg", "nothing was armed")))}
+        request["until"] = armed["until"]
         answer = self._tuned(sent, request, arguments["shrink_within"], task_vars)
         why = _tune_result.reasons(declared.profiles) if self._task.diff else None
         result = _tuning.finish(answer, host=host, directory=arguments["directory"], verb="tuned", why=why)
         if result.get("generation"):
-            _tuning.awaiting(host, result["generation"], within)
+            _tuning.awaiting(host, result["generation"], end)
         else:
             call(do="give up")
         return result

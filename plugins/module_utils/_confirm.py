@@ -20,6 +20,8 @@ Json = t.Dict[str, t.Any]
 
 # A tune that is under way when its time runs out.
 _LOCK_SECONDS = 600.0
+# Between the end of a failure and the next attempt.
+_AGAIN_SECONDS = 60
 _SHRINK_SECONDS = 60
 FAILURES = (_tune.TuneError, JournalError, Refused, Unreadable, OSError)
 
@@ -45,34 +47,40 @@ class Undo(_tune.Work):
     @contextlib.contextmanager
     def locked(self, wait: float, allow: t.Collection[str]) -> t.Iterator[None]:
         with super().locked(wait, allow):
-            if self.journal.armed() != self.armed:
-                raise Settled("it was confirmed, and is armed no more")
-            if not self.armed:
-                raise Settled("nothing is armed")
-            self.generation = self.journal.unconfirmed()
-            if not self.generation:
-                _boot.disarm(self.journal)
-                raise Settled("nothing awaits confirmation")
-            # Not by what was there when it was armed: another run may have come between.
-            earlier = self.journal.generations()[:-1]
-            self.request.update(to=str(earlier[-1]) if earlier else "origin", meta={**self.request["meta"], "undid": self.generation})
+            armed, self.generation = self.journal.armed(), self.journal.unconfirmed()
+            if not armed or (armed == self.armed and not self.generation):
+                _boot.disarm(self.journal)  # a timer too that has nothing to do any more
+                raise Settled("nothing awaits confirmation" if armed else "it was confirmed" if self.armed else "nothing is armed")
+            if armed != self.armed:
+                raise Settled("it was confirmed, and another one is armed")
+            # Not to what was there when it was armed: another run may have come between.
+            self.request.update(to="previous", meta={**self.request["meta"], "undid": self.generation})
             yield
 
 
 def arm(request: Json, work: _tune.Work) -> Json:
-    """Before the tune of C(token). Raises TuneError; then nothing is armed."""
+    """Before the tune of C(token). Raises TuneError; then nothing of it is armed. C(until): when its time is over, by the monotonic clock."""
     with work.locked(request["wait"], request["allow"]):
-        waiting = work.journal.unconfirmed()
-        if waiting:
-            raise _tune.TuneError(_tune.AWAITS.format(waiting))
+        _require_free(request["token"], work)
+        until = time.monotonic() + request["within"]
         try:
             if not work.check:
                 _arm({key: request[key] for key in ("token", "within", "allow", "started")}, work)
         except FAILURES as exc:
             with contextlib.suppress(*FAILURES):
-                _boot.disarm(work.journal)
+                (_boot.disarm if work.journal.armed().get("token") == request["token"] else _boot.tidy)(work.journal)
             raise _tune.TuneError(f"what would take the tune back cannot be armed, and nothing was written: {exc}") from exc
-    return {"changed": False, "generation": 0, "problem": ""}
+    return {"changed": False, "generation": 0, "problem": "", "until": until}
+
+
+def _require_free(token: str, work: _tune.Work) -> None:
+    """Neither awaits a tune confirmation, nor is another one on its way to write. What is armed without a timer was cut off. Raises TuneError."""
+    waiting, armed = work.journal.unconfirmed(), work.journal.armed()
+    if waiting:
+        raise _tune.TuneError(_tune.AWAITS.format(waiting))
+    if armed and armed["token"] != token and _boot.ticks(work.writer):
+        another = f"another tune was armed for {armed['within']} s (by a controller whose clock said {armed['started']})"
+        raise _tune.TuneError(f"{another}, and nothing was written: wait for it or, if its run has ended, disarm it (memqos.fleet.confirm)")
 
 
 def give_up(request: Json, work: _tune.Work) -> Json:
@@ -95,7 +103,7 @@ def confirm(request: Json, work: _tune.Work) -> Json:
 
 
 def undo(work: Undo) -> str:
-    """What came of it, for the journal of systemd. Raises FAILURES; then it stays armed, for the next boot."""
+    """What came of it, for the journal of systemd. Raises FAILURES; then it stays armed, and the timer tries again."""
     armed = work.armed
     meta = {"host": os.uname().nodename, "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "run_id": armed.get("token", "")}
     # It removes no generation.
@@ -103,13 +111,21 @@ def undo(work: Undo) -> str:
     work.request.update(shrink=shrink, force=False, allow=armed.get("allow", ()), wait=_LOCK_SECONDS, meta=meta, keep={"generations": 1, "since": ""})
     try:
         answer = _tune.rollback(work.request, work)
+        if answer["problem"]:
+            raise _tune.TuneError(answer["problem"])
     except Settled as exc:
         return "; ".join([*work.notes, str(exc)])
-    if answer["problem"]:
-        raise _tune.TuneError(answer["problem"])
-    left = [f"{row['subject']} {row['name']}".strip() for row in answer["results"] if row["status"] == "deferred"]
-    told = f"generation {work.generation} was not confirmed within {armed['within']} s, and is taken back (generation {answer['generation']})"
-    return f"{told}, but for what others have changed since: {', '.join(left)}" if left else told
+    except FAILURES:
+        with contextlib.suppress(*FAILURES):
+            # After a boot there is none.
+            if work.journal.armed() and not _boot.ticks(work.writer):
+                _start(_AGAIN_SECONDS, sys.executable, work)
+        raise
+    left = ", ".join(f"{row['subject']} {row['name']}".strip() for row in answer["results"] if row["status"] == "deferred")
+    told = f"generation {work.generation} was not confirmed within {armed['within']} s, and"
+    if not answer["generation"]:
+        return f"{told} nothing was left of it to take back" + (f": others have changed {left} since" if left else "")
+    return f"{told} is taken back (generation {answer['generation']})" + (f", but for what others have changed since: {left}" if left else "")
 
 
 def main(argv: t.Sequence[str]) -> int:
@@ -119,19 +135,24 @@ def main(argv: t.Sequence[str]) -> int:
     try:
         sys.stdout.write(f"{undo(Undo(Tree('/'), Writer('/')))}\n")
     except FAILURES as exc:
-        sys.stderr.write(f"not undone, the next run or boot tries again: {exc}\n")
+        sys.stderr.write(f"not undone, to be tried again: {exc}\n")
         return 1
     return 0
 
 
 def _arm(armed: Json, work: _tune.Work) -> None:
-    writer, program = work.writer, _boot.program(work.journal)
-    why = _boot.lay(work.journal, work.tree, work.code())
+    writer = work.writer
+    python, why = _boot.lay(work.journal, work.tree, work.code())
     if why:
         raise _tune.TuneError(why)
-    writer.command(sys.executable, "-I", program, "--probe")
+    writer.command(python, "-I", _boot.program(work.journal), "--probe")
     writer.replace(f"{writer.state}/armed.json", File(json.dumps(armed), 0o600, os.geteuid(), os.getegid()))
-    with contextlib.suppress(Unreadable):
-        writer.command("systemctl", "stop", f"{_boot.TIMER}.timer")  # of an earlier run that was cut off
-    after = [f"--on-active={armed['within']}s", "--timer-property=AccuracySec=1s"]
-    writer.command("systemd-run", "--quiet", "--collect", f"--unit={_boot.TIMER}", *after, "--", sys.executable, "-I", program)
+    # Of an earlier run that was cut off; a program that runs waits for our lock.
+    _boot.stop(writer, ".timer", ".service")
+    _start(armed["within"], python, work)
+
+
+def _start(seconds: int, python: str, work: _tune.Work) -> None:
+    """From then on until the timer is stopped, which keeps the service loaded: also one that failed is started again."""
+    after = [f"--on-active={seconds}s", f"--on-unit-inactive={_AGAIN_SECONDS}s", "--timer-property=AccuracySec=1s"]
+    work.writer.command("systemd-run", "--quiet", "--collect", f"--unit={_boot.TIMER}", *after, "--", python, "-I", _boot.program(work.journal))

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import signal
+import time
 import typing as t
 
 from . import (
@@ -127,13 +128,18 @@ class Work:
             self.clear(_boot.tidy)
         return steps
 
+    def lay(self) -> None:
+        """Before each C(begin): what ends it at the next boot. Raises JournalError."""
+        unused, why = _boot.lay(self.journal, self.tree, self.code())
+        note = f"{why}: what is interrupted is put right by the next run, not by the next boot"
+        self.notes += [note] if why and note not in self.notes else []
+
     def run(self, steps: t.Sequence[Step], meta: t.Mapping[str, t.Any], adopted: t.Sequence[Step], keep: Json) -> Outcome:
         """Nothing in a check, or without steps."""
         if self.check or not steps:
             return Outcome(True, True, 0, ())
         try:
-            why = _boot.lay(self.journal, self.tree, self.code())
-            self.notes += [f"{why}: what is interrupted is put right by the next run, not by the next boot"] if why else []
+            self.lay()
             with _uncut():
                 outcome = _transaction.run(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, adopted=adopted)
         finally:
@@ -222,8 +228,10 @@ def tune(request: Json, work: Work) -> Json:
         }
         meta["profiles"] = [*dict.fromkeys([*said, *meta.get("profiles", ())])]
         if made.steps and not work.check:
-            _require_confirmed(work.journal, meta.get("confirm"))
+            _require_armed(work.journal, request)
         made = work.shrink(made, meta, request.get("shrink", _NEVER))
+        if made.steps and not work.check:
+            _require_armed(work.journal, request)  # shrinking has taken time
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         return _told(made, outcome, present, work)
 
@@ -245,20 +253,36 @@ def rollback(request: Json, work: Work) -> Json:
         made, forgotten = _without_stale(made, origin, [*map(tuple, wanted)], present, work)
         kept = {key: was[key] for key in ("layers", "profiles") if key in was}
         meta = {**request["meta"], **kept, "wanted": wanted, "stands": stands, "memtotal": _memtotal(work.journal, present), "allow": request["allow"]}
+        nothing = not (made.steps or made.blocked)
         made = work.shrink(made, meta, request.get("shrink", _NEVER))
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
-        if outcome.generation and work.journal.armed():
-            work.clear(_boot.disarm)  # who rolls back has decided
+        _decided(outcome.generation, target, work, nothing=nothing)
         return _told(made, outcome, present, work)
 
 
-def _require_confirmed(journal: _journal.Journal, token: t.Optional[str]) -> None:
-    """C(token): of this run, if it awaits confirmation itself. Raises TuneError."""
-    waiting = journal.unconfirmed()
+def _decided(made: int, target: t.Union[int, str], work: Work, *, nothing: bool) -> None:
+    """Who rolls back has decided, where others have left nothing to take back too. Not who goes back to what awaits confirmation itself."""
+    waiting = 0 if made or work.check or not nothing else work.journal.unconfirmed()
+    if waiting and (target == "origin" or int(target) < waiting):
+        work.notes.append(f"nothing was left of generation {waiting} to take back: it awaits confirmation no more")
+        work.clear(_boot.disarm)
+    elif made and work.journal.armed():
+        work.clear(_boot.disarm)
+
+
+def _require_armed(journal: _journal.Journal, request: Json) -> None:
+    """Nothing awaits confirmation; a run that shall do so itself is armed, and has time left (C(until), by the monotonic clock). Raises TuneError."""
+    waiting, token, armed = journal.unconfirmed(), request["meta"].get("confirm"), journal.armed().get("token")
     if waiting:
         raise TuneError(AWAITS.format(waiting))
-    if token and journal.armed().get("token") != token:
+    if not token:
+        return
+    if armed not in (None, token):
+        raise TuneError("nothing was written: another run has been armed instead of this one, and its tune is to be confirmed")
+    if time.monotonic() >= request["until"] or (armed and not _boot.ticks(journal.writer)):
         raise TuneError("nothing was written: the time to confirm ran out first, allow more (memqos_confirm_within)")
+    if not armed:
+        raise TuneError("nothing was written: somebody confirmed or rolled back before there was anything to confirm, or the node rebooted. Run again")
 
 
 # Reading

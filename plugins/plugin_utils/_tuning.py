@@ -32,7 +32,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.conf")
 _SLICE_SECONDS = 10
 _MIB = 1 << 20
 _TIME = "%Y-%m-%dT%H:%M:%SZ"
-# Less is over before a slow node has written; more than a day, and nobody remembers.
+# Less is over before a slow node has written, or after it has shrunk; more than a day, and nobody remembers.
 _LEAST_SECONDS, _MOST_SECONDS = 30, 86400
 # A century in days.
 _MOST = 36500
@@ -64,6 +64,9 @@ def check_seconds(within: int, shrink_within: int = 0) -> None:
         raise AnsibleActionFail(f"shrink_within={shrink_within}: seconds, from 0 (nothing is shrunk) to {_MOST_SECONDS}, are expected here")
     if within and not _LEAST_SECONDS <= within <= _MOST_SECONDS:
         raise AnsibleActionFail(f"confirm_within={within}: seconds, from {_LEAST_SECONDS} to {_MOST_SECONDS}, or 0 for no confirmation, are expected here")
+    if within and shrink_within and within <= shrink_within + _LEAST_SECONDS:
+        over = f"is over too soon after shrink_within={shrink_within} is: more than {shrink_within + _LEAST_SECONDS} is expected here"
+        raise AnsibleActionFail(f"confirm_within={within} {over} ({shrink_within} to shrink and {_LEAST_SECONDS} to write), or less for shrink_within")
 
 
 def confirmed(answer: dict[str, t.Any], host: str) -> dict[str, t.Any]:
@@ -76,9 +79,10 @@ def confirmed(answer: dict[str, t.Any], host: str) -> dict[str, t.Any]:
     return {"changed": generation > 0, "generation": generation}
 
 
-def awaiting(host: str, generation: int, within: int) -> None:
-    """Says until when a tune has to be confirmed: about, as the node counts."""
-    told = f"generation {generation} awaits confirmation (memqos.fleet.confirm): {within} s after this run began to arm, the node takes it back"
+def awaiting(host: str, generation: int, end: float) -> None:
+    """Says how long a tune can still be confirmed: C(end), by this machine's monotonic clock, is never before the node's."""
+    left = max(0, int(end - time.monotonic()))
+    told = f"generation {generation} awaits confirmation (memqos.fleet.confirm): in {left} s at most the node takes it back"
     show([Line(visible(f"{host}: {told}"), "yellow")])
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 import types
 import typing as t
 import unittest.mock
@@ -101,7 +102,8 @@ def test_armed_tuned_confirmed(node: Node) -> None:
     armed = node.case.journal.armed()
     assert {key: armed[key] for key in ("within", "allow")} == {"within": 120, "allow": ["limit_below_usage"]}
     assert len(armed["token"]) == 16
-    assert node.shown[-1] == "n1: generation 2 awaits confirmation (memqos.fleet.confirm): 120 s after this run began to arm, the node takes it back"
+    told = re.fullmatch(r"n1: generation 2 awaits confirmation \(memqos.fleet.confirm\): in (\d+) s at most the node takes it back", node.shown[-1])
+    assert told and 60 < int(told.group(1)) < 120
     assert node.confirm() == {"changed": True, "generation": 2} and node.shown == ["n1: generation 2 is confirmed"]
     assert node.confirm() == {"changed": False, "generation": 0} and node.shown == ["n1: nothing awaits confirmation"]
     assert node.case.nothing_is_armed() and node.case.machine.text("vm.swappiness") == "10"
@@ -142,7 +144,7 @@ def test_a_second_tune_waits(node: Node) -> None:
     node.tune(confirm_within=120)
     result = node.tune(host={"vm.swappiness": 7})
     assert result["failed"] and "generation 2 awaits confirmation" in result["msg"]
-    assert node.tune(confirm_within=60, host={"vm.swappiness": 7})["failed"] and node.asked == ["arm"]
+    assert node.tune(confirm_within=100, host={"vm.swappiness": 7})["failed"] and node.asked == ["arm"]
     assert node.case.machine.text("vm.swappiness") == "10" and node.case.journal.unconfirmed() == 2
 
 
@@ -151,6 +153,26 @@ def test_no_time_and_too_much_are_refused(node: Node, seconds: int) -> None:
     with pytest.raises(AnsibleActionFail, match=f"confirm_within={seconds}: seconds, from 30 to 86400, or 0"):
         node.tune(confirm_within=seconds)
     assert node.asked == []
+
+
+@pytest.mark.parametrize(("within", "shrink"), [(60, 60), (90, 60), (330, 300)])
+def test_time_that_shrinking_may_use_up_is_refused(node: Node, within: int, shrink: int) -> None:
+    told = f"confirm_within={within} is over too soon after shrink_within={shrink} is: more than {shrink + 30} is expected here"
+    with pytest.raises(AnsibleActionFail, match=told):
+        node.tune(confirm_within=within, shrink_within=shrink)
+    assert node.asked == []
+    assert node.tune(confirm_within=shrink + 31, shrink_within=shrink)["generation"] == 2
+
+
+def test_where_nothing_is_shrunk_the_least_is_enough(node: Node) -> None:
+    assert node.tune(confirm_within=30, shrink_within=0)["generation"] == 2
+
+
+@pytest.mark.parametrize("until", [None, "\x1b", True])
+def test_a_node_that_does_not_say_until_when_is_not_tuned(node: Node, until: t.Any) -> None:
+    with unittest.mock.patch.object(_confirm, "arm", unittest.mock.Mock(return_value={"changed": False, "generation": 0, "problem": "", "until": until})):
+        result = node.tune(confirm_within=120)
+    assert result == {"failed": True, "changed": False, "msg": "nothing was armed"} and node.asked == ["arm"]
 
 
 @pytest.mark.parametrize("answer", [{"generation": "\x1b"}, {"generation": True}, {}, {"failed": True, "msg": "\x1b[2J"}])

@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _confirm, _journal, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import tuned_node
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import BIG, BIG_DROP_IN, BIG_UNIT, PENDING, THINNED, Killed
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import CODE, GIB, MIB, Json, Machine, layer, statuses
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import in_child
@@ -45,6 +47,11 @@ class Failing(Killed):
         number = self.fails(what, path)
         if number:
             raise OSError(number, os.strerror(number), path)
+
+    def systemctl(self, argv: t.List[str]) -> str:
+        if argv == ["systemctl", "stop", "memqos-confirm.timer"]:
+            raise Unreadable("systemctl", "error", "Unit memqos-confirm.timer not loaded.")
+        return super().systemctl(argv)
 
 
 class Case:
@@ -166,7 +173,8 @@ def test_a_run_that_writes_brings_its_own_version_and_only_that(made: Made) -> N
 @pytest.mark.parametrize(("more", "executable", "told"), [
     ({"systemd": 0}, sys.executable, "systemd does not run here"),
     ({"code": b""}, sys.executable, "the modules did not come packed, as Ansible sends them"),
-    ({}, "/opt/my python", "'/opt/my python' is no path of a Python that a unit can have"),
+    ({}, "/opt/my python", "'/opt/my python' is no path of a Python that a unit can have, and the system has no other one that can run this"),
+    ({}, "", "'' is no path of a Python that a unit can have, and the system has no other one that can run this"),
 ])  # fmt: skip
 def test_where_nothing_can_be_laid_a_note_says_so(made: Made, monkeypatch: pytest.MonkeyPatch, more: Json, executable: str, told: str) -> None:
     case = made(**{key: value for key, value in more.items() if key != "code"})
@@ -175,6 +183,86 @@ def test_where_nothing_can_be_laid_a_note_says_so(made: Made, monkeypatch: pytes
     assert case.machine.tune(OTHER)["notes"] == [f"{told}: what is interrupted is put right by the next run, not by the next boot"]
     assert case.laid() == {False} and case.machine.text("vm.swappiness") == "20"
     assert case.machine.tune(OTHER)["notes"] == []
+
+
+# What root runs at boot
+
+
+class Probed(Failing):
+    """C(runs): the Pythons that can run the program that lies there; C(probed): those that were asked."""
+
+    runs = ("/usr/bin/python3.11", "/usr/libexec/platform-python3.6")
+    probed: t.List[str] = []
+
+    def systemctl(self, argv: t.List[str]) -> str:
+        if argv[1:] != ["-I", f"{STATE}/undo.zip", "--probe"]:
+            return super().systemctl(argv)
+        assert Path(f"{self.root}{STATE}/undo.zip").read_bytes() == CODE
+        self.probed = [*self.probed, argv[0]]
+        if argv[0] not in self.runs:
+            raise Unreadable(argv[0], "error", "SyntaxError")
+        return ""
+
+
+OWN = "/opt/venv/bin/python"
+
+
+@pytest.fixture(name="probed")
+def fixture_probed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """We run in a virtual environment, by /usr/bin/python3.11."""
+    machine = Machine(tmp_path / "node", writer=Probed)
+    machine.python("/usr/bin/python3.11")
+    os.makedirs(machine.root + os.path.dirname(OWN))
+    os.symlink("../../../usr/bin/python3.11", machine.root + OWN)
+    monkeypatch.setattr(_boot, "sys", types.SimpleNamespace(executable=OWN))
+    return machine
+
+
+def run_by(machine: Machine) -> t.Tuple[str, t.List[str], t.List[str]]:
+    """(the Python of our unit, notes, the Pythons that were asked)"""
+    notes = machine.tune(OTHER)["notes"]
+    lines = (machine.text(_boot.SERVICE) or "").splitlines()
+    found = next((line.split()[0].partition("=")[2] for line in lines if line.startswith("ExecStart=")), "")
+    assert not found or f"RequiresMountsFor={STATE} {found}" in lines
+    return found, notes, t.cast("Probed", machine.node).probed
+
+
+def test_the_python_behind_all_links_runs_it(probed: Machine) -> None:
+    # Of the links anybody may be the owner.
+    os.chmod(f"{probed.root}/opt/venv", 0o777)
+    assert run_by(probed) == ("/usr/bin/python3.11", [], [])
+
+
+@pytest.mark.parametrize("others", ["/home/ops/python", "/home/ops", "/home"])
+@pytest.mark.parametrize("how", ["group", "all", "owner"])
+def test_what_others_can_change_is_not_run_by_root_but_what_the_system_has(probed: Machine, others: str, how: str) -> None:
+    probed.python("/home/ops/python")
+    os.unlink(probed.root + OWN)
+    os.symlink("../../../home/ops/python", probed.root + OWN)
+    os.symlink("python3.11", f"{probed.root}/usr/bin/python3")
+    if how == "owner" and os.geteuid():
+        pytest.skip("only root gives files away")
+    os.chown(probed.root + others, 65534, 0) if how == "owner" else os.chmod(probed.root + others, {"group": 0o775, "all": 0o757}[how])
+    assert run_by(probed) == ("/usr/bin/python3.11", [], ["/usr/bin/python3.11"])
+    # It is asked again by the next run: what lies there may be another version by then.
+    assert probed.tune(layer(host={"vm.swappiness": 21}))["notes"] == [] and len(t.cast("Probed", probed.node).probed) == 2
+
+
+def test_of_the_systems_pythons_the_first_that_can_run_it(probed: Machine) -> None:
+    os.chmod(f"{probed.root}/usr/bin/python3.11", 0o775)
+    for path in ("/usr/bin/python3", "/usr/libexec/platform-python3.6", "/usr/libexec/platform-python"):
+        probed.python(path)
+    assert run_by(probed) == ("", [TOLD.format("/usr/bin/python3.11")], ["/usr/bin/python3", "/usr/libexec/platform-python"])
+    assert not {_boot.WANTS, f"{STATE}/undo.zip"} & set(tuned_node.snapshot(probed.root, times=True))
+    t.cast("Probed", probed.node).runs = ("/usr/libexec/platform-python",)
+    assert probed.tune(layer(host={"vm.swappiness": 21}))["notes"] == []
+    assert "ExecStart=/usr/libexec/platform-python -I" in (probed.text(_boot.SERVICE) or "")
+
+
+TOLD = (
+    "others than root can change {}, of which this Python is, and the system has no other one that can run this: "
+    "what is interrupted is put right by the next run, not by the next boot"
+)
 
 
 @pytest.mark.parametrize("path", [_boot.SERVICE, _boot.WANTS])
@@ -361,7 +449,7 @@ def test_the_program_says_what_came_of_it(made: Made, monkeypatch: pytest.Monkey
     monkeypatch.setattr(_confirm, "Undo", lambda tree, writer, real=_confirm.Undo: real(case.machine.tree, case.node, code=lambda: CODE))
     case.node.fails = lambda what, path: errno.EIO if path == "/etc/sysctl.d/zz-memqos.conf" else 0
     assert _confirm.main(["undo.zip"]) == 1
-    assert capsys.readouterr().err.startswith("not undone, the next run or boot tries again: Not undone: /etc/sysctl.d/zz-memqos.conf")
+    assert capsys.readouterr().err.startswith("not undone, to be tried again: Not undone: /etc/sysctl.d/zz-memqos.conf")
     case.node.fails = lambda what, path: 0
     assert _confirm.main(["undo.zip"]) == 0
     assert capsys.readouterr().out == "an interrupted run was undone; nothing is armed\n"

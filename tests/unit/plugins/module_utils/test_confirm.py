@@ -10,16 +10,18 @@ import json
 import os
 import signal
 import sys
+import time
+import types
 import typing as t
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _confirm, _history, _tune
-from ansible_collections.memqos.fleet.plugins.module_utils._journal import Journal
+from ansible_collections.memqos.fleet.plugins.module_utils._journal import Busy, Journal
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import BIG, BIG_UNIT, Killed
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import CODE, GIB, OPTIONS, Json, Machine, layer
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import CODE, GIB, MINE, OPTIONS, Json, Machine, layer
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import META, in_child
 
 pytestmark = pytest.mark.usefixtures("root_user")
@@ -48,11 +50,13 @@ class Timed(Killed):
             timer.write_text(json.dumps(argv), encoding="utf-8")
             return ""
         if argv[:2] == ["systemctl", "stop"]:
-            assert argv[2:] == ["memqos-confirm.timer"]
+            assert argv[2:] in (["memqos-confirm.timer"], ["memqos-confirm.timer", "memqos-confirm.service"])
             if not timer.exists():
                 raise Unreadable("systemctl", "error", "Unit memqos-confirm.timer not loaded.")
             timer.unlink()
             return ""
+        if argv == ["systemctl", "show", "--property=ActiveState", "--", "memqos-confirm.timer"]:
+            return f"ActiveState={'active' if timer.exists() else 'inactive'}\n"
         return "" if argv[0] == sys.executable else super().systemctl(argv)
 
 
@@ -67,16 +71,19 @@ class Case:
         self.before = self.machine.snapshot()
         self.node = t.cast("Timed", self.machine.node)
         self.journal = Journal(self.node)
+        self.until = 0.0
 
     def work(self, *, check: bool = False) -> _tune.Work:
         return self.machine.work(check=check)
 
     def arm(self, token: str = "t1") -> Json:
         request = {"token": token, "within": 120, "allow": [], "started": META["started"], "wait": 0}
-        return _confirm.arm(request, self.work())
+        answer = _confirm.arm(request, self.work())
+        self.until = answer["until"]
+        return answer
 
     def tune(self, token: str = "t1", wanted: Json = WANTED, *, check: bool = False) -> Json:
-        request = {"layers": [wanted], "options": OPTIONS, "meta": {**META, **({"confirm": token} if token else {})}}
+        request = {"layers": [wanted], "options": OPTIONS, "meta": {**META, **({"confirm": token} if token else {})}, "until": self.until}
         return self.machine.asked(_tune.tune, request, check=check)
 
     def confirm(self, *, check: bool = False) -> Json:
@@ -89,10 +96,12 @@ class Case:
         return _confirm.undo(self.program())
 
     def time_runs_out(self) -> str:
-        timer = Path(f"{self.machine.root}.timer")
+        """A timer that comes again after what it ran has ended stays until it is stopped."""
+        timer, self.until = Path(f"{self.machine.root}.timer"), time.monotonic()
         if not timer.exists():
             return "no timer"
-        timer.unlink()
+        if "--on-unit-inactive=" not in timer.read_text(encoding="utf-8"):
+            timer.unlink()
         return self.undo()
 
     def reboot(self) -> str:
@@ -186,13 +195,14 @@ def test_who_confirms_while_the_node_waits_for_the_lock_has_confirmed(made: Made
     case.tune()
     late = case.program()
     case.confirm()
-    assert _confirm.undo(late) == "it was confirmed, and is armed no more"
+    assert _confirm.undo(late) == "it was confirmed"
     # Nor is the next one taken back in its place.
     late = case.program()
     late.armed = {"token": "t1", "within": 120, "allow": []}
     case.arm("t2")
     case.tune("t2", FIRST)
-    assert _confirm.undo(late) == "it was confirmed, and is armed no more" and case.journal.unconfirmed() == 3
+    assert _confirm.undo(late) == "it was confirmed, and another one is armed" and case.journal.unconfirmed() == 3
+    assert os.path.exists(f"{case.machine.root}.timer")
 
 
 def test_a_second_tune_waits(made: Made) -> None:
@@ -212,13 +222,85 @@ def test_a_second_tune_waits(made: Made) -> None:
     assert case.tune("", FIRST)["generation"] == 3
 
 
+def refused(case: Case, why: str, token: str = "t1") -> None:
+    before = case.machine.snapshot()
+    with pytest.raises(_tune.TuneError, match=f"^nothing was written: {why}"):
+        case.tune(token)
+    assert case.machine.snapshot() == before and case.journal.generations() == [1]
+
+
 def test_whose_time_ran_out_before_it_came_to_write_writes_nothing(made: Made) -> None:
     case = made()
     case.arm()
     assert case.time_runs_out() == "nothing awaits confirmation" and case.nothing_is_armed()
-    with pytest.raises(_tune.TuneError, match="the time to confirm ran out first"):
-        case.tune()
-    assert case.machine.snapshot() == case.before
+    refused(case, "the time to confirm ran out first, allow more")
+    # Though the node has not come to disarm it.
+    case.arm()
+    case.until = time.monotonic()
+    refused(case, "the time to confirm ran out first, allow more")
+    assert case.exists(ARMED)
+
+
+def test_a_tune_whose_timer_is_gone_writes_nothing(made: Made) -> None:
+    case = made()
+    case.arm()
+    os.unlink(f"{case.machine.root}.timer")
+    refused(case, "the time to confirm ran out first")
+
+
+def test_a_tune_that_somebody_disarmed_writes_nothing(made: Made) -> None:
+    case = made()
+    case.arm()
+    assert case.confirm()["generation"] == 0
+    refused(case, "somebody confirmed or rolled back before there was anything to confirm, or the node rebooted. Run again")
+
+
+def test_a_tune_whose_time_is_over_when_it_has_shrunk_writes_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = made()
+    case.arm()
+    now = [case.until - 1]
+
+    def shrink(self: _tune.Work, plan: t.Any, meta: Json, asked: Json) -> t.Any:
+        now[0] += 2
+        return plan
+
+    monkeypatch.setattr(_tune, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
+    with monkeypatch.context() as patched:
+        patched.setattr(_tune.Work, "shrink", shrink)
+        refused(case, "the time to confirm ran out first")
+    now[0] -= 2
+    assert case.tune()["generation"] == 2
+
+
+def test_what_is_armed_is_not_overwritten_by_another(made: Made) -> None:
+    case = made()
+    case.arm()
+    until, before = case.until, case.machine.snapshot(times=True)
+    with pytest.raises(_tune.TuneError, match=r"another tune was armed for 120 s .*2026-11-23T09:00:00Z\), and nothing was written"):
+        case.arm("t2")
+    assert case.machine.snapshot(times=True) == before and case.until == until
+    # Its own is.
+    case.arm()
+    assert case.tune()["generation"] == 2 and case.time_runs_out().startswith("generation 2 was not confirmed")
+
+
+def test_what_was_armed_and_has_no_timer_any_more_is_replaced(made: Made) -> None:
+    case = made()
+    case.arm()
+    os.unlink(f"{case.machine.root}.timer")
+    case.arm("t2")
+    refused(case, "another run has been armed instead of this one")
+    assert case.tune("t2")["generation"] == 2
+
+
+def test_who_cannot_be_armed_disarms_nobody_else(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = made()
+    case.arm()
+    monkeypatch.setattr(_boot, "ticks", lambda writer: False)  # for a moment
+    case.node.fails = "--probe"
+    with pytest.raises(_tune.TuneError, match="cannot be armed"):
+        case.arm("t2")
+    assert case.journal.armed()["token"] == "t1" and os.path.exists(f"{case.machine.root}.timer")
 
 
 def test_a_tune_of_somebody_else_is_not_taken_back_for_ours(made: Made) -> None:
@@ -246,6 +328,58 @@ def test_what_others_changed_since_stays_and_is_named(made: Made) -> None:
     case.machine.set("vm.swappiness", "77")
     assert case.time_runs_out().endswith("(generation 3), but for what others have changed since: vm.swappiness")
     assert case.machine.text("vm.swappiness") == "77" and case.machine.text("/batch.slice memory.high") == "max" and case.nothing_is_armed()
+
+
+SWAPPY = layer(host={"vm.swappiness": 10})
+
+
+def changed_by_others(made: Made) -> Case:
+    """All of what awaits confirmation, by other values."""
+    case = made()
+    case.arm()
+    case.tune(wanted=SWAPPY)
+    case.machine.set("vm.swappiness", "77")
+    case.machine.write(MINE, (case.machine.text(MINE) or "").replace("= 10", "= 77") + "\n")
+    return case
+
+
+def test_where_others_have_changed_all_since_nothing_awaits_confirmation_any_more(made: Made) -> None:
+    case = changed_by_others(made)
+    told = "generation 2 was not confirmed within 120 s, and nothing was left of it to take back: others have changed"
+    assert case.time_runs_out() == f"{told} vm.swappiness, /etc/sysctl.d/zz-memqos.conf since"
+    assert case.machine.text("vm.swappiness") == "77" and case.nothing_is_armed() and case.journal.generations() == [1, 2]
+    assert case.tune("", FIRST)["problem"] == ""
+
+
+def test_a_rollback_by_hand_with_nothing_left_to_take_back_has_decided_too(made: Made) -> None:
+    case = changed_by_others(made)
+    case.machine.rollback(check=True)
+    assert case.journal.unconfirmed() == 2
+    # Going back to what awaits confirmation decides nothing.
+    assert case.machine.rollback("2")["generation"] == 0 and case.journal.unconfirmed() == 2
+    answer = case.machine.rollback()
+    assert (answer["generation"], answer["problem"]) == (0, "")
+    assert answer["notes"] == ["nothing was left of generation 2 to take back: it awaits confirmation no more"]
+    assert case.machine.text("vm.swappiness") == "77" and case.nothing_is_armed() and case.tune("", FIRST)["problem"] == ""
+
+
+def test_a_rollback_that_shrinks_and_has_not_come_to_write_decides_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = made()
+    case.arm()
+    case.tune()
+    monkeypatch.setattr(_tune.Work, "shrink", lambda self, plan, meta, asked: plan._replace(steps=()))
+    assert case.machine.rollback()["generation"] == 0 and case.journal.unconfirmed() == 2
+
+
+def test_what_stood_before_and_is_kept_no_more_is_not_taken_for_the_origin(made: Made) -> None:
+    case = made()
+    case.arm()
+    case.tune()
+    os.unlink(f"{case.machine.root}{STATE}/generations/1.json")
+    with pytest.raises(_tune.TuneError, match="what stood before generation 2 is kept no more: name origin, or one of 2"):
+        case.undo()
+    assert case.machine.text("vm.swappiness") == "10" and case.journal.unconfirmed() == 2
+    assert case.machine.rollback("origin")["generation"] == 3 and case.nothing_is_armed()
 
 
 @pytest.mark.parametrize("path", [_boot.SERVICE, _boot.WANTS])
@@ -291,14 +425,58 @@ def test_a_tune_that_makes_no_generation_is_disarmed(made: Made) -> None:
     assert case.journal.unconfirmed() == 2 and case.exists(ARMED)
 
 
-def test_where_taking_back_would_kill_it_stays_armed_for_the_next_boot(made: Made) -> None:
+def cannot_be_taken_back(made: Made) -> Case:
+    """It would kill, for now."""
     case = made()
     case.arm()
     case.tune()
     case.machine.set(f"/sys/fs/cgroup{BIG}/memory.current", str(GIB))
-    with pytest.raises(_tune.TuneError, match="nothing was written:\nbig.service MemoryMax"):
+    for unused in range(2):
+        with pytest.raises(_tune.TuneError, match="nothing was written:\nbig.service MemoryMax"):
+            case.time_runs_out()
+        assert case.machine.text(f"{BIG} memory.max") == str(2 * GIB) and case.journal.unconfirmed() == 2
+    return case
+
+
+def test_where_taking_back_would_kill_the_timer_tries_again(made: Made) -> None:
+    case = cannot_be_taken_back(made)
+    case.machine.set(f"/sys/fs/cgroup{BIG}/memory.current", str(GIB // 4))
+    assert case.time_runs_out().startswith("generation 2 was not confirmed") and case.machine.snapshot() == case.before
+    assert case.nothing_is_armed() and case.time_runs_out() == "no timer"
+
+
+def test_while_another_run_has_the_lock_the_timer_tries_again(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_confirm, "_LOCK_SECONDS", 0.0)
+    case = made()
+    case.arm()
+    case.tune()
+    with Journal(case.node).locked(), pytest.raises(Busy):
         case.time_runs_out()
-    assert case.machine.text(f"{BIG} memory.max") == str(2 * GIB) and case.journal.unconfirmed() == 2
+    assert case.time_runs_out().startswith("generation 2 was not confirmed")
+
+
+def test_a_timer_that_has_nothing_to_do_any_more_ends(made: Made) -> None:
+    case = made()
+    case.arm()
+    os.unlink(case.machine.root + ARMED)
+    assert (case.time_runs_out(), case.time_runs_out()) == ("nothing is armed", "no timer")
+
+
+def test_what_the_boot_could_not_take_back_a_timer_tries_again(made: Made) -> None:
+    case = made()
+    case.arm()
+    case.tune()
+    case.node.fails = "daemon-reload"
+    with pytest.raises(_tune.TuneError, match="fails"):
+        case.reboot()
+    case.node.fails = ""
+    argv = json.loads(Path(f"{case.machine.root}.timer").read_text(encoding="utf-8"))
+    assert {"--on-active=60s", "--on-unit-inactive=60s"} < set(argv) and case.journal.unconfirmed() == 2
+    assert case.time_runs_out().startswith("generation 2 was not confirmed") and case.nothing_is_armed()
+
+
+def test_where_taking_back_would_kill_it_stays_armed_for_the_next_boot(made: Made) -> None:
+    case = cannot_be_taken_back(made)
     assert case.reboot().startswith("generation 2 was not confirmed") and case.machine.text(f"{BIG} memory.max") == str(GIB // 2)
 
 
@@ -393,7 +571,17 @@ def test_what_is_armed_is_roots_alone_and_says_what_runs(made: Made) -> None:
     root = case.machine.root
     assert os.stat(root + ARMED).st_mode & 0o777 == 0o600
     argv = json.loads(Path(f"{root}.timer").read_text(encoding="utf-8"))
-    assert " ".join(argv).endswith(f"--unit=memqos-confirm --on-active=120s --timer-property=AccuracySec=1s -- {sys.executable} -I {STATE}/undo.zip")
+    after = "--unit=memqos-confirm --on-active=120s --on-unit-inactive=60s --timer-property=AccuracySec=1s"
+    assert " ".join(argv).endswith(f"{after} -- {sys.executable} -I {STATE}/undo.zip")
+
+
+def test_what_others_can_change_is_not_armed(made: Made) -> None:
+    case = made()
+    os.chmod(case.machine.root + sys.executable, 0o777)
+    case.before = case.machine.snapshot()
+    with pytest.raises(_tune.TuneError, match=f"nothing was written: others than root can change {sys.executable}, of which this Python is, and the system"):
+        case.arm()
+    assert case.machine.snapshot() == case.before and not case.exists(ARMED)
 
 
 @pytest.mark.parametrize(("more", "told"), [({"systemd": 0}, "systemd does not run here"), ({}, "the modules did not come packed")])

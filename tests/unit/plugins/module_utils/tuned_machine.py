@@ -10,6 +10,7 @@ import glob
 import json
 import os
 import shutil
+import sys
 import typing as t
 from pathlib import Path
 
@@ -105,6 +106,7 @@ class Machine:
         self.cgroup_files = {**files, **((VENDOR_FILES if hierarchy == 2 else V1_VENDOR_FILES) if vendor else {})}
         for directory in ("/etc/sysctl.d", "/usr/lib/sysctl.d", "/etc/systemd/system", "/var/lib", "/run"):
             os.makedirs(self.root + directory)
+        self.python(sys.executable)
         if self.has_systemd:
             self.write("/run/systemd/system/.keep", "")
             for name, text in FRAGMENTS.items():
@@ -205,6 +207,12 @@ class Machine:
         os.makedirs(os.path.dirname(self.root + path), exist_ok=True)
         with open(self.root + path, "w", encoding="utf-8") as stream:
             stream.write(text)
+
+    def python(self, path: str) -> None:
+        """One that root alone can change."""
+        self.write(path, "")
+        for above in (path, *map(str, Path(path).parents)):
+            os.chmod(self.root + above, 0o755)
 
     def set(self, path: str, text: str) -> None:
         """By somebody else; C(path) of a kernel file, or a sysctl."""

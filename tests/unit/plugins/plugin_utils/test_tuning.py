@@ -204,3 +204,13 @@ def test_the_seconds_end(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_seconds_to_shrink_have_bounds(seconds: int) -> None:
     with pytest.raises(AnsibleActionFail, match=rf"shrink_within={seconds}: seconds, from 0 \(nothing is shrunk\) to 86400"):
         _tuning.check_seconds(0, seconds)
+
+
+def test_the_seconds_left_to_confirm_are_those_from_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(_tuning, "show", lambda lines: shown.extend(line.text for line in lines))
+    monkeypatch.setattr(_tuning.time, "monotonic", lambda: 1000.0)
+    for end in (1087.9, 990.0):
+        _tuning.awaiting("h", 2, end)
+    told = "h: generation 2 awaits confirmation (memqos.fleet.confirm): in {} s at most the node takes it back"
+    assert shown == [told.format(87), told.format(0)]
