@@ -12,10 +12,12 @@ from ._read import _cgroupfs, _procfs
 from ._read._files import Tree, Unreadable
 from ._read._unit_state import ANSWER_SECONDS
 from ._shares import format_size
+from ._steps import FileStep, SwapFileStep, SwapStep
 from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
     from ..plugin_utils._shapes import Cgroup, Swap
+    from ._steps import Step
 
 ZRAM = "/dev/zram0"
 ZRAM_CONF = "/etc/systemd/zram-generator.conf.d/zz-memqos.conf"
@@ -115,6 +117,17 @@ def refusal_now(tree: Tree, area: str) -> str:
         return refusal(tree.target(area), room(tree))
     except Unreadable as exc:
         return f"whether what it holds fits elsewhere is not known ({exc})"
+
+
+def serves(step: Step, area: SwapStep) -> bool:
+    """Whether it is a file without which this area cannot be, or will not be at the next boot."""
+    if not isinstance(step, FileStep):
+        return isinstance(step, SwapFileStep) and area.name == f"swap.file {step.path}"
+    if area.area == ZRAM and step.path == ZRAM_CONF:
+        return True
+    # Of its unit, and of its device's.
+    of_unit = f"/{area.path[: -len('.swap')]}." in step.path or f"Wants={area.path}\n" in f"{step.before}{step.after}"
+    return of_unit or step.path.endswith(f"/{area.service}")
 
 
 def _units(tree: Tree) -> t.Dict[str, t.Tuple[str, str]]:

@@ -8,7 +8,6 @@ daemon-reload resets direct writes) is written once more, and only a value that 
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import typing as t
@@ -245,6 +244,7 @@ def back(
     collected = _Back(_Work(journal.writer, boot_id, page_size), steps, force, shown_after(journal, steps))
     for step in (*started, *reversed(steps)):
         collected.add(step)
+    collected.hold(steps)
     units = any(isinstance(step, PropertyStep) or (isinstance(step, FileStep) and "/systemd/" in step.path) for step in collected.steps.values())
     reload = [ReloadStep()] if units and (started or any(isinstance(step, ReloadStep) for step in steps)) else []
     return Rollback((*collected.steps.values(), *reload), tuple(collected.left))
@@ -376,7 +376,7 @@ class _Work:
             self._check_shown(step, step.properties)
             self.let_go(step.unit)
         elif isinstance(step, (SwapFileStep, SwapStep)):
-            self._swap(step, step.after)
+            self._area(step, step.after) if isinstance(step, SwapStep) else self._swap_file(step, step.after)
             return self._read_back(step)
         else:
             self.writer.reload()
@@ -428,8 +428,15 @@ class _Work:
         """One result a step. Raises nothing."""
         errors: t.Dict[int, str] = {}
         chosen = [(number, steps[number]) for number in begun]
+        stuck: t.List[SwapStep] = []
         for number, step in reversed(chosen):
-            self._try(errors, number, self._back, step)
+            area = next((one for one in stuck if _swap.serves(step, one)), None)
+            if area:
+                errors[number] = f"{area.path} needs it"
+            else:
+                self._try(errors, number, self._back, step)
+            if number in errors and isinstance(step, SwapStep) and not step.before:
+                stuck.append(step)
         # What acts on other values comes when these are back.
         for number, step in chosen:
             if isinstance(step, ReloadStep):
@@ -438,7 +445,7 @@ class _Work:
                 self._try(errors, number, self.writer.kernel_write, step.path, step.after, step.inode)
             elif isinstance(step, SwapStep) and step.before and step.after:
                 # Its unit is as before only now.
-                self._try(errors, number, self._swap, step, step.before)
+                self._try(errors, number, self._area, step, step.before)
         for number, step in chosen:
             for value in _values(step):
                 self._try(errors, number, self._restore, value)
@@ -461,6 +468,8 @@ class _Work:
                         raise
             if isinstance(step, PropertyStep):
                 self._check_shown(step, step.before)
+            if error and isinstance(step, SwapStep) and not step.before:
+                raise Refused(step.path, error)  # off, but not closed
         except _FAILURES as exc:
             return Result(step, "undo_failed", exc.found if isinstance(exc, Kept) else "", error or f"{getattr(exc, 'path', '')}: {words(exc)}")
         return Result(step, "undone")
@@ -476,12 +485,12 @@ class _Work:
             self._restore_file(step)
         elif isinstance(step, SwapFileStep):
             self.writer.clean(step.path)
-            self._swap(step, step.before)
+            self._swap_file(step, step.before)
         elif isinstance(step, SwapStep):
             if step.before and not step.after and self._differs(step):
                 self.writer.reload()
             if not (step.before and step.after):
-                self._swap(step, step.before)
+                self._area(step, step.before)
         elif isinstance(step, PropertyStep):
             try:
                 if not step.files or any(map(self._differs, _parts(step))):
@@ -517,38 +526,42 @@ class _Work:
 
     def _place(self, step: FileStep, new: t.Optional[File]) -> None:
         if new is None:
-            self.writer.remove(step.path)
-            for path in reversed(step.creates):
-                self.writer.remove_directory(path)
+            self._remove(step)
         elif self.writer.read(step.path) != new:
             for path in step.creates:
                 self.writer.make_directory(path)
             self.writer.replace(step.path, new)
 
-    def _swap(self, step: t.Union[SwapFileStep, SwapStep], target: t.Optional[str]) -> None:
-        """Raises Refused where what it holds fits nowhere: then it stays on."""
-        found = self.read(step)
-        if self.holds(step, target, found):
-            if isinstance(step, SwapStep) and step.service and not target:
-                with contextlib.suppress(Unreadable):
-                    self.writer.swap("stop", step.service)  # left open by a start that failed
+    def _remove(self, step: t.Union[FileStep, SwapFileStep]) -> None:
+        self.writer.remove(step.path)
+        for path in reversed(step.creates):
+            self.writer.remove_directory(path)
+
+    def _swap_file(self, step: SwapFileStep, target: t.Optional[str]) -> None:
+        if self.read(step) == target:
             return
-        if isinstance(step, SwapStep):
-            why = _swap.refusal_now(Tree(self.writer.root), step.area) if found and not step.allowed else ""
-            if why:
-                raise Refused(step.path, f"stays on: {why}")
-            if found:
-                self.writer.swap("stop", step.path, *filter(None, [step.service]))
-            if target:
-                self.writer.swap("start", step.path)
-        elif target is None:
-            self.writer.remove(step.path)
-            for path in reversed(step.creates):
-                self.writer.remove_directory(path)
+        if target is None:
+            self._remove(step)
         else:
             for path in self.writer.missing_directories(step.path):
                 self.writer.make_directory(path, 0o700)
             self.writer.make_swap_file(step.path, int(target))
+
+    def _area(self, step: SwapStep, target: t.Optional[str]) -> None:
+        """Raises Refused where what it holds fits nowhere: then it stays on."""
+        found = self.read(step)
+        if target and self.holds(step, target, found):
+            return
+        why = _swap.refusal_now(Tree(self.writer.root), step.area) if found and not step.allowed else ""
+        if why:
+            raise Refused(step.path, f"stays on: {why}")
+        if found:
+            self.writer.swap("stop", step.path)
+        # Only now: what is in use cannot be closed, but its service would have ended. A run that was cut off, or a start that failed, leaves it.
+        if step.service and self.writer.properties(step.service, ["ActiveState"]).get("ActiveState", "inactive") not in ("inactive", "failed"):
+            self.writer.swap("stop", step.service)
+        if target:
+            self.writer.swap("start", step.path)
 
     def after_reboot(self, entry: _journal.Entry) -> _journal.Pending:
         """As though begun in this boot: files, and, if one of them is in place, what boot took from there, and the reload. Units are for C(plan) to say."""
@@ -583,6 +596,9 @@ class _Work:
             known += [None] if isinstance(step, SwapStep) else []
             if not any(self.holds(step, text, now) for text in known):
                 left[number] = now or "absent"
+        for area in [steps[number] for number in left]:
+            if isinstance(area, SwapStep) and not area.before:
+                left.update((number, f"needed by {area.path}") for number, step in chosen if _swap.serves(step, area))
         return left
 
     def read(self, value: Part) -> t.Optional[str]:
@@ -659,6 +675,14 @@ class _Back:
             target = step.before or "absent" if isinstance(step, (WriteStep, *_FILES)) else ""
             knob, subject = (step.knob, step.subject) if isinstance(step, WriteStep) else ("", "")
             self.left.append(Left(_steps.name(step), target, "", "", words(exc), knob, subject, failed=True))
+
+    def hold(self, steps: t.Iterable[Step]) -> None:
+        """Of an area that is left on its files stay."""
+        for area in steps:
+            if isinstance(area, SwapStep) and not area.before and any(left.name == area.path for left in self.left):
+                for step in [step for step in self.steps.values() if _swap.serves(step, area)]:
+                    del self.steps[_steps.name(step)]
+                    self.left.append(Left(_steps.name(step), "absent", "", "", f"{area.path}, which stays, needs it"))
 
     def _again(self, step: WriteStep) -> WriteStep:
         """A cgroup that was made anew (a reboot) has what boot gave it: ours, if it holds our value."""

@@ -28,7 +28,12 @@ Lines = t.Dict[str, str]
 
 
 class SwapNode(Node):
-    """What systemd has read of .swap units, and what is open by dm-crypt, outlives the process: it is kept beside the node."""
+    """What systemd has read of .swap units, and what is open by dm-crypt, outlives the process: it is kept beside the node.
+
+    C(full): areas whose swapoff the kernel refuses, for want of memory.
+    """
+
+    full: t.Collection[str] = ()
 
     def kept(self) -> t.Dict[str, t.Any]:
         path = Path(f"{self.root}.swap")
@@ -43,19 +48,27 @@ class SwapNode(Node):
         verb, words = argv[1], argv[argv.index("--") + 1 :] if "--" in argv else []
         if verb == "show" and words == ["*.swap"]:
             return "\n".join(self._shown(unit) for unit in self.kept()["units"])
-        if verb in ("start", "stop") and words:
+        if verb in ("start", "stop"):
             self.done.append(" ".join(argv))
-            if words[0].endswith(".service"):
-                self._stop_services(words)
-            elif verb == "start":
-                self.start(words[0])
-            else:
-                self.stop(*words)
-            return ""
+            return self._jobs(words, self.start if verb == "start" else self.stop)
+        if verb == "show" and words[0].endswith(".service") and words[0].startswith(("memqos-crypt-", "systemd-zram-setup@")):
+            return f"ActiveState={'active' if self._is_active(words[0]) else 'inactive'}\n"
         answer = super().systemctl(argv)
         if verb == "daemon-reload":
             self.load()
         return answer
+
+    def _jobs(self, units: t.Sequence[str], job: t.Callable[[str], None]) -> str:
+        """One that fails stops no other."""
+        failed = []
+        for unit in units:
+            try:
+                job(unit)
+            except Unreadable as exc:
+                failed.append(exc)
+        if failed:
+            raise failed[0]
+        return ""
 
     def load(self) -> None:
         """What a daemon-reload reads: unit files with drop-ins, and what the generators make. Units that are on stay."""
@@ -84,25 +97,35 @@ class SwapNode(Node):
         priority = re.search(r"pri=(\d+)", lines.get("Options", ""))
         self._swapon(lines["What"], int(priority.group(1) if priority else lines.get("Priority", "-2")), unit)
 
-    def stop(self, unit: str, *services: str) -> None:
+    def stop(self, unit: str) -> None:
+        if unit.endswith(".service"):
+            self._end(unit)
+            return
         kept = self.kept()
         lines = kept["units"].get(unit) or self.fail(unit)
-        self._set_swaps([row for row in self._swaps() if row[0] != self._real(lines["What"])])
+        if lines["What"] in self.full:
+            self.fail(unit)
+        self._swapoff(lines["What"])
         if not self._read(unit).get("What") and "/generator/" not in lines.get("fragment", ""):
             del kept["units"][unit]
         self.keep(kept)
-        self._stop_services(services)
 
-    def _stop_services(self, services: t.Iterable[str]) -> None:
+    def _end(self, service: str) -> None:
+        """It has ended, whatever came of its ExecStop."""
         kept = self.kept()
-        for service in services:
-            if service.startswith("systemd-zram-setup"):
-                self.write("/sys/block/zram0/disksize", "0\n")
-                self.write("/sys/block/zram0/comp_algorithm", "[lzo-rle] zstd\n")
-            elif service in kept["services"]:
-                kept["services"].remove(service)
-                self._close(service[: -len(".service")])
+        if not self._is_active(service):
+            return
+        if service.startswith("systemd-zram-setup"):
+            if self._is_on("/dev/zram0"):
+                self.fail(service)
+            self.write("/sys/block/zram0/disksize", "0\n")
+            self.write("/sys/block/zram0/comp_algorithm", "[lzo-rle] zstd\n")
+            return
+        kept["services"].remove(service)
         self.keep(kept)
+        if self._is_on(f"/dev/mapper/{service[: -len('.service')]}"):
+            self.fail(service)
+        self._close(service[: -len(".service")])
 
     def fail(self, unit: str) -> t.NoReturn:
         raise Unreadable("systemctl", "error", f"Job for {unit} failed.")
@@ -110,6 +133,13 @@ class SwapNode(Node):
     def remove(self, path: str) -> None:
         if self._is_on(path):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM), path)  # the kernel lets nobody unlink a swap file that is on
+        if os.path.exists(self.root + path):
+            # A file behind a loop device it lets go, and a unit nobody holds.
+            for device in Path(f"{self.root}/dev").glob("dm-*"):
+                assert not device.samefile(self.root + path), f"{path} went while {device.name} is open"
+            for unit, lines in self.kept()["units"].items():
+                needed = (unit, lines.get("Requires", unit))
+                assert os.path.basename(path) not in needed or not self._is_on(lines.get("What", "")), f"{path} went while {unit} is on"
         super().remove(path)
 
     def boot(self) -> None:
@@ -160,6 +190,9 @@ class SwapNode(Node):
         lowest = min([0, *(int(row[4]) for row in self._swaps())])
         self._set_swaps([*self._swaps(), [real, kind, str((size - PAGE) >> 10), "0", str(priority if priority >= 0 else min(-2, lowest - 1))]])
 
+    def _swapoff(self, area: str) -> None:
+        self._set_swaps([row for row in self._swaps() if row[0] != self._real(area)])
+
     def _open(self, service: str, kept: t.Dict[str, t.Any]) -> None:
         """By cryptsetup and mkswap, as the service says."""
         command = next(line for line in _lines(Path(f"{self.root}/etc/systemd/system/{service}")) if line.startswith("ExecStart="))
@@ -194,6 +227,11 @@ class SwapNode(Node):
         return any(row[0] == self._real(area) for row in self._swaps())
 
     # systemd
+
+    def _is_active(self, service: str) -> bool:
+        if service.startswith("systemd-zram-setup"):
+            return Path(f"{self.root}/sys/block/zram0/disksize").read_text(encoding="ascii").strip() != "0"
+        return service in self.kept()["services"]
 
     def _shown(self, unit: str) -> str:
         lines = self.kept()["units"][unit]

@@ -158,3 +158,20 @@ def test_a_recovery_does_not_turn_off_what_does_not_fit(tmp_path: Path) -> None:
     assert machine.snapshot(times=True) == before
     assert machine.tune(NONE, swap=True, allow=["swapoff_does_not_fit"])["problem"] == ""
     assert machine.swaps() == {}
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_an_area_that_somebody_has_changed_keeps_its_files(tmp_path: Path, encrypted: bool) -> None:
+    machine = SwapMachine(tmp_path / "node", writer=Killed)
+    wanted = layer(host={"vm.swappiness": 10}, swap={"file": size(2, encrypted=encrypted)})
+    operations = _operations(machine_with(tmp_path / "count", NONE), wanted)
+    area = "/dev/mapper/memqos-crypt-2M" if encrypted else "/var/lib/memqos-swap/swap-2M"
+    # Amid its commit, with all done.
+    kill(machine, wanted, operations - 8)
+    assert machine.text(PENDING) and machine.text("/var/lib/memqos/generations/1.json") is None
+    machine.swap._swapoff(area)
+    machine.swap._swapon(area, 7, "")
+    before = machine.snapshot()
+    assert machine.tune(NONE, only=["watermarks"])["notes"] == ["an interrupted run was undone"]
+    assert machine.text("vm.swappiness") == "60"
+    assert {path: content for path, content in before.items() if "2M" in path}.items() <= machine.snapshot().items()

@@ -21,6 +21,7 @@ pytestmark = pytest.mark.usefixtures("root_user")
 
 FILE = "/var/lib/memqos-swap/swap-2M"
 UNIT = r"/etc/systemd/system/var-lib-memqos\x2dswap-swap\x2d2M.swap"
+CRYPT_UNIT = r"/etc/systemd/system/dev-mapper-memqos\x2dcrypt\x2d2M.swap"
 DROP_IN = f"/etc/systemd/system/{FSTAB_UNIT}.d/zz-memqos-swap.conf"
 NO_WANT = "no profile wants it any more: back to what stood before"
 
@@ -334,22 +335,93 @@ def test_it_is_looked_at_again_right_before(tmp_path: Path) -> None:
     assert (machine.swaps(), machine.text(DROP_IN)) == (before, None)
 
 
-def test_what_cannot_be_turned_off_when_it_is_undone_is_told_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_what_cannot_be_turned_off_when_it_is_undone_is_told_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encrypted: bool) -> None:
     """A step after it fails, and by then its pages fit nowhere. It is taken back when they do."""
     machine = SwapMachine(tmp_path / "node", writer=Filling)
     machine.swap.stop(FSTAB_UNIT)
     node = t.cast("Filling", machine.node)
-    node.at, node.area, node.mib = f"rename {MINE}", FILE, 2
+    node.at, node.area, node.mib = f"rename {MINE}", "/dev/mapper/memqos-crypt-2M" if encrypted else FILE, 2
     before, meminfo = machine.snapshot(), machine.text("/proc/meminfo")
-    original = node.answer
-    with monkeypatch.context() as context:
-        context.setattr(node, "answer", lambda path, text, shown: original(path, "61" if text == "10" else text, shown))
-        answer = tune(machine, layer(host={"vm.swappiness": 10}, swap={"file": size(2)}))
-    assert "Not undone: " in answer["problem"] and "stays on: it holds 2.00 MiB" in answer["problem"] and not answer["clean"]
-    assert FILE in machine.swaps() and machine.text("vm.swappiness") == "60"
+    answer = undone_after(machine, monkeypatch, encrypted=encrypted)
+    assert "stays on: it holds 2.00 MiB" in answer["problem"]
+    stays(machine, answer, encrypted=encrypted)
     node.at = ""
     with pytest.raises((_tune.TuneError, _journal.JournalError), match=r"it holds 2\.00 MiB"):
         tune(machine, layer())
     machine.write("/proc/meminfo", f"{meminfo}\n")
     assert tune(machine, layer())["notes"] == ["an interrupted run was undone"]
     assert machine.snapshot() == before
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_what_the_kernel_does_not_turn_off_stays_with_its_files(machine: SwapMachine, monkeypatch: pytest.MonkeyPatch, encrypted: bool) -> None:
+    before = machine.snapshot()
+    machine.swap.full = ["/dev/mapper/memqos-crypt-2M", FILE]
+    stays(machine, undone_after(machine, monkeypatch, encrypted=encrypted), encrypted=encrypted)
+    with pytest.raises(_tune.TuneError, match=r"Not undone: .*swap needs it.*2M\.swap \(.*failed"):
+        tune(machine, layer())
+    swaps = machine.swaps()
+    machine.swap.boot()
+    assert machine.swaps() == swaps
+    machine.swap.full = ()
+    assert tune(machine, layer())["notes"] == ["an interrupted run was undone"]
+    assert machine.snapshot() == before and machine.swap.kept()["services"] == []
+
+
+def undone_after(machine: SwapMachine, monkeypatch: pytest.MonkeyPatch, *, encrypted: bool) -> Json:
+    """The answer of a tune whose last step, a sysctl, fails."""
+    original = machine.node.answer
+    with monkeypatch.context() as context:
+        context.setattr(machine.node, "answer", lambda path, text, shown: original(path, "61" if text == "10" else text, shown))
+        return tune(machine, layer(host={"vm.swappiness": 10}, swap={"file": size(2, encrypted=encrypted)}))
+
+
+def stays(machine: SwapMachine, answer: Json, *, encrypted: bool) -> None:
+    """An area that is on, and all that it needs at the next boot too; the rest is undone."""
+    assert "Not undone: " in answer["problem"] and not answer["clean"]
+    assert machine.text("vm.swappiness") == "60"
+    name = "crypt-2M" if encrypted else "swap-2M"
+    paths = [f"/etc/systemd/system/swap.target.d/zz-memqos-{name}.conf", f"/var/lib/memqos-swap/{name}"]
+    paths += [CRYPT_UNIT, "/etc/systemd/system/memqos-crypt-2M.service"] if encrypted else [UNIT]
+    for path in paths:
+        assert os.path.exists(machine.root + path) and f"{path} (" in answer["problem"], path
+    assert ("/dev/dm-2M" if encrypted else FILE) in machine.swaps()
+
+
+def test_an_encrypted_one_is_closed_only_when_it_is_off(machine: SwapMachine) -> None:
+    """With its service ended, nobody would close it any more."""
+    wanted = layer(swap={"file": size(2, encrypted=True)})
+    tune(machine, wanted)
+    before, kept = machine.snapshot(), machine.swap.kept()
+    machine.swap.full = ["/dev/mapper/memqos-crypt-2M"]
+    answer = machine.rollback("origin")
+    assert "failed" in answer["problem"] and answer["clean"]
+    assert (machine.snapshot(), machine.swap.kept()) == (before, kept)
+
+
+def test_one_that_never_came_on_is_closed(machine: SwapMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = machine.snapshot()
+    monkeypatch.setattr(machine.node, "_mkswap", lambda path: "")
+    answer = tune(machine, layer(swap={"file": size(2, encrypted=True)}))
+    assert "failed" in answer["problem"] and answer["clean"]
+    assert machine.snapshot() == before and machine.swap.kept()["services"] == []
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+@pytest.mark.parametrize("how", ["rollback", "leaving"])
+def test_an_area_of_another_priority_keeps_its_files(machine: SwapMachine, how: str, encrypted: bool) -> None:
+    """It is as somebody else wants it."""
+    area = "/dev/mapper/memqos-crypt-2M" if encrypted else FILE
+    tune(machine, layer(host={"vm.swappiness": 10}, swap={"file": size(2, encrypted=encrypted)}))
+    machine.swap._swapoff(area)
+    machine.swap._swapon(area, 7, "")
+    before = machine.snapshot()
+    answer = machine.rollback("origin") if how == "rollback" else tune(machine, layer())
+    assert (answer["problem"], machine.text("vm.swappiness")) == ("", "60")
+    found = {path: content for path, content in machine.snapshot().items() if "swap" in path and "swappiness" not in path}
+    assert found == {path: content for path, content in before.items() if "swap" in path and "swappiness" not in path}
+    assert len([row for row in answer["results"] if row["status"] == "deferred" and "needs it" in row["reason"]]) == (4 if encrypted else 3)
+    if how == "rollback":
+        assert machine.rollback("origin", force=True)["problem"] == ""
+        assert machine.swaps() == {DEVICE: (1024, -2)}
