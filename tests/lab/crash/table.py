@@ -137,6 +137,7 @@ def _full(node: Node) -> str:
             seen.add(bool(answer.get("generation")))
             problem = "" if answer.get("generation") or "No space left on device (ENOSPC)" in answer.get("problem", "") else f"with {kib} KiB it says {answer}"
             problem = problem or (node.holds_all("live") if answer["generation"] else node.holds_nothing())
+            node.run(f"mount -o remount,size=4m {STATE}")
             problem = problem or (node.back_to_origin() if answer["generation"] else "")
         finally:
             node.run(f"umount {STATE}")
