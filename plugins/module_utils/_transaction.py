@@ -539,6 +539,10 @@ class _Work:
                 raise Refused(step.path, f"stays on: {why}")
             if found:
                 self.writer.swap("stop", step.path, *filter(None, [step.service]))
+            for algorithm in (target or "").split(", ")[2:]:
+                # Before 6.2 zram keeps that of the time before, which a configuration without one leaves (measured).
+                with contextlib.suppress(OSError, Refused):
+                    self.writer.kernel_write(f"/sys/block/{step.area[5:]}/comp_algorithm", algorithm)
             if target:
                 self.writer.swap("start", step.path)
         elif target is None:
