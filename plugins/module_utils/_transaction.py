@@ -8,6 +8,7 @@ daemon-reload resets direct writes) is written once more, and only a value that 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import typing as t
@@ -560,6 +561,10 @@ class _Work:
         # Only now: what is in use cannot be closed, but its service would have ended. A run that was cut off, or a start that failed, leaves it.
         if step.service and self.writer.properties(step.service, ["ActiveState"]).get("ActiveState", "inactive") not in ("inactive", "failed"):
             self.writer.swap("stop", step.service)
+        for algorithm in (target or "").split(", ")[2:]:
+            # Before 6.2 zram keeps that of the time before, which a configuration without one leaves (measured).
+            with contextlib.suppress(OSError, Refused):
+                self.writer.kernel_write(f"/sys/block/{step.area[5:]}/comp_algorithm", algorithm)
         if target:
             self.writer.swap("start", step.path)
 

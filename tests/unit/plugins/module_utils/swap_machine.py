@@ -35,6 +35,11 @@ class SwapNode(Node):
 
     full: t.Collection[str] = ()
 
+    forgets = True  # what algorithm zram had, from 6.2 on
+
+    def answer(self, path: str, text: str, before: str) -> str:
+        return _algorithms(text) if path.endswith("/comp_algorithm") else super().answer(path, text, before)
+
     def kept(self) -> t.Dict[str, t.Any]:
         path = Path(f"{self.root}.swap")
         return t.cast("t.Dict[str, t.Any]", json.loads(path.read_text(encoding="utf-8"))) if path.exists() else {"units": {}, "services": []}
@@ -89,7 +94,8 @@ class SwapNode(Node):
         if lines["What"] == "/dev/zram0":
             conf = self._zram() or self.fail(unit)
             self.write("/sys/block/zram0/disksize", f"{int(conf['zram-size']) * MIB}\n")
-            self.write("/sys/block/zram0/comp_algorithm", f"lzo [{conf.get('compression-algorithm', 'lzo-rle')}] lz4\n")
+            if "compression-algorithm" in conf:
+                self.write("/sys/block/zram0/comp_algorithm", f"{_algorithms(conf['compression-algorithm'])}\n")
         if lines.get("Requires"):
             self._open(lines["Requires"], kept)
         kept["units"][unit] = lines
@@ -119,7 +125,8 @@ class SwapNode(Node):
             if self._is_on("/dev/zram0"):
                 self.fail(service)
             self.write("/sys/block/zram0/disksize", "0\n")
-            self.write("/sys/block/zram0/comp_algorithm", "[lzo-rle] zstd\n")
+            if self.forgets:
+                self.write("/sys/block/zram0/comp_algorithm", f"{_algorithms('lzo-rle')}\n")
             return
         kept["services"].remove(service)
         self.keep(kept)
@@ -148,7 +155,7 @@ class SwapNode(Node):
         for path in Path(f"{self.root}/dev/mapper").glob("*"):
             self._close(path.name)
         self.write("/sys/block/zram0/disksize", "0\n")
-        self.write("/sys/block/zram0/comp_algorithm", "[lzo-rle] zstd\n")
+        self.write("/sys/block/zram0/comp_algorithm", f"{_algorithms('lzo-rle')}\n")
         self.keep({"units": {}, "services": []})
         self.load()
         wants = [
@@ -288,6 +295,10 @@ class SwapMachine(Machine):
     def swaps(self) -> t.Dict[str, t.Tuple[int, int]]:
         """{area: (MiB, priority)}"""
         return {row[0]: ((int(row[2]) + 4) >> 10, int(row[4])) for row in self.swap._swaps()}
+
+
+def _algorithms(chosen: str) -> str:
+    return " ".join(f"[{name}]" if name == chosen else name for name in ("lzo", "lzo-rle", "lz4", "zstd"))
 
 
 def _lines(path: Path) -> t.List[str]:
