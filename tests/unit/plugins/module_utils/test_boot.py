@@ -191,7 +191,7 @@ def test_where_nothing_can_be_laid_a_note_says_so(made: Made, monkeypatch: pytes
 class Probed(Failing):
     """C(runs): the Pythons that can run the program that lies there; C(probed): those that were asked."""
 
-    runs = ("/usr/bin/python3.11", "/usr/libexec/platform-python3.6")
+    runs: t.Tuple[str, ...] = ("/usr/bin/python3.11", "/usr/libexec/platform-python3.6")
     probed: t.List[str] = []
 
     def systemctl(self, argv: t.List[str]) -> str:
