@@ -23,8 +23,8 @@ _PACKAGE = "ansible_collections/memqos/fleet/plugins/"
 _MAIN = f"""import sys
 from {_PACKAGE.replace("/", ".")}module_utils import _compiled
 _compiled.Compiled().use()
-from {_PACKAGE.replace("/", ".")}module_utils import _confirm
-sys.exit(_confirm.main(sys.argv))
+from {_PACKAGE.replace("/", ".")}module_utils import _undo
+sys.exit(_undo.main(sys.argv))
 """
 _PYTHONS = ("/usr/bin/python3", "/usr/libexec/platform-python")
 _PLAIN = re.compile(r"/[A-Za-z0-9/._+-]+")
@@ -41,8 +41,9 @@ def archive() -> bytes:
         names: t.Set[str] = set()
         if source:
             sent = stack.enter_context(zipfile.ZipFile(source))
-            names = {name for name in sent.namelist() if name.startswith("ansible_collections/") and not name.startswith(f"{_PACKAGE}modules/")}
-        if f"{_PACKAGE}module_utils/_confirm.py" not in names:
+            others = (f"{_PACKAGE}modules/", f"{_PACKAGE}module_utils/_confirm.py")
+            names = {name for name in sent.namelist() if name.startswith("ansible_collections/") and not name.startswith(others)}
+        if f"{_PACKAGE}module_utils/_undo.py" not in names:
             return b""
         program = stack.enter_context(zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED))
         for name, data in [("__main__.py", _MAIN.encode()), *((name, sent.read(name)) for name in sorted(names))]:

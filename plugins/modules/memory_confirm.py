@@ -12,7 +12,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _compiled
 
 _compiled.Compiled().use()
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _module, _tune, _tune_options
+from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _module, _tune, _tune_options, _undo
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
 
@@ -26,7 +26,7 @@ def confirm(params: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def main() -> None:
-    _module.run({**_tune_options.CONFIRM, **_tune_options.REQUEST}, confirm, expected=_confirm.FAILURES)
+    _module.run({**_tune_options.CONFIRM, **_tune_options.REQUEST}, confirm, expected=_undo.FAILURES)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _compiled
 COMPILED = _compiled.Compiled()
 COMPILED.use()
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _module, _tune, _tune_options
+from ansible_collections.memqos.fleet.plugins.module_utils import _module, _tune, _tune_options, _undo
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
 
@@ -28,7 +28,7 @@ def tune(params: dict[str, t.Any]) -> dict[str, t.Any]:
 
 def main() -> None:
     spec = {**_tune_options.TUNE, **_tune_options.REQUEST}
-    _module.run(spec, tune, expected=_confirm.FAILURES)
+    _module.run(spec, tune, expected=_undo.FAILURES)
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ NODE_FLOORS = [
     {"_snapshot"},
     {"_module"},
     {"_confirm"},
+    {"_undo"},
     {"_tune"},
     {"_transaction", "_history", "_boot"},
     {"_journal", "_shrink"},

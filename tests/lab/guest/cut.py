@@ -53,7 +53,7 @@ FAULTS = {"kill": kill, "power": power, "hangup": hangup, "clock": clock, "list"
 
 def main(archive: str, request: str, fault: str = "", pattern: str = "") -> None:
     sys.path.insert(0, archive)
-    from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _tune
+    from ansible_collections.memqos.fleet.plugins.module_utils import _tune, _undo
     from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
     from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
 
@@ -74,7 +74,7 @@ def main(archive: str, request: str, fault: str = "", pattern: str = "") -> None
     work = _tune.Work(Tree("/"), writer, check=False)
     try:
         answer = (_tune.tune if asked["do"] == "tune" else _tune.rollback)(asked["request"], work)
-    except _confirm.FAILURES as exc:
+    except _undo.FAILURES as exc:
         answer = {"problem": str(exc), "generation": 0}
     print(json.dumps({"problem": answer["problem"], "generation": answer["generation"], "met": writer.met, "notes": work.notes}))
 

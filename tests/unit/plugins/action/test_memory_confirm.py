@@ -20,6 +20,7 @@ from ansible.template import Templar
 
 from ansible_collections.memqos.fleet.plugins.action import memory_confirm, memory_tune
 from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _module, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _tuning
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_confirm import Case
@@ -55,7 +56,7 @@ class Node:
         self.asked.append(request.get("do", "tune"))
         try:
             result = self._done(request)
-        except (_tune.TuneError, _confirm.Unreadable) as exc:
+        except (_tune.TuneError, Unreadable) as exc:
             return {"failed": True, "msg": str(exc)}
         if self.asked[-1] == self.cut:
             raise AnsibleConnectionFailure("gone")

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _confirm, _journal, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _journal, _tune, _undo
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import tuned_node
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import BIG, BIG_DROP_IN, BIG_UNIT, PENDING, THINNED, Killed
@@ -95,7 +95,7 @@ class Case:
         asked = any(os.path.exists(self.machine.root + path) for path in (PENDING, f"{STATE}/armed.json"))
         if not asked or self.laid() != {True}:
             return "skipped"
-        return _confirm.undo(_confirm.Undo(self.machine.tree, self.node, code=lambda: CODE))
+        return _undo.undo(_undo.Undo(self.machine.tree, self.node, code=lambda: CODE))
 
 
 Made = t.Callable[..., Case]
@@ -191,7 +191,7 @@ def test_where_nothing_can_be_laid_a_note_says_so(made: Made, monkeypatch: pytes
 class Probed(Failing):
     """C(runs): the Pythons that can run the program that lies there; C(probed): those that were asked."""
 
-    runs = ("/usr/bin/python3.11", "/usr/libexec/platform-python3.6")
+    runs: t.Tuple[str, ...] = ("/usr/bin/python3.11", "/usr/libexec/platform-python3.6")
     probed: t.List[str] = []
 
     def systemctl(self, argv: t.List[str]) -> str:
@@ -446,16 +446,16 @@ def test_code_that_came_another_way_is_no_program() -> None:
 def test_the_program_says_what_came_of_it(made: Made, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     case = made()
     case.killed(functools.partial(case.machine.tune, WANTED), 70)
-    monkeypatch.setattr(_confirm, "Undo", lambda tree, writer, real=_confirm.Undo: real(case.machine.tree, case.node, code=lambda: CODE))
+    monkeypatch.setattr(_undo, "Undo", lambda tree, writer, real=_undo.Undo: real(case.machine.tree, case.node, code=lambda: CODE))
     case.node.fails = lambda what, path: errno.EIO if path == "/etc/sysctl.d/zz-memqos.conf" else 0
-    assert _confirm.main(["undo.zip"]) == 1
+    assert _undo.main(["undo.zip"]) == 1
     assert capsys.readouterr().err.startswith("not undone, to be tried again: Not undone: /etc/sysctl.d/zz-memqos.conf")
     case.node.fails = lambda what, path: 0
-    assert _confirm.main(["undo.zip"]) == 0
+    assert _undo.main(["undo.zip"]) == 0
     assert capsys.readouterr().out == "an interrupted run was undone; nothing is armed\n"
     assert case.machine.snapshot() == case.before and statuses(case.machine.tune(WANTED))["vm.swappiness"] == "changed"
 
 
 def test_the_program_runs_nothing_for_its_probe(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_confirm, "undo", lambda work: pytest.fail("it ran"))
-    assert _confirm.main(["undo.zip", "--probe"]) == 0
+    monkeypatch.setattr(_undo, "undo", lambda work: pytest.fail("it ran"))
+    assert _undo.main(["undo.zip", "--probe"]) == 0

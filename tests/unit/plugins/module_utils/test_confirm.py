@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _confirm, _history, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _confirm, _history, _tune, _undo
 from ansible_collections.memqos.fleet.plugins.module_utils._journal import Busy, Journal
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import BIG, BIG_UNIT, Killed
@@ -89,11 +89,11 @@ class Case:
     def confirm(self, *, check: bool = False) -> Json:
         return _confirm.confirm({"wait": 0}, self.work(check=check))
 
-    def program(self) -> _confirm.Undo:
-        return _confirm.Undo(self.machine.tree, self.node, code=lambda: CODE)
+    def program(self) -> _undo.Undo:
+        return _undo.Undo(self.machine.tree, self.node, code=lambda: CODE)
 
     def undo(self) -> str:
-        return _confirm.undo(self.program())
+        return _undo.undo(self.program())
 
     def time_runs_out(self) -> str:
         """A timer that comes again after what it ran has ended stays until it is stopped."""
@@ -195,13 +195,13 @@ def test_who_confirms_while_the_node_waits_for_the_lock_has_confirmed(made: Made
     case.tune()
     late = case.program()
     case.confirm()
-    assert _confirm.undo(late) == "it was confirmed"
+    assert _undo.undo(late) == "it was confirmed"
     # Nor is the next one taken back in its place.
     late = case.program()
     late.armed = {"token": "t1", "within": 120, "allow": []}
     case.arm("t2")
     case.tune("t2", FIRST)
-    assert _confirm.undo(late) == "it was confirmed, and another one is armed" and case.journal.unconfirmed() == 3
+    assert _undo.undo(late) == "it was confirmed, and another one is armed" and case.journal.unconfirmed() == 3
     assert os.path.exists(f"{case.machine.root}.timer")
 
 
@@ -446,7 +446,7 @@ def test_where_taking_back_would_kill_the_timer_tries_again(made: Made) -> None:
 
 
 def test_while_another_run_has_the_lock_the_timer_tries_again(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_confirm, "_LOCK_SECONDS", 0.0)
+    monkeypatch.setattr(_undo, "_LOCK_SECONDS", 0.0)
     case = made()
     case.arm()
     case.tune()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _module, _tune, _tune_options
+from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _module, _tune, _tune_options, _undo
 from ansible_collections.memqos.fleet.plugins.modules import memory_confirm
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _request
 
@@ -42,7 +42,7 @@ def test_the_module_takes_what_its_documentation_says(monkeypatch: pytest.Monkey
     ran: list[t.Any] = []
     monkeypatch.setattr(_module, "run", lambda spec, body, *, expected: ran.append((spec, expected)))
     memory_confirm.main()
-    assert ran == [({**_tune_options.CONFIRM, **_tune_options.REQUEST}, _confirm.FAILURES)]
+    assert ran == [({**_tune_options.CONFIRM, **_tune_options.REQUEST}, _undo.FAILURES)]
     documented = yaml.safe_load(Path(str(memory_confirm.__file__)).with_suffix(".yml").read_text())["DOCUMENTATION"]["options"]
     described = {name: {key: value for key, value in option.items() if key != "description"} for name, option in documented.items()}
     assert described == {**_tune_options.CONFIRM, "request": {"type": "str"}}

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from ansible_collections.memqos.fleet.plugins.doc_fragments import _options
-from ansible_collections.memqos.fleet.plugins.module_utils import _confirm, _module, _tune, _tune_options
+from ansible_collections.memqos.fleet.plugins.module_utils import _module, _tune, _tune_options, _undo
 from ansible_collections.memqos.fleet.plugins.modules import memory_rollback, memory_tune
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _request
 
@@ -68,7 +68,7 @@ def test_the_module_takes_what_its_documentation_says(module: t.Any, options: di
     monkeypatch.setattr(_module, "run", run)
     module.main()
     ((spec, unused, expected),) = ran
-    assert expected == _confirm.FAILURES
+    assert expected == _undo.FAILURES
     documentation = yaml.safe_load(Path(str(module.__file__)).with_suffix(".yml").read_text())["DOCUMENTATION"]
     assert "memqos.fleet._options.changing" in documentation["extends_documentation_fragment"]
     documented = {**documentation["options"], **yaml.safe_load(_options.ModuleDocFragment.CHANGING)["options"]}
