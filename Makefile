@@ -96,8 +96,8 @@ test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole aud
 	@$(PYTHON) tests/tools/run_steps.py lint sanity units node-units integration integration-targets browser molecule-default molecule-debian12_v1 molecule-containers
 
 .PHONY: nightly
-nightly: .venv/.test ## `make test`, sanity on every supported ansible-core, all scenarios.
-	@$(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser faults crash shrinking swap-lab chaos contention $(addprefix molecule-,$(SCENARIOS))
+nightly: .venv/.test ## `make test` with a kill at every write of swap, sanity on every supported ansible-core, all scenarios.
+	@MEMQOS_EVERY_KILL=1 $(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser faults crash shrinking swap-lab chaos contention $(addprefix molecule-,$(SCENARIOS))
 
 .nox/.stamp: requirements/constraints.txt requirements/audit.txt antsibull-nox.toml noxfile.py
 	@rm -rf .nox && mkdir .nox && touch $@

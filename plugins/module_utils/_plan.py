@@ -86,7 +86,7 @@ def plan(folded: Folded, present: Present, history: History, options: Options, f
         *_left_rows(history),
         *_refused_rows(folded, present, options),
     ]
-    rows, shrinks = _with_dangers(rows, steps, present, options)
+    rows, shrinks = _with_dangers(rows, [*swap.steps, *steps], present, options)
     rows = _with_effective(rows, steps, present)
     texts = {**_texts_of_files(host, units, present, options, files), **swap.texts}
     file_steps = _files_in_order(_file_steps(texts, files) + _foreign_steps(host.aside, files, wanted))
@@ -208,7 +208,11 @@ def judged_by(
 ) -> t.Tuple[t.List[Row], t.Dict[t.Tuple[str, str], WriteStep]]:
     """Refused, allowed by name, or resolved by the returned steps, each to come right before the one that sets its bound (C(_plan_shrink.inserted))."""
     found = _guards.dangers(steps, figures(present), _to_come(rows))
-    left, shrinks, said = _plan_shrink.resolved(steps, found, present, wanted=shrink)
+    swap = _plan_swap.added(steps)
+    free = max(0, present.meminfo.get("SwapFree", 0) + min(0, swap))
+    left, shrinks, said = _plan_shrink.resolved(steps, found, present._replace(meminfo={**present.meminfo, "SwapFree": free}), wanted=shrink)
+    if shrink and swap > 0:
+        said.update(dict.fromkeys(left, "swap of this plan comes later: tune that first (memqos_only)"))
     keys = [(file_of(row), row.subject) for row in rows]
     return [judged(row, left.get(key), allow).because(said.get(key, "")) for row, key in zip(rows, keys)], shrinks
 

@@ -99,7 +99,7 @@ def is_swap(step: Step) -> bool:
 
 
 def is_ours(path: str) -> bool:
-    """Whether a file of this path belongs to a swap area."""
+    """A file of a swap area."""
     return path == _swap.ZRAM_CONF or _OURS.fullmatch(path) is not None
 
 
@@ -109,10 +109,7 @@ def returned_rows(steps: t.Iterable[Step]) -> t.List[Row]:
 
 
 def in_order(steps: t.Sequence[Step], needs_reload: t.Callable[[t.Sequence[Step]], bool]) -> t.List[Step]:
-    """Around the other steps: what is new is on before the old one goes, and what boot needs is there while an area is on.
-
-    A daemon-reload of its own reads the files of what is turned on; those that go are read by the one among the others. C(needs_reload): whether these need it.
-    """
+    """Around the other steps, with a daemon-reload of its own before an area comes on. C(needs_reload): whether others need one."""
     on = {step.path for step in steps if isinstance(step, SwapStep) and step.after and not _swap.is_state(step.after, step.before)}
     ranked = [(_rank(step, on), step) for step in steps if is_swap(step)]
     others = [step for step in steps if not is_swap(step)]
@@ -121,6 +118,15 @@ def in_order(steps: t.Sequence[Step], needs_reload: t.Callable[[t.Sequence[Step]
     ranked += [(2, ReloadStep())] if on else []
     ranked += [(_GOING + 1, step) for step in others]
     return [step for unused, step in sorted(ranked, key=lambda pair: pair[0])]
+
+
+def added(steps: t.Iterable[Step]) -> int:
+    """Bytes, when all is done."""
+    return sum(_mib(step.after) - _mib(step.before) for step in steps if isinstance(step, SwapStep)) << 20
+
+
+def _mib(state: t.Optional[str]) -> int:
+    return int((state or "0").partition(" ")[0])
 
 
 def _rank(step: Step, on: t.Container[str]) -> int:
@@ -147,7 +153,7 @@ def dangers(steps: t.Iterable[Step], room: Room, real: t.Mapping[str, str]) -> t
                 found[step.name, ""] = Danger(RISK, f"{'it has to be turned off first: ' if step.after else ''}{why}")
             areas.pop(path, None)
             if step.after:
-                areas[path] = {"size_bytes": int(step.after.partition(" ")[0]) << 20, "used_bytes": 0}
+                areas[path] = {"size_bytes": _mib(step.after) << 20, "used_bytes": 0}
     return found
 
 

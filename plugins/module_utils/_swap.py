@@ -20,15 +20,15 @@ if t.TYPE_CHECKING:
     from ._steps import Step
 
 ZRAM = "/dev/zram0"
+NEEDED = "its area is in use"
 ZRAM_CONF = "/etc/systemd/zram-generator.conf.d/zz-memqos.conf"
 _PROGRAMS = ("sbin/mkswap", "sbin/cryptsetup", "sbin/modprobe", "lib/systemd/system-generators/zram-generator")
 
 
 class Ground(NamedTuple):
-    """C(programs): {name: path}. C(units): {area: (unit, options without pri=)} of those that have a file. C(real): {device: behind its links}.
+    """C(programs): {name: path}. C(units): {area: (unit, options without pri=)}. C(real): {device: behind its links}. C(live): {area: state}.
 
-    C(live): {area: its state}. C(made): whether zram has a size. C(size): of the file that is to be, None is absent; C(trouble): why there can be none;
-    C(kind), C(room), C(disk): of its file system.
+    C(made): whether zram has a size. C(size): of the file that is to be; C(trouble): why it cannot; C(kind), C(room), C(disk): of its file system.
     """
 
     programs: t.Mapping[str, str] = {}
@@ -44,15 +44,15 @@ class Ground(NamedTuple):
 
 
 class Room(NamedTuple):
-    """What a swapoff can fall back on. C(areas): by path."""
+    """What a swapoff can fall back on, by path."""
 
     areas: t.Mapping[str, Swap]
     meminfo: t.Mapping[str, int]
-    cgroups: t.Sequence[Cgroup]
+    cgroups: t.Mapping[str, Cgroup]
 
 
 def state(tree: Tree, area: str) -> t.Optional[str]:
-    """Of an area that is on: C(2048 MiB, priority 5), and the algorithm of zram. None: off. A priority that the kernel chose is C(auto)."""
+    """C(2048 MiB, priority 5), and the algorithm of zram; C(auto): the kernel's choice. None: off."""
     real = tree.target(area)
     for swap in _procfs.read_swaps(tree):
         if swap["path"] == real:
@@ -65,7 +65,7 @@ def state(tree: Tree, area: str) -> t.Optional[str]:
 
 def is_state(wanted: t.Optional[str], found: t.Optional[str]) -> bool:
     """Whether that is what is wanted: who names no algorithm takes any."""
-    return found == wanted or bool(wanted and found and found.startswith(f"{wanted}, "))
+    return f"{found}, ".startswith(f"{wanted}, ")
 
 
 def read(tree: Tree, devices: t.Iterable[str]) -> Ground:
@@ -91,23 +91,33 @@ def with_disk(ground: Ground, tree: Tree, directory: str) -> Ground:
 def room(tree: Tree) -> Room:
     """Raises Unreadable."""
     hierarchy = _cgroupfs.detect(tree, _procfs.read_mountinfo(tree))
-    return Room({swap["path"]: swap for swap in _procfs.read_swaps(tree)}, _procfs.read_meminfo(tree), _cgroupfs.walk(tree, hierarchy)[0])
+    cgroups = {one["path"]: one for one in _cgroupfs.walk(tree, hierarchy)[0]}
+    return Room({one["path"]: one for one in _procfs.read_swaps(tree)}, _procfs.read_meminfo(tree), cgroups)
 
 
 def refusal(area: str, found: Room) -> str:
     """Why what this area (its path in /proc/swaps) holds does not fit elsewhere; empty if it does."""
     used = found.areas[area]["used_bytes"] if area in found.areas else 0
-    others = sum(swap["size_bytes"] - swap["used_bytes"] for path, swap in found.areas.items() if path != area)
+    # zram is memory too.
+    others = sum(one["size_bytes"] - one["used_bytes"] for path, one in found.areas.items() if path != area and not path.startswith(ZRAM[:-1]))
     # The high watermarks are not among what is available.
     free = max(0, found.meminfo.get("MemAvailable", 0) - found.meminfo.get("MemTotal", 0) // 20)
     holds = f"it holds {format_size(used)}, and there are {format_size(free)} of memory (5 % of it kept free) and {format_size(others)} of other swap"
     if used > free + others:
         return f"{holds}: tasks would be killed"
-    for cgroup in found.cgroups if used > others else ():
-        limit, stat, swapped = cgroup.get("limit"), cgroup.get("stat", {}), cgroup.get("swap", 0)
-        need = cgroup.get("usage", 0) - stat.get("inactive_file", 0) - stat.get("active_file", 0) + min(used, swapped)
-        if swapped and limit is not None and need > limit + others:
-            return f"{holds}, but {cgroup['path']} would need {format_size(need)} with a limit of {format_size(limit)}: its tasks would be killed"
+    # Charged to its cgroup; what the limit does not take goes out again, for those above too.
+    out: t.Dict[str, int] = {}
+    for path in sorted(found.cgroups, reverse=True):
+        one = found.cgroups[path]
+        stat, limit, swap = one.get("stat", {}), one.get("limit"), one.get("swap_limit")
+        back = min(used, one.get("swap", 0))
+        need = one.get("usage", 0) - stat.get("inactive_file", 0) - stat.get("active_file", 0) + back
+        rest = min(used, max(out.get(path, 0), 0 if limit is None else min(back, need - limit)))
+        free = others if swap is None else min(others, max(0, swap - one.get("swap", 0) + back))
+        if rest > free:
+            return f"{holds}, but {format_size(rest)} exceed the limits (old or new) in {path}, and {format_size(free)} of other swap: tasks would be killed"
+        parent = path.rpartition("/")[0] or "/"
+        out[parent] = out.get(parent, 0) + rest
     return ""
 
 
@@ -119,15 +129,11 @@ def refusal_now(tree: Tree, area: str) -> str:
         return f"whether what it holds fits elsewhere is not known ({exc})"
 
 
-def serves(step: Step, area: SwapStep) -> bool:
-    """Whether it is a file without which this area cannot be, or will not be at the next boot."""
-    if not isinstance(step, FileStep):
-        return isinstance(step, SwapFileStep) and area.name == f"swap.file {step.path}"
-    if area.area == ZRAM and step.path == ZRAM_CONF:
-        return True
-    # Of its unit, and of its device's.
-    of_unit = f"/{area.path[: -len('.swap')]}." in step.path or f"Wants={area.path}\n" in f"{step.before}{step.after}"
-    return of_unit or step.path.endswith(f"/{area.service}")
+def serves(step: Step, areas: t.Iterable[Step]) -> bool:
+    """Whether one of these, off before, needs this file."""
+    text = f"{step.path}{step.before}{step.after}" if isinstance(step, (FileStep, SwapFileStep)) else ""
+    paths = [area.area for area in areas if isinstance(area, SwapStep) and not area.before]
+    return any(("[zram0]" if path == ZRAM else re.split("/(?:memqos-)?", path)[-1]) in text for path in paths)
 
 
 def _units(tree: Tree) -> t.Dict[str, t.Tuple[str, str]]:

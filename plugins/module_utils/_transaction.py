@@ -377,7 +377,7 @@ class _Work:
             self._check_shown(step, step.properties)
             self.let_go(step.unit)
         elif isinstance(step, (SwapFileStep, SwapStep)):
-            self._area(step, step.after) if isinstance(step, SwapStep) else self._swap_file(step, step.after)
+            self._swap(step, step.after)
             return self._read_back(step)
         else:
             self.writer.reload()
@@ -429,15 +429,8 @@ class _Work:
         """One result a step. Raises nothing."""
         errors: t.Dict[int, str] = {}
         chosen = [(number, steps[number]) for number in begun]
-        stuck: t.List[SwapStep] = []
         for number, step in reversed(chosen):
-            area = next((one for one in stuck if _swap.serves(step, one)), None)
-            if area:
-                errors[number] = f"{area.path} needs it"
-            else:
-                self._try(errors, number, self._back, step)
-            if number in errors and isinstance(step, SwapStep) and not step.before:
-                stuck.append(step)
+            self._try(errors, number, self._back, step, [steps[at] for at in errors])
         # What acts on other values comes when these are back.
         for number, step in chosen:
             if isinstance(step, ReloadStep):
@@ -446,7 +439,7 @@ class _Work:
                 self._try(errors, number, self.writer.kernel_write, step.path, step.after, step.inode)
             elif isinstance(step, SwapStep) and step.before and step.after:
                 # Its unit is as before only now.
-                self._try(errors, number, self._area, step, step.before)
+                self._try(errors, number, self._swap, step, step.before)
         for number, step in chosen:
             for value in _values(step):
                 self._try(errors, number, self._restore, value)
@@ -458,8 +451,6 @@ class _Work:
             return Result(step, "left", left, "changed by others since")
         if not chosen:
             return Result(step, "not_run")
-        if isinstance(step, ReloadStep) or (isinstance(step, WriteStep) and _is_action(step.knob)):
-            return Result(step, "undo_failed" if error else "undone", "", error)
         try:
             for value in _parts(step):
                 try:
@@ -469,11 +460,11 @@ class _Work:
                         raise
             if isinstance(step, PropertyStep):
                 self._check_shown(step, step.before)
-            if error and isinstance(step, SwapStep) and not step.before:
-                raise Refused(step.path, error)  # off, but not closed
         except _FAILURES as exc:
             return Result(step, "undo_failed", exc.found if isinstance(exc, Kept) else "", error or f"{getattr(exc, 'path', '')}: {words(exc)}")
-        return Result(step, "undone")
+        # An area is off, and not closed.
+        error = error if isinstance(step, (ReloadStep, SwapStep)) or (isinstance(step, WriteStep) and _is_action(step.knob)) else ""
+        return Result(step, "undo_failed" if error else "undone", "", error)
 
     def _try(self, errors: t.Dict[int, str], number: int, action: t.Callable[..., t.Any], *arguments: t.Any) -> None:
         try:
@@ -481,17 +472,19 @@ class _Work:
         except _FAILURES as exc:
             errors[number] = words(exc)
 
-    def _back(self, step: Step) -> None:
+    def _back(self, step: Step, stuck: t.Iterable[Step]) -> None:
+        if _swap.serves(step, stuck):
+            raise Refused(_steps.name(step), _swap.NEEDED)
         if isinstance(step, FileStep):
             self._restore_file(step)
         elif isinstance(step, SwapFileStep):
             self.writer.clean(step.path)
-            self._swap_file(step, step.before)
+            self._swap(step, step.before)
         elif isinstance(step, SwapStep):
             if step.before and not step.after and self._differs(step):
                 self.writer.reload()
             if not (step.before and step.after):
-                self._area(step, step.before)
+                self._swap(step, step.before)
         elif isinstance(step, PropertyStep):
             try:
                 if not step.files or any(map(self._differs, _parts(step))):
@@ -538,35 +531,32 @@ class _Work:
         for path in reversed(step.creates):
             self.writer.remove_directory(path)
 
-    def _swap_file(self, step: SwapFileStep, target: t.Optional[str]) -> None:
-        if self.read(step) == target:
+    def _swap(self, step: t.Union[SwapFileStep, SwapStep], target: t.Optional[str]) -> None:
+        """Raises Refused where what it holds fits nowhere: then it stays on."""
+        found = self.read(step)
+        if self.holds(step, target, found) and (target or isinstance(step, SwapFileStep)):
             return
-        if target is None:
+        if isinstance(step, SwapStep):
+            why = _swap.refusal_now(Tree(self.writer.root), step.area) if found and not step.allowed else ""
+            if why:
+                raise Refused(step.path, f"stays on: {why}")
+            if found:
+                self.writer.swap("stop", step.path)
+            # Not before: it ends even if that is in use.
+            if step.service and "inactive" not in self.writer.properties(step.service, ["ActiveState"]).values():
+                self.writer.swap("stop", step.service)
+            for algorithm in (target or "").split(", ")[2:]:
+                # Before 6.2 zram keeps that of the time before, which a configuration without one leaves (measured).
+                with contextlib.suppress(OSError, Refused):
+                    self.writer.kernel_write(f"/sys/block/{step.area[5:]}/comp_algorithm", algorithm)
+            if target:
+                self.writer.swap("start", step.path)
+        elif target is None:
             self._remove(step)
         else:
             for path in self.writer.missing_directories(step.path):
                 self.writer.make_directory(path, 0o700)
             self.writer.make_swap_file(step.path, int(target))
-
-    def _area(self, step: SwapStep, target: t.Optional[str]) -> None:
-        """Raises Refused where what it holds fits nowhere: then it stays on."""
-        found = self.read(step)
-        if target and self.holds(step, target, found):
-            return
-        why = _swap.refusal_now(Tree(self.writer.root), step.area) if found and not step.allowed else ""
-        if why:
-            raise Refused(step.path, f"stays on: {why}")
-        if found:
-            self.writer.swap("stop", step.path)
-        # Only now: what is in use cannot be closed, but its service would have ended. A run that was cut off, or a start that failed, leaves it.
-        if step.service and self.writer.properties(step.service, ["ActiveState"]).get("ActiveState", "inactive") not in ("inactive", "failed"):
-            self.writer.swap("stop", step.service)
-        for algorithm in (target or "").split(", ")[2:]:
-            # Before 6.2 zram keeps that of the time before, which a configuration without one leaves (measured).
-            with contextlib.suppress(OSError, Refused):
-                self.writer.kernel_write(f"/sys/block/{step.area[5:]}/comp_algorithm", algorithm)
-        if target:
-            self.writer.swap("start", step.path)
 
     def after_reboot(self, entry: _journal.Entry) -> _journal.Pending:
         """As though begun in this boot: files, and, if one of them is in place, what boot took from there, and the reload. Units are for C(plan) to say."""
@@ -596,14 +586,13 @@ class _Work:
                 now = self.read(step)
             except _FAILURES:
                 continue
-            known = [step.before, step.after, *([found[number]] if isinstance(step, WriteStep) and number in found else [])]
+            known = [step.before, step.after, found.get(number, step.after) if isinstance(step, WriteStep) else step.after]
             # An undoing that was cut off may have turned it off to turn it on as before.
             known += [None] if isinstance(step, SwapStep) else []
             if not any(self.holds(step, text, now) for text in known):
                 left[number] = now or "absent"
-        for area in [steps[number] for number in left]:
-            if isinstance(area, SwapStep) and not area.before:
-                left.update((number, f"needed by {area.path}") for number, step in chosen if _swap.serves(step, area))
+        areas = [steps[number] for number in left]
+        left.update((number, _swap.NEEDED) for number, step in chosen if _swap.serves(step, areas))
         return left
 
     def read(self, value: Part) -> t.Optional[str]:
@@ -682,12 +671,12 @@ class _Back:
             self.left.append(Left(_steps.name(step), target, "", "", words(exc), knob, subject, failed=True))
 
     def hold(self, steps: t.Iterable[Step]) -> None:
-        """Of an area that is left on its files stay."""
-        for area in steps:
-            if isinstance(area, SwapStep) and not area.before and any(left.name == area.path for left in self.left):
-                for step in [step for step in self.steps.values() if _swap.serves(step, area)]:
-                    del self.steps[_steps.name(step)]
-                    self.left.append(Left(_steps.name(step), "absent", "", "", f"{area.path}, which stays, needs it"))
+        """The files of an area that is left."""
+        names = {left.name for left in self.left}
+        areas = [step for step in steps if _steps.name(step) in names]
+        for name in [name for name, step in self.steps.items() if _swap.serves(step, areas)]:
+            del self.steps[name]
+            self.left.append(Left(name, "absent", "", "", _swap.NEEDED))
 
     def _again(self, step: WriteStep) -> WriteStep:
         """A cgroup that was made anew (a reboot) has what boot gave it: ours, if it holds our value."""

@@ -216,7 +216,7 @@ def tune(request: Json, work: Work) -> Json:
         history = _history(folded, wanted_before, steps, present, options, work, swap.leaving)._replace(found=found)
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work, swap.texts), swap)
         made, present = _with_unread(made, present, options.allow, work)
-        made = _guarded(made, options.allow, work)
+        made = _guarded(made, options.allow, present, work)
         adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
         meta = {
@@ -246,7 +246,7 @@ def rollback(request: Json, work: Work) -> Json:
         turned = _turned(done, present, work, force=request["force"])
         made = _rollback_plan(turned, present, request)
         made, present = _with_unread(made, present, request["allow"], work)
-        made = _guarded(made, request["allow"], work)
+        made = _guarded(made, request["allow"], present, work)
         was: Json = {"layers": []} if target == "origin" else work.journal.generation(int(target)).meta
         wanted = was.get("wanted", [])
         adopted = _started.adopted(made.steps, present, origin, _late(work))
@@ -570,12 +570,14 @@ def _swap_part(folded: Folded, origin: t.Sequence[Step], memtotal: int, options:
     return _plan_swap.plan_swap(things, ground, origin)
 
 
-def _guarded(made: Plan, allow: t.Collection[str], work: Work) -> Plan:
-    """With each swapoff held against what the node could take up now. Raises Unreadable."""
+def _guarded(made: Plan, allow: t.Collection[str], present: Present, work: Work) -> Plan:
+    """With each swapoff held against what the node could take up now, within old limits and new ones. Raises Unreadable."""
     areas = [step for step in made.steps if isinstance(step, SwapStep)]
     if not any(step.before for step in areas):
         return made
-    dangers = _plan_swap.dangers(areas, _swap.room(work.tree), {step.area: work.tree.target(step.area) for step in areas})
+    room, real, dangers = _swap.room(work.tree), {step.area: work.tree.target(step.area) for step in areas}, {}
+    for cgroups in ({}, _plan.after_steps(made.steps, present)):
+        dangers.update(_plan_swap.dangers(areas, room._replace(cgroups={**room.cgroups, **cgroups}), real))
     rows = tuple(judged(row, dangers.get(row.key), allow) for row in made.rows)
     blocked = _refusals(row for row in rows if row.key in dangers)
     allowed = int(_plan_swap.RISK in allow)
@@ -678,7 +680,7 @@ def _recovery(undone: t.Sequence[Step], allow: t.Collection[str], work: Work) ->
     made = _rollback_plan(_transaction.Rollback((*turned.steps, *back.steps), ()), present, {"allow": allow, "force": True})
     own = sorted({unit.state.name for units in present.units.values() for unit in units if unit.state.cgroup})
     made, unused = _with_unread(made, present, allow, work, own)
-    made = _guarded(made, allow, work)
+    made = _guarded(made, allow, present, work)
     refused = "\n".join(filter(None, (*troubles, made.blocked)))
     if refused:
         raise TuneError(f"an interrupted run has to be undone first, and nothing was written for that:\n{refused}\n{_STAYS.format(work.journal.pending_path)}")

@@ -255,7 +255,7 @@ def on(area: str, size: int) -> SwapStep:
 
 def room(available: int, **used: t.Tuple[int, int]) -> _swap.Room:
     areas: t.Any = {f"/{name}": {"size_bytes": size * MIB, "used_bytes": held * MIB} for name, (size, held) in used.items()}
-    return _swap.Room(areas, {"MemTotal": 1000 * MIB, "MemAvailable": available * MIB}, [])
+    return _swap.Room(areas, {"MemTotal": 1000 * MIB, "MemAvailable": available * MIB}, {})
 
 
 @pytest.mark.parametrize(
@@ -265,6 +265,8 @@ def room(available: int, **used: t.Tuple[int, int]) -> _swap.Room:
         # What is on by then takes it up.
         ([on("/b", 100), off("a.swap", "/a")], room(50, a=(500, 100)), []),
         ([on("/b", 99), off("a.swap", "/a")], room(50, a=(500, 100)), ["/a"]),
+        # But zram out of the same memory.
+        ([on("/dev/zram0", 500), off("a.swap", "/a")], room(50, a=(500, 100)), ["/a"]),
         # One after the other: the first one's room is gone by then.
         ([off("a.swap", "/a"), off("b.swap", "/b")], room(50, a=(500, 100), b=(500, 100)), ["/b"]),
         ([off("a.swap", "/a", "1024 MiB, priority 9")], room(50, a=(500, 100)), ["/a"]),

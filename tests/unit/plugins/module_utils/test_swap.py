@@ -71,12 +71,12 @@ def test_who_names_no_algorithm_takes_any(wanted: t.Optional[str], found: t.Opti
 def room(available: int, *, cgroups: t.Sequence[Json] = (), **used: t.Tuple[int, int]) -> _swap.Room:
     """C(used): {area: (size, used)} in MiB."""
     areas: t.Any = {name: {"size_bytes": size * MIB, "used_bytes": held * MIB} for name, (size, held) in used.items()}
-    return _swap.Room(areas, {"MemTotal": 1000 * MIB, "MemAvailable": available * MIB}, t.cast("t.Any", cgroups))
+    return _swap.Room(areas, {"MemTotal": 1000 * MIB, "MemAvailable": available * MIB}, t.cast("t.Any", {"/": {}, **{one["path"]: one for one in cgroups}}))
 
 
-def cgroup(limit: t.Optional[int], usage: int, swap: int, *, file: int = 0) -> Json:
-    size = None if limit is None else limit * MIB
-    return {"path": "/a.slice", "limit": size, "usage": usage * MIB, "swap": swap * MIB, "stat": {"inactive_file": file * MIB}}
+def cgroup(limit: t.Optional[int], usage: int, swap: int, *, file: int = 0, most: t.Optional[int] = None, path: str = "/a.slice") -> Json:
+    size, swap_limit = (None if mib is None else mib * MIB for mib in (limit, most))
+    return {"path": path, "limit": size, "usage": usage * MIB, "swap": swap * MIB, "swap_limit": swap_limit, "stat": {"inactive_file": file * MIB}}
 
 
 @pytest.mark.parametrize(
@@ -88,19 +88,64 @@ def cgroup(limit: t.Optional[int], usage: int, swap: int, *, file: int = 0) -> J
         (room(149, a=(500, 100)), "it holds 100 MiB, and there are 99.0 MiB of memory (5 % of it kept free) and 0 B of other swap: tasks would be killed"),
         (room(40, a=(500, 100), b=(300, 200)), ""),
         (room(40, a=(500, 101), b=(300, 200)), "it holds 101 MiB, and there are 0 B of memory (5 % of it kept free) and 100 MiB of other swap"),
-        # It would come back into a cgroup that has no room for it.
-        (room(900, cgroups=[cgroup(200, 190, 60)], a=(500, 100)), "but /a.slice would need 250 MiB with a limit of 200 MiB: its tasks would be killed"),
-        (room(900, cgroups=[cgroup(200, 190, 60, file=50)], a=(500, 100)), ""),
-        (room(900, cgroups=[cgroup(None, 190, 60)], a=(500, 100)), ""),
-        (room(900, cgroups=[cgroup(200, 190, 0)], a=(500, 100)), ""),
-        (room(900, cgroups=[cgroup(200, 190, 60)], a=(500, 100), b=(100, 0)), ""),
-        (room(900, cgroups=[cgroup(200, 190, 60)], a=(500, 100), b=(100, 50)), ""),
-        (room(900, cgroups=[cgroup(200, 190, 60)], a=(500, 100), b=(100, 51)), "/a.slice would need 250 MiB"),
+        # zram takes it from the same memory.
+        (room(149, a=(500, 100), **{"/dev/zram0": (500, 0)}), "and 0 B of other swap: tasks would be killed"),
+        (room(150, a=(500, 100), **{"/dev/zram0": (500, 0)}), ""),
         (room(0, b=(500, 0)), ""),
     ],
 )
-def test_what_fits(found: _swap.Room, why: str) -> None:
+def test_what_fits_into_memory(found: _swap.Room, why: str) -> None:
     refused = _swap.refusal("a", found)
+    assert why in refused if why else refused == ""
+
+
+@pytest.mark.parametrize(
+    ("cgroups", "other", "why"),
+    [
+        # It would come back into a cgroup that has no room for it.
+        (
+            [cgroup(200, 190, 60)],
+            0,
+            "but 50.0 MiB exceed the limits (old or new) in /a.slice, and 0 B of other swap: tasks would be killed",
+        ),
+        ([cgroup(200, 190, 60, file=50)], 0, ""),
+        ([cgroup(None, 190, 60)], 0, ""),
+        ([cgroup(200, 190, 0)], 0, ""),
+        # Of 300 MiB in its swap no more than 100 can be of this area.
+        ([cgroup(200, 190, 300)], 0, "90.0 MiB exceed the limits (old or new) in /a.slice"),
+        ([cgroup(200, 190, 60)], 50, ""),
+        ([cgroup(200, 190, 60)], 49, "50.0 MiB exceed the limits (old or new) in /a.slice, and 49.0 MiB"),
+        # What comes back is no longer in its swap: its limit takes it again, but for one that was lowered since.
+        ([cgroup(200, 190, 60, most=60)], 500, ""),
+        ([cgroup(200, 190, 60, most=50)], 500, ""),
+        ([cgroup(200, 190, 60, most=49)], 500, "50.0 MiB exceed the limits (old or new) in /a.slice, and 49.0 MiB"),
+        ([cgroup(200, 190, 60, most=0)], 500, "and 0 B of other swap"),
+        ([cgroup(None, 190, 60, most=0)], 500, ""),
+        # And of all above it.
+        ([cgroup(200, 190, 60, path="/a.slice/b.slice"), cgroup(None, 500, 60, most=0)], 500, "in /a.slice, and 0 B"),
+        ([cgroup(200, 190, 60, path="/a.slice/b.slice"), cgroup(None, 500, 60, most=50)], 500, ""),
+        # Once for what is below another.
+        ([cgroup(200, 190, 60, path="/a.slice/b.slice"), cgroup(200, 190, 60)], 50, ""),
+        # Not all of the other swap for each.
+        ([cgroup(200, 190, 40, path="/a.slice"), cgroup(200, 190, 40, path="/b.slice")], 60, ""),
+        (
+            [cgroup(200, 190, 40, path="/a.slice"), cgroup(200, 190, 40, path="/b.slice")],
+            59,
+            "60.0 MiB exceed the limits (old or new) in /, and 59",
+        ),
+        ([cgroup(200, 190, 40, path="/c/a"), cgroup(200, 190, 40, path="/c/b"), cgroup(None, 400, 80, most=60, path="/c")], 500, ""),
+        ([cgroup(200, 190, 40, path="/c/a"), cgroup(200, 190, 40, path="/c/b"), cgroup(None, 400, 80, most=59, path="/c")], 500, "in /c, and 59"),
+        # All of it is no more than the area holds.
+        ([cgroup(200, 200, 80, path="/a.slice"), cgroup(200, 200, 80, path="/b.slice")], 100, ""),
+        (
+            [cgroup(200, 200, 80, path="/a.slice"), cgroup(200, 200, 80, path="/b.slice")],
+            99,
+            "100 MiB exceed the limits (old or new) in /",
+        ),
+    ],
+)
+def test_what_fits_into_cgroups(cgroups: t.List[Json], other: int, why: str) -> None:
+    refused = _swap.refusal("a", room(900, cgroups=cgroups, a=(500, 100), b=(other, 0)))
     assert why in refused if why else refused == ""
 
 

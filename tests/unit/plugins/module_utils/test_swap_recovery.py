@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import typing as t
@@ -22,8 +23,9 @@ from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node
 pytestmark = pytest.mark.usefixtures("root_user")
 
 PENDING = "/var/lib/memqos/pending.jsonl"
-# Each takes a node and up to four runs. MEMQOS_EVERY_KILL=1 takes them all, a quarter of an hour.
-_THINNED = 1 if os.environ.get("MEMQOS_EVERY_KILL") else 6 if sys.version_info >= (3, 13) else 36
+# Each takes a node and up to four runs. MEMQOS_EVERY_KILL=1 (make nightly) takes them all, a quarter of an hour.
+_NEWEST = sys.version_info >= (3, 13)
+_THINNED = 1 if os.environ.get("MEMQOS_EVERY_KILL") else 6 if _NEWEST else 36
 
 
 def size(mib: int, **more: t.Any) -> Json:
@@ -82,14 +84,25 @@ def seen(machine: SwapMachine) -> Json:
 @pytest.mark.parametrize(("run", "first"), [("made", 1), ("changed", 2), ("taken back", 3)])
 def test_it_is_all_or_nothing(tmp_path: Path, run: str, first: int, cut: bool) -> None:
     before, wanted = RUNS[run]
+    assert all_or_nothing(tmp_path, before, wanted, range(first, 1000, _THINNED), cut=cut) > 20 // _THINNED
+
+
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_a_swap_file_is_all_or_nothing_at_every_write(tmp_path: Path, encrypted: bool) -> None:
+    wanted = layer(swap={"file": size(1, encrypted=encrypted)})
+    assert all_or_nothing(tmp_path, NONE, wanted, range(1, 1000, 1 if _NEWEST else _THINNED)) > 20 // (1 if _NEWEST else _THINNED)
+
+
+def all_or_nothing(tmp_path: Path, before: Json, wanted: Json, kills: t.Iterable[int], *, cut: bool = False) -> int:
+    """How often it was nothing, of kills at these operations, until one comes too late."""
     twin = machine_with(tmp_path / "twin", before)
     if cut:
         cut_power(twin)
     nothing = seen(twin)
     twin.tune(wanted, swap=True)
     everything = seen(twin)
-    at, was_killed, undone = first, True, 0
-    while was_killed:
+    undone = 0
+    for at in kills:
         machine = machine_with(tmp_path / str(at), before)
         was_killed = kill(machine, wanted, at)
         if cut:
@@ -100,9 +113,11 @@ def test_it_is_all_or_nothing(tmp_path: Path, run: str, first: int, cut: bool) -
         found = seen(machine)
         committed = machine.text(f"/var/lib/memqos/generations/{2 if before is not NONE else 1}.json") is not None
         assert found == (everything if committed else nothing), at
+        if not was_killed:
+            return undone
         undone += not committed
-        at += _THINNED
-    assert undone > 20 // _THINNED
+        shutil.rmtree(tmp_path / str(at))
+    raise AssertionError("it was killed each time")
 
 
 @pytest.mark.parametrize("again", ["kill", "power cut"])

@@ -15,7 +15,7 @@ import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _tune
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.swap_machine import DEVICE, FSTAB_UNIT, PROGRAMS, ZRAM_CONF, SwapMachine, SwapNode
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, MINE, Json, layer, rows, statuses
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, MINE, OPTIONS, Json, layer, rows, statuses
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
@@ -363,7 +363,7 @@ def test_what_the_kernel_does_not_turn_off_stays_with_its_files(machine: SwapMac
     before = machine.snapshot()
     machine.swap.full = ["/dev/mapper/memqos-crypt-2M", FILE]
     stays(machine, undone_after(machine, monkeypatch, encrypted=encrypted), encrypted=encrypted)
-    with pytest.raises(_tune.TuneError, match=r"Not undone: .*swap needs it.*2M\.swap \(.*failed"):
+    with pytest.raises(_tune.TuneError, match=r"Not undone: .*-2M: its area is in use\).*, \S*2M\.swap \(\D*Job for .* failed"):
         tune(machine, layer())
     swaps = machine.swaps()
     machine.swap.boot()
@@ -425,7 +425,63 @@ def test_an_area_of_another_priority_keeps_its_files(machine: SwapMachine, how: 
     assert (answer["problem"], machine.text("vm.swappiness")) == ("", "60")
     found = {path: content for path, content in machine.snapshot().items() if "swap" in path and "swappiness" not in path}
     assert found == {path: content for path, content in before.items() if "swap" in path and "swappiness" not in path}
-    assert len([row for row in answer["results"] if row["status"] == "deferred" and "needs it" in row["reason"]]) == (5 if encrypted else 3)
+    assert len([row for row in answer["results"] if row["status"] == "deferred" and "its area is in use" in row["reason"]]) == (5 if encrypted else 3)
     if how == "rollback":
         assert machine.rollback("origin", force=True)["problem"] == ""
         assert machine.swaps() == {DEVICE: (1024, -2)}
+
+
+# With limits
+
+
+def using(machine: SwapMachine, **amounts: int) -> None:
+    """MiB of batch.slice: anonymous memory, and what it has in swap."""
+    for name, mib in {"memory.current": amounts["anon"], "memory.swap.current": amounts["swap"]}.items():
+        machine.write(f"{machine.mount}/batch.slice/{name}", f"{mib * MIB}\n")
+    machine.write(f"{machine.mount}/batch.slice/memory.stat", f"inactive_anon {amounts['anon'] * MIB}\ninactive_file 0\n")
+    machine.swap.use(DEVICE, amounts["swap"] * MIB)
+
+
+@pytest.mark.parametrize("rollback", [False, True])
+def test_no_swap_goes_whose_pages_a_new_limit_would_not_take(machine: SwapMachine, rollback: bool) -> None:
+    limit, swap = layer(slices={"batch.slice": {"MemoryMax": "200MiB"}}), {"file": size(300)}
+    using(machine, anon=150, swap=0)
+    if rollback:
+        tune(machine, limit)
+        tune(machine, layer(slices={"batch.slice": {"MemoryMax": "400MiB"}}, swap=swap))
+    else:
+        tune(machine, layer(swap=swap))
+    machine.swap.stop(FSTAB_UNIT)
+    using(machine, anon=150, swap=60)
+    machine.swap.use("/var/lib/memqos-swap/swap-300M", 60 * MIB)
+    before = machine.snapshot()
+    answer = machine.rollback() if rollback else tune(machine, limit)
+    assert "but 10.0 MiB exceed the limits (old or new) in /batch.slice, and 0 B of other swap: tasks would be killed" in answer["problem"]
+    assert machine.snapshot() == before
+    using(machine, anon=140, swap=60)
+    assert (machine.rollback() if rollback else tune(machine, limit))["problem"] == ""
+    assert (machine.swaps(), machine.text("/batch.slice memory.max")) == ({}, f"{200 * MIB}")
+
+
+def test_a_limit_counts_on_no_swap_that_is_to_come(machine: SwapMachine) -> None:
+    """Usage is brought down before the first step."""
+    machine.swap.stop(FSTAB_UNIT)
+    machine.write("/proc/meminfo", (machine.text("/proc/meminfo") or "").replace(f"SwapFree:       {GIB >> 10:8} kB", "SwapFree: 0 kB") + "\n")
+    using(machine, anon=250, swap=0)
+    wanted = layer(slices={"batch.slice": {"MemoryMax": "200MiB"}}, swap={"file": size(300)})
+    answer = machine.asked(_tune.tune, {"layers": [wanted], "options": {**OPTIONS, "swap": True}, "shrink": {"within": 60, "slice": 10}})
+    assert "there is no swap for it" in answer["problem"]
+    assert "swap of this plan comes later: tune that first (memqos_only)" in answer["problem"]
+    without = {**wanted, "swap": {}}
+    answer = machine.asked(_tune.tune, {"layers": [without], "options": {**OPTIONS, "swap": True}, "shrink": {"within": 60, "slice": 10}})
+    assert "there is no swap for it" in answer["problem"] and "comes later" not in answer["problem"]
+
+
+def test_a_limit_counts_on_no_swap_that_goes(machine: SwapMachine) -> None:
+    tune(machine, layer(swap={"file": size(300)}))
+    machine.swap.stop(FSTAB_UNIT)
+    machine.write("/proc/meminfo", (machine.text("/proc/meminfo") or "").replace(f"SwapFree:       {GIB >> 10:8} kB", f"SwapFree: {300 << 10} kB") + "\n")
+    using(machine, anon=250, swap=0)
+    wanted = layer(slices={"batch.slice": {"MemoryMax": "200MiB"}}, swap={"file": size(40)})
+    answer = machine.asked(_tune.tune, {"layers": [wanted], "options": {**OPTIONS, "swap": True}, "shrink": {"within": 60, "slice": 10}})
+    assert "no more than 40.0 MiB of that can be reclaimed (the rest is in use, and 40.0 MiB of swap are free for it)" in answer["problem"]
