@@ -88,7 +88,7 @@ class Others:
         subprocess.run(["sysctl", "-qw", f"{name}={value}"], check=True)
         self._seen.note(path, str(value))
         self.log.append({"at": round(begun, 3), "done": round(time.monotonic(), 3), "path": path, "value": str(value)})
-        return dice.uniform(0.2, 2.0)
+        return dice.uniform(0.5, 6.0)
 
     def _tuned(self, dice: random.Random) -> float:
         subprocess.run(["tuned-adm", "profile", dice.choice(list(table.TUNED_PROFILES))], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

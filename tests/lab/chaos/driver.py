@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import gc
 import json
 import os
@@ -20,7 +21,7 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _journal, _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, WriteStep
@@ -122,9 +123,15 @@ def _layers(values: Json) -> list[Json]:
     return [{"profile": "chaos", "host": entries(values["host"]), "slices": {unit: entries(given) for unit, given in values["slices"].items()}}]
 
 
+@functools.lru_cache(None)
+def _code() -> bytes:
+    """What lies ready for the next boot. To pack it takes a second where all is emulated: the parent has done that (main)."""
+    return _boot.archive()
+
+
 def ask(action: str, values: Json, writer: Writer, *, wait: float = 0) -> Json:
     """As a module does, but for Ansible."""
-    work = _tune.Work(Tree("/"), writer, check=False)
+    work = _tune.Work(Tree("/"), writer, check=False, code=_code)
     if action == "recover":
         with work.locked(wait, ()):
             return {"problem": "", "changed": work.undone, "generation": 0, "clean": True, "results": []}
@@ -381,6 +388,7 @@ def _clean(account: Json, node: Node) -> None:
 def main() -> int:
     """Each line of input is {run} or, after a reset, {account}; each line of output what became of one, or the account of one that a reset will end."""
     node = Node()
+    _code()
     # What is there now is never looked at by a child's collector, and so stays one copy.
     gc.freeze()
     say({"ready": os.uname().release, "files": len(node.files)})

@@ -64,7 +64,7 @@ SIGNALS = ("SIGTERM", "SIGHUP", "SIGINT")
 RESET_EVERY = 110
 # Shares of runs: with units in the plan; with a load, whose bound may lie below its usage; with an earlier generation; of these, with a rollback in the place
 # of the tune; with a second fault while the first is mended.
-UNITS_SHARE, LOAD_SHARE, EARLIER_SHARE, ROLLBACK_SHARE, AGAIN_SHARE = 0.4, 0.15, 0.3, 0.4, 0.25
+UNITS_SHARE, LOAD_SHARE, EARLIER_SHARE, ROLLBACK_SHARE, AGAIN_SHARE = 0.35, 0.15, 0.3, 0.4, 0.25
 LOADS = ("holder", "reader", "grower", "dirty")
 # Seconds after a run in which a kill would still be ours.
 KILL_SECONDS = 5.0
