@@ -135,7 +135,7 @@ def run(number: int, seed: str, areas: t.Sequence[str]) -> dict[str, t.Any]:
     finally:
         subprocess.run(["systemctl", "stop", name], check=False)
         os.unlink(f"/run/{name}.out")
-    row = next((row for row in answer["results"] if row["name"] == drawn["knob"]), {})
+    row: dict[str, t.Any] = next((row for row in answer["results"] if row["name"] == drawn["knob"]), {})
     told = {"status": row.get("status"), "reason": row.get("reason"), "live_after": row.get("live_after")}
     told.update({key: answer[key] for key in ("problem", "clean", "calls", "shrinking", "notes")})
     result = {**drawn, "bound": bound * MIB, "before": before, "told": told, "seconds": round(seconds, 1), "after": after, "later": later, "alive": alive}

@@ -30,7 +30,7 @@ def run(*, bound: int = 150, status: str = "changed", problem: str = "", later: 
     return {**plain, "later": found, "told": told, **drawn}
 
 
-REFUSED = {"status": "refused", "problem": "it does not fit"}
+REFUSED: t.Any = {"status": "refused", "problem": "it does not fit"}
 
 
 @pytest.mark.parametrize(

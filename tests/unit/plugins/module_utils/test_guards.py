@@ -195,7 +195,9 @@ def test_who_protects_without_bound_already_does_not_hide_the_others() -> None:
 
 def test_protection_leaves_the_node_something_to_reclaim() -> None:
     """Of 10 GiB 1.5 are available, nearly all of it page cache of one slice that uses 2 GiB: half of it must stay free to take."""
-    cgroups = {"/a.slice": {"path": "/a.slice", "parent": "/", "usage": 2 * GIB, "min": 0, "stat": {"active_file": GIB, "inactive_file": 200 * MIB}}}
+    cgroups: t.Dict[str, t.Any] = {
+        "/a.slice": {"path": "/a.slice", "parent": "/", "usage": 2 * GIB, "min": 0, "stat": {"active_file": GIB, "inactive_file": 200 * MIB}}
+    }
     meminfo = {**MEMINFO, "MemAvailable": 1536 * MIB}
 
     def risks(after: t.Any, **more: t.Any) -> t.Set[str]:
@@ -215,7 +217,7 @@ def test_protection_leaves_the_node_something_to_reclaim() -> None:
 
 
 def test_protection_that_goes_takes_nothing() -> None:
-    cgroups = {"/a.slice": {"path": "/a.slice", "parent": "/", "usage": 2 * GIB, "min": 2 * GIB, "stat": {"active_file": GIB}}}
+    cgroups: t.Dict[str, t.Any] = {"/a.slice": {"path": "/a.slice", "parent": "/", "usage": 2 * GIB, "min": 2 * GIB, "stat": {"active_file": GIB}}}
     figures = Figures({**MEMINFO, "MemAvailable": 0}, LIVE, cgroups, MOUNT, UNITS)
     assert _guards.dangers([memcg("memory.min", 2 * GIB, GIB)], figures) == {}
 

@@ -40,7 +40,8 @@ def done(machine: Machine) -> t.Dict[str, Json]:
 
 def state(machine: Machine) -> Json:
     values: Json = {key: machine.text(path) for key, path in VALUES.items()}
-    return {**{key: "infinity" if text == "max" else text for key, text in values.items()}, **{path: machine.text(path) for path in (MINE, DROP_IN)}}
+    values = {key: "infinity" if text == "max" else text for key, text in values.items()}
+    return {**values, **{path: machine.text(path) for path in (MINE, DROP_IN)}}
 
 
 def told(machine: Machine, *compare: str) -> Json:
@@ -53,9 +54,9 @@ def test_any_two_differ_by_what_the_node_was_after_them(make: Make, more: Json) 
     states = done(machine)
     for one, other in itertools.product(states, repeat=2):
         compared = told(machine, one, other)["compared"]
-        found = {(row["subject"], row["name"]): (row["before"], row["after"]) for row in compared["values"]}
+        found: t.Dict[t.Any, t.Any] = {(row["subject"], row["name"]): (row["before"], row["after"]) for row in compared["values"]}
         found.update({row["path"]: tuple(text if text is None else text.strip() for text in (row["before"], row["after"])) for row in compared["files"]})
-        wanted = {key: (before, states[other][key]) for key, before in states[one].items() if before != states[other][key]}
+        wanted: t.Dict[t.Any, t.Any] = {key: (before, states[other][key]) for key, before in states[one].items() if before != states[other][key]}
         assert found == wanted, (one, other)
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import signal
 import typing as t
@@ -303,7 +304,7 @@ def test_the_hold_lasts_until_the_limit_stands(tmp_path: Path) -> None:
     held: t.List[t.Optional[str]] = []
     real = node.node.systemd.answer
 
-    def answer(argv: t.List[str]) -> str:
+    def answer(argv: t.Sequence[str]) -> str:
         if "set-property" in argv:
             held.append(node.text("/batch.slice memory.high"))
         return real(argv)
@@ -347,7 +348,7 @@ def test_killed_at_any_write_the_next_run_leaves_all_or_nothing(tmp_path: Path, 
         before = bound(node)
         killer = Killed(node.root, systemd=257, hierarchy=hierarchy)
         killer.systemd, killer.at = node.node.systemd, at
-        assert in_child(lambda node=node, killer=killer: tune(node, HALF, writer=killer)) == signal.SIGKILL
+        assert in_child(functools.partial(tune, node, HALF, writer=killer)) == signal.SIGKILL
         answer = node.asked(
             _tune.tune,
             {"layers": [], "options": {"on_conflict": "report", "fail_on_unsupported": False, "only": ["dirty"], "allow": [], "sysctl_file": "zz-memqos.conf"}},

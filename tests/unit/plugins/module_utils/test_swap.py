@@ -89,8 +89,8 @@ def cgroup(limit: t.Optional[int], usage: int, swap: int, *, file: int = 0, most
         (room(40, a=(500, 100), b=(300, 200)), ""),
         (room(40, a=(500, 101), b=(300, 200)), "it holds 101 MiB, and there are 0 B of memory (5 % of it kept free) and 100 MiB of other swap"),
         # zram takes it from the same memory.
-        (room(149, a=(500, 100), **{"/dev/zram0": (500, 0)}), "and 0 B of other swap: tasks would be killed"),
-        (room(150, a=(500, 100), **{"/dev/zram0": (500, 0)}), ""),
+        (room(149, a=(500, 100), **t.cast("t.Any", {"/dev/zram0": (500, 0)})), "and 0 B of other swap: tasks would be killed"),
+        (room(150, a=(500, 100), **t.cast("t.Any", {"/dev/zram0": (500, 0)})), ""),
         (room(0, b=(500, 0)), ""),
     ],
 )
