@@ -39,7 +39,7 @@ def done(machine: Machine) -> t.Dict[str, Json]:
 
 
 def state(machine: Machine) -> Json:
-    values: Json = {key: machine.text(path) for key, path in VALUES.items()}
+    values: t.Dict[t.Any, t.Any] = {key: machine.text(path) for key, path in VALUES.items()}
     values = {key: "infinity" if text == "max" else text for key, text in values.items()}
     return {**values, **{path: machine.text(path) for path in (MINE, DROP_IN)}}
 
