@@ -16,7 +16,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _regist
 
 
 def test_every_danger_has_a_name_that_can_be_allowed() -> None:
-    sources = [Path(module.__file__).read_text(encoding="utf-8") for module in (_guards, _plan_swap)]
+    sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (_guards, _plan_swap)]
     source = "".join(sources).replace("Danger(RISK", f'Danger("{_plan_swap.RISK}"')
     assert {risk for risk in _tune_options.RISKS if f'Danger("{risk}"' in source} == set(_tune_options.RISKS)
     assert source.count('Danger("') == len(_tune_options.RISKS)
