@@ -373,6 +373,18 @@ def test_what_the_kernel_does_not_turn_off_stays_with_its_files(machine: SwapMac
     assert machine.snapshot() == before and machine.swap.kept()["services"] == []
 
 
+def test_what_cannot_be_closed_keeps_its_file(machine: SwapMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is off by then."""
+    before = machine.snapshot()
+    with monkeypatch.context() as context:
+        context.setattr(machine.swap, "_end", machine.swap.fail)
+        answer = undone_after(machine, monkeypatch, encrypted=True)
+    assert "Job for memqos-crypt-2M.service failed" in answer["problem"] and machine.swaps() == {DEVICE: (1024, -2)}
+    assert os.path.exists(f"{machine.root}/var/lib/memqos-swap/crypt-2M") and not answer["clean"]
+    assert tune(machine, layer())["notes"] == ["an interrupted run was undone"]
+    assert machine.snapshot() == before
+
+
 def undone_after(machine: SwapMachine, monkeypatch: pytest.MonkeyPatch, *, encrypted: bool) -> Json:
     """The answer of a tune whose last step, a sysctl, fails."""
     original = machine.node.answer
