@@ -41,7 +41,8 @@ _FLAGS = (
 )
 # Top-level keys by name, so that it is known what is below what.
 _KUBELET_LINES = (
-    r"^[\"']?(?:(?:protectKernelDefaults|failSwapOn|memorySwap|featureGates|memoryThrottlingFactor|memoryReservationPolicy|evictionHard)[\"']?\s*:[^#]*|\w+[\"']?\s*:)"
+    r"^[\"']?(?:(?:protectKernelDefaults|failSwapOn|memorySwap|featureGates|memoryThrottlingFactor|memoryReservationPolicy|evictionHard)[\"']?\s*:[^#]*"
+    r"|\w+[\"']?\s*:)"
     r"|^\s+[\"']?(?:MemoryQoS|swapBehavior|memory\.available)[\"']?\s*:[^#]*"
 )
 _DROPS = r"^\s*[^#\s].*(drop_caches)"
