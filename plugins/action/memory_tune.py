@@ -90,7 +90,7 @@ class ActionModule(ActionBase):
 
         armed = call(do="arm", within=within, allow=arguments["allow_risks"], started=request["meta"]["started"])
         end = time.monotonic() + within
-        if armed.get("failed") or type(armed.get("until")) is not float:
+        if armed.get("failed") or not isinstance(armed.get("until"), float):
             return {"failed": True, "changed": False, "msg": _tune_result.shown(str(armed.get("msg", "nothing was armed")))}
         request["until"] = armed["until"]
         answer = self._tuned(sent, request, arguments["shrink_within"], task_vars)

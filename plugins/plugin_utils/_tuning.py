@@ -72,7 +72,7 @@ def check_seconds(within: int, shrink_within: int = 0) -> None:
 def confirmed(answer: dict[str, t.Any], host: str) -> dict[str, t.Any]:
     """The result of a confirmation, of what a node says of it."""
     generation = answer.get("generation")
-    if answer.get("failed") or type(generation) is not int:
+    if answer.get("failed") or not isinstance(generation, int) or isinstance(generation, bool):
         return {**answer, "failed": True, "msg": _tune_result.shown(str(answer.get("msg", "the node's answer is not that of a confirmation")))}
     told = f"generation {generation} is confirmed" if generation else "nothing awaits confirmation"
     show([Line(visible(f"{host}: {told}"))])

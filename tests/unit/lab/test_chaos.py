@@ -229,7 +229,7 @@ def test_the_reading_sees_a_change_of_each_kind(tmp_path: Path, monkeypatch: pyt
     before = reading.read((), ())
     changes: list[t.Callable[[], object]] = [
         lambda: (tmp_path / "a.conf").write_text("b", encoding="utf-8"), lambda: (tmp_path / "a.conf").chmod(0o600), lambda: (tmp_path / "unit.d").chmod(0o700),
-        lambda: (tmp_path / "unit.d").rmdir(), lambda: (tmp_path / "c").symlink_to("a.conf"), lambda: (tmp_path / "c").unlink(),
+        (tmp_path / "unit.d").rmdir, lambda: (tmp_path / "c").symlink_to("a.conf"), (tmp_path / "c").unlink,
     ]  # fmt: skip
     for change in changes:
         change()

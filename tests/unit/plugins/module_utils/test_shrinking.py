@@ -99,9 +99,9 @@ def machine(tmp_path: Path, *, hierarchy: int = 2, reclaim: bool = True) -> Mach
     return made
 
 
-def tune(node: Machine, wanted: Json, *, check: bool = False, shrink: Json = SHRINK, writer: t.Optional[Node] = None) -> Json:
+def tune(node: Machine, wanted: Json, *, check: bool = False, shrink: t.Optional[Json] = None, writer: t.Optional[Node] = None) -> Json:
     options = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf"}
-    return node.asked(_tune.tune, {"layers": [wanted], "options": options, "shrink": shrink}, check=check, writer=writer)
+    return node.asked(_tune.tune, {"layers": [wanted], "options": options, "shrink": shrink or SHRINK}, check=check, writer=writer)
 
 
 def bound(node: Machine) -> t.Optional[str]:
