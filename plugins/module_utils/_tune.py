@@ -164,8 +164,12 @@ class Work:
         if not steps:
             return made
         seconds = min(asked["slice"], asked["within"])
-        with _uncut():
-            came = _transaction.shrink(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, seconds=seconds)
+        try:
+            self.lay()
+            with _uncut():
+                came = _transaction.shrink(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), meta=meta, seconds=seconds)
+        finally:
+            self.clear(_boot.tidy)
         self.shrinking = [one._asdict() for one in came.shrunk]
         problem = came.problem
         waiting = [one for one in came.shrunk if not one.done]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _shrink, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _shrink, _tune
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import MIB, Machine, layer, rows, statuses
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import Node, in_child
 
@@ -324,6 +324,14 @@ def test_kills_when_the_limit_is_set_are_told(tmp_path: Path) -> None:
 
 def test_no_pressure_is_said(tmp_path: Path) -> None:
     assert any("tells no pressure (PSI)" in note for note in tune(machine(tmp_path), HALF)["notes"])
+
+
+def test_what_ends_it_at_the_next_boot_is_laid_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = machine(tmp_path)
+    monkeypatch.setattr(_boot, "lay", lambda journal, tree, code: ("", f"laid, {journal.pending()} under way"))
+    answer = tune(node, HALF, shrink={"within": 2.1, "slice": 10, "last": True})
+    assert "when the time is over" in answer["problem"]
+    assert any("laid, None under way" in note for note in answer["notes"])
 
 
 class Killed(Reclaiming):
