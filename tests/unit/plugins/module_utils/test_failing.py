@@ -126,6 +126,8 @@ def cut(case: Case, at: int, number: int, what: str, path: str) -> int:
 
 
 def tune_and_print(case: Case) -> None:
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)  # the tests may run under nohup
     reads, writes = os.pipe()
     os.close(reads)
     answer = case.machine.tune(SECOND)

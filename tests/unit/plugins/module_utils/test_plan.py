@@ -50,7 +50,9 @@ def memcg(file: str, before: str, after: str) -> WriteStep:
 
 def test_steps_come_in_the_order_that_undoes_least() -> None:
     plan = made(SWAPPINESS, HIGH, WMARK)
-    assert kinds(plan.steps) == ["file"] * 5 + ["host", "property", "reload", "cgroup"]
+    # Before MemoryHigh is set, a look at what is in use.
+    assert kinds(plan.steps) == ["file"] * 5 + ["host", "cgroup", "property", "reload", "cgroup"]
+    assert [step.bound for step in plan.steps if isinstance(step, WriteStep) and step.bounds] == [int(plan.rows[1].wanted or 0)]
     assert plan.files == plan.steps[:5]
     assert plan.wanted == {("host", "", "vm.swappiness"), ("unit", "batch.slice", "MemoryHigh"), ("memcg", "batch.slice", "memory.wmark_ratio")}
     assert [(row.key, row.status) for row in plan.rows] == [
@@ -65,7 +67,7 @@ BACK = PropertyStep("batch.slice", (("MemoryLow", "0"),), (("MemoryLow", "5"),),
 def test_what_goes_back_has_its_place_in_that_order() -> None:
     returning = (memcg("memory.wmark_ratio", "95", "0"), GONE, BACK, sysctl("vm.page-cluster", "0", "3"))
     plan = made(SWAPPINESS, HIGH, history=History(returning=returning))
-    assert kinds(plan.steps) == ["file", "file", "host", "host", "property", "property", "file", "reload", "cgroup"]
+    assert kinds(plan.steps) == ["file", "file", "host", "host", "property", "cgroup", "property", "file", "reload", "cgroup"]
     assert [step.properties[0][0] for step in plan.steps if isinstance(step, PropertyStep)] == ["MemoryLow", "MemoryHigh"]
 
 
