@@ -72,19 +72,20 @@ class Tally:
 
     def add(self, run: Json, done: Json) -> None:
         kind, machine, seed = run["fault"]["kind"], run["machine"], run["seed"]
-        load = f" beside a {run['load']['kind']}" if run["load"] else ""
+        more = " of swap" if "swap" in run["plan"] else ""
+        more += (f", {run['confirm']}" if run["confirm"] else "") + (f" beside a {run['load']['kind']}" if run["load"] else "")
         with self._lock:
             self.done += 1
-            case = ElementTree.SubElement(self.suite, "testcase", classname=machine, name=f"{seed} {kind}{load}", time=f"{done['seconds']:.1f}")
+            case = ElementTree.SubElement(self.suite, "testcase", classname=machine, name=f"{seed} {kind}{more}", time=f"{done['seconds']:.1f}")
             self.came[f"{kind:7} {done['came']}"] += 1
             with (self._out / "runs.txt").open("a") as stream:
-                stream.write(f"{machine} {seed} {kind}{load}, {run['action']}, at {done['struck'] or 'nothing'}: {done['came']} ({done['seconds']:.1f} s)\n")
+                stream.write(f"{machine} {seed} {kind}{more}, {run['action']}, at {done['struck'] or 'nothing'}: {done['came']} ({done['seconds']:.1f} s)\n")
             if not done["problems"]:
                 return
             self.failed += 1
             told = "\n".join(done["problems"])
             ElementTree.SubElement(case, "failure", message=told)
-            print(f"FAILED {machine} SEED={seed}: {kind}{load}, {run['action']}, struck at {done['struck'] or 'nothing'}:\n  {told[:2000]}", flush=True)
+            print(f"FAILED {machine} SEED={seed}: {kind}{more}, {run['action']}, struck at {done['struck'] or 'nothing'}:\n  {told[:2000]}", flush=True)
             (self._out / f"{machine}-{seed}.json").write_text(json.dumps({"run": run, **done}, indent=1))
 
     def table(self) -> t.Iterator[str]:

@@ -30,7 +30,28 @@ def run(seed: int, machine: str, *, reset: bool = False) -> Json:
         _bound(dice, load, plan, machine)
     fault = {"kind": "reset", "at": _at(dice, plan)} if reset else _fault(dice, plan)
     again = {"kind": "kill", "at": dice.randint(1, 40)} if dice.random() < table.AGAIN_SHARE and fault["kind"] in ("kill", "signal", "dead") else None
-    return {"seed": seed, "machine": machine, "earlier": earlier, "plan": plan, "action": action, "fault": fault, "again": again, "load": load}
+    found = {"seed": seed, "machine": machine, "earlier": earlier, "plan": plan, "action": action, "fault": fault, "again": again, "load": load}
+    if not load and dice.random() < table.SWAP_SHARE:
+        _swap(dice, found)
+    found["confirm"] = _confirm(dice, fault) if action == "tune" and dice.random() < table.CONFIRM_SHARE else ""
+    return found
+
+
+def _swap(dice: random.Random, found: Json) -> None:
+    """To make a file and turn it on takes more operations than a value."""
+    found["plan"]["swap"] = {"size": dice.choice(table.SWAP_SIZES), "priority": dice.choice(table.SWAP_PRIORITIES)}
+    if found["earlier"] and dice.random() < 0.5:
+        found["earlier"]["swap"] = {"size": dice.choice(table.SWAP_SIZES), "priority": dice.choice(table.SWAP_PRIORITIES)}
+    found["fault"]["at"] += dice.randint(0, 25)
+
+
+def _confirm(dice: random.Random, fault: Json) -> str:
+    """Whether somebody confirms before its time is over; to be armed takes operations of its own. Beside another run nothing can be armed."""
+    if fault["kind"] == "second":
+        return ""
+    fault["at"] += dice.randint(0, 15)
+    # After a reset the boot has decided.
+    return "over" if fault["kind"] == "reset" else dice.choice(("confirmed", "over"))
 
 
 def _host(dice: random.Random, least: int, most: int) -> Json:

@@ -21,7 +21,7 @@ import sys
 import time
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _journal, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _confirm, _journal, _tune, _undo
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, WriteStep
@@ -42,10 +42,12 @@ RUNNING = ("chaosa-load.service", "chaosc-one.service", "chaos@1.service", "chao
 COUNTED = (*RUNNING, "chaosa.slice", "chaosb.slice", "chaosb-x.slice", "chaosc.slice")
 META = {"host": "chaos", "started": "2026-11-23T09:00:00Z", "profiles": ["chaos"], "run_id": "chaos"}
 KEEP = {"generations": 20, "since": "2020-01-01T00:00:00Z"}
-OPTIONS: Json = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf"}
+OPTIONS: Json = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf", "swap": True}
 # Emulated, beside others.
 SECONDS = 240.0
 _SHRINK_SECONDS = 30
+# Nobody waits so long: what its end does is done at once.
+_CONFIRM_SECONDS = 3600
 _PAGE = 4096
 
 
@@ -120,7 +122,10 @@ def _layers(values: Json) -> list[Json]:
     def entries(given: Json) -> Json:
         return {name: {"value": value} for name, value in given.items()}
 
-    return [{"profile": "chaos", "host": entries(values["host"]), "slices": {unit: entries(given) for unit, given in values["slices"].items()}}]
+    layer = {"profile": "chaos", "host": entries(values["host"]), "slices": {unit: entries(given) for unit, given in values["slices"].items()}}
+    if "swap" in values:
+        layer["swap"] = {"file": {**values["swap"], "size": {"value": values["swap"]["size"]}}}
+    return [layer]
 
 
 @functools.lru_cache(None)
@@ -130,8 +135,12 @@ def _code() -> bytes:
 
 
 def ask(action: str, values: Json, writer: Writer, *, wait: float = 0) -> Json:
-    """As a module does, but for Ansible."""
+    """As a module does, but for Ansible. C(armed): a tune that waits to be confirmed, as the action plugin makes one."""
     work = _tune.Work(Tree("/"), writer, check=False, code=_code)
+    if action == "confirm":
+        return {**_confirm.confirm({"wait": wait}, work), "clean": True, "results": []}
+    if action == "undo":
+        return {"problem": "", "changed": True, "generation": 0, "clean": True, "results": [], "told": _undo.undo(_undo.Undo(Tree("/"), writer, code=_code))}
     if action == "recover":
         with work.locked(wait, ()):
             return {"problem": "", "changed": work.undone, "generation": 0, "clean": True, "results": []}
@@ -139,7 +148,16 @@ def ask(action: str, values: Json, writer: Writer, *, wait: float = 0) -> Json:
     common = {"wait": wait, "meta": META, "keep": KEEP, "shrink": {"within": _SHRINK_SECONDS, "slice": _SHRINK_SECONDS, "last": True}}
     if action == "rollback":
         return _tune.rollback({**common, "to": "origin", "force": False, "allow": []}, work)
-    return _tune.tune({**common, "layers": _layers(values), "options": OPTIONS}, work)
+    request = {**common, "layers": _layers(values), "options": OPTIONS}
+    if action != "armed":
+        return _tune.tune(request, work)
+    token = f"{time.monotonic_ns():x}"
+    armed = _confirm.arm({"token": token, "within": _CONFIRM_SECONDS, "allow": [], "started": META["started"], "wait": wait}, work)
+    request.update(until=armed["until"], meta={**META, "confirm": token})
+    answer = _tune.tune(request, _tune.Work(Tree("/"), writer, check=False, code=_code))
+    if not answer["generation"]:
+        _confirm.give_up({"token": token, "wait": wait}, _tune.Work(Tree("/"), writer, check=False, code=_code))
+    return answer
 
 
 def standing() -> dict[str, t.Any]:
@@ -230,6 +248,12 @@ class Node:
         state = reading.read(self.files, COUNTED)
         return {path: value for path, value in state.items() if not (booted and (path in rule.OF_BOOT or path.startswith("/run/")))}
 
+    def left(self, *, swap: bool) -> list[str]:
+        """A timer of ours; that swap of the machine is off (C(swap): it was to stay on)."""
+        timer = subprocess.run(["systemctl", "is-active", "--quiet", f"{_boot.TIMER}.timer"], check=False).returncode == 0
+        off = sorted({*self.swaps} - {*reading.swaps()}) if swap else []
+        return [*([f"{_boot.TIMER}.timer, which ticks"] if timer else []), *(f"{path}, which is off" for path in off)]
+
     def kernel_said(self) -> list[str]:
         """Of kills, since it was last asked."""
         found: list[str] = []
@@ -266,7 +290,10 @@ class Node:
                 for name, value in given.items():
                     if unit != "chaos@.service" or name not in values["slices"].get(one, {}):
                         found[self.file_of(one, name)] = str(value)
-        return {path: text for path, text in found.items() if path and os.path.exists(path)}
+        found = {path: text for path, text in found.items() if path and os.path.exists(path)}
+        swap = values.get("swap")
+        # A page of it is its header.
+        return {**found, **({f"swap {reading.swap_file(swap['size'])}": f"{(swap['size'] - _PAGE) // 1024} {swap['priority']}"} if swap else {})}
 
 
 def _foreign(run: Json, node: Node) -> Json:
@@ -333,26 +360,46 @@ def strike(run: Json, account: Json, node: Node) -> None:
 
     with _full(run):
         # The first one waits for a second that was quicker.
-        account["ended"] = Child(run["action"], run["plan"], fault=run["fault"], wait=60.0 if run["fault"]["kind"] == "second" else 0).wait(meanwhile)
+        account["ended"] = Child(_asked(run), run["plan"], fault=run["fault"], wait=60.0 if run["fault"]["kind"] == "second" else 0).wait(meanwhile)
     if run["fault"]["kind"] == "clock":
         time.clock_settime(time.CLOCK_REALTIME, real + time.monotonic() - monotonic)
     account["faulted"] = node.read(booted=account["booted"])
+
+
+def _asked(run: Json) -> str:
+    return "armed" if run["confirm"] else str(run["action"])
+
+
+def _decide(run: Json, account: Json) -> None:
+    """Somebody confirms, or the time is over: then what the timer runs does what is to be done. After a reset the boot has."""
+    account["over"] = run["confirm"] == "over"
+    if run["confirm"] == "confirmed":
+        account["decided"] = Child("confirm", run["plan"]).wait()
+    elif account["over"] and not account["booted"]:
+        done = subprocess.run(["systemctl", "start", "--wait", f"{_boot.TIMER}.service"], capture_output=True, text=True, check=False)
+        account["decided"] = done.stderr
+        if "not found" in done.stderr and os.path.exists(f"{reading.STATE}/armed.json"):
+            # It was cut off before there was a timer: the next boot would do it.
+            account["decided"] = str(Child("undo", run["plan"]).wait())
 
 
 def finish(run: Json, account: Json, node: Node) -> None:
     """Mends, runs once more, goes back to the origin, and cleans up."""
     if run["again"]:
         account["once_struck"] = Child("recover", run["plan"], fault=run["again"]).wait()
+    _decide(run, account)
     account["recovered"] = Child("recover", run["plan"]).wait()
     account["mended"] = node.read(booted=account["booted"])
     account["leftovers"] += reading.leftovers(settled=False)
     account["standing"] = standing()
     account["files"], account["wanted"] = node.known_files(run), node.wanted(run["plan"]) if run["action"] == "tune" else {}
-    account["repeated"] = Child(run["action"], run["plan"]).wait()
+    account["repeated"] = Child(_asked(run), run["plan"]).wait()
+    if run["confirm"]:
+        account["confirmed"] = Child("confirm", run["plan"]).wait()
     account["again"] = node.read(booted=account["booted"])
     account["back"] = _plain(Child("rollback", run["plan"]).wait())
     account["end"] = node.read(booted=account["booted"])
-    account["leftovers"] += reading.leftovers(settled=account["back"]["generation"] > 0)
+    account["leftovers"] += [*reading.leftovers(settled=account["back"]["generation"] > 0), *node.left(swap=not run["load"] or run["load"]["swap"])]
     account["loose"] = ["/proc/sys/vm/nr_hugepages"]
     account["refusable"] = bool(run["load"] and run["load"]["below"])
     if run["load"]:
@@ -409,6 +456,8 @@ def main() -> int:
                 say({"account": account})
                 subprocess.run(["sync"], check=True)
             strike(run, account, node)
+            if run["fault"]["kind"] == "reset":
+                _reset(run["fault"])  # it has fewer operations, and ends with its last one
         finish(account["run"], account, node)
         account["seconds"] = round(time.monotonic() - started, 1)
         problems = rule.judge(account)

@@ -15,14 +15,15 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 
-from . import rule
+from . import rule, table
 
 State = dict[str, t.Any]
 
 STATE = "/var/lib/memqos"
+SWAP_DIRECTORY = "/var/lib/memqos-swap"
 DIRECTORIES = (
     "/etc/sysctl.d", "/etc/tmpfiles.d", "/etc/systemd/system", "/etc/systemd/system.control", "/run/sysctl.d", "/run/tmpfiles.d", "/run/systemd/system",
-    "/run/systemd/system.control",
+    "/run/systemd/system.control", SWAP_DIRECTORY,
 )  # fmt: skip
 _MEMCG = (
     "memory.min", "memory.low", "memory.high", "memory.max", "memory.swap.max", "memory.swap.high", "memory.zswap.max", "memory.zswap.writeback",
@@ -67,9 +68,21 @@ def read(files: t.Iterable[str], units: t.Iterable[str]) -> State:
             found.update(dict.fromkeys((path,), _owned(path)))
             found.update({f"{path}/{name}": _lying(f"{path}/{name}") for name in (*others, *(name for name in names if os.path.islink(f"{path}/{name}")))})
     found["/etc/sysctl.conf"] = _lying("/etc/sysctl.conf")
+    on = swaps()
+    found.update({f"swap {path}": on.get(path, "off") for path in map(swap_file, table.SWAP_SIZES)})
     # A directory that nothing but a test of ours needs: systemd makes it at the first set-property, and keeps it.
     found.pop("/run/systemd/system.control", None)
     return {path: value for path, value in found.items() if value is not None}
+
+
+def swap_file(size: int) -> str:
+    return f"{SWAP_DIRECTORY}/swap-{size // table.MIB}M"
+
+
+def swaps() -> dict[str, str]:
+    """{path: kB and priority} of what is on."""
+    rows = [line.split() for line in (text("/proc/swaps") or "").splitlines()[1:]]
+    return {row[0]: f"{row[2]} {row[4]}" for row in rows}
 
 
 def leftovers(*, settled: bool) -> list[str]:
@@ -77,7 +90,7 @@ def leftovers(*, settled: bool) -> list[str]:
 
     more has been written (C(settled)).
     """
-    found = [path for path in (f"{STATE}/pending.jsonl",) if os.path.lexists(path)]
+    found = [path for path in (f"{STATE}/pending.jsonl", f"{STATE}/armed.json") if os.path.lexists(path)]
     for directory in (*DIRECTORIES, *([STATE] if settled else [])):
         found += [f"{path}/{name}" for path, unused, names in os.walk(directory) for name in names if name.startswith(".") and name.endswith(".memqos")]
     return [path for path in found if settled or path not in rule.LAID]
@@ -109,6 +122,8 @@ def _lying(path: str) -> list[t.Any] | None:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):
             return ["-> " + os.readlink(path)]
+        if stat.S_ISREG(status.st_mode) and path.startswith(SWAP_DIRECTORY):
+            return [status.st_size, *_owned(path)]
         if stat.S_ISREG(status.st_mode):
             with open(path, encoding="utf-8", errors="surrogateescape") as stream:
                 return [stream.read(), *_owned(path)]

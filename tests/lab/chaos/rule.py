@@ -43,13 +43,14 @@ def judge(account: Json) -> list[str]:
     """What is wrong with a run, nothing if all is well.
 
     C(account): states C(before, faulted, mended, again, end), C(ended) {how, answer, error} of the run with the fault, C(repeated), C(back) of those after it;
-    C(wanted) {path: text} of the plan; C(standing) {path: text} of the journal after the recovery; C(foreign); C(booted); C(kills); C(leftovers).
+    C(over): it was to be confirmed, and its time was over; C(wanted) {path: text} of the plan; C(standing) {path: text} of the journal after the recovery; C(foreign); C(booted); C(kills); C(leftovers).
     """
     foreign = account["foreign"]
     problems = [*_killed(account), *(f"left over: {path}" for path in account["leftovers"])]
     first, mended = account["before"], account["mended"]
     changed = differences(mended, first, foreign=foreign)
     problems += _answered(account, changed)
+    problems += [f"its time to be confirmed was over, and it stands: {text}" for text in changed if account["over"]]
     problems += _once_more(account, changed)
     problems += not_as_told(mended, account["standing"], besides=(*foreign, *account["loose"]), booted=account["booted"])
     end = differences(account["end"], account["origin"], foreign=foreign, besides=() if account["back"].get("generation") else LAID)
@@ -73,7 +74,7 @@ def came(account: Json) -> str:
             if answer and not answer["clean"]
             else "refused"
         )
-    return "done" if answer["generation"] else "nothing to do"
+    return ("done, then taken back" if account["over"] else "done") if answer["generation"] else "nothing to do"
 
 
 def _killed(account: Json) -> list[str]:
@@ -116,10 +117,12 @@ def _answered(account: Json, changed: t.Sequence[str]) -> list[str]:
         # Undone or refused; what was interrupted before may have been mended by it.
         return [f"it says {told[:200]!r}, and the node is changed: {text}" for text in since]
     problems = [
-        f"generation {answer['generation']}, and it did not stay: {text}" for text in differences(account["mended"], account["faulted"], foreign=foreign)
+        f"generation {answer['generation']}, and it did not stay: {text}"
+        for text in differences(account["mended"], account["faulted"], foreign=foreign)
+        if not account["over"]
     ]
     problems += _rows(answer, account["faulted"], account["files"], foreign)
-    if not changed and any(row["status"] == "changed" and row["live_after"] is not None for row in answer["results"]) and not foreign:
+    if not changed and not account["over"] and any(row["status"] == "changed" and row["live_after"] is not None for row in answer["results"]) and not foreign:
         problems.append("it says changed, and nothing is")
     return problems
 

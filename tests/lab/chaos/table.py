@@ -66,6 +66,9 @@ RESET_EVERY = 110
 # of the tune; with a second fault while the first is mended.
 UNITS_SHARE, LOAD_SHARE, EARLIER_SHARE, ROLLBACK_SHARE, AGAIN_SHARE = 0.35, 0.15, 0.3, 0.4, 0.25
 LOADS = ("holder", "reader", "grower", "dirty")
+# Shares of runs: with a swap file in the plan (and, half as often, another one in the generation before); with a tune that waits to be confirmed.
+SWAP_SHARE, CONFIRM_SHARE = 0.07, 0.1
+SWAP_SIZES, SWAP_PRIORITIES = (8 * MIB, 16 * MIB), (3, 10)
 # Seconds after a run in which a kill would still be ours.
 KILL_SECONDS = 5.0
 

@@ -91,6 +91,13 @@ def _nobody_confirms(node: Node, *, between: str = "true") -> str:
     return _first(lambda: _small(node, memqos_confirm_within=WITHIN), undone, lambda: _told_by_timer(node), node.holds_nothing)
 
 
+_REFUSED_ONCE = """
+mount --bind /etc /etc && mount -o remount,ro,bind /etc
+n=0; until journalctl -b -q --no-pager -o cat -u memqos-confirm.service | grep -q 'to be tried again'; do n=$((n + 1)); [ $n -lt 400 ] || break; sleep 1; done
+umount /etc; [ $n -lt 400 ]
+"""
+
+
 def _told_by_timer(node: Node) -> str:
     found = node.run("journalctl -b -q --no-pager -o cat -u memqos-confirm.service")
     return "" if "was not confirmed within" in found else f"the timer did not say that it took it back, but: {found}"
@@ -173,6 +180,7 @@ CRASHES = (
     Crash(name="the power goes before the daemon-reload", machines=BOTH, happens=_power_cut("command daemon-reload")),
     Crash(name="nobody confirms, and the clock is set back by a day", happens=lambda node: _nobody_confirms(node, between="date -s '1 day ago'")),
     Crash(name="nobody confirms", machines=(V1,), happens=_nobody_confirms),
+    Crash(name="nobody confirms, and the first attempt finds a read-only /etc", machines=BOTH, happens=lambda node: _nobody_confirms(node, between=_REFUSED_ONCE)),
     Crash(name="a reset before it is confirmed", machines=BOTH, happens=_rebooted_before),
     Crash(name="confirmed, then a reset", happens=_confirmed),
     Crash(name="a read-only /etc", happens=_read_only_etc),

@@ -48,7 +48,7 @@ def account(came: str) -> Json:
     found: Json = {
         "before": NOTHING, "origin": NOTHING, "faulted": ALL if done else HALF if came == "nothing" else NOTHING, "mended": ALL if done else NOTHING,
         "ended": ended, "repeated": said(ALL, "ok", generation=0) if done else said(ALL), "again": ALL, "back": {**said(NOTHING), "generation": 2},
-        "end": NOTHING, "wanted": WANTED, "files": FILES, "foreign": {}, "kills": [], "leftovers": [], "loose": [], "refusable": False, "booted": False,
+        "end": NOTHING, "wanted": WANTED, "files": FILES, "foreign": {}, "kills": [], "leftovers": [], "loose": [], "refusable": False, "booted": False, "over": False,
         "standing": {**WANTED, FILE: ALL[FILE][0]} if done else {},
     }  # fmt: skip
     return copy.deepcopy(found)
@@ -60,6 +60,13 @@ def account(came: str) -> Json:
 @pytest.mark.parametrize("came", ["nothing", "all", "done", "undone"])
 def test_what_went_well_is_well(came: str) -> None:
     assert rule.judge(account(came)) == []
+
+
+def test_what_nobody_confirmed_is_taken_back() -> None:
+    taken = {**account("nothing"), "over": True, "ended": said(ALL), "faulted": ALL}
+    assert rule.judge(taken) == [] and rule.came(taken) == "done, then taken back"
+    for state in (ALL, HALF):
+        assert any("its time to be confirmed was over" in problem for problem in rule.judge({**taken, "mended": state}))
 
 
 def test_a_second_run_may_be_first_or_turned_away() -> None:
@@ -160,6 +167,10 @@ def test_all_kinds_are_drawn_as_often_as_they_should_be() -> None:
             and {load["swap"] for load in held} == {True, False}
         )
         assert {load["below"] for load in held} == {True, False}
+        assert 0.6 * table.CONFIRM_SHARE / 2 < sum(bool(run["confirm"]) for run in runs) / len(runs) < 1.3 * table.CONFIRM_SHARE
+        assert {run["confirm"] for run in runs} == {"", "confirmed", "over"}
+        swaps = [run for run in runs if "swap" in run["plan"]]
+        assert 0.6 * table.SWAP_SHARE < len(swaps) / len(runs) < 1.3 * table.SWAP_SHARE and any("swap" in (run["earlier"] or {}) for run in swaps)
         assert {run["action"] for run in runs} == {"tune", "rollback"} and sum(run["again"] is not None for run in runs) > 50
 
 
@@ -167,8 +178,10 @@ def test_every_value_is_one_that_a_profile_may_have() -> None:
     for name, runs in RUNS.items():
         for run in runs[:200]:
             for values in filter(None, (run["plan"], run["earlier"])):
-                layers = _profiles.load_profiles([], search_paths=[], overrides={"host": values["host"], "slices": values["slices"]}).layers
+                swap = {"file": values["swap"]} if "swap" in values else {}
+                layers = _profiles.load_profiles([], search_paths=[], overrides={"host": values["host"], "slices": values["slices"], "swap": swap}).layers
                 assert len(layers) == 1 and name in table.MACHINES
+                assert layers[0].get("swap", {}) == driver._layers(values)[0].get("swap", {})
 
 
 def test_a_human_writes_values_that_no_plan_has() -> None:
