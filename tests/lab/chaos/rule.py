@@ -43,7 +43,8 @@ def judge(account: Json) -> list[str]:
     """What is wrong with a run, nothing if all is well.
 
     C(account): states C(before, faulted, mended, again, end), C(ended) {how, answer, error} of the run with the fault, C(repeated), C(back) of those after it;
-    C(over): it was to be confirmed, and its time was over; C(wanted) {path: text} of the plan; C(standing) {path: text} of the journal after the recovery; C(foreign); C(booted); C(kills); C(leftovers).
+    C(over): it was to be confirmed, and its time was over;
+    C(wanted) {path: text} of the plan; C(standing) {path: text} of the journal after the recovery; C(foreign); C(booted); C(kills); C(leftovers).
     """
     foreign = account["foreign"]
     problems = [*_killed(account), *(f"left over: {path}" for path in account["leftovers"])]

@@ -180,7 +180,9 @@ CRASHES = (
     Crash(name="the power goes before the daemon-reload", machines=BOTH, happens=_power_cut("command daemon-reload")),
     Crash(name="nobody confirms, and the clock is set back by a day", happens=lambda node: _nobody_confirms(node, between="date -s '1 day ago'")),
     Crash(name="nobody confirms", machines=(V1,), happens=_nobody_confirms),
-    Crash(name="nobody confirms, and the first attempt finds a read-only /etc", machines=BOTH, happens=lambda node: _nobody_confirms(node, between=_REFUSED_ONCE)),
+    Crash(
+        name="nobody confirms, and the first attempt finds a read-only /etc", machines=BOTH, happens=lambda node: _nobody_confirms(node, between=_REFUSED_ONCE)
+    ),
     Crash(name="a reset before it is confirmed", machines=BOTH, happens=_rebooted_before),
     Crash(name="confirmed, then a reset", happens=_confirmed),
     Crash(name="a read-only /etc", happens=_read_only_etc),

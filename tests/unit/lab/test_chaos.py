@@ -48,7 +48,8 @@ def account(came: str) -> Json:
     found: Json = {
         "before": NOTHING, "origin": NOTHING, "faulted": ALL if done else HALF if came == "nothing" else NOTHING, "mended": ALL if done else NOTHING,
         "ended": ended, "repeated": said(ALL, "ok", generation=0) if done else said(ALL), "again": ALL, "back": {**said(NOTHING), "generation": 2},
-        "end": NOTHING, "wanted": WANTED, "files": FILES, "foreign": {}, "kills": [], "leftovers": [], "loose": [], "refusable": False, "booted": False, "over": False,
+        "end": NOTHING, "wanted": WANTED, "files": FILES, "foreign": {}, "kills": [], "leftovers": [], "loose": [], "refusable": False, "booted": False,
+        "over": False,
         "standing": {**WANTED, FILE: ALL[FILE][0]} if done else {},
     }  # fmt: skip
     return copy.deepcopy(found)
