@@ -42,13 +42,15 @@ class Figures(NamedTuple):
 def figures(usage: int, stat: t.Mapping[str, int], *, swapped: int, free_swap: int) -> Figures:
     """C(stat): memory.stat by the names of v2; C(free_swap): what the node has and the limits of it and all above it let it use.
 
-    Clean and dirty page cache and slab_reclaimable go; shmem is on the anonymous lists, what is locked on none of these.
+    Clean and dirty page cache and slab_reclaimable go; shmem is on the anonymous lists, what is locked on none of these. Pages in the swap cache are in use
+    and swapped (v2 charges a slot while its page is still there): what is demanded counts them once.
     """
     cache = sum(stat.get(key, 0) for key in ("active_file", "inactive_file", "slab_reclaimable"))
     anon = sum(stat.get(key, 0) for key in ("active_anon", "inactive_anon"))
     kept = max(0, usage - cache)
     dirty = stat.get("file_dirty", 0) + stat.get("file_writeback", 0)
-    return Figures(usage, max(0, kept - min(anon, free_swap)), kept + swapped, swapped, free_swap, dirty)
+    demand = kept + swapped - min(stat.get("swapcached", 0), anon, swapped)
+    return Figures(usage, max(0, kept - min(anon, free_swap)), demand, swapped, free_swap, dirty)
 
 
 def resolved(

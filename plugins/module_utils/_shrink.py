@@ -93,6 +93,8 @@ class Home:
             names = {"file_dirty": "dirty", "file_writeback": "writeback"}
             keys = ("active_file", "inactive_file", "active_anon", "inactive_anon", "file_dirty", "file_writeback", "swap")
             stat = {key: stat.get(total + names.get(key, key), 0) for key in keys}
+        elif "swapcached" not in stat:  # before 5.12: no more than the node's
+            stat["swapcached"] = _procfs.read_meminfo(self.tree).get("SwapCached", 0)
         swapped = stat.get("swap", 0) if self.version == 1 else self._amount(self.directory, "memory.swap.current") or 0
         return figures(usage, stat, swapped=swapped, free_swap=self._free_swap())
 

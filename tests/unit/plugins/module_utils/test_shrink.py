@@ -23,6 +23,7 @@ class World:
         self.version, self.directory = version, path.rpartition("/")[0]
         self.anon, self.cache, self.dirty = float(anon), float(cache), 0.0
         self.swapped, self.swap = 0.0, 0.0
+        self.swap_cache, self.swaps_out = 0.0, 1e9  # what has its slot and is still there; MiB a second that the disk takes
         self.time, self.stalls, self.deaths = 0.0, 0.0, 0
         self.limit: float | None = None
         self.grows = self.reads = self.cleaned = 0.0  # MiB a second
@@ -39,6 +40,7 @@ class World:
     def pass_time(self, seconds: float) -> None:
         """Memory comes and goes; a limit takes cache first, then what fits into swap, and keeps the rest from growing."""
         self.time += seconds
+        self.swap_cache = max(0.0, self.swap_cache - self.swaps_out * seconds)
         self.stalls += self.stalls_at(self.usage) * seconds
         grown = max(0.0, min(self.most - self.anon, self.grows * seconds))
         self.anon += grown
@@ -50,17 +52,19 @@ class World:
 
     @property
     def usage(self) -> float:
-        return self.anon + self.cache + self.dirty
+        return self.anon + self.swap_cache + self.cache + self.dirty
 
     def take(self, size: float) -> None:
         cache = max(0.0, min(size, self.cache))
         anon = max(0.0, min(size - cache, self.swap - self.swapped, self.anon))
         self.cache, self.anon, self.swapped = self.cache - cache, self.anon - anon, self.swapped + anon
+        self.swap_cache += anon if self.swaps_out < 1e9 else 0.0
 
     # What _shrink.Home does
 
     def measure(self) -> Figures:
-        stat = {"inactive_file": int((self.cache + self.dirty) * MIB), "inactive_anon": int(self.anon * MIB), "file_dirty": int(self.dirty * MIB)}
+        stat = {"inactive_file": int((self.cache + self.dirty) * MIB), "inactive_anon": int((self.anon + self.swap_cache) * MIB)}
+        stat.update(file_dirty=int(self.dirty * MIB), swapcached=int(self.swap_cache * MIB))
         return _plan_shrink.figures(int(self.usage * MIB), stat, swapped=int(self.swapped * MIB), free_swap=int((self.swap - self.swapped) * MIB))
 
     def stalled(self) -> float | None:
@@ -176,6 +180,12 @@ def test_what_grows_far_below_its_bound_gets_it() -> None:
     world = World(bound=4000, anon=100, cache=6000)
     world.grows = 5
     assert shrink(world, seconds=400).done
+
+
+def test_a_page_that_is_on_its_way_to_the_disk_is_no_growth() -> None:
+    world = World(bound=54, anon=131)
+    world.swap, world.swaps_out = 200, 8
+    assert shrink(world).done
 
 
 def test_growth_into_swap_counts() -> None:
