@@ -15,7 +15,7 @@ from . import _accounts, _guards, _persist, _plan_host, _plan_shrink, _plan_swap
 from ._knobs import _registry, _texts
 from ._plan_rows import History, Options, Plan, Row, judged, new_row
 from ._read import _persisted
-from ._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
+from ._steps import FileStep, MemcgsStep, PropertyStep, ReloadStep, Step, WriteStep
 from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
@@ -110,8 +110,11 @@ def _in_order(steps: t.Iterable[Step], reasserted: t.Iterable[PropertyStep] = ()
     """
     kinds: t.Tuple[t.List[t.Any], ...] = ([], [], [], [], [], [])
     swap: t.List[Step] = []
+    memcgs: t.List[Step] = []
     for step in steps:
-        if isinstance(step, WriteStep):
+        if isinstance(step, MemcgsStep):
+            memcgs.append(step)
+        elif isinstance(step, WriteStep):
             kinds[0 if step.scope != "memcg" else 5 if _plan_units.is_raised_bound(step) else 4].append(step)
         elif _plan_swap.is_swap(step):
             swap.append(step)
@@ -120,7 +123,7 @@ def _in_order(steps: t.Iterable[Step], reasserted: t.Iterable[PropertyStep] = ()
     host, properties, files, reloads, writes, bounds = kinds
     first = [*_plan_host.moved_last(host), *_plan_units.writes_in_order(bounds), *_plan_units.in_order(properties)]
     others = [*first, *_files_in_order(files), *reloads[:1], *_plan_units.in_order(reasserted), *_plan_units.writes_in_order(writes)]
-    return [*swap, *others]
+    return [*swap, *others, *memcgs]
 
 
 def _files_in_order(steps: t.Iterable[FileStep]) -> t.List[FileStep]:

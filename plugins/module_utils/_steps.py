@@ -97,13 +97,32 @@ class SwapStep(NamedTuple):
     allowed: int = 0
 
 
-Step = t.Union[WriteStep, FileStep, PropertyStep, ReloadStep, SwapFileStep, SwapStep]
+class Memcg(NamedTuple):
+    """A cgroup of a container, a pod or a class. C(values): (file, before, after) each; C(path): its directory. C(unit): systemd's, which sets its own files."""
+
+    path: str
+    inode: int
+    values: t.Tuple[t.Tuple[str, str, str], ...]
+    unit: str = ""
+
+
+class MemcgsStep(NamedTuple):
+    """Files of many cgroups, which come and go by themselves. C(gone): paths of those that the origin can forget. C(boot_id): by the transaction."""
+
+    memcgs: t.Tuple[Memcg, ...]
+    gone: t.Tuple[str, ...] = ()
+    boot_id: str = ""
+
+
+Step = t.Union[WriteStep, FileStep, PropertyStep, ReloadStep, SwapFileStep, SwapStep, MemcgsStep]
+MEMCGS = "containers"
 
 _KINDS: t.Dict[str, t.Any] = {
     "write": WriteStep, "file": FileStep, "property": PropertyStep, "reload": ReloadStep, "swap file": SwapFileStep, "swap": SwapStep,
+    "memcgs": MemcgsStep,
 }  # fmt: skip
 _ABSENTABLE = (FileStep, SwapFileStep, SwapStep)
-_PARTS: t.Dict[str, t.Any] = {"moves": Moved, "files": WriteStep, "besides": WriteStep, "drop_ins": FileStep}
+_PARTS: t.Dict[str, t.Any] = {"moves": Moved, "files": WriteStep, "besides": WriteStep, "drop_ins": FileStep, "memcgs": Memcg}
 _NUMBERS = ("inode", "bound", "mode", "mode_before", "uid_before", "gid_before", "allowed")
 
 
@@ -124,6 +143,8 @@ def name(step: Step) -> str:
     """What a step changes, for people: a path, a unit."""
     if isinstance(step, ReloadStep):
         return "systemctl daemon-reload"
+    if isinstance(step, MemcgsStep):
+        return MEMCGS
     return step.unit if isinstance(step, PropertyStep) else step.path
 
 
@@ -167,8 +188,10 @@ def _built(cls: t.Any, fields: t.Dict[str, t.Any]) -> t.Any:
     for key, value in fields.items():
         if key in _PARTS:
             fields[key] = tuple(_built(_PARTS[key], dict(item)) for item in value)
-        elif key == "creates":
+        elif key in ("creates", "gone"):
             fields[key] = tuple(str(item) for item in value)
+        elif cls is Memcg and key == "values":
+            fields[key] = tuple((str(file), str(before), str(after)) for file, before, after in value)
         elif cls is PropertyStep and key in ("properties", "before"):
             fields[key] = tuple((str(one), str(other)) for one, other in value)
         elif not isinstance(value, int if key in _NUMBERS else str) and not (cls in _ABSENTABLE and value is None and key in ("before", "after")):
@@ -199,9 +222,22 @@ def _joined(old: Step, new: Step) -> Step:
         properties = tuple((key, after[key]) for key in changed)
         pairs = tuple((key, before[key]) for key in changed if key in before)
         return PropertyStep(new.unit, properties, pairs, files, tuple(drop_ins.values()), besides)
+    if isinstance(old, MemcgsStep) and isinstance(new, MemcgsStep):
+        return _joined_memcgs(old, new)
     if isinstance(old, SwapFileStep) and isinstance(new, SwapFileStep):
         return new._replace(before=old.before, creates=(*old.creates, *(path for path in new.creates if path not in old.creates)))
     return new._replace(before=old.before) if isinstance(old, SwapStep) and isinstance(new, SwapStep) else new
+
+
+def _joined_memcgs(old: MemcgsStep, new: MemcgsStep) -> MemcgsStep:
+    """Without those that are gone. After a boot all are others."""
+    found = {memcg.path: memcg for memcg in (old.memcgs if old.boot_id == new.boot_id else ()) if memcg.path not in new.gone}
+    for memcg in new.memcgs:
+        before = found.get(memcg.path)
+        values = {file: (file, was, now) for file, was, now in before.values} if before and before.inode == memcg.inode else {}
+        values.update((file, (file, values[file][1] if file in values else was, now)) for file, was, now in memcg.values)
+        found[memcg.path] = memcg._replace(values=tuple(value for value in values.values() if value[1] != value[2]))
+    return new._replace(memcgs=tuple(memcg for memcg in found.values() if memcg.values), gone=())
 
 
 def _with_directories(step: Step, made: t.Collection[str]) -> Step:
@@ -217,4 +253,6 @@ def _is_nothing(step: Step) -> bool:
         return not step.properties
     if isinstance(step, FileStep):
         return step.before == step.after and (step.before is None or step.mode == step.mode_before)
+    if isinstance(step, MemcgsStep):
+        return not step.memcgs
     return not isinstance(step, ReloadStep) and step.before == step.after

@@ -13,11 +13,11 @@ import errno
 import os
 import typing as t
 
-from . import _journal, _persist, _shrink, _steps, _swap
+from . import _journal, _memcgs, _persist, _shrink, _steps, _swap
 from ._knobs import _registry
 from ._knobs._values import KnobValueError
 from ._read._files import Tree, Unreadable
-from ._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
+from ._steps import FileStep, MemcgsStep, Moved, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
 from ._tuples import NamedTuple
 from ._writer import File, Refused, Replaced, Writer, cure, property_words, words
 
@@ -302,6 +302,7 @@ class _Work:
         self.wrote: t.Dict[str, str] = {}
         self.theirs: t.Dict[str, str] = {}  # what somebody else wrote meanwhile where usage was brought down
         self.until = 0.0
+        self.gone: t.Set[str] = set()  # cgroups that ended meanwhile
 
     def prepare(self, steps: t.Iterable[Step]) -> t.Tuple[Result, ...]:
         """Steps with what only the node tells, not_run; failed where the node is not as the plan took it to be, or a path is not its knob's. Writes nothing."""
@@ -325,6 +326,9 @@ class _Work:
         if isinstance(step, WriteStep):
             _check_path(step)
             return step._replace(boot_id=self.boot_id if step.inode else "", moves=self._moves(step.knob))
+        if isinstance(step, MemcgsStep):
+            _check_memcgs(step)
+            return step._replace(boot_id=self.boot_id)
         if isinstance(step, FileStep):
             old = self.writer.read(step.path)
             filled = step if step.after is None else step._replace(creates=tuple(self.writer.missing_directories(step.path)))
@@ -379,6 +383,8 @@ class _Work:
         elif isinstance(step, (SwapFileStep, SwapStep)):
             self._swap(step, step.after)
             return self._read_back(step)
+        elif isinstance(step, MemcgsStep):
+            self.gone |= _memcgs.put(step, self.writer, self.page_size)
         else:
             self.writer.reload()
         return ""
@@ -463,7 +469,7 @@ class _Work:
         except _FAILURES as exc:
             return Result(step, "undo_failed", exc.found if isinstance(exc, Kept) else "", error or f"{getattr(exc, 'path', '')}: {words(exc)}")
         # An area is off, and not closed.
-        error = error if isinstance(step, (ReloadStep, SwapStep)) or (isinstance(step, WriteStep) and _is_action(step.knob)) else ""
+        error = error if isinstance(step, (ReloadStep, SwapStep, MemcgsStep)) or (isinstance(step, WriteStep) and _is_action(step.knob)) else ""
         return Result(step, "undo_failed" if error else "undone", "", error)
 
     def _try(self, errors: t.Dict[int, str], number: int, action: t.Callable[..., t.Any], *arguments: t.Any) -> None:
@@ -477,6 +483,8 @@ class _Work:
             raise Refused(_steps.name(step), _swap.NEEDED)
         if isinstance(step, FileStep):
             self._restore_file(step)
+        elif isinstance(step, MemcgsStep):
+            self._memcgs_back(step)
         elif isinstance(step, SwapFileStep):
             self.writer.clean(step.path)
             self._swap(step, step.before)
@@ -497,6 +505,13 @@ class _Work:
             values = _values(step)
             for value in values[1:] + values[:1]:
                 self._restore(value)
+
+    def _memcgs_back(self, step: MemcgsStep) -> None:
+        """Raises Refused. After a reboot there is nothing to put back."""
+        if step.boot_id == self.boot_id:
+            unused, troubles = _memcgs.put_back(step, self.writer, self.page_size)
+            if troubles:
+                raise Refused(_steps.name(step), "; ".join(troubles[:5]))
 
     def _restore(self, value: WriteStep) -> None:
         home = next((home for home, unused in self.homes if home.step.path == value.path), None) if value.bound else None
@@ -580,7 +595,7 @@ class _Work:
         moved = {move.path for unused, step in chosen if isinstance(step, WriteStep) for move in step.moves}
         left = {}
         for number, step in chosen:
-            if isinstance(step, (ReloadStep, PropertyStep)) or number in ours or step.path in moved:
+            if isinstance(step, (ReloadStep, PropertyStep, MemcgsStep)) or number in ours or step.path in moved:
                 continue
             try:
                 now = self.read(step)
@@ -660,6 +675,8 @@ class _Back:
                 found = self.work.read(step)
                 if self._is_ours(step, found):
                     self._put(step._replace(before=found, after=step.before))
+            elif isinstance(step, MemcgsStep):
+                self._memcgs(step)
             elif isinstance(step, PropertyStep):
                 # Nobody ran one that has none yet: what lies there is not ours, and comes back as it is now.
                 self._property(step if step.drop_ins else t.cast("PropertyStep", self.work.filled(step)))
@@ -677,6 +694,25 @@ class _Back:
         for name in [name for name, step in self.steps.items() if _swap.serves(step, areas)]:
             del self.steps[name]
             self.left.append(Left(name, "absent", "", "", _swap.NEEDED))
+
+    def _memcgs(self, step: MemcgsStep) -> None:
+        """With what is gone, or back already: by it the origin forgets."""
+        back, gone = [], []
+        for memcg in step.memcgs:
+            try:
+                if step.boot_id != self.work.boot_id:
+                    raise Replaced(memcg.path, "this cgroup was there before a reboot")
+                unused, now = self.work.writer.memcg_read(memcg.path, memcg.inode, [value[0] for value in memcg.values])
+            except (OSError, Refused) as exc:
+                if not _is_gone(exc, WriteStep("", "", "", "", "", "")):
+                    raise
+                gone.append(memcg.path)
+                continue
+            going, left = _memcgs.sorted_out(memcg, memcg.values, now, self.work.page_size, force=self.force)
+            back.append(memcg._replace(values=tuple(going)))
+            self.left += [Left(f"{one.path}/{one.file}", one.target, one.ours, one.found, "changed by others since", one.file, one.path) for one in left]
+        if any(memcg.values for memcg in back) or gone:
+            self._put(MemcgsStep(tuple(memcg for memcg in back if memcg.values), tuple(gone)))
 
     def _again(self, step: WriteStep) -> WriteStep:
         """A cgroup that was made anew (a reboot) has what boot gave it: ours, if it holds our value."""
@@ -831,18 +867,27 @@ def _moved_step(move: Moved) -> WriteStep:
 
 
 def _checked(step: Step) -> t.Sequence[Part]:
-    """What is read back after a step."""
-    return () if isinstance(step, ReloadStep) else step.files if isinstance(step, PropertyStep) else (step,)
+    """What is read back after a step; not those that read back themselves."""
+    return () if isinstance(step, (ReloadStep, MemcgsStep)) else step.files if isinstance(step, PropertyStep) else (step,)
 
 
 def _check_paths(journal: _journal.Journal, steps: t.Iterable[Step]) -> None:
     try:
         for step in steps:
+            if isinstance(step, MemcgsStep):
+                _check_memcgs(step)
             for value in (*_checked(step), *_values(step)):
                 if isinstance(value, WriteStep):
                     _check_path(value)
     except (Refused, _registry.UnknownKnob) as exc:
         raise _journal.JournalError(journal.pending_path, f"{exc}. Run the version that wrote it, or put its values back by hand and remove it.") from exc
+
+
+def _check_memcgs(step: MemcgsStep) -> None:
+    for name in {value[0] for memcg in step.memcgs for value in memcg.values}:
+        knob = _registry.find(name)
+        if knob.scope != "memcg" or name not in {knob.v1, knob.v2} - {""}:
+            raise Refused(name, "is no file of a cgroup that this collection writes")
 
 
 def _check_path(step: WriteStep) -> None:

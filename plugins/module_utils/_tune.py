@@ -721,6 +721,8 @@ def _is_change(step: Step) -> bool:
     """Not a step that only keeps what others move, or lets the origin forget."""
     if isinstance(step, PropertyStep):
         return step.properties != step.before or any(map(_is_change, step.files))
+    if isinstance(step, MemcgsStep):
+        return any(before != after for memcg in step.memcgs for unused, before, after in memcg.values)
     return not isinstance(step, ReloadStep) and step.before != step.after
 
 

@@ -95,7 +95,7 @@ class Writer:
     def kernel_read(self, path: str, inode: int = 0) -> str:
         """The text without white space at its ends. C(inode), unless 0, is the cgroup's directory's: raises Replaced if it is another one."""
         with self._kernel_parent(path, inode) as (fd, name):
-            return _read(_opened(name, os.O_RDONLY, fd, path)).decode("utf-8", "surrogateescape").strip()
+            return _text(_opened(name, os.O_RDONLY, fd, path))
 
     def kernel_write(self, path: str, text: str, inode: int = 0) -> None:
         """One write, as the kernel parses each for itself. Never makes a file."""
@@ -110,6 +110,37 @@ class Writer:
                 raise OSError(errno.EIO, "the kernel took only a part", path)
         finally:
             os.close(fd)
+
+    def memcg_read(self, path: str, inode: int, names: t.Iterable[str]) -> t.Tuple[int, t.Dict[str, str]]:
+        """(its inode, {file: text} of those that it has) of a cgroup. C(inode) as in C(kernel_read)."""
+        found = {}
+        with self._kernel_parent(f"{path}/x", inode) as (fd, unused):
+            for name in names:
+                with contextlib.suppress(FileNotFoundError):
+                    found[name] = _text(_opened(_component(name, path), os.O_RDONLY, fd, path))
+            return os.fstat(fd).st_ino, found
+
+    def memcg_write(self, path: str, inode: int, pairs: t.Iterable[t.Tuple[str, t.Optional[str]]]) -> t.List[str]:
+        """What each file of a cgroup reads when its text was written; None: written otherwise."""
+        found = []
+        with self._kernel_parent(f"{path}/x", inode) as (fd, unused):
+            for name, text in pairs:
+                if text is None:
+                    found.append(_text(_opened(_component(name, path), os.O_RDONLY, fd, path)))
+                    continue
+                self.operation("kernel", f"{path}/{name}")
+                # A file of the kernel takes each write whole; a plain one, of a tree, does not.
+                file = _opened(_component(name, path), os.O_RDWR | (os.O_TRUNC if self.root != "/" else 0), fd, path)
+                try:
+                    data = f"{text}\n".encode("utf-8", "surrogateescape")
+                    if os.write(file, data) != len(data):
+                        raise OSError(errno.EIO, "the kernel took only a part", f"{path}/{name}")
+                    os.lseek(file, 0, os.SEEK_SET)
+                except BaseException:
+                    os.close(file)
+                    raise
+                found.append(_text(file))
+        return found
 
     # Files of ours
 
@@ -466,6 +497,10 @@ def _read(fd: int) -> bytes:
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     finally:
         os.close(fd)
+
+
+def _text(fd: int) -> str:
+    return _read(fd).decode("utf-8", "surrogateescape").strip()
 
 
 def _write_all(fd: int, data: bytes) -> None:

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""Files of many cgroups in one step: what grows from the root down, then what shrinks from the leaves up. docs/architecture.md 3.26.
+
+A cgroup that ends meanwhile is no error: its values are gone with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import typing as t
+
+from ._knobs import _registry
+from ._knobs._values import KnobValueError
+from ._steps import Memcg, MemcgsStep
+from ._tuples import NamedTuple
+from ._writer import Refused, Replaced, Writer, cure, words
+
+Values = t.List[t.Tuple[str, str, str]]
+
+# An ancestor bounds them: it is never the smaller one, not for a moment.
+_BOUNDED = frozenset((
+    "memory.min", "memory.low", "memory.high", "memory.max", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes",
+    "memory.swap.max", "memory.pagecache_limit.size",
+))  # fmt: skip
+_GONE = (errno.ENOENT, errno.ENODEV)
+
+
+class Failed(Refused):
+    """A value that its file did not take: C(found) is what it reads."""
+
+    def __init__(self, path: str, reason: str, found: str = "") -> None:
+        super().__init__(path, reason)
+        self.found = found
+
+
+class Left(NamedTuple):
+    """A value that is neither from before nor ours."""
+
+    path: str
+    file: str
+    target: str
+    ours: str
+    found: str
+
+
+def same(file: str, one: str, other: str, page_size: int) -> bool:
+    """To the kernel."""
+    if one == other:
+        return True
+    try:
+        return _registry.same(_registry.find(file), one, other, page_size)
+    except KnobValueError:
+        return one.split() == other.split()
+
+
+def passes(memcgs: t.Iterable[Memcg]) -> t.Iterator[t.Tuple[Memcg, Values]]:
+    """Each value once: C((file, before, after)) of a cgroup, in the order of writing."""
+    down = sorted(memcgs, key=lambda memcg: memcg.path.count("/"))
+    for is_growing, ordered in ((True, down), (False, down[::-1])):
+        for memcg in ordered:
+            values = [value for value in memcg.values if value[1] != value[2] and _grows(*value) is is_growing]
+            if values:
+                yield memcg, values
+
+
+def _listed(values: Values) -> str:
+    return ", ".join(f"{after!r} to {file}" for file, unused, after in values)
+
+
+def _grows(file: str, before: str, after: str) -> bool:
+    return file in _BOUNDED and _size(after) > _size(before)
+
+
+def _size(text: str) -> float:
+    """C(-1) is no limit on v1."""
+    return float("inf") if text in ("max", "-1") else float(text) if text.isdigit() else 0.0
+
+
+def put(step: MemcgsStep, writer: Writer, page_size: int) -> t.Set[str]:
+    """Paths of those that have gone. Raises OSError, Refused and Unreadable; Failed where a file reads another value afterwards."""
+    gone: t.Set[str] = set()
+    for memcg, values in passes(step.memcgs):
+        if memcg.path not in gone:
+            try:
+                found = _write(memcg, [(file, after) for file, unused, after in values], writer)
+            except (OSError, Refused) as exc:
+                if not _has_gone(memcg, exc, writer):
+                    raise Failed(memcg.path, f"{memcg.path}: writing {_listed(values)}: {words(exc)}. {cure(exc)}".rstrip()) from exc
+                gone.add(memcg.path)
+                continue
+            for (file, unused, after), text in zip(values, found):
+                if not (same(file, after, text, page_size) or _is_loose(file)):
+                    raise Failed(memcg.path, f"{memcg.path}/{file}: after writing {after!r} it reads {text!r}", text)
+    return gone
+
+
+def put_back(step: MemcgsStep, writer: Writer, page_size: int) -> t.Tuple[t.List[Left], t.List[str]]:
+    """What others have written meanwhile, which stays; and what could not be put back, and why. Raises nothing."""
+    left: t.List[Left] = []
+    troubles = []
+    turned = [memcg._replace(values=tuple((file, after, before) for file, before, after in memcg.values)) for memcg in step.memcgs]
+    for memcg, values in passes(turned):
+        try:
+            unused, now = writer.memcg_read(memcg.path, memcg.inode, [value[0] for value in values])
+            going, others = sorted_out(memcg, [(file, before, after) for file, after, before in values], now, page_size)
+            left += others
+            _write(memcg, [(file, target) for file, text, target in going if not same(file, text, target, page_size)], writer)
+        except (OSError, Refused) as exc:
+            if not _has_gone(memcg, exc, writer):
+                troubles.append(f"{memcg.path}: {words(exc)}")
+    return left, troubles
+
+
+def sorted_out(
+    memcg: Memcg, values: t.Iterable[t.Tuple[str, str, str]], now: t.Mapping[str, str], page_size: int, *, force: bool = False
+) -> t.Tuple[Values, t.List[Left]]:
+    """((file, what it reads, where it goes back to) of what is ours or back already, what others have written since)"""
+    going: Values = []
+    left = []
+    for file, before, after in values:
+        if file not in now:
+            continue
+        if force or any(same(file, text, now[file], page_size) for text in (after, before)) or _is_loose(file):
+            going.append((file, now[file], before))
+        else:
+            left.append(Left(memcg.path, file, before, after, now[file]))
+    return going, left
+
+
+def _write(memcg: Memcg, pairs: t.Sequence[t.Tuple[str, str]], writer: Writer) -> t.List[str]:
+    """What each file reads then: those of systemd's by properties, as it would write its own over them at the next occasion."""
+    owned = {file: _registry.find(file).unit_property if memcg.unit else "" for file, unused in pairs}
+    properties = [(owned[file], "infinity" if text == "max" else text) for file, text in pairs if owned[file]]
+    if properties:
+        writer.memcg_read(memcg.path, memcg.inode, ())  # systemd would take a unit of this name that is another one by now
+        writer.set_properties(memcg.unit, properties)
+    return writer.memcg_write(memcg.path, memcg.inode, [(file, None if owned[file] else text) for file, text in pairs])
+
+
+def _has_gone(memcg: Memcg, exc: Exception, writer: Writer) -> bool:
+    if isinstance(exc, Replaced):
+        return True
+    if isinstance(exc, OSError) and exc.errno not in _GONE:
+        return False
+    try:
+        writer.memcg_read(memcg.path, memcg.inode, ())
+    except Replaced:
+        return True
+    except OSError as again:
+        return again.errno in _GONE
+    return False
+
+
+def _is_loose(file: str) -> bool:
+    """The kernel shows what comes of it (memory.wmark_min_adj: with its ancestors')."""
+    return _registry.find(file).comparison == "effective_value"
