@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What each workload of a node is and asked for, and who says so: the inventory, the pods that the controller handed over, the runtimes, the kernel.
+
+docs/architecture.md §3.24.
+"""
+
+from __future__ import annotations
+
+import typing as t
+from fnmatch import fnmatchcase
+
+from . import _workloads
+from ._tuples import NamedTuple
+
+if t.TYPE_CHECKING:
+    from ..plugin_utils._shapes import Cgroup, Declared, Pod, PodContainer, Told, Workload
+
+QOS_CLASSES = ("Guaranteed", "Burstable", "BestEffort")
+KOORDINATOR_CLASSES = ("LSE", "LSR", "LS", "BE", "SYSTEM")
+QOS_LABEL = "koordinator.sh/qosClass"
+QOS_ANNOTATION = "koordinator.sh/memoryQOS"
+_MAX_BYTES = 1 << 62
+_NAMES = ("name", "runtime", "container_id", "container", "pod_uid", "namespace", "pod", "qos_class")
+_CONTAINERS = ("container", "lxc")
+_UNITS = ("slice", "service", "scope")
+_USERS = "/user.slice/"
+
+
+class Joined(NamedTuple):
+    """C(pods): {pod UID: its cgroup's path}; C(gone): pods of the list that have no cgroup here; C(notes): on the lists themselves."""
+
+    workloads: list[Workload]
+    pods: dict[str, str]
+    gone: int
+    notes: list[str]
+
+
+def join(
+    cgroups: t.Sequence[Cgroup],
+    *,
+    capacity: int,
+    told: t.Mapping[str, Told],
+    pods: t.Sequence[Pod] = (),
+    declared: t.Sequence[Declared] = (),
+) -> Joined:
+    """C(cgroups): identified, with C(request) as the node tells it. C(told): by container id. Containers in any case, units that C(declared) names."""
+    listed = _Listed(pods)
+    entries = [_checked(entry, listed.notes) for entry in declared]
+    owners = _owners(cgroups)
+    found: list[Workload] = []
+    for cgroup in cgroups:
+        matching = [entry for entry in entries if _matches(entry, cgroup)]
+        if _is_container(cgroup) or (matching and cgroup.get("kind") in _UNITS):
+            found.append(_workload(cgroup, owners, told, listed, matching, capacity))
+    paths = {cgroup["pod_uid"]: cgroup["path"] for cgroup in cgroups if cgroup.get("kind") == "pod" and "pod_uid" in cgroup}
+    return Joined(found, paths, listed.gone(paths), listed.notes)
+
+
+def _is_container(cgroup: Cgroup) -> bool:
+    """A pod's sandbox has no memory to speak of."""
+    return cgroup.get("kind") in _CONTAINERS and cgroup.get("container") != "POD"
+
+
+def _owners(cgroups: t.Iterable[Cgroup]) -> dict[str, str]:
+    """{container id: path of the cgroup that runtimes speak of}. A user can name a cgroup of his own after somebody else's container."""
+    owners: dict[str, str] = {}
+    for cgroup in cgroups:
+        if _is_container(cgroup) and "container_id" in cgroup and not cgroup["path"].startswith(_USERS):
+            # A pod's before any other.
+            if cgroup["container_id"] not in owners or ("qos_class" in cgroup and "kubepods" not in owners[cgroup["container_id"]]):
+                owners[cgroup["container_id"]] = cgroup["path"]
+    return owners
+
+
+def _workload(
+    cgroup: Cgroup, owners: t.Mapping[str, str], told: t.Mapping[str, Told], listed: _Listed, declared: t.Iterable[Declared], capacity: int
+) -> Workload:
+    found = _Building(cgroup)
+    container_id = cgroup.get("container_id", "")
+    if owners.get(container_id) == cgroup["path"]:
+        if container_id in told:
+            found.add_told(told[container_id])
+        found.add_pod(*listed.find(cgroup, found.of))
+    elif container_id in owners:
+        found.warn(f"another cgroup has its container's id: {owners[container_id]}")
+    for entry in declared:
+        found.add_declared(entry)
+    return found.finished(capacity)
+
+
+class _Building:
+    """What is added later counts for more."""
+
+    def __init__(self, cgroup: Cgroup) -> None:
+        self._cgroup = cgroup
+        self.of: Workload = {"path": cgroup["path"], "kind": cgroup["kind"], "sources": {}, "warnings": []}
+        for key in _NAMES:
+            if key in cgroup:
+                self.of[key] = cgroup[key]  # type: ignore[literal-required]
+        if "qos_class" in cgroup:
+            self.of["sources"]["qos_class"] = "cgroup path"
+        if "limit" in cgroup:
+            self._say("limit", cgroup["limit"], "cgroup")
+        if "request" in cgroup:
+            self._say("request", cgroup["request"], cgroup["request_source"])
+
+    def _say(self, key: str, value: t.Any, source: str) -> None:
+        self.of[key] = value  # type: ignore[literal-required]
+        self.of["sources"][key] = source
+
+    def warn(self, words: str) -> None:
+        self.of["warnings"].append(words)
+
+    def add_told(self, told: Told) -> None:
+        source = told["source"]
+        own_uid = self._cgroup.get("pod_uid")
+        if own_uid and told.get("pod_uid", own_uid) != own_uid:
+            self.warn(f"{source} says that it is of another pod ({told['pod_uid']}): nothing of what it says is used")
+            return
+        for key in ("container", "pod", "namespace", "pod_uid"):
+            if key in told and key not in self.of:
+                self.of[key] = told[key]  # type: ignore[literal-required]
+        self._mark(told.get("labels", {}), told.get("annotations", {}), source)
+        for key in ("request", "limit"):
+            # The cgroup's own is what holds; of a request the files of the node have told.
+            if key in told and key not in self.of:
+                self._say(key, told[key], source)  # type: ignore[literal-required]
+
+    def _mark(self, labels: t.Mapping[str, str], annotations: t.Mapping[str, str], source: str) -> None:
+        label = labels.get(QOS_LABEL)
+        if label in KOORDINATOR_CLASSES:
+            self._say("koordinator_class", label, source)
+        elif label:
+            self.warn(f"{source}: {QOS_LABEL} is none of {', '.join(KOORDINATOR_CLASSES)}: it is ignored")
+        if QOS_ANNOTATION in annotations:
+            self._say("memory_qos", annotations[QOS_ANNOTATION], source)
+
+    def add_pod(self, pod: Pod | None, container: PodContainer | None) -> None:
+        if pod is None:
+            return
+        for key, name in (("namespace", "namespace"), ("pod", "name")):
+            if isinstance(pod.get(name), str):
+                self.of[key] = pod[name]  # type: ignore[literal-required]
+        self._mark(pod.get("labels") or {}, pod.get("annotations") or {}, "pod list")
+        qos = pod.get("qos_class")
+        if qos in QOS_CLASSES and qos != self.of.get("qos_class", qos):
+            self.warn(f"the pod list says {qos}, its cgroup is a {self.of['qos_class']} pod's: the cgroup counts")
+        elif qos in QOS_CLASSES:
+            self._say("qos_class", qos, "pod list")
+        if container is None:
+            self.warn("the pod list has its pod and not this container")
+            return
+        self._add_sizes(container, "pod list")
+
+    def _add_sizes(self, sizes: t.Any, source: str) -> None:
+        """No request is 0. No limit leaves the cgroup's, which may come from the pod's."""
+        if isinstance(sizes.get("name"), str):
+            self.of.setdefault("container", sizes["name"])
+        for key in ("request", "limit"):
+            value = sizes.get(key)
+            if key not in sizes or (value is None and key == "limit"):
+                continue
+            if value is not None and not _is_size(value):
+                self.warn(f"{source}: {key} is no size in bytes: it is ignored")
+                continue
+            if key == "limit" and abs((self._cgroup.get("limit") or 0) - value) >= 65536 and "limit" in self._cgroup:
+                self.warn(f"{source}: limit {value}, the cgroup has {self._cgroup['limit'] or 'none'}")
+            self._say(key, value or 0, source)
+
+    def add_declared(self, entry: Declared) -> None:
+        name = entry.get("qos_class")
+        if name:
+            self._say("qos_class" if name in QOS_CLASSES else "koordinator_class", name, "inventory")
+        for key in ("request", "limit"):
+            if key in entry:
+                self._say(key, entry[key], "inventory")  # type: ignore[literal-required]
+
+    def finished(self, capacity: int) -> Workload:
+        of = self.of
+        if of["sources"].get("request") == _workloads.ESTIMATED:
+            of["granularity"] = capacity // 1000
+        # A Guaranteed container's request is its limit, whoever told the class or the limit.
+        elif of.get("qos_class") == "Guaranteed" and "request" not in of and of.get("limit"):
+            self._say("request", of["limit"], "guaranteed: request = limit")
+        request, limit = of.get("request"), of.get("limit")
+        if request and limit and request > limit:
+            self.warn(f"request {request} ({of['sources']['request']}) is above its limit {limit} ({of['sources']['limit']})")
+        if request and request > capacity:
+            self.warn(f"request {request} is above this node's memory {capacity}")
+        return of
+
+
+class _Listed:
+    """The pods of the controller, by what finds them: container id, UID, name. A pod of a file has another UID in its cgroup than in the API."""
+
+    def __init__(self, pods: t.Iterable[Pod]) -> None:
+        self.notes: list[str] = []
+        self._uids: dict[str, Pod] = {}
+        self._names: dict[tuple[str, str], Pod] = {}
+        self._ids: dict[str, tuple[Pod, PodContainer]] = {}
+        self._here: set[str] = set()
+        for pod in pods:
+            uid = pod.get("uid")
+            if not isinstance(uid, str) or not uid:
+                self.notes.append("pod list: a pod without UID was left out")
+            elif uid in self._uids:
+                self.notes.append(f"pod list: two pods with the UID {uid}: the first counts")
+            else:
+                self._uids[uid] = pod
+                self._names.setdefault((str(pod.get("namespace")), str(pod.get("name"))), pod)
+                for container in _containers(pod):
+                    container_id = str(container.get("id") or "").rpartition("//")[2]
+                    if container_id:
+                        self._ids.setdefault(container_id, (pod, container))
+
+    def find(self, cgroup: Cgroup, of: Workload) -> tuple[Pod | None, PodContainer | None]:
+        found = self._ids.get(cgroup.get("container_id", ""))
+        if found is None and "qos_class" in cgroup:
+            pod = self._uids.get(of.get("pod_uid", "")) or self._names.get((of.get("namespace", ""), of.get("pod", "")))
+            # Started anew since the list was made, it has another id and the same name.
+            name = of.get("container")
+            found = (pod, next((container for container in _containers(pod) if container.get("name") == name), None)) if pod else None
+        if found is None:
+            return None, None
+        self._here.add(found[0]["uid"])
+        return found
+
+    def gone(self, paths: t.Container[str]) -> int:
+        return sum(uid not in self._here and uid not in paths for uid in self._uids)
+
+
+def _containers(pod: Pod) -> list[PodContainer]:
+    rows = pod.get("containers")
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _is_size(value: t.Any) -> bool:
+    return type(value) is int and 0 <= value < _MAX_BYTES
+
+
+def _checked(entry: Declared, notes: list[str]) -> Declared:
+    """Without what cannot be used."""
+    checked = t.cast("t.Any", dict(entry))
+    if entry.get("qos_class") not in (None, *QOS_CLASSES, *KOORDINATOR_CLASSES):
+        notes.append(f"inventory: {checked.pop('qos_class')!r} of {entry['match']} is no QoS class: it is ignored")
+    for key in ("request", "limit"):
+        if key in checked and not _is_size(checked[key]) and (key, checked[key]) != ("limit", None):
+            notes.append(f"inventory: {key} {checked.pop(key)!r} of {entry['match']} is no size in bytes: it is ignored")
+    return t.cast("Declared", checked)
+
+
+def _matches(entry: Declared, cgroup: Cgroup) -> bool:
+    pattern = entry["match"]
+    return fnmatchcase(cgroup["path"] if pattern.startswith("/") else cgroup.get("name", ""), pattern)
