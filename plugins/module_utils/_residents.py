@@ -32,7 +32,7 @@ def read(
     """C(cgroups): as walked; they are identified here. C(capacity): MemTotal. Asks only runtimes that have a container here. Never raises."""
     names = _workloads.read_pod_names(tree, cgroups=cgroups)
     _workloads.identify(cgroups, names)
-    told = _containers.read(tree, **_whom(cgroups), known=names.containers)
+    told = _containers.read(tree, **_whom(tree, cgroups), known=names.containers)
     for container_id, one in told.containers.items():
         known = t.cast("dict[str, t.Any]", names.containers.setdefault(container_id, {}))
         for key in _TOLD:
@@ -44,8 +44,9 @@ def read(
     return Residents(joined, told.unread, [*told.notes, *joined.notes])
 
 
-def _whom(cgroups: t.Iterable[Cgroup]) -> dict[str, bool]:
-    """Those of root alone: what users run is seen by its cgroups. A cgroup with nothing but an id can be Docker's."""
+def _whom(tree: Tree, cgroups: t.Iterable[Cgroup]) -> dict[str, bool]:
+    """Those of root alone: what users run is seen by its cgroups. A cgroup with nothing but an id can be Docker's, where there is one."""
     here = [cgroup for cgroup in cgroups if cgroup.get("kind") == "container" and "/user.slice/" not in cgroup["path"]]
-    runtimes = {cgroup.get("runtime", "docker") for cgroup in here if "qos_class" not in cgroup}
-    return {"cri": any("qos_class" in cgroup for cgroup in here), "docker": "docker" in runtimes, "podman": "podman" in runtimes}
+    runtimes = {cgroup.get("runtime", "" if "qos_class" in cgroup else "any") for cgroup in here}
+    docker = "docker" in runtimes or ("any" in runtimes and tree.exists(_containers.DOCKER_SOCKET))
+    return {"cri": any("qos_class" in cgroup for cgroup in here), "docker": docker, "podman": "podman" in runtimes}

@@ -46,13 +46,19 @@ def join(
 ) -> Joined:
     """C(cgroups): identified, with C(request) as the node tells it. C(told): by container id. Containers in any case, units that C(declared) names."""
     listed = _Listed(pods)
-    entries = [_checked(entry, listed.notes) for entry in declared]
+    entries = [checked for checked in (_checked(entry, listed.notes) for entry in declared) if checked]
     owners = _owners(cgroups)
     found: list[Workload] = []
     for cgroup in cgroups:
-        matching = [entry for entry in entries if _matches(entry, cgroup)]
-        if _is_container(cgroup) or (matching and cgroup.get("kind") in _UNITS):
-            found.append(_workload(cgroup, owners, told, listed, matching, capacity))
+        if not _is_container(cgroup) and cgroup.get("kind") not in _UNITS:
+            continue
+        building = _Building(cgroup)
+        _hear(building, cgroup, owners, told, listed)
+        matching = [entry for entry in entries if _matches(entry, building.of)]
+        for entry in matching:
+            building.add_declared(entry)
+        if _is_container(cgroup) or matching:
+            found.append(building.finished(capacity))
     paths = {cgroup["pod_uid"]: cgroup["path"] for cgroup in cgroups if cgroup.get("kind") == "pod" and "pod_uid" in cgroup}
     return Joined(found, paths, listed.gone(paths), listed.notes)
 
@@ -63,30 +69,28 @@ def _is_container(cgroup: Cgroup) -> bool:
 
 
 def _owners(cgroups: t.Iterable[Cgroup]) -> dict[str, str]:
-    """{container id: path of the cgroup that runtimes speak of}. A user can name a cgroup of his own after somebody else's container."""
-    owners: dict[str, str] = {}
-    for cgroup in cgroups:
-        if _is_container(cgroup) and "container_id" in cgroup and not cgroup["path"].startswith(_USERS):
-            # A pod's before any other.
-            if cgroup["container_id"] not in owners or ("qos_class" in cgroup and "kubepods" not in owners[cgroup["container_id"]]):
-                owners[cgroup["container_id"]] = cgroup["path"]
-    return owners
+    """{container id: path of the cgroup that runtimes speak of}. Users, and containers with cgroups of their own, can name one after somebody else's."""
+    owners: dict[str, tuple[bool, str]] = {}
+    outer = "//"
+    for cgroup in cgroups:  # parents before children
+        path, container_id = cgroup["path"], cgroup.get("container_id")
+        nested = path.startswith(outer)
+        if cgroup.get("kind") in _CONTAINERS and not nested:
+            outer = f"{path}/"
+        if container_id and _is_container(cgroup) and not path.startswith(_USERS):
+            owners[container_id] = min(owners.get(container_id, (nested, path)), (nested, path), key=lambda pair: pair[0])
+    return {container_id: path for container_id, (_nested, path) in owners.items()}
 
 
-def _workload(
-    cgroup: Cgroup, owners: t.Mapping[str, str], told: t.Mapping[str, Told], listed: _Listed, declared: t.Iterable[Declared], capacity: int
-) -> Workload:
-    found = _Building(cgroup)
+def _hear(building: _Building, cgroup: Cgroup, owners: t.Mapping[str, str], told: t.Mapping[str, Told], listed: _Listed) -> None:
     container_id = cgroup.get("container_id", "")
     if owners.get(container_id) == cgroup["path"]:
         if container_id in told:
-            found.add_told(told[container_id])
-        found.add_pod(*listed.find(cgroup, found.of))
+            building.add_told(told[container_id])
+        building.add_pod(*listed.find(cgroup, building.of))
+        building.rename()
     elif container_id in owners:
-        found.warn(f"another cgroup has its container's id: {owners[container_id]}")
-    for entry in declared:
-        found.add_declared(entry)
-    return found.finished(capacity)
+        building.warn(f"another cgroup has its container's id: {owners[container_id]}")
 
 
 class _Building:
@@ -120,12 +124,17 @@ class _Building:
             return
         for key in ("container", "pod", "namespace", "pod_uid"):
             if key in told and key not in self.of:
-                self.of[key] = told[key]  # type: ignore[literal-required]
+                self.of[key] = told[key]
         self._mark(told.get("labels", {}), told.get("annotations", {}), source)
         for key in ("request", "limit"):
             # The cgroup's own is what holds; of a request the files of the node have told.
             if key in told and key not in self.of:
                 self._say(key, told[key], source)  # type: ignore[literal-required]
+
+    def rename(self) -> None:
+        if "pod" in self.of:
+            last = self.of.get("container", self.of.get("container_id", "")[:12])
+            self.of["name"] = "/".join(part for part in (self.of.get("namespace"), self.of["pod"], last) if part)
 
     def _mark(self, labels: t.Mapping[str, str], annotations: t.Mapping[str, str], source: str) -> None:
         label = labels.get(QOS_LABEL)
@@ -174,7 +183,7 @@ class _Building:
             self._say("qos_class" if name in QOS_CLASSES else "koordinator_class", name, "inventory")
         for key in ("request", "limit"):
             if key in entry:
-                self._say(key, entry[key], "inventory")  # type: ignore[literal-required]
+                self._say(key, entry[key], "inventory")
 
     def finished(self, capacity: int) -> Workload:
         of = self.of
@@ -215,7 +224,7 @@ class _Listed:
                         self._ids.setdefault(container_id, (pod, container))
 
     def find(self, cgroup: Cgroup, of: Workload) -> tuple[Pod | None, PodContainer | None]:
-        found = self._ids.get(cgroup.get("container_id", ""))
+        found: tuple[Pod, PodContainer | None] | None = self._ids.get(cgroup.get("container_id", ""))
         if found is None and "qos_class" in cgroup:
             pod = self._uids.get(of.get("pod_uid", "")) or self._names.get((of.get("namespace", ""), of.get("pod", "")))
             # Started anew since the list was made, it has another id and the same name.
@@ -239,17 +248,21 @@ def _is_size(value: t.Any) -> bool:
     return type(value) is int and 0 <= value < _MAX_BYTES
 
 
-def _checked(entry: Declared, notes: list[str]) -> Declared:
+def _checked(entry: Declared, notes: list[str]) -> Declared | None:
     """Without what cannot be used."""
     checked = t.cast("t.Any", dict(entry))
-    if entry.get("qos_class") not in (None, *QOS_CLASSES, *KOORDINATOR_CLASSES):
-        notes.append(f"inventory: {checked.pop('qos_class')!r} of {entry['match']} is no QoS class: it is ignored")
+    match = checked.get("match")
+    if not isinstance(match, str) or not match:
+        notes.append("inventory: a workload without match was left out")
+        return None
+    if checked.get("qos_class") not in (None, *QOS_CLASSES, *KOORDINATOR_CLASSES):
+        notes.append(f"inventory: {checked.pop('qos_class')!r} of {match} is no QoS class: it is ignored")
     for key in ("request", "limit"):
         if key in checked and not _is_size(checked[key]) and (key, checked[key]) != ("limit", None):
-            notes.append(f"inventory: {key} {checked.pop(key)!r} of {entry['match']} is no size in bytes: it is ignored")
+            notes.append(f"inventory: {key} {checked.pop(key)!r} of {match} is no size in bytes: it is ignored")
     return t.cast("Declared", checked)
 
 
-def _matches(entry: Declared, cgroup: Cgroup) -> bool:
+def _matches(entry: Declared, of: Workload) -> bool:
     pattern = entry["match"]
-    return fnmatchcase(cgroup["path"] if pattern.startswith("/") else cgroup.get("name", ""), pattern)
+    return fnmatchcase(of["path"] if pattern.startswith("/") else of.get("name", ""), pattern)

@@ -236,7 +236,10 @@ class Pod(t.TypedDict, total=False):
 
 
 class Declared(t.TypedDict, total=False):
-    """Of the inventory. C(match): a cgroup's path, or NAMESPACE/POD/CONTAINER, a container's name, a unit; with * ? []. C(qos_class): Kubernetes' or Koordinator's."""
+    """Of the inventory. C(match): a cgroup's path, or NAMESPACE/POD/CONTAINER, a container's name, a unit; with * ? [].
+
+    C(qos_class): Kubernetes' or Koordinator's.
+    """
 
     match: str
     qos_class: str
