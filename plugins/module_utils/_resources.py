@@ -151,7 +151,7 @@ class _Building:
         for key, name in (("namespace", "namespace"), ("pod", "name")):
             if isinstance(pod.get(name), str):
                 self.of[key] = pod[name]  # type: ignore[literal-required]
-        self._mark(pod.get("labels") or {}, pod.get("annotations") or {}, "pod list")
+        self._mark(_texts(pod.get("labels")), _texts(pod.get("annotations")), "pod list")
         qos = pod.get("qos_class")
         if qos in QOS_CLASSES and qos != self.of.get("qos_class", qos):
             self.warn(f"the pod list says {qos}, its cgroup is a {self.of['qos_class']} pod's: the cgroup counts")
@@ -242,6 +242,10 @@ class _Listed:
 def _containers(pod: Pod) -> list[PodContainer]:
     rows = pod.get("containers")
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _texts(marks: t.Any) -> dict[str, str]:
+    return {key: value for key, value in marks.items() if isinstance(value, str)} if isinstance(marks, dict) else {}
 
 
 def _is_size(value: t.Any) -> bool:

@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
 DOCKER_SOCKET = "/run/docker.sock"
 MAX_CONTAINERS = 20000
 _ID = re.compile("[0-9a-f]{64}")
-_KEPT = re.compile(r"(?:[a-z0-9.-]+\.)?koordinator\.sh/.{1,63}|io\.kubernetes\..{1,240}")
+_KEPT = re.compile(r"(?:[a-z0-9.-]+\.)?koordinator\.sh/[!-~]{1,63}|io\.kubernetes\.[!-~]{1,240}")
 _NAMES = {
     "pod": "io.kubernetes.pod.name",
     "namespace": "io.kubernetes.pod.namespace",
@@ -33,6 +33,7 @@ _NAMES = {
 _MAX_NAME = 253
 _MAX_VALUE = 16384
 _MAX_MARKS = 64
+_MAX_NOTES = 20
 _MAX_BYTES = 1 << 62
 _CRI = {"crictl-pods": ("crictl", "pods", "-o", "json"), "crictl-ps": ("crictl", "ps", "-o", "json")}
 _PODMAN_PS = ("podman", "ps", "--no-trunc", "--pod", "--format", "json")
@@ -61,6 +62,8 @@ def read(tree: Tree, *, cri: bool, docker: bool, podman: bool, known: t.Containe
             found.unread[source] = f"could not be read: {exc.path}: {exc.reason}"
         except _Malformed as exc:
             found.unread[source] = f"could not be read: {exc}"
+    if len(found.notes) > _MAX_NOTES:
+        found.notes[_MAX_NOTES:] = [f"… and {len(found.notes) - _MAX_NOTES} more"]
     return found
 
 
@@ -81,7 +84,7 @@ def _add(found: Runtimes, source: str, told: Told) -> None:
 
 def _cri(tree: Tree, known: t.Container[str], timeout: float, found: Runtimes) -> t.Iterator[Told]:
     answers = _programs.ask(tree, _CRI, timeout=timeout)
-    pods = {row.get("id"): row for row in _rows(answers["crictl-pods"], "crictl pods", "items")}
+    pods = {row["id"]: row for row in _rows(answers["crictl-pods"], "crictl pods", "items") if isinstance(row.get("id"), str)}
     for row in _rows(answers["crictl-ps"], "crictl ps", "containers"):
         told = _told(row.get("id"), "CRI", found)
         if told is None:
@@ -174,9 +177,10 @@ def _kept(sources: t.Iterable[dict[str, t.Any]], told: Told, found: Runtimes) ->
             if not _KEPT.fullmatch(key) or key in kept:
                 continue
             if isinstance(value, str) and len(value) <= _MAX_VALUE and len(kept) < _MAX_MARKS:
-                kept[key] = value
+                # A lone surrogate cannot be written.
+                kept[key] = value.encode("utf-8", "backslashreplace").decode()
             else:
-                found.notes.append(f"{told['source']}: {_printable(key)} of {told['container_id'][:12]} is too long, or no text: it was left out")
+                found.notes.append(f"{told['source']}: {key} of {told['container_id'][:12]} is too long, or no text: it was left out")
     return kept
 
 
