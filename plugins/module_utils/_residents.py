@@ -11,7 +11,7 @@ from ._read import _containers
 from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
-    from ..plugin_utils._shapes import Cgroup, Declared, Pod
+    from ..plugin_utils._shapes import Cgroup, Declared
     from ._read._cgroupfs import Hierarchy
     from ._read._files import Tree
 
@@ -27,7 +27,13 @@ class Residents(NamedTuple):
 
 
 def read(
-    tree: Tree, hierarchy: Hierarchy, cgroups: t.Sequence[Cgroup], *, capacity: int, pods: t.Sequence[Pod] = (), declared: t.Sequence[Declared] = ()
+    tree: Tree,
+    hierarchy: Hierarchy,
+    cgroups: t.Sequence[Cgroup],
+    *,
+    capacity: int,
+    pods: t.Sequence[t.Mapping[str, t.Any]] = (),
+    declared: t.Sequence[Declared] = (),
 ) -> Residents:
     """C(cgroups): as walked; they are identified here. C(capacity): MemTotal. Asks only runtimes that have a container here. Never raises."""
     names = _workloads.read_pod_names(tree, cgroups=cgroups)

@@ -7,6 +7,7 @@ docs/architecture.md §3.24.
 
 from __future__ import annotations
 
+import json
 import typing as t
 from fnmatch import fnmatchcase
 
@@ -14,7 +15,9 @@ from . import _workloads
 from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
-    from ..plugin_utils._shapes import Cgroup, Declared, Pod, PodContainer, Told, Workload
+    from ..plugin_utils._shapes import Cgroup, Declared, Resident, Told
+
+    Pod = t.Mapping[str, t.Any]  # as _pods makes them
 
 QOS_CLASSES = ("Guaranteed", "Burstable", "BestEffort")
 KOORDINATOR_CLASSES = ("LSE", "LSR", "LS", "BE", "SYSTEM")
@@ -30,7 +33,7 @@ _USERS = "/user.slice/"
 class Joined(NamedTuple):
     """C(pods): {pod UID: its cgroup's path}; C(gone): pods of the list that have no cgroup here; C(notes): on the lists themselves."""
 
-    workloads: list[Workload]
+    workloads: list[Resident]
     pods: dict[str, str]
     gone: int
     notes: list[str]
@@ -48,7 +51,7 @@ def join(
     listed = _Listed(pods)
     entries = [checked for checked in (_checked(entry, listed.notes) for entry in declared) if checked]
     owners = _owners(cgroups)
-    found: list[Workload] = []
+    found: list[Resident] = []
     for cgroup in cgroups:
         if not _is_container(cgroup) and cgroup.get("kind") not in _UNITS:
             continue
@@ -98,7 +101,7 @@ class _Building:
 
     def __init__(self, cgroup: Cgroup) -> None:
         self._cgroup = cgroup
-        self.of: Workload = {"path": cgroup["path"], "kind": cgroup["kind"], "sources": {}, "warnings": []}
+        self.of: Resident = {"path": cgroup["path"], "kind": cgroup["kind"], "sources": {}, "warnings": []}
         for key in _NAMES:
             if key in cgroup:
                 self.of[key] = cgroup[key]  # type: ignore[literal-required]
@@ -137,21 +140,35 @@ class _Building:
             self.of["name"] = "/".join(part for part in (self.of.get("namespace"), self.of["pod"], last) if part)
 
     def _mark(self, labels: t.Mapping[str, str], annotations: t.Mapping[str, str], source: str) -> None:
-        label = labels.get(QOS_LABEL)
-        if label in KOORDINATOR_CLASSES:
-            self._say("koordinator_class", label, source)
-        elif label:
-            self.warn(f"{source}: {QOS_LABEL} is none of {', '.join(KOORDINATOR_CLASSES)}: it is ignored")
+        self._take_class(labels.get(QOS_LABEL), source)
         if QOS_ANNOTATION in annotations:
-            self._say("memory_qos", annotations[QOS_ANNOTATION], source)
+            try:
+                loaded = json.loads(annotations[QOS_ANNOTATION])
+            except (ValueError, RecursionError):
+                loaded = ""
+            self._take_memory_qos({} if loaded is None else loaded, source)
 
-    def add_pod(self, pod: Pod | None, container: PodContainer | None) -> None:
+    def _take_class(self, name: t.Any, source: str) -> None:
+        if name in KOORDINATOR_CLASSES:
+            self._say("koordinator_class", name, source)
+        elif name:
+            self.warn(f"{source}: {QOS_LABEL} is none of {', '.join(KOORDINATOR_CLASSES)}: it is ignored")
+
+    def _take_memory_qos(self, fields: t.Any, source: str) -> None:
+        if isinstance(fields, dict):
+            self._say("memory_qos", fields, source)
+        else:
+            self.warn(f"{source}: {QOS_ANNOTATION} is no JSON object: it is ignored")
+
+    def add_pod(self, pod: Pod | None, container: Pod | None) -> None:
         if pod is None:
             return
         for key, name in (("namespace", "namespace"), ("pod", "name")):
             if isinstance(pod.get(name), str):
                 self.of[key] = pod[name]  # type: ignore[literal-required]
-        self._mark(_texts(pod.get("labels")), _texts(pod.get("annotations")), "pod list")
+        self._take_class(pod.get("koordinator_class"), "pod list")
+        if "memory_qos" in pod:
+            self._take_memory_qos(pod["memory_qos"], "pod list")
         qos = pod.get("qos_class")
         if qos in QOS_CLASSES and qos != self.of.get("qos_class", qos):
             self.warn(f"the pod list says {qos}, its cgroup is a {self.of['qos_class']} pod's: the cgroup counts")
@@ -159,23 +176,21 @@ class _Building:
             self._say("qos_class", qos, "pod list")
         if container is None:
             self.warn("the pod list has its pod and not this container")
-            return
-        self._add_sizes(container, "pod list")
+        else:
+            self._add_sizes(container, "pod list")
 
-    def _add_sizes(self, sizes: t.Any, source: str) -> None:
-        """No request is 0. No limit leaves the cgroup's, which may come from the pod's."""
+    def _add_sizes(self, sizes: Pod, source: str) -> None:
+        """Who has no request requests nothing. No limit leaves the cgroup's, which may come from the pod's."""
         if isinstance(sizes.get("name"), str):
             self.of.setdefault("container", sizes["name"])
-        for key in ("request", "limit"):
-            value = sizes.get(key)
-            if key not in sizes or (value is None and key == "limit"):
-                continue
+        for key in ("request", "limit", "batch_request", "batch_limit"):
+            value: t.Any = sizes.get(key)
             if value is not None and not _is_size(value):
                 self.warn(f"{source}: {key} is no size in bytes: it is ignored")
-                continue
-            if key == "limit" and abs((self._cgroup.get("limit") or 0) - value) >= 65536 and "limit" in self._cgroup:
-                self.warn(f"{source}: limit {value}, the cgroup has {self._cgroup['limit'] or 'none'}")
-            self._say(key, value or 0, source)
+            elif value or key == "request":
+                if key == "limit" and "limit" in self._cgroup and abs((self._cgroup["limit"] or 0) - value) >= 65536:
+                    self.warn(f"{source}: limit {value}, the cgroup has {self._cgroup['limit'] or 'none'}")
+                self._say(key, value or 0, source)
 
     def add_declared(self, entry: Declared) -> None:
         name = entry.get("qos_class")
@@ -185,7 +200,7 @@ class _Building:
             if key in entry:
                 self._say(key, entry[key], "inventory")
 
-    def finished(self, capacity: int) -> Workload:
+    def finished(self, capacity: int) -> Resident:
         of = self.of
         if of["sources"].get("request") == _workloads.ESTIMATED:
             of["granularity"] = capacity // 1000
@@ -207,7 +222,7 @@ class _Listed:
         self.notes: list[str] = []
         self._uids: dict[str, Pod] = {}
         self._names: dict[tuple[str, str], Pod] = {}
-        self._ids: dict[str, tuple[Pod, PodContainer]] = {}
+        self._ids: dict[str, tuple[Pod, Pod]] = {}
         self._here: set[str] = set()
         for pod in pods:
             uid = pod.get("uid")
@@ -223,8 +238,8 @@ class _Listed:
                     if container_id:
                         self._ids.setdefault(container_id, (pod, container))
 
-    def find(self, cgroup: Cgroup, of: Workload) -> tuple[Pod | None, PodContainer | None]:
-        found: tuple[Pod, PodContainer | None] | None = self._ids.get(cgroup.get("container_id", ""))
+    def find(self, cgroup: Cgroup, of: Resident) -> tuple[Pod | None, Pod | None]:
+        found: tuple[Pod, Pod | None] | None = self._ids.get(cgroup.get("container_id", ""))
         if found is None and "qos_class" in cgroup:
             pod = self._uids.get(of.get("pod_uid", "")) or self._names.get((of.get("namespace", ""), of.get("pod", "")))
             # Started anew since the list was made, it has another id and the same name.
@@ -236,16 +251,12 @@ class _Listed:
         return found
 
     def gone(self, paths: t.Container[str]) -> int:
-        return sum(uid not in self._here and uid not in paths for uid in self._uids)
+        return sum(uid not in self._here and uid not in paths and not pod.get("inactive") for uid, pod in self._uids.items())
 
 
-def _containers(pod: Pod) -> list[PodContainer]:
+def _containers(pod: Pod) -> list[Pod]:
     rows = pod.get("containers")
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
-
-
-def _texts(marks: t.Any) -> dict[str, str]:
-    return {key: value for key, value in marks.items() if isinstance(value, str)} if isinstance(marks, dict) else {}
 
 
 def _is_size(value: t.Any) -> bool:
@@ -267,6 +278,6 @@ def _checked(entry: Declared, notes: list[str]) -> Declared | None:
     return t.cast("Declared", checked)
 
 
-def _matches(entry: Declared, of: Workload) -> bool:
+def _matches(entry: Declared, of: Resident) -> bool:
     pattern = entry["match"]
     return fnmatchcase(of["path"] if pattern.startswith("/") else of.get("name", ""), pattern)

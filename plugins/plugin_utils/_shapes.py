@@ -214,27 +214,6 @@ class Told(t.TypedDict, total=False):
     limit: int
 
 
-class PodContainer(t.TypedDict, total=False):
-    """C(id): of the running one, with or without C(containerd://). Bytes; None: not set."""
-
-    name: str
-    id: str
-    request: int | None
-    limit: int | None
-
-
-class Pod(t.TypedDict, total=False):
-    """A pod as the controller hands it to its node."""
-
-    uid: str
-    namespace: str
-    name: str
-    qos_class: str
-    labels: dict[str, str]
-    annotations: dict[str, str]
-    containers: list[PodContainer]
-
-
 class Declared(t.TypedDict, total=False):
     """Of the inventory. C(match): a cgroup's path, or NAMESPACE/POD/CONTAINER, a container's name, a unit; with * ? [].
 
@@ -247,10 +226,11 @@ class Declared(t.TypedDict, total=False):
     limit: int | None
 
 
-class Workload(t.TypedDict, total=False):
-    """What a container, or a unit that the inventory names, is and asked for (_resources). A key that nobody tells is absent; C(limit) None: none.
+class Resident(t.TypedDict, total=False):
+    """A workload of this node: what a container, or a unit that the inventory names, is and asked for (_resources). A key that nobody tells is absent.
 
-    C(sources): {key: who says so}. C(granularity): of an estimated request, which is up to so many bytes too low.
+    C(limit) None: none. C(memory_qos): the annotation's object, its fields unchecked. C(batch_request batch_limit): of the pod list,
+    kubernetes.io/batch-memory. C(sources): {key: who says so}. C(granularity): of an estimated request, which is up to so many bytes too low.
     """
 
     path: str
@@ -264,10 +244,12 @@ class Workload(t.TypedDict, total=False):
     pod: str
     qos_class: str
     koordinator_class: str
-    memory_qos: str
+    memory_qos: dict[str, t.Any]
     request: int
     granularity: int
     limit: int | None
+    batch_request: int
+    batch_limit: int
     sources: dict[str, str]
     warnings: list[str]
 

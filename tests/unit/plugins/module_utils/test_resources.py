@@ -148,6 +148,7 @@ def test_a_label_of_docker_makes_no_container_a_pods() -> None:
 
 def test_pods_that_have_gone_are_counted() -> None:
     pods = [pod(), pod(uid="gone", name="gone", containers=[]), pod(uid=MIRROR, name="no-containers", containers=None)]
+    pods.append(pod(uid="ended", name="ended", containers=[], inactive=True))
     found = cgroups(f"/kubepods/burstable/pod{UID}", PATH, f"/kubepods/pod{MIRROR}")
     joined = _resources.join(found, capacity=CAPACITY, told={}, pods=pods)
     assert (joined.gone, joined.notes) == (1, [])
@@ -168,14 +169,15 @@ def test_a_pod_of_the_list_without_this_container() -> None:
     ("sizes", "request_and_limit", "warning"),
     [
         ({"request": None, "limit": None}, (0, 4 * GIB), None),
-        ({}, (None, 4 * GIB), None),
+        ({}, (0, 4 * GIB), None),
+        ({"request": GIB, "limit": 0}, (GIB, 4 * GIB), None),
         ({"request": 0}, (0, 4 * GIB), None),
         ({"request": GIB, "limit": 4 * GIB - 4095}, (GIB, 4 * GIB - 4095), None),  # the kernel keeps whole pages
         ({"request": GIB, "limit": 2 * GIB}, (GIB, 2 * GIB), f"pod list: limit {2 * GIB}, the cgroup has {4 * GIB}"),
         ({"request": "1Gi"}, (None, 4 * GIB), "pod list: request is no size in bytes: it is ignored"),
         ({"request": -5}, (None, 4 * GIB), "pod list: request is no size in bytes: it is ignored"),
         ({"request": 1.5}, (None, 4 * GIB), "pod list: request is no size in bytes: it is ignored"),
-        ({"limit": True}, (None, 4 * GIB), "pod list: limit is no size in bytes: it is ignored"),
+        ({"limit": True}, (0, 4 * GIB), "pod list: limit is no size in bytes: it is ignored"),
         ({"request": 5 * GIB}, (5 * GIB, 4 * GIB), f"request {5 * GIB} (pod list) is above its limit {4 * GIB} (cgroup)"),
     ],
 )
@@ -206,11 +208,24 @@ def test_two_pods_with_one_uid() -> None:
 
 
 def test_marks_of_the_list_count_for_more_than_the_runtimes() -> None:
-    labels, annotations = {"koordinator.sh/qosClass": "LS"}, {"koordinator.sh/memoryQOS": "{}"}
-    found = one(cgroups(PATH), told=told(labels=labels, annotations=annotations))
-    assert (found["koordinator_class"], found["memory_qos"], found["sources"]["memory_qos"]) == ("LS", "{}", "CRI")
-    found = one(cgroups(PATH), told=told(labels=labels, annotations=annotations), pods=[pod(labels={"koordinator.sh/qosClass": "BE"}, annotations=None)])
-    assert (found["koordinator_class"], found["memory_qos"], found["sources"]["koordinator_class"]) == ("BE", "{}", "pod list")
+    said = told(labels={"koordinator.sh/qosClass": "LS"}, annotations={"koordinator.sh/memoryQOS": '{"policy": "auto"}'})
+    found = one(cgroups(PATH), told=said)
+    assert (found["koordinator_class"], found["memory_qos"], found["sources"]["memory_qos"]) == ("LS", {"policy": "auto"}, "CRI")
+    found = one(cgroups(PATH), told=said, pods=[pod(koordinator_class="BE")])
+    assert (found["koordinator_class"], found["memory_qos"], found["sources"]["koordinator_class"]) == ("BE", {"policy": "auto"}, "pod list")
+    assert one(cgroups(PATH), told=said, pods=[pod(memory_qos={"policy": "none"})])["memory_qos"] == {"policy": "none"}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "7", '"auto"', "[" * 100_000])
+def test_an_annotation_that_is_no_object(text: str) -> None:
+    found = one(cgroups(PATH), told=told(annotations={"koordinator.sh/memoryQOS": text}))
+    assert "memory_qos" not in found and found["warnings"] == ["CRI: koordinator.sh/memoryQOS is no JSON object: it is ignored"]
+    assert one(cgroups(PATH), told=told(annotations={"koordinator.sh/memoryQOS": "null"}))["memory_qos"] == {}
+
+
+def test_batch_memory_is_handed_on() -> None:
+    found = one(cgroups(PATH), pods=[pod(containers=[{"name": "nginx", "id": ID, "batch_request": 5, "batch_limit": 6}])])
+    assert (found["request"], found["batch_request"], found["batch_limit"]) == (0, 5, 6)
 
 
 def test_a_class_that_does_not_exist() -> None:
@@ -258,14 +273,14 @@ def test_sandboxes_and_nested_cgroups_are_no_workloads() -> None:
     assert _resources.join(sandbox, capacity=CAPACITY, told={}).workloads == []
 
 
-def test_the_class_of_the_list_makes_a_request_of_a_limit() -> None:
+def test_the_class_of_the_inventory_makes_a_request_of_a_limit() -> None:
     found: Cgroups = [{"path": f"/pods/{ID}", "kind": "container", "name": "x", "container_id": ID, "limit": GIB}]
-    guaranteed = one(found, pods=[pod(qos_class="Guaranteed", containers=[{"name": "nginx", "id": ID}])])
+    guaranteed = one(found, declared=[{"match": "x", "qos_class": "Guaranteed"}])
     assert (guaranteed["request"], guaranteed["sources"]["request"]) == (GIB, "guaranteed: request = limit")
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.sampled_from([ID, UID, "LS", "Burstable", "*"]) | st.just([]) | st.just({})
-ROWS = st.dictionaries(st.sampled_from("uid namespace name qos_class containers labels annotations id request limit match".split()), VALUES, max_size=6)
+ROWS = st.dictionaries(st.sampled_from("uid namespace name qos_class koordinator_class memory_qos id request limit match".split()), VALUES, max_size=6)
 
 
 @given(st.lists(ROWS, max_size=3), st.lists(ROWS, max_size=3))

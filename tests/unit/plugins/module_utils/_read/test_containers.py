@@ -151,7 +151,9 @@ def test_one_that_fails_leaves_the_others(node: Path) -> None:
 def test_docker_tells_of_the_kubelets_containers_too(node: Path) -> None:
     """cri-dockerd: who is asked first decides, the other completes."""
     runtimes.prints(node, "crictl", {"pods": PODS, "ps": CONTAINERS})
-    with Docker(node / "docker.sock", lambda url: http([runtimes.docker_row(ID, "k8s_nginx_web-0")] if url == "/containers/json" else {"HostConfig": {"Memory": 1}})):
+    with Docker(
+        node / "docker.sock", lambda url: http([runtimes.docker_row(ID, "k8s_nginx_web-0")] if url == "/containers/json" else {"HostConfig": {"Memory": 1}})
+    ):
         told = read("cri", "docker").containers[ID]
     assert (told["source"], told["container"], told["limit"]) == ("CRI", "nginx", 1)
 
@@ -245,12 +247,15 @@ def test_no_more_than_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert len(found.containers) == 2 and found.unread == {"Podman": "only the first 2 containers were read"}
 
 
-KEYS = st.sampled_from("id Id items containers metadata labels annotations Labels Names HostConfig Memory Config podSandboxId name koordinator.sh/qosClass".split())
+KEYS = st.sampled_from(
+    "id Id items containers metadata labels annotations Labels Names HostConfig Memory Config podSandboxId name koordinator.sh/qosClass".split()
+)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(ID),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=5),
     max_leaves=20,
 )
+ROWS = st.lists(st.dictionaries(KEYS, VALUES, max_size=6), max_size=3)
 
 
 class Said(Tree):
@@ -267,7 +272,9 @@ class Said(Tree):
 @given(
     st.binary(max_size=50)
     | VALUES.map(lambda value: json.dumps(value).encode())
-    | st.dictionaries(st.sampled_from(["items", "containers"]), st.lists(st.dictionaries(KEYS, VALUES, max_size=6), max_size=3)).map(lambda v: json.dumps(v).encode())
+    | st.dictionaries(st.sampled_from(["items", "containers"]), st.lists(st.dictionaries(KEYS, VALUES, max_size=6), max_size=3)).map(
+        lambda v: json.dumps(v).encode()
+    )
     | st.lists(st.dictionaries(KEYS, VALUES, max_size=6), max_size=3).map(lambda v: json.dumps(v).encode())
 )
 def test_nothing_that_is_said_raises(output: bytes) -> None:

@@ -192,4 +192,3 @@ def gone(pid: int) -> bool:
             return True
         time.sleep(0.05)
     return False
-
