@@ -86,7 +86,7 @@ def http(body: t.Any, status: str = "200 OK") -> bytes:
 
 
 class Docker:
-    """A server on a Unix socket; C(forever): says the same again and again, and never ends."""
+    """A server on a Unix socket; C(forever): says the same again and again, for 15 s."""
 
     def __init__(self, path: Path, answer: t.Callable[[str], bytes], *, forever: bool = False) -> None:
         self.asked: list[str] = []
@@ -116,5 +116,8 @@ class Docker:
                     self.asked.append(connection.recv(65536).split()[1].decode())
                     reply = self._answer(self.asked[-1])
                     connection.sendall(reply)
-                    while self._forever and not self._over.wait(0.1):
+                    # Not for ever: who waits without a bound is to fail, not to hang.
+                    for _round in range(150 if self._forever else 0):
+                        if self._over.wait(0.1):
+                            break
                         connection.sendall(reply)
