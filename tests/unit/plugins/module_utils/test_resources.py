@@ -279,7 +279,9 @@ def test_the_class_of_the_inventory_makes_a_request_of_a_limit() -> None:
     assert (guaranteed["request"], guaranteed["sources"]["request"]) == (GIB, "guaranteed: request = limit")
 
 
-VALUES = st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.sampled_from([ID, UID, "LS", "Burstable", "*"]) | st.just([]) | st.just({})
+VALUES: st.SearchStrategy[t.Any] = (
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4) | st.sampled_from([ID, UID, "LS", "Burstable", "*"]) | st.just([]) | st.just({})
+)
 ROWS = st.dictionaries(st.sampled_from("uid namespace name qos_class koordinator_class memory_qos id request limit match".split()), VALUES, max_size=6)
 
 

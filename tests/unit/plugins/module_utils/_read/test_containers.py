@@ -57,8 +57,8 @@ def test_cri_tells_of_pods_and_containers_in_two_commands(node: Path) -> None:
     assert (found.unread, found.notes) == ({}, [])
     told = found.containers.pop(ID)
     assert not found.containers
-    assert told.pop("labels") == {**QOS, **K8S, "io.kubernetes.container.name": "nginx"}  # type: ignore[misc]
-    assert told.pop("annotations") == {  # type: ignore[misc]
+    assert told.pop("labels") == {**QOS, **K8S, "io.kubernetes.container.name": "nginx"}
+    assert told.pop("annotations") == {
         **MEMORY, "io.kubernetes.container.hash": "ee4ee15b", "io.kubernetes.container.restartCount": "0"}  # fmt: skip
     assert told == {"container_id": ID, "source": "CRI", "container": "nginx", "pod": "web-0", "namespace": "shop", "pod_uid": UID}
 
@@ -164,12 +164,12 @@ def test_docker_tells_of_the_kubelets_containers_too(node: Path) -> None:
 @pytest.mark.parametrize("bad", ["../../etc", "0" * 63, "0" * 65, ID.upper(), ID + "\n", "", None, 7, ["x"], {"a": 1}])
 @pytest.mark.parametrize("asked", ["cri", "podman", "docker"])
 def test_an_id_that_is_none_is_left_out_and_said_once(tmp_path: Path, asked: str, bad: t.Any) -> None:
-    rows = {
+    rows: dict[str, t.Any] = {
         "cri": {"crictl_pods": PODS, "crictl_ps": {"containers": [runtimes.cri_container(bad, POD_ID, "x")] * 2}},
         "podman": {"podman_ps": [runtimes.podman_row(bad, "x")] * 2},
         "docker": {"docker_containers": [runtimes.docker_row(bad, "x")] * 2},
-    }[asked]
-    found = captured(tmp_path, asked, **rows)
+    }
+    found = captured(tmp_path, asked, **rows[asked])
     assert not found.containers
     assert [note.partition(": ")[2] for note in found.notes] == ["a container whose id is not 64 hexadecimal digits was left out"]
 
