@@ -68,8 +68,9 @@ _NOTES = {
     "container": ("io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name"),
     "image": ("io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"),
 }
-# kubelet: oom_score_adj = 1000 − 1000 × request ÷ capacity, cut to 3…999 (pkg/kubelet/qos/policy.go).
+# kubelet: oom_score_adj = 1000 − ⌊1000 × request ÷ capacity⌋, cut to 3…999 (pkg/kubelet/qos/policy.go).
 _TELLING_ADJ = range(4, 999)
+ESTIMATED = "oom_score_adj (±0.1 % of memory)"
 
 
 def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
@@ -209,8 +210,9 @@ def read_requests(tree: Tree, hierarchy: Hierarchy, cgroups: t.Iterable[Cgroup],
             continue
         adjust = _oom_score_adj(tree, f"{hierarchy.memory}{cgroup['path']}/cgroup.procs")
         if adjust in _TELLING_ADJ:
-            cgroup["request"] = (1000 - adjust) * capacity // 1000
-            cgroup["request_source"] = "oom_score_adj (±0.1 % of memory)"
+            # No request is above its limit.
+            cgroup["request"] = min(-(-(1000 - adjust) * capacity // 1000), cgroup.get("limit") or capacity)
+            cgroup["request_source"] = ESTIMATED
 
 
 def name_programs(cgroups: t.Iterable[Cgroup], running: t.Mapping[str, t.Sequence[str]]) -> None:

@@ -199,6 +199,61 @@ class Cgroup(t.TypedDict, total=False):
     refaults: int
 
 
+class Told(t.TypedDict, total=False):
+    """What runtimes say of a container (_read/_containers). C(source): CRI, Podman or Docker. Only labels and annotations that memory QoS reads."""
+
+    container_id: str
+    source: str
+    container: str
+    pod: str
+    namespace: str
+    pod_uid: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    request: int
+    limit: int
+
+
+class Declared(t.TypedDict, total=False):
+    """Of the inventory. C(match): a cgroup's path, or NAMESPACE/POD/CONTAINER, a container's name, a unit; with * ? [].
+
+    C(qos_class): Kubernetes' or Koordinator's.
+    """
+
+    match: str
+    qos_class: str
+    request: int
+    limit: int | None
+
+
+class Resident(t.TypedDict, total=False):
+    """A workload of this node: what a container, or a unit that the inventory names, is and asked for (_resources). A key that nobody tells is absent.
+
+    C(limit) None: none. C(memory_qos): the annotation's object, its fields unchecked. C(batch_request batch_limit): of the pod list,
+    kubernetes.io/batch-memory. C(sources): {key: who says so}. C(granularity): of an estimated request, which is up to so many bytes too low.
+    """
+
+    path: str
+    kind: str
+    name: str
+    runtime: str
+    container_id: str
+    container: str
+    pod_uid: str
+    namespace: str
+    pod: str
+    qos_class: str
+    koordinator_class: str
+    memory_qos: dict[str, t.Any]
+    request: int
+    granularity: int
+    limit: int | None
+    batch_request: int
+    batch_limit: int
+    sources: dict[str, str]
+    warnings: list[str]
+
+
 class DropIn(t.TypedDict):
     """C(unit): that of its directory: a unit, C(user-.slice), C(service), C(app@.service). C(lines): {directive: value as written, the last}."""
 

@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What each workload of a node is and asked for, and who says so: the inventory, the pods that the controller handed over, the runtimes, the kernel.
+
+docs/architecture.md §3.24.
+"""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from fnmatch import fnmatchcase
+
+from . import _workloads
+from ._tuples import NamedTuple
+
+if t.TYPE_CHECKING:
+    from ..plugin_utils._shapes import Cgroup, Declared, Resident, Told
+
+    Pod = t.Mapping[str, t.Any]  # as _pods makes them
+
+QOS_CLASSES = ("Guaranteed", "Burstable", "BestEffort")
+KOORDINATOR_CLASSES = ("LSE", "LSR", "LS", "BE", "SYSTEM")
+QOS_LABEL = "koordinator.sh/qosClass"
+QOS_ANNOTATION = "koordinator.sh/memoryQOS"
+_MAX_BYTES = 1 << 62
+_NAMES = ("name", "runtime", "container_id", "container", "pod_uid", "namespace", "pod", "qos_class")
+_CONTAINERS = ("container", "lxc")
+_UNITS = ("slice", "service", "scope")
+_USERS = "/user.slice/"
+
+
+class Joined(NamedTuple):
+    """C(pods): {pod UID: its cgroup's path}; C(gone): pods of the list that have no cgroup here; C(notes): on the lists themselves."""
+
+    workloads: list[Resident]
+    pods: dict[str, str]
+    gone: int
+    notes: list[str]
+
+
+def join(
+    cgroups: t.Sequence[Cgroup],
+    *,
+    capacity: int,
+    told: t.Mapping[str, Told],
+    pods: t.Sequence[Pod] = (),
+    declared: t.Sequence[Declared] = (),
+) -> Joined:
+    """C(cgroups): identified, with C(request) as the node tells it. C(told): by container id. Containers in any case, units that C(declared) names."""
+    listed = _Listed(pods)
+    entries = [checked for checked in (_checked(entry, listed.notes) for entry in declared) if checked]
+    owners = _owners(cgroups)
+    found: list[Resident] = []
+    for cgroup in cgroups:
+        if not _is_container(cgroup) and cgroup.get("kind") not in _UNITS:
+            continue
+        building = _Building(cgroup)
+        _hear(building, cgroup, owners, told, listed)
+        matching = [entry for entry in entries if _matches(entry, building.of)]
+        for entry in matching:
+            building.add_declared(entry)
+        if _is_container(cgroup) or matching:
+            found.append(building.finished(capacity))
+    paths = {cgroup["pod_uid"]: cgroup["path"] for cgroup in cgroups if cgroup.get("kind") == "pod" and "pod_uid" in cgroup}
+    return Joined(found, paths, listed.gone(paths), listed.notes)
+
+
+def _is_container(cgroup: Cgroup) -> bool:
+    """A pod's sandbox has no memory to speak of."""
+    return cgroup.get("kind") in _CONTAINERS and cgroup.get("container") != "POD"
+
+
+def _owners(cgroups: t.Iterable[Cgroup]) -> dict[str, str]:
+    """{container id: path of the cgroup that runtimes speak of}. Users, and containers with cgroups of their own, can name one after somebody else's."""
+    owners: dict[str, tuple[bool, str]] = {}
+    outer = "//"
+    for cgroup in cgroups:  # parents before children
+        path, container_id = cgroup["path"], cgroup.get("container_id")
+        nested = path.startswith(outer)
+        if cgroup.get("kind") in _CONTAINERS and not nested:
+            outer = f"{path}/"
+        if container_id and _is_container(cgroup) and not path.startswith(_USERS):
+            owners[container_id] = min(owners.get(container_id, (nested, path)), (nested, path), key=lambda pair: pair[0])
+    return {container_id: path for container_id, (_nested, path) in owners.items()}
+
+
+def _hear(building: _Building, cgroup: Cgroup, owners: t.Mapping[str, str], told: t.Mapping[str, Told], listed: _Listed) -> None:
+    container_id = cgroup.get("container_id", "")
+    if owners.get(container_id) == cgroup["path"]:
+        if container_id in told:
+            building.add_told(told[container_id])
+        building.add_pod(*listed.find(cgroup, building.of))
+        building.rename()
+    elif container_id in owners:
+        building.warn(f"another cgroup has its container's id: {owners[container_id]}")
+
+
+class _Building:
+    """What is added later counts for more."""
+
+    def __init__(self, cgroup: Cgroup) -> None:
+        self._cgroup = cgroup
+        self.of: Resident = {"path": cgroup["path"], "kind": cgroup["kind"], "sources": {}, "warnings": []}
+        for key in _NAMES:
+            if key in cgroup:
+                self.of[key] = cgroup[key]  # type: ignore[literal-required]
+        if "qos_class" in cgroup:
+            self.of["sources"]["qos_class"] = "cgroup path"
+        if "limit" in cgroup:
+            self._say("limit", cgroup["limit"], "cgroup")
+        if "request" in cgroup:
+            self._say("request", cgroup["request"], cgroup["request_source"])
+
+    def _say(self, key: str, value: t.Any, source: str) -> None:
+        self.of[key] = value  # type: ignore[literal-required]
+        self.of["sources"][key] = source
+
+    def warn(self, words: str) -> None:
+        self.of["warnings"].append(words)
+
+    def add_told(self, told: Told) -> None:
+        source = told["source"]
+        own_uid = self._cgroup.get("pod_uid")
+        if own_uid and told.get("pod_uid", own_uid) != own_uid:
+            self.warn(f"{source} says that it is of another pod ({told['pod_uid']}): nothing of what it says is used")
+            return
+        for key in ("container", "pod", "namespace", "pod_uid"):
+            if key in told and key not in self.of:
+                self.of[key] = told[key]
+        self._mark(told.get("labels", {}), told.get("annotations", {}), source)
+        for key in ("request", "limit"):
+            # The cgroup's own is what holds; of a request the files of the node have told.
+            if key in told and key not in self.of:
+                self._say(key, told[key], source)  # type: ignore[literal-required]
+
+    def rename(self) -> None:
+        if "pod" in self.of:
+            last = self.of.get("container", self.of.get("container_id", "")[:12])
+            self.of["name"] = "/".join(part for part in (self.of.get("namespace"), self.of["pod"], last) if part)
+
+    def _mark(self, labels: t.Mapping[str, str], annotations: t.Mapping[str, str], source: str) -> None:
+        self._take_class(labels.get(QOS_LABEL), source)
+        if QOS_ANNOTATION in annotations:
+            try:
+                loaded = json.loads(annotations[QOS_ANNOTATION])
+            except (ValueError, RecursionError):
+                loaded = ""
+            self._take_memory_qos({} if loaded is None else loaded, source)
+
+    def _take_class(self, name: t.Any, source: str) -> None:
+        if name in KOORDINATOR_CLASSES:
+            self._say("koordinator_class", name, source)
+        elif name:
+            self.warn(f"{source}: {QOS_LABEL} is none of {', '.join(KOORDINATOR_CLASSES)}: it is ignored")
+
+    def _take_memory_qos(self, fields: t.Any, source: str) -> None:
+        if isinstance(fields, dict):
+            self._say("memory_qos", fields, source)
+        else:
+            self.warn(f"{source}: {QOS_ANNOTATION} is no JSON object: it is ignored")
+
+    def add_pod(self, pod: Pod | None, container: Pod | None) -> None:
+        if pod is None:
+            return
+        for key, name in (("namespace", "namespace"), ("pod", "name")):
+            if isinstance(pod.get(name), str):
+                self.of[key] = pod[name]  # type: ignore[literal-required]
+        self._take_class(pod.get("koordinator_class"), "pod list")
+        if "memory_qos" in pod:
+            self._take_memory_qos(pod["memory_qos"], "pod list")
+        qos = pod.get("qos_class")
+        if qos in QOS_CLASSES and qos != self.of.get("qos_class", qos):
+            self.warn(f"the pod list says {qos}, its cgroup is a {self.of['qos_class']} pod's: the cgroup counts")
+        elif qos in QOS_CLASSES:
+            self._say("qos_class", qos, "pod list")
+        if container is None:
+            self.warn("the pod list has its pod and not this container")
+        else:
+            self._add_sizes(container, "pod list")
+
+    def _add_sizes(self, sizes: Pod, source: str) -> None:
+        """Who has no request requests nothing. No limit leaves the cgroup's, which may come from the pod's."""
+        if isinstance(sizes.get("name"), str):
+            self.of.setdefault("container", sizes["name"])
+        for key in ("request", "limit", "batch_request", "batch_limit"):
+            value: t.Any = sizes.get(key)
+            if value is not None and not _is_size(value):
+                self.warn(f"{source}: {key} is no size in bytes: it is ignored")
+            elif value or key == "request":
+                if key == "limit" and "limit" in self._cgroup and abs((self._cgroup["limit"] or 0) - value) >= 65536:
+                    self.warn(f"{source}: limit {value}, the cgroup has {self._cgroup['limit'] or 'none'}")
+                self._say(key, value or 0, source)
+
+    def add_declared(self, entry: Declared) -> None:
+        name = entry.get("qos_class")
+        if name:
+            self._say("qos_class" if name in QOS_CLASSES else "koordinator_class", name, "inventory")
+        for key in ("request", "limit"):
+            if key in entry:
+                self._say(key, entry[key], "inventory")
+
+    def finished(self, capacity: int) -> Resident:
+        of = self.of
+        if of["sources"].get("request") == _workloads.ESTIMATED:
+            of["granularity"] = capacity // 1000
+        # A Guaranteed container's request is its limit, whoever told the class or the limit.
+        elif of.get("qos_class") == "Guaranteed" and "request" not in of and of.get("limit"):
+            self._say("request", of["limit"], "guaranteed: request = limit")
+        request, limit = of.get("request"), of.get("limit")
+        if request and limit and request > limit:
+            self.warn(f"request {request} ({of['sources']['request']}) is above its limit {limit} ({of['sources']['limit']})")
+        if request and request > capacity:
+            self.warn(f"request {request} is above this node's memory {capacity}")
+        return of
+
+
+class _Listed:
+    """The pods of the controller, by what finds them: container id, UID, name. A pod of a file has another UID in its cgroup than in the API."""
+
+    def __init__(self, pods: t.Iterable[Pod]) -> None:
+        self.notes: list[str] = []
+        self._uids: dict[str, Pod] = {}
+        self._names: dict[tuple[str, str], Pod] = {}
+        self._ids: dict[str, tuple[Pod, Pod]] = {}
+        self._here: set[str] = set()
+        for pod in pods:
+            uid = pod.get("uid")
+            if not isinstance(uid, str) or not uid:
+                self.notes.append("pod list: a pod without UID was left out")
+            elif uid in self._uids:
+                self.notes.append(f"pod list: two pods with the UID {uid}: the first counts")
+            else:
+                self._uids[uid] = pod
+                self._names.setdefault((str(pod.get("namespace")), str(pod.get("name"))), pod)
+                for container in _containers(pod):
+                    container_id = str(container.get("id") or "").rpartition("//")[2]
+                    if container_id:
+                        self._ids.setdefault(container_id, (pod, container))
+
+    def find(self, cgroup: Cgroup, of: Resident) -> tuple[Pod | None, Pod | None]:
+        found: tuple[Pod, Pod | None] | None = self._ids.get(cgroup.get("container_id", ""))
+        if found is None and "qos_class" in cgroup:
+            pod = self._uids.get(of.get("pod_uid", "")) or self._names.get((of.get("namespace", ""), of.get("pod", "")))
+            # Started anew since the list was made, it has another id and the same name.
+            name = of.get("container")
+            found = (pod, next((container for container in _containers(pod) if container.get("name") == name), None)) if pod else None
+        if found is None:
+            return None, None
+        self._here.add(found[0]["uid"])
+        return found
+
+    def gone(self, paths: t.Container[str]) -> int:
+        return sum(uid not in self._here and uid not in paths and not pod.get("inactive") for uid, pod in self._uids.items())
+
+
+def _containers(pod: Pod) -> list[Pod]:
+    rows = pod.get("containers")
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _is_size(value: t.Any) -> bool:
+    return type(value) is int and 0 <= value < _MAX_BYTES
+
+
+def _checked(entry: Declared, notes: list[str]) -> Declared | None:
+    """Without what cannot be used."""
+    checked = t.cast("t.Any", dict(entry))
+    match = checked.get("match")
+    if not isinstance(match, str) or not match:
+        notes.append("inventory: a workload without match was left out")
+        return None
+    if checked.get("qos_class") not in (None, *QOS_CLASSES, *KOORDINATOR_CLASSES):
+        notes.append(f"inventory: {checked.pop('qos_class')!r} of {match} is no QoS class: it is ignored")
+    for key in ("request", "limit"):
+        if key in checked and not _is_size(checked[key]) and (key, checked[key]) != ("limit", None):
+            notes.append(f"inventory: {key} {checked.pop(key)!r} of {match} is no size in bytes: it is ignored")
+    return t.cast("Declared", checked)
+
+
+def _matches(entry: Declared, of: Resident) -> bool:
+    pattern = entry["match"]
+    return fnmatchcase(of["path"] if pattern.startswith("/") else of.get("name", ""), pattern)
