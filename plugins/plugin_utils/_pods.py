@@ -7,8 +7,8 @@
 """Pods as Kubernetes says them → workloads: what of them decides memory values, small enough to hand a node its own as JSON.
 
 C(read(pods)) takes a list of pods, or the object of C(kubectl get pods -A -o json), and gives C(Read(workloads, warnings)); C(by_node(workloads)) sorts them.
-A workload is a C(_shapes.Workload), sizes in bytes. What is unknown or not set is not in it. Sums over containers, sidecars, plain init containers, overhead and
-pod-level resources are made here, as Kubernetes makes them (component-helpers/resource), so a node needs no quantities and no init containers.
+A workload is a C(_shapes.Workload), sizes in bytes. What is unknown or not set is not in it. Sums over containers, sidecars, plain init containers, overhead
+and pod-level resources are made here, as Kubernetes makes them (component-helpers/resource), so a node needs no quantities and no init containers.
 
 A pod that cannot be used is left out and named in C(warnings). PodsError only where nothing is left of the input.
 """

@@ -281,7 +281,7 @@ class _WorkloadContainer(t.TypedDict):
 
 
 class WorkloadContainer(_WorkloadContainer, total=False):
-    """A container that stays, of a workload: C(id) and C(runtime) (containerd, cri-o, docker, pouch) once it was started. Sizes in bytes; what is not set is missing."""
+    """A container that stays, of a workload: C(id) and C(runtime) (containerd, cri-o, docker, pouch) once it was started. Bytes; what is not set is missing."""
 
     id: str
     runtime: str
@@ -303,8 +303,8 @@ class _Workload(t.TypedDict):
 class Workload(_Workload, total=False):
     """A pod as C(_pods) sends it to its node (C(node)). C(uid) is what the cgroup is named by; C(qos_class) is Kubernetes' own.
 
-    C(koordinator_class), C(memory_qos): label and annotation, if they are there. C(request), C(limit): of the pod, with init containers and overhead; C(pod_limit): what
-    it says itself, without overhead. C(inactive): it has ended. C(critical): by priority, or static.
+    C(koordinator_class), C(memory_qos): label and annotation, if they are there. C(request), C(limit): of the pod, with init containers and overhead;
+    C(pod_limit): what it says itself, without overhead. C(inactive): it has ended. C(critical): by priority, or static.
     """
 
     node: str
