@@ -336,7 +336,7 @@ def profile(
             place = paths.container(workload, container)
             if place:
                 outcomes = _put_intents(qos, place, wanted, _amounts(workload, container), probe, node, v2)
-                _add_above(qos, sums, sorted(set(above)), outcomes)
+                _add_above(qos, sums, above, outcomes)
     for (place, file), (total, origin) in sums.items():
         qos.put(place, file, total, origin)
     return _full(qos)
@@ -356,10 +356,14 @@ def _put_intents(
 
 
 def _add_above(qos: Qos, sums: dict[tuple[str, str], tuple[int, str]], above: list[str], outcomes: list[_qos_files.Outcome]) -> None:
+    """C(above): kubepods first. A rank counts among siblings, so a pod and its directory have it too; a directory that of its highest."""
     for outcome in outcomes:
-        for place in above:
-            for file in (_MIN, _LOW):
-                if file in outcome.files:
-                    sums[place, file] = (sums.get((place, file), (0, ""))[0] + int(outcome.files[file]), f"profile: sum of {outcome.intent}")
+        for place in set(above):
+            for file, value in outcome.files.items():
+                so_far, origin = sums.get((place, file), (0, ""))[0], f"profile: {outcome.intent}"
+                if file in (_MIN, _LOW):
+                    sums[place, file] = (so_far + int(value), f"{origin}, sum")
+                elif file == "memory.priority" and place != above[0]:
+                    sums[place, file] = (max(so_far, int(value)), f"{origin}, highest")
             for file, value in outcome.above.items():
                 qos.put(place, file, int(value), f"profile: {outcome.intent}")

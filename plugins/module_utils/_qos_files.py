@@ -5,7 +5,7 @@
 C(resolve(intents, subject, present, v2=...)) gives an C(Outcome) for each intent: the first row of C(WAYS) whose files are C(present), else none with a reason.
 C(intents) is what C(plugin_utils/_intents.py) makes of a profile: {intent: value}. An amount is C({bytes: n}), or C({of: request, limit, headroom or memory,
 share: [numerator, denominator], min?, max?}); background_reclaim is C({ratio: percent, gap: 1/10000}), min_watermark a number, the others booleans; swap may be
-both. docs/qos.md has its table from here (C(table)).
+both. docs/qos.md has its table from here.
 """
 
 from __future__ import annotations
@@ -50,7 +50,6 @@ class Way(NamedTuple):
     hierarchies: str
     needs: tuple[str, ...]
     equivalence: str
-    written: str
     reason: str
     make: t.Callable[[t.Any, Subject], Files]
     above: Files = {}
@@ -138,33 +137,28 @@ def _page_cache_ratio(value: t.Any, subject: Subject) -> Files:
 
 _ANY = "v1 v2"
 _MARKS, _CACHE = ("memory.wmark_ratio", "memory.wmark_scale_factor"), ("memory.pagecache_limit.size", "memory.pagecache_limit.enable")
-_PRIORITY, _SOFT = ("memory.priority", "memory.use_priority_oom"), "memory.soft_limit_in_bytes"
-_MEMSW = "memory.memsw.limit_in_bytes"
+_SOFT = "memory.soft_limit_in_bytes"
 WAYS = (
-    Way("protect_hard", _ANY, ("memory.min",), "native", "memory.min", "", _amount_in("memory.min")),
-    Way("protect_soft", _ANY, ("memory.low",), "native", "memory.low", "", _amount_in("memory.low")),
-    Way("throttle", _ANY, ("memory.high",), "native", "memory.high", "", _amount_in("memory.high")),
-    Way("throttle", "v1", (_SOFT,), "near", _SOFT,
-        "reclaimed down to it first when the node is short of memory; never slowed before that", _amount_in(_SOFT)),
-    Way("background_reclaim", _ANY, _MARKS, "native", ", ".join(_MARKS), "", _wmark),
+    Way("protect_hard", _ANY, ("memory.min",), "native", "", _amount_in("memory.min")),
+    Way("protect_soft", _ANY, ("memory.low",), "native", "", _amount_in("memory.low")),
+    Way("throttle", _ANY, ("memory.high",), "native", "", _amount_in("memory.high")),
+    Way("throttle", "v1", (_SOFT,), "near", "reclaimed down to it first when the node is short of memory; never slowed before that", _amount_in(_SOFT)),
+    Way("background_reclaim", _ANY, _MARKS, "native", "", _wmark),
     Way("background_reclaim", _ANY, ("memory.high", "memory.high_async_ratio"), "near",
-        "memory.high_async_ratio; memory.high at the limit, unless it throttles lower",
         "a share of memory.high, and it stops ten points lower: the gap cannot be chosen", _async_ratio),
-    Way("background_reclaim", "v2", ("memory.high",), "near", "memory.high at the watermark, unless it throttles lower",
-        "above it the tasks reclaim themselves, and wait the longer the further they are", _high_at_watermark),
-    Way("min_watermark", _ANY, ("memory.wmark_min_adj",), "native", "memory.wmark_min_adj",
+    Way("background_reclaim", "v2", ("memory.high",), "near", "above it the tasks reclaim themselves, and wait the longer the further they are",
+        _high_at_watermark),
+    Way("min_watermark", _ANY, ("memory.wmark_min_adj",), "native",
         "acts within the host's watermarks: little without vm.watermark_scale_factor raised", lambda value, _subject: {"memory.wmark_min_adj": str(value)}),
-    Way("swap", _ANY, ("memory.swap.max",), "native", "memory.swap.max", "", _swap_max),
-    Way("swap", "v1", ("memory.swappiness",), "near", "memory.swappiness 0, for false", "still swapped out when there is nothing else to reclaim", _swappiness),
-    Way("swap", "v1", (_MEMSW,), "near", f"{_MEMSW}: the limit and the amount", "bounds both together: what memory does not use, swap may", _memsw),
-    Way("page_cache_limit", _ANY, _CACHE, "native", ", ".join(_CACHE), "counts only with the host's /sys/kernel/mm/pagecache_limit/enabled", _page_cache),
-    Way("page_cache_limit", _ANY, ("memory.pagecache.max_ratio",), "near", "memory.pagecache.max_ratio",
-        "whole percents of the limit, rounded up", _page_cache_ratio),
-    Way("kill_together", _ANY, ("memory.oom.group",), "native", "memory.oom.group", "", _word_in("memory.oom.group", "1", "0")),
-    Way("kill_first", _ANY, _PRIORITY, "native", "memory.priority: 0, others 12; memory.use_priority_oom: 1 on all above", "",
-        _word_in("memory.priority", "0", "12"), {"memory.use_priority_oom": "1"}),
-    Way("kill_first", _ANY, ("memory.qos_level",), "native", "memory.qos_level: -1, others 0", "counts only with vm.memcg_qos_enable",
-        _word_in("memory.qos_level", "-1", "0")),
+    Way("swap", _ANY, ("memory.swap.max",), "native", "", _swap_max),
+    Way("swap", "v1", ("memory.swappiness",), "near", "still swapped out when there is nothing else to reclaim", _swappiness),
+    Way("swap", "v1", ("memory.memsw.limit_in_bytes",), "near", "bounds both together: what memory does not use, swap may", _memsw),
+    Way("page_cache_limit", _ANY, _CACHE, "native", "counts only with the host's /sys/kernel/mm/pagecache_limit/enabled", _page_cache),
+    Way("page_cache_limit", _ANY, ("memory.pagecache.max_ratio",), "near", "whole percents of the limit, rounded up", _page_cache_ratio),
+    Way("kill_together", _ANY, ("memory.oom.group",), "native", "", _word_in("memory.oom.group", "1", "0")),
+    Way("kill_first", _ANY, ("memory.priority", "memory.use_priority_oom"), "native", "", _word_in("memory.priority", "0", "12"),
+        {"memory.use_priority_oom": "1"}),
+    Way("kill_first", _ANY, ("memory.qos_level",), "native", "counts only with vm.memcg_qos_enable", _word_in("memory.qos_level", "-1", "0")),
 )  # fmt: skip
 # Why there is no other way.
 NONE = {
@@ -203,10 +197,3 @@ def _resolve(intent: str, value: t.Any, subject: Subject, present: t.Container[s
             except CannotSay as exc:
                 reason = reason or str(exc)
     return Outcome(intent, "none", {}, {}, reason or NONE[intent])
-
-
-def table() -> list[tuple[str, str, str, str, str]]:
-    """(intent, hierarchy, what is written, equivalence, what differs), for people."""
-    rows = [(way.intent, way.hierarchies.replace(" ", ", "), way.written, way.equivalence, way.reason) for way in WAYS]
-    rows += [(intent, "else", "", "none", reason) for intent, reason in NONE.items()]
-    return sorted(rows, key=lambda row: _ORDER.index(row[0]))

@@ -19,6 +19,17 @@ _BASES = ("of_request", "of_limit", "of_headroom", "of_memory")
 _DEFAULT_GAP = "0.2%"
 
 
+# What is written, where it is more than the files that it needs.
+_WRITTEN = {
+    ("background_reclaim", "memory.high_async_ratio"): "memory.high_async_ratio; memory.high at the limit, unless it throttles lower",
+    ("background_reclaim", "memory.high"): "memory.high at the watermark, unless it throttles lower",
+    ("swap", "memory.swappiness"): "memory.swappiness 0, for false",
+    ("swap", "memory.memsw.limit_in_bytes"): "memory.memsw.limit_in_bytes: the limit and the amount",
+    ("kill_first", "memory.use_priority_oom"): "memory.priority 0, others 12; memory.use_priority_oom 1 on all above",
+    ("kill_first", "memory.qos_level"): "memory.qos_level -1, others 0",
+}
+
+
 class IntentError(ValueError):
     """The message names class, intent and what would be right."""
 
@@ -27,6 +38,18 @@ def parse(written: object) -> Intents:
     """Raises IntentError."""
     classes = _keys(written, _pods.CLASSES, "qos", "class")
     return {name: _class(intents, f"qos.{name}") for name, intents in classes.items()}
+
+
+def table() -> list[tuple[str, str, str, str, str]]:
+    """(intent, hierarchy, what is written, equivalence, what differs or is needed), for people."""
+    rows = []
+    for intent, last in _qos_files.NONE.items():
+        for way in _qos_files.WAYS:
+            if way.intent == intent:
+                written = _WRITTEN.get((intent, way.needs[-1]), ", ".join(way.needs))
+                rows.append((intent, way.hierarchies.replace(" ", ", "), written, way.equivalence, way.reason))
+        rows.append((intent, "else", "", "none", last))
+    return rows
 
 
 def _class(written: object, place: str) -> dict[str, t.Any]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import pathlib
 import typing as t
 
@@ -55,3 +56,21 @@ def test_it_is_documented() -> None:
     assert set(options["node"]["suboptions"]) == set(known)
     assert {name: tuple(option["choices"]) for name, option in options["node"]["suboptions"].items() if "choices" in option} == _memcg_values._CHOICES
     assert [task["name"] for task in yaml.safe_load(loaded["EXAMPLES"])]
+
+
+def test_the_guide_s_example_gives_what_the_guide_says() -> None:
+    guide = (ROOT / "docs/qos.md").read_text(encoding="utf-8")
+    (play,) = yaml.safe_load(guide.split("```yaml\n")[1].split("```")[0])
+    (task,) = play["tasks"]
+    assert task["ansible.builtin.debug"]["msg"] == "{{ pods | memqos.fleet.memcg_values(node=node, model='kubelet', kubelet=kubelet) }}"
+    found = memcg_values(play["vars"]["pods"], node=play["vars"]["node"], model="kubelet", kubelet=play["vars"]["kubelet"])
+    assert found == json.loads(guide.split("```json\n")[1].split("```")[0])
+    strategy = {"lsClass": {"memoryQOS": {"enable": True, "lowLimitPercent": 60}}}
+    (files,) = (files for path, files in memcg_values(play["vars"]["pods"], node=play["vars"]["node"], strategy=strategy).items() if path.endswith(".scope"))
+    assert {file: value for file, value in files.items() if value != "0"} == {
+        "memory.low": "2576980377",
+        "memory.high": "max",
+        "memory.wmark_ratio": "95",
+        "memory.wmark_scale_factor": "20",
+        "memory.wmark_min_adj": "-25",
+    }

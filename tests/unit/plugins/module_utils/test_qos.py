@@ -119,7 +119,8 @@ def test_system_pods_have_their_own_class_whatever_its_switch_says() -> None:
     assert koordinator(pod(container("main", "1Gi"), label="SYSTEM"), strategy=strategy).files[POD]["memory.low"] == str(GI // 2)
 
 
-# Label, Kubernetes' class, strategy, annotation → wmark_ratio, wmark_min_adj, throttlingPercent's memory.high of a container of 1Gi without limit, and who said wmark_ratio.
+# Label, Kubernetes' class, strategy, annotation → wmark_ratio, wmark_min_adj, memory.high (90: by 90 %) of a container of 1Gi without limit, and who said
+# wmark_ratio.
 POLICIES: list[tuple[str | None, str, dict[str, t.Any], str | None, tuple[t.Any, ...]]] = [
     # What is missing is the default, which is off.
     ("BE", "BestEffort", {}, None, (0, 0, "max", "strategy: beClass is off")),
@@ -284,6 +285,7 @@ def test_a_sidecar_counts_for_its_pod_and_koordlet_leaves_it_alone() -> None:
     assert [path for path in found if path.startswith(f"{POD}/")] == [f"{POD}/{leaf()}"]
 
 
+BELOW = "kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice"
 # Kubernetes' class, driver, runtime, root → pod, container.
 PATHS: list[tuple[str, str, str, str, str, str]] = [
     ("Guaranteed", "systemd", "containerd", "", G_POD, "cri-containerd-id-main.scope"),
@@ -293,8 +295,7 @@ PATHS: list[tuple[str, str, str, str, str, str]] = [
     ("Guaranteed", "cgroupfs", "containerd", "", f"kubepods/pod{UID}", "id-main"),
     ("Burstable", "cgroupfs", "cri-o", "", f"kubepods/burstable/pod{UID}", "crio-id-main"),
     ("BestEffort", "cgroupfs", "docker", "", f"kubepods/besteffort/pod{UID}", "id-main"),
-    ("Burstable", "systemd", "containerd", "/kubelet", f"kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{ESCAPED}.slice",
-     "cri-containerd-id-main.scope"),
+    ("Burstable", "systemd", "containerd", "/kubelet", f"{BELOW}/kubelet-kubepods-burstable-pod{ESCAPED}.slice", "cri-containerd-id-main.scope"),
     ("Burstable", "cgroupfs", "containerd", "/kubelet", f"kubelet/kubepods/burstable/pod{UID}", "id-main"),
 ]  # fmt: skip
 

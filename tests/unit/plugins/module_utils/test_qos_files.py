@@ -19,8 +19,11 @@ from ansible_collections.memqos.fleet.tests.unit.plugins.plugin_utils.made_pods 
 MAINLINE_V1 = frozenset("memory.limit_in_bytes memory.soft_limit_in_bytes memory.swappiness memory.memsw.limit_in_bytes memory.oom_control".split())
 MAINLINE_V2 = frozenset("memory.min memory.low memory.high memory.max memory.swap.max memory.oom.group".split())
 ANOLIS = frozenset(
-    "memory.min memory.low memory.high memory.wmark_ratio memory.wmark_scale_factor memory.wmark_min_adj memory.priority memory.use_priority_oom memory.oom.group".split()
-    + ["memory.pagecache_limit.enable", "memory.pagecache_limit.size", "memory.pagecache_limit.sync"]
+    {
+        *("memory.min", "memory.low", "memory.high", "memory.oom.group", "memory.priority", "memory.use_priority_oom"),
+        *(f"memory.wmark_{name}" for name in ("ratio", "scale_factor", "min_adj")),
+        *(f"memory.pagecache_limit.{name}" for name in ("enable", "size", "sync")),
+    }
 )
 KERNELS: dict[str, tuple[frozenset[str], bool]] = {
     "v1": (MAINLINE_V1, False),
@@ -163,20 +166,29 @@ def two_pods() -> list[dict[str, t.Any]]:
 
 def test_on_anolis_all_is_native() -> None:
     qos = profile("anolis v1", *two_pods())
-    rank = {"memory.use_priority_oom": "1"}
-    wmark = {"memory.wmark_ratio": "95", "memory.wmark_scale_factor": "20", "memory.priority": "12"}
+    by_rank, low, last = {"memory.use_priority_oom": "1"}, {"memory.low": str(3 * GI // 2)}, {"memory.priority": "12"}
+    wmark = {"memory.wmark_ratio": "95", "memory.wmark_scale_factor": "20", **last}
     assert qos.files == {
-        "kubepods.slice": {"memory.low": str(3 * GI // 2), **rank},
-        "kubepods.slice/kubepods-burstable.slice": {"memory.low": str(3 * GI // 2), **rank},
-        "kubepods.slice/kubepods-besteffort.slice": rank,
-        POD: {"memory.low": str(3 * GI // 2), **rank},
+        "kubepods.slice": {**low, **by_rank},
+        "kubepods.slice/kubepods-burstable.slice": {**low, **by_rank, **last},
+        "kubepods.slice/kubepods-besteffort.slice": {**by_rank, "memory.priority": "0"},
+        POD: {**low, **by_rank, **last},
         f"{POD}/cri-containerd-id-main.scope": {"memory.low": str(GI), **wmark},
         f"{POD}/cri-containerd-id-side.scope": {"memory.low": str(GI // 2), **wmark},
-        BE_POD: rank,
+        BE_POD: {**by_rank, "memory.priority": "0"},
         f"{BE_POD}/cri-containerd-id-main.scope": {"memory.high": str(GI), "memory.priority": "0"},
     }
     assert {row.equivalence for row in qos.rows} == {NATIVE} and len(qos.rows) == 8
     assert {path: set(files) for path, files in qos.files.items()} == {path: set(files) for path, files in qos.origins.items()}
+
+
+def test_a_directory_ranks_as_its_highest_pod() -> None:
+    mixed = [pod(container("main", "1Gi", "2Gi"), uid=uid, name=uid, label=label) for uid, label in (("a", "BE"), ("b", "LS"), ("c", "BE"))]
+    files = profile("anolis v2", *mixed).files
+    ranks = [
+        files[f"kubepods.slice/kubepods-burstable.slice{below}"]["memory.priority"] for below in ("", *(f"/kubepods-burstable-pod{uid}.slice" for uid in "abc"))
+    ]
+    assert ranks == ["12", "0", "12", "0"] and "memory.priority" not in files["kubepods.slice"]
 
 
 def test_on_mainline_what_can_be_is_near_and_the_rest_is_said() -> None:
@@ -215,5 +227,5 @@ def test_every_file_is_in_the_registry_and_every_intent_has_a_last_word() -> Non
 
 def test_the_guide_has_the_table() -> None:
     guide = (pathlib.Path(__file__).parents[4] / "docs/qos.md").read_text(encoding="utf-8")
-    for row in _qos_files.table():
+    for row in _intents.table():
         assert f"| {' | '.join(cell or '—' for cell in row)} |" in guide

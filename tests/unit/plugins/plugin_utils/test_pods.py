@@ -240,9 +240,13 @@ def test_100000_pods_in_linear_time() -> None:
     assert spent(100_000) < 40 * max(spent(5000), spent(5000))
 
 
-JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-    st.sampled_from(["metadata", "spec", "status", "containers", "initContainers", "resources", "requests", "limits", "memory", "cpu", "name", "uid", "kind", "annotations",
-                     "labels", "containerStatuses", "koordinator.sh/memoryQOS", "containerID", "overhead", "items"]), inner, max_size=4), max_leaves=25)  # fmt: skip
+KEYS = """metadata spec status containers initContainers resources requests limits memory cpu name uid kind annotations labels containerStatuses
+          koordinator.sh/memoryQOS containerID overhead items""".split()
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=25,
+)
 
 
 @given(st.lists(JSON, max_size=4), JSON, st.sampled_from(["metadata", "spec", "status"]))
