@@ -329,3 +329,44 @@ class WrittenRow(KnobRow, t.Protocol):
     @property
     def key(self) -> str:
         """The word before the value (memory.oom_control), or empty."""
+
+
+class _WorkloadContainer(t.TypedDict):
+    name: str
+
+
+class WorkloadContainer(_WorkloadContainer, total=False):
+    """A container that stays, of a workload: C(id) and C(runtime) (containerd, cri-o, docker, pouch) once it was started. Bytes; what is not set is missing."""
+
+    id: str
+    runtime: str
+    request: int
+    limit: int
+    batch_request: int
+    batch_limit: int
+    sidecar: bool
+
+
+class _Workload(t.TypedDict):
+    uid: str
+    namespace: str
+    name: str
+    qos_class: str
+    containers: list[WorkloadContainer]
+
+
+class Workload(_Workload, total=False):
+    """A pod as C(_pods) sends it to its node (C(node)). C(uid) is what the cgroup is named by; C(qos_class) is Kubernetes' own.
+
+    C(koordinator_class), C(memory_qos): label and annotation, if they are there. C(request), C(limit): of the pod, with init containers and overhead;
+    C(pod_limit): what it says itself, without overhead. C(inactive): it has ended. C(critical): by priority, or static.
+    """
+
+    node: str
+    koordinator_class: str
+    memory_qos: dict[str, t.Any]
+    request: int
+    limit: int
+    pod_limit: int
+    inactive: bool
+    critical: bool

@@ -42,13 +42,14 @@ NODE_FLOORS = [
     {"_present"},
     {"_diagnosis", "_facts", "_guards"},
     {"_node", "_swap", "_residents"},
-    {"_wanted", "_resources"},
+    {"_wanted", "_resources", "_qos"},
     {"_rules", "_accounts", "_workloads", "_steps"},
     {"_persist"},
     {"_read"},
     {"_compiled"},
     {"_tune_options"},
     {"_knobs"},
+    {"_qos_files"},
     {"_shares"},
     {"_units"},
     {"_tuples"},
@@ -57,7 +58,7 @@ NODE_FLOORS = [
 # and how text of a node is decoded.
 CONTROLLER_MAY_IMPORT: dict[str, set[str]] = {
     "action": {"plugin_utils", "_knobs", "_rules", "_tune_options"},
-    "plugin_utils": {"plugin_utils", "_units", "_shares", "_knobs", "_rules", "_diagnosis", "_wanted", "_workloads", "_read"},
+    "plugin_utils": {"plugin_utils", "_units", "_shares", "_knobs", "_rules", "_diagnosis", "_wanted", "_workloads", "_read", "_qos", "_qos_files"},
     "filter": {"plugin_utils"},
     "doc_fragments": set(),
 }
@@ -82,6 +83,8 @@ PURE = tuple(
         "_rules.py",
         "_accounts.py",
         "_resources.py",
+        "_qos.py",
+        "_qos_files.py",
         "_units.py",
         "_shares.py",
         "_knobs/",

@@ -1,0 +1,150 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# This file is private to the collection: its names can change at any release.
+
+"""Pods and a model's configuration → values, for the filter C(memcg_values). C(check_*) are for who sends a configuration to nodes: they find what is wrong."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+from collections.abc import Mapping
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _qos
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _pods, _quantity
+
+Json = Mapping[str, t.Any]
+_SIZES = ("allocatable", "capacity", "swap", "page_size")
+_NAMES = ("name", "cgroup_driver", "runtime", "cgroup_root")
+_CLASSES = ("lsrClass", "lsClass", "beClass", "systemClass", "cgroupRoot", "policies")
+_KUBELET = ("memoryThrottlingFactor", "memoryReservationPolicy", "memorySwap", "featureGates")
+_CHOICES = {"cgroup_driver": ("systemd", "cgroupfs"), "runtime": ("containerd", "cri-o", "docker", "pouch")}
+
+
+class ValuesError(ValueError):
+    """What of the arguments is wrong, and what would be right."""
+
+
+def memcg_values(pods: object, *, node: object, model: str, strategy: object = None, kubelet: object = None, hierarchy: str = "v2") -> _qos.Qos:
+    """Raises ValuesError and PodsError."""
+    machine = check_node(node)
+    if hierarchy not in ("v1", "v2"):
+        raise ValuesError(f"hierarchy is {hierarchy!r:.40}: v1 or v2 is expected")
+    read = _pods.read(pods)
+    workloads, warnings = _of_node(read, machine.get("name"))
+    if model == "koordinator":
+        _unused(kubelet, "kubelet", model)
+        found = _qos.koordinator(workloads, machine, check_strategy(strategy), v2=hierarchy == "v2")
+    elif model == "kubelet":
+        _unused(strategy, "strategy", model)
+        found = _qos.kubelet(workloads, machine, check_kubelet(kubelet, machine), v2=hierarchy == "v2")
+    else:
+        raise ValuesError(f"model is {model!r:.40}: koordinator or kubelet is expected")
+    return found._replace(warnings=[*warnings, *found.warnings])
+
+
+def _of_node(read: _pods.Read, name: str | None) -> tuple[list[_pods.Workload], list[str]]:
+    nodes = {workload["node"] for workload in read.workloads if "node" in workload}
+    if name is None and len(nodes) > 1:
+        return read.workloads, [*read.warnings, f"these are pods of {len(nodes)} nodes, taken as if all ran on one: node.name chooses"]
+    return [workload for workload in read.workloads if name in (None, workload.get("node"))], read.warnings
+
+
+def _unused(value: object, name: str, model: str) -> None:
+    if value is not None:
+        raise ValuesError(f"{name} is not for the model {model}")
+
+
+def check_node(node: object) -> dict[str, t.Any]:
+    """Sizes as bytes or quantities; 4096 where C(page_size) is missing. Raises ValuesError."""
+    given = _mapping(node, "node", (*_SIZES, *_NAMES))
+    if given.get("allocatable") is None:
+        raise ValuesError("node.allocatable is missing: the bytes that pods can have, status.allocatable.memory of the Node")
+    checked: dict[str, t.Any] = {"page_size": 4096}
+    for key, value in given.items():
+        if value is not None:
+            checked[key] = _size(value, key) if key in _SIZES else _word(value, key)
+    if checked["page_size"] < 1:
+        raise ValuesError("node.page_size is 0")
+    return checked
+
+
+def _size(value: object, key: str) -> int:
+    try:
+        return _quantity.size(value)
+    except _quantity.QuantityError as exc:
+        raise ValuesError(f"node.{key}: {exc}") from None
+
+
+def _word(value: object, key: str) -> str:
+    choices = _CHOICES.get(key)
+    if not isinstance(value, str) or (choices and value not in choices):
+        raise ValuesError(f"node.{key} is {value!r:.40}: {'a name' if not choices else 'one of ' + ', '.join(choices)} is expected")
+    return value
+
+
+def check_strategy(strategy: object) -> dict[str, t.Any]:
+    """C(resourceQOSStrategy): fields that are null left out. Raises ValuesError."""
+    checked: dict[str, t.Any] = {}
+    for name, entry in _mapping(_loaded(strategy), "strategy", _CLASSES).items():
+        if entry is None or name == "policies":
+            continue
+        checked[name] = {}
+        memory = _mapping(entry, f"strategy.{name}").get("memoryQOS")
+        if memory is not None:
+            checked[name]["memoryQOS"] = _checked_fields(_mapping(memory, f"strategy.{name}.memoryQOS"), f"strategy.{name}.memoryQOS")
+    return checked
+
+
+def _loaded(strategy: object) -> object:
+    if not isinstance(strategy, str):
+        return {} if strategy is None else strategy
+    try:
+        return json.loads(strategy)
+    except (ValueError, RecursionError) as exc:
+        raise ValuesError(f"strategy is no JSON: {exc}") from None
+
+
+def _checked_fields(fields: Json, place: str) -> dict[str, t.Any]:
+    kept = {name: value for name, value in fields.items() if value is not None}
+    try:
+        for name, value in kept.items():
+            _pods.check_field(name, value)
+    except ValueError as exc:
+        raise ValuesError(f"{place}: {exc}") from None
+    if not isinstance(kept.get("enable", False), bool):
+        raise ValuesError(f"{place}.enable is {kept['enable']!r:.40}: true or false is expected")
+    return kept
+
+
+def check_kubelet(config: object, node: Json) -> dict[str, t.Any]:
+    """Fields of a KubeletConfiguration; others are not looked at. Raises ValuesError."""
+    given = _mapping({} if config is None else config, "kubelet")
+    checked = {key: given[key] for key in _KUBELET if given.get(key) is not None}
+    factor = checked.get("memoryThrottlingFactor")
+    if factor is not None and (isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 < factor <= 1):
+        raise ValuesError(f"kubelet.memoryThrottlingFactor is {factor!r:.40}: above 0, 1 at most, is expected")
+    policy = checked.get("memoryReservationPolicy", "None")
+    if policy not in ("None", "TieredReservation"):
+        raise ValuesError(f"kubelet.memoryReservationPolicy is {policy!r:.40}: None or TieredReservation is expected")
+    gates = _mapping(checked.get("featureGates", {}), "kubelet.featureGates")
+    if not all(isinstance(value, bool) for value in gates.values()):
+        raise ValuesError("kubelet.featureGates: true or false is expected after each name")
+    behaviour = _mapping(checked.get("memorySwap", {}), "kubelet.memorySwap").get("swapBehavior") or "NoSwap"
+    if behaviour not in ("NoSwap", "LimitedSwap"):
+        raise ValuesError(f"kubelet.memorySwap.swapBehavior is {behaviour!r:.40}: NoSwap or LimitedSwap is expected")
+    missing = [key for key in ("capacity", "swap") if behaviour == "LimitedSwap" and not node.get(key) and not (key == "swap" and key in node)]
+    if missing:
+        raise ValuesError(f"node.{missing[0]} is missing: LimitedSwap shares the node's swap by capacity")
+    return checked
+
+
+def _mapping(value: object, place: str, known: tuple[str, ...] = ()) -> Json:
+    if not isinstance(value, Mapping):
+        raise ValuesError(f"{place} is {value!r:.40}: a mapping is expected")
+    unknown = [key for key in value if known and key not in known]
+    if unknown:
+        raise ValuesError(f"{place} has no {unknown[0]!r:.40}, but {', '.join(known)}")
+    return value

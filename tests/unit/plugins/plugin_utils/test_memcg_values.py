@@ -1,0 +1,100 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The arguments of the filter."""
+
+from __future__ import annotations
+
+import json
+import typing as t
+
+import pytest
+
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _memcg_values
+from ansible_collections.memqos.fleet.tests.unit.plugins.plugin_utils.made_pods import GI, container, pod
+
+NODE = {"allocatable": "1Gi"}
+PODS = [pod(container("main", "512Mi", "1Gi"))]
+STRATEGY = {"lsClass": {"memoryQOS": {"enable": True, "lowLimitPercent": 100, "wmarkRatio": None}}}
+LEAF = "/cri-containerd-id-main.scope"
+
+
+def leaf(found: t.Any) -> dict[str, str]:
+    ((_path, files),) = ((path, files) for path, files in found.files.items() if path.endswith(LEAF))
+    return dict(files)
+
+
+def test_models() -> None:
+    ls = leaf(_memcg_values.memcg_values(PODS, node=NODE, model="koordinator", strategy=STRATEGY))
+    assert (ls["memory.low"], ls["memory.wmark_ratio"]) == (str(GI // 2), "95")
+    assert ls == leaf(_memcg_values.memcg_values(PODS, node=NODE, model="koordinator", strategy=json.dumps(STRATEGY)))
+    tiered = {"memoryReservationPolicy": "TieredReservation", "evictionHard": {}}
+    assert leaf(_memcg_values.memcg_values(PODS, node=NODE, model="kubelet", kubelet=tiered)) == {"memory.low": str(GI // 2)}
+
+
+def test_sizes_of_the_node_may_be_quantities() -> None:
+    node = _memcg_values.check_node({"allocatable": "60Gi", "capacity": 64 * GI, "swap": None, "page_size": "64Ki", "name": "n1"})
+    assert node == {"allocatable": 60 * GI, "capacity": 64 * GI, "page_size": 65536, "name": "n1"}
+
+
+def test_pods_of_other_nodes_do_not_count() -> None:
+    two = [*PODS, pod(container("main", "1Gi"), uid="other", name="other", spec={"nodeName": "n2"})]
+    mine = _memcg_values.memcg_values(two, node={**NODE, "name": "n1"}, model="koordinator", strategy=STRATEGY)
+    assert mine.files == _memcg_values.memcg_values(PODS, node=NODE, model="koordinator", strategy=STRATEGY).files and mine.warnings == []
+    both = _memcg_values.memcg_values(two, node=NODE, model="koordinator", strategy=STRATEGY)
+    assert both.warnings == ["these are pods of 2 nodes, taken as if all ran on one: node.name chooses"]
+
+
+def test_warnings_of_pods_come_along() -> None:
+    found = _memcg_values.memcg_values([*PODS, 5], node=NODE, model="koordinator", strategy={"lsClass": {"memoryQOS": {"enable": True, "priority": 13}}})
+    assert found.warnings[0] == "item 1 is left out: it is not a pod" and "memory.priority is left alone" in found.warnings[1]
+
+
+WRONG: list[tuple[dict[str, t.Any], str]] = [
+    ({"node": None}, "node is None: a mapping is expected"),
+    ({"node": {}}, "node.allocatable is missing"),
+    ({"node": {"allocatable": "-1"}}, "node.allocatable: '-1' is negative"),
+    ({"node": {"allocatable": "lots"}}, "node.allocatable: 'lots' is not a quantity"),
+    ({"node": {"allocatable": 1, "page_size": 0}}, "node.page_size is 0"),
+    ({"node": {"allocatable": 1, "memory": 5}}, "node has no 'memory', but allocatable, "),
+    ({"node": {"allocatable": 1, "cgroup_driver": "cgroup"}}, "node.cgroup_driver is 'cgroup': one of systemd, cgroupfs is expected"),
+    ({"node": {"allocatable": 1, "runtime": "rkt"}}, "node.runtime is 'rkt': one of containerd, "),
+    ({"node": {"allocatable": 1, "name": 5}}, "node.name is 5: a name is expected"),
+    ({"hierarchy": "hybrid"}, "hierarchy is 'hybrid': v1 or v2 is expected"),
+    ({"model": "crane"}, "model is 'crane': koordinator or kubelet is expected"),
+    ({"kubelet": {}}, "kubelet is not for the model koordinator"),
+    ({"model": "kubelet", "strategy": {}}, "strategy is not for the model kubelet"),
+    ({"strategy": 5}, "strategy is 5: a mapping is expected"),
+    ({"strategy": "{"}, "strategy is no JSON"),
+    ({"strategy": {"LS": {}}}, "strategy has no 'LS', but lsrClass, "),
+    ({"strategy": {"lsClass": 5}}, "strategy.lsClass is 5: a mapping is expected"),
+    ({"strategy": {"lsClass": {"memoryQOS": []}}}, "strategy.lsClass.memoryQOS is []: a mapping is expected"),
+    ({"strategy": {"lsClass": {"memoryQOS": {"wmarkRatio": "95"}}}}, "strategy.lsClass.memoryQOS: wmarkRatio is '95', a whole number is expected"),
+    ({"strategy": {"lsClass": {"memoryQOS": {"enable": 1}}}}, "strategy.lsClass.memoryQOS.enable is 1: true or false is expected"),
+    ({"model": "kubelet", "kubelet": {"memoryThrottlingFactor": 0}}, "memoryThrottlingFactor is 0: above 0, 1 at most, is expected"),
+    ({"model": "kubelet", "kubelet": {"memoryThrottlingFactor": 1.1}}, "memoryThrottlingFactor is 1.1"),
+    ({"model": "kubelet", "kubelet": {"memoryThrottlingFactor": float("nan")}}, "memoryThrottlingFactor is nan"),
+    ({"model": "kubelet", "kubelet": {"memoryThrottlingFactor": "0.9"}}, "memoryThrottlingFactor is '0.9'"),
+    ({"model": "kubelet", "kubelet": {"memoryReservationPolicy": "Hard"}}, "memoryReservationPolicy is 'Hard': None or TieredReservation is expected"),
+    ({"model": "kubelet", "kubelet": {"featureGates": {"MemoryQoS": "true"}}}, "featureGates: true or false is expected after each name"),
+    ({"model": "kubelet", "kubelet": {"memorySwap": {"swapBehavior": "UnlimitedSwap"}}}, "swapBehavior is 'UnlimitedSwap': NoSwap or LimitedSwap is expected"),
+    ({"model": "kubelet", "kubelet": {"memorySwap": {"swapBehavior": "LimitedSwap"}}}, "node.capacity is missing: LimitedSwap"),
+    (
+        {"model": "kubelet", "kubelet": {"memorySwap": {"swapBehavior": "LimitedSwap"}}, "node": {"allocatable": 1, "capacity": 1}},
+        "node.swap is missing: LimitedSwap",
+    ),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_mistakes_are_named(arguments: dict[str, t.Any], message: str) -> None:
+    with pytest.raises(_memcg_values.ValuesError) as caught:
+        _memcg_values.memcg_values(PODS, **{"node": NODE, "model": "koordinator", **arguments})
+    assert message in str(caught.value)
+
+
+def test_no_swap_on_the_node_is_no_mistake() -> None:
+    config = {"memorySwap": {"swapBehavior": "LimitedSwap"}}
+    found = _memcg_values.memcg_values(PODS, node={**NODE, "capacity": "2Gi", "swap": 0}, model="kubelet", kubelet=config)
+    assert leaf(found)["memory.swap.max"] == "0"
