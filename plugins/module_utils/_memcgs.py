@@ -11,18 +11,13 @@ import errno
 import typing as t
 
 from ._knobs import _registry
-from ._knobs._values import KnobValueError
+from ._memcg_rules import is_loose, passes, same
 from ._steps import Memcg, MemcgsStep
 from ._tuples import NamedTuple
 from ._writer import Refused, Replaced, Writer, cure, words
 
 Values = t.List[t.Tuple[str, str, str]]
 
-# An ancestor bounds them: it is never the smaller one, not for a moment.
-_BOUNDED = frozenset((
-    "memory.min", "memory.low", "memory.high", "memory.max", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes",
-    "memory.swap.max", "memory.pagecache_limit.size",
-))  # fmt: skip
 _GONE = (errno.ENOENT, errno.ENODEV)
 
 
@@ -44,37 +39,8 @@ class Left(NamedTuple):
     found: str
 
 
-def same(file: str, one: str, other: str, page_size: int) -> bool:
-    """To the kernel."""
-    if one == other:
-        return True
-    try:
-        return _registry.same(_registry.find(file), one, other, page_size)
-    except KnobValueError:
-        return one.split() == other.split()
-
-
-def passes(memcgs: t.Iterable[Memcg]) -> t.Iterator[t.Tuple[Memcg, Values]]:
-    """Each value once: C((file, before, after)) of a cgroup, in the order of writing."""
-    down = sorted(memcgs, key=lambda memcg: memcg.path.count("/"))
-    for is_growing, ordered in ((True, down), (False, down[::-1])):
-        for memcg in ordered:
-            values = [value for value in memcg.values if value[1] != value[2] and _grows(*value) is is_growing]
-            if values:
-                yield memcg, values
-
-
 def _listed(values: Values) -> str:
     return ", ".join(f"{after!r} to {file}" for file, unused, after in values)
-
-
-def _grows(file: str, before: str, after: str) -> bool:
-    return file in _BOUNDED and _size(after) > _size(before)
-
-
-def _size(text: str) -> float:
-    """C(-1) is no limit on v1."""
-    return float("inf") if text in ("max", "-1") else float(text) if text.isdigit() else 0.0
 
 
 def put(step: MemcgsStep, writer: Writer, page_size: int) -> t.Set[str]:
@@ -90,7 +56,7 @@ def put(step: MemcgsStep, writer: Writer, page_size: int) -> t.Set[str]:
                 gone.add(memcg.path)
                 continue
             for (file, unused, after), text in zip(values, found):
-                if not (same(file, after, text, page_size) or _is_loose(file)):
+                if not (same(file, after, text, page_size) or is_loose(file)):
                     raise Failed(memcg.path, f"{memcg.path}/{file}: after writing {after!r} it reads {text!r}", text)
     return gone
 
@@ -121,7 +87,7 @@ def sorted_out(
     for file, before, after in values:
         if file not in now:
             continue
-        if force or any(same(file, text, now[file], page_size) for text in (after, before)) or _is_loose(file):
+        if force or any(same(file, text, now[file], page_size) for text in (after, before)) or is_loose(file):
             going.append((file, now[file], before))
         else:
             left.append(Left(memcg.path, file, before, after, now[file]))
@@ -150,8 +116,3 @@ def _has_gone(memcg: Memcg, exc: Exception, writer: Writer) -> bool:
     except OSError as again:
         return again.errno in _GONE
     return False
-
-
-def _is_loose(file: str) -> bool:
-    """The kernel shows what comes of it (memory.wmark_min_adj: with its ancestors')."""
-    return _registry.find(file).comparison == "effective_value"

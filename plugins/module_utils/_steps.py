@@ -98,7 +98,7 @@ class SwapStep(NamedTuple):
 
 
 class Memcg(NamedTuple):
-    """A cgroup of a container, a pod or a class. C(values): (file, before, after) each; C(path): its directory. C(unit): systemd's, which sets its own files."""
+    """A cgroup of a container, a pod or a class. C(values): (file, before, after) each; C(path): its directory. C(unit): systemd's."""
 
     path: str
     inode: int

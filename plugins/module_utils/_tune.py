@@ -33,7 +33,7 @@ from ._knobs import _registry, _texts
 from ._plan_rows import History, Left, Options, Plan, Row, given, is_same, judged
 from ._read import _unit_state
 from ._read._files import Tree, Unreadable
-from ._steps import FileStep, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
+from ._steps import FileStep, MemcgsStep, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
 from ._transaction import Outcome
 from ._writer import Refused, words
 
