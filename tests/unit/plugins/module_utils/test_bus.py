@@ -9,6 +9,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 import typing as t
@@ -368,20 +369,23 @@ def test_a_connection_that_is_cut_is_made_anew_once(root: str, at: int, first: i
         assert ask(bus, *words) == [(word,) for word in words]
         bus.close()
     assert len(peer.lines) == 4
-    # What had its answer is not sent again.
-    assert [call.body[0] for call in peer.calls].count("0") == (2 if at == 1 else 1)
+    # What has its answer is not sent again: for a 30th call that of the first has been read, for a third it may lie there unread.
+    assert [call.body[0] for call in peer.calls].count("0") in {1: (2,), 3: (1, 2), 30: (1,)}[at]
+
+
+def only_one(call: Message) -> t.Iterable[Piece]:
+    yield answer(call, "s", call.body[0])
+    yield None
 
 
 def test_what_is_cut_while_nobody_asks(root: str) -> None:
-    cuts = Cuts(2, 1, 0)
-    with Peer(root + PRIVATE, lambda call: [*cuts(call), *([None] if cuts.seen == 1 else [])]) as peer:
+    with Peer(root + PRIVATE, only_one) as peer:
         bus = Bus(root, seconds=SECONDS)
-        assert ask(bus, "a") == [("a",)]
-        time.sleep(0.1)
-        cuts.times = 0
-        assert ask(bus, "b") == [("b",)]
+        for count, word in enumerate("abc", 1):
+            assert ask(bus, word) == [(word,)]
+            time.sleep(0.1)
+            assert len(peer.lines) == 2 * count
         bus.close()
-    assert len(peer.lines) == 4
 
 
 def test_a_connection_that_is_cut_twice(root: str) -> None:
@@ -491,27 +495,29 @@ def test_one_that_says_nothing(root: str) -> None:
         assert time.monotonic() - begin < SECONDS
 
 
+# Exits with 0 if nobody says a word.
+_NOBODY = """
+import os, socket, sys
+listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+listening.bind(sys.argv[1])
+os.setresuid(65534, 65534, 65534)
+listening.listen(1)
+print(flush=True)
+connection, unused = listening.accept()
+sys.exit(1 if connection.recv(100) else 0)
+"""
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can listen as somebody else")
 def test_somebody_else_in_its_place(root: str) -> None:
     os.makedirs(os.path.dirname(root + PRIVATE))
-    child = os.fork()
-    if not child:
+    with subprocess.Popen([sys.executable, "-c", _NOBODY, root + PRIVATE], stdout=subprocess.PIPE) as child:
+        assert child.stdout and child.stdout.readline()
         try:
-            listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            listening.bind(root + PRIVATE)
-            os.setresuid(65534, 65534, 65534)
-            listening.listen(1)
-            connection, unused = listening.accept()
-            os._exit(1 if connection.recv(100) else 0)
+            assert not Bus(root, seconds=SECONDS).reach()
+            assert child.wait(SECONDS) == 0
         finally:
-            os._exit(2)
-    bus = Bus(root, seconds=SECONDS)
-    deadline = time.monotonic() + SECONDS
-    is_reached = False
-    while time.monotonic() < deadline and os.waitpid(child, os.WNOHANG) == (0, 0):
-        is_reached = is_reached or Bus(root, seconds=SECONDS).reach()
-        time.sleep(0.05)
-    assert not is_reached and not bus.reach()
+            child.kill()
 
 
 def test_no_socket_no_connection(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
