@@ -118,9 +118,9 @@ class Bus:
         self._buffer.clear()
 
     def calls(self, wanted: t.Sequence[Call]) -> t.List[Answer]:
-        """The answers, in this order; up to C(WINDOW) calls are under way at once. A connection that is cut is made anew once, and what had no answer is sent again.
+        """The answers, in this order; up to C(WINDOW) calls are under way at once. Raises BusError: nobody answers, or nonsense.
 
-        Raises BusError: nobody answers, or nonsense.
+        A connection that is cut is made anew once, and what had no answer is sent again: to set a property twice is to set it.
         """
         answers: t.Dict[int, Answer] = {}
         try:

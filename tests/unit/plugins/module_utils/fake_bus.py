@@ -60,7 +60,7 @@ class Peer:
 
     def is_more_to_come(self, seconds: float = 0.1) -> bool:
         """Whether the client sends something before it has an answer."""
-        return bool(select.select([self.connection], [], [], seconds)[0])
+        return self.connection is not None and bool(select.select([self.connection], [], [], seconds)[0])
 
     def _serve(self) -> None:
         while not self._ends.is_set():

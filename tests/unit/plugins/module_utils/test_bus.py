@@ -25,7 +25,18 @@ from jeepney.wrappers import new_error, new_method_return
 from ansible_collections.memqos.fleet.plugins.module_utils import _bus
 from ansible_collections.memqos.fleet.plugins.module_utils._bus import Bus, BusError, Call
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.fake_bus import (
-    INFINITY, PRIVATE, READ_ONLY, SYSTEM, Peer, Piece, answer, error, member, serial, short_root, signal,
+    INFINITY,
+    PRIVATE,
+    READ_ONLY,
+    SYSTEM,
+    Peer,
+    Piece,
+    answer,
+    error,
+    member,
+    serial,
+    short_root,
+    signal,
 )  # fmt: skip
 
 DAEMON = shutil.which("dbus-daemon")
@@ -276,7 +287,7 @@ def test_it_connects_once_and_when_it_is_asked(root: str) -> None:
 @pytest.mark.parametrize("count", [1, _bus.WINDOW, 100])
 def test_calls_in_flight_are_bounded_and_answers_come_in_any_order(root: str, count: int) -> None:
     waiting: t.List[Message] = []
-    seen = []
+    seen: t.List[t.Tuple[int, bool]] = []
 
     def respond(call: Message) -> t.Iterable[Piece]:
         waiting.append(call)
