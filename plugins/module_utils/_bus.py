@@ -274,9 +274,12 @@ def decoded(data: bytes) -> t.Tuple[int, Answer]:
         body = tuple(map(reader.take, _split(fields.get(_SIGNATURE, ""))))
         if reader.at != len(data):
             raise ValueError("more than it says")
+        serial = fields[_REPLY_TO]
+        if not isinstance(serial, int):
+            raise ValueError("a serial that is no number")
         if data[1] == _RETURN:
-            return fields[_REPLY_TO], body
-        return fields[_REPLY_TO], BusError(body[0] if body and isinstance(body[0], str) else "it refuses", fields[_ERROR_NAME])
+            return serial, body
+        return serial, BusError(body[0] if body and isinstance(body[0], str) else "it refuses", str(fields[_ERROR_NAME]))
     except (ValueError, LookupError, TypeError, struct.error, RecursionError) as exc:
         raise BusError(f"it sends what is no answer ({exc})") from exc
 
@@ -409,5 +412,9 @@ def _value(name: str, text: str) -> t.Optional[t.Tuple[str, t.Any]]:
 
 
 def _shown(name: str, answer: t.Tuple[t.Any, ...]) -> str:
-    ((unused, value),) = answer
+    """In the words of set-property. Raises BusError."""
+    try:
+        ((unused, value),) = answer
+    except (ValueError, TypeError) as exc:
+        raise BusError(f"it says {answer!r:.100} of {name}") from exc
     return ("no", "yes")[value] if isinstance(value, bool) else show_value(name, str(value))

@@ -159,9 +159,11 @@ def test_what_the_specification_forbids(kind: str, raw: bytes) -> None:
         _bus.decoded(data + bytes(-len(data) % 8) + raw)
 
 
-def test_an_answer_without_what_it_answers() -> None:
+@pytest.mark.parametrize("field", [b"", b"\x05\1g\0\0\0", b"\x05\2au\0\0\0\0\0\0\0\0"])
+def test_an_answer_without_what_it_answers(field: bytes) -> None:
+    data = struct.pack("<cBBBIII", b"l", 2, 0, 1, 0, 9, len(field)) + field
     with pytest.raises(BusError, match="what is no answer"):
-        _bus.decoded(reply(MessageType.method_return, {HeaderFields.signature: "s"}, ("x",)))
+        _bus.decoded(data + bytes(-len(data) % 8))
 
 
 @pytest.mark.parametrize("head", [b"x\2\0\1" + bytes(12), b"l\2\0\2" + bytes(12), struct.pack("<cBBBIII", b"l", 2, 0, 1, 1 << 20, 1, 0)])
@@ -253,6 +255,15 @@ def test_values_that_systemd_has(root: str) -> None:
         # Of a systemd that is older than MemoryZSwapMax.
         assert bus.get("cri-containerd-0a.scope", [*SHOWN, "MemoryZSwapMax"]) == {name: text for name, (unused, text) in SHOWN.items()}
         assert bus.get("cri-containerd-0a.scope", ["MemoryHigh", "MemoryPressureThresholdSec"]) is None
+        bus.close()
+
+
+@pytest.mark.parametrize(("signature", "body"), [(None, ()), ("u", (1,)), ("vv", (("u", 1), ("u", 1)))])
+def test_what_is_no_property(root: str, signature: t.Optional[str], body: t.Tuple[t.Any, ...]) -> None:
+    with Peer(root + PRIVATE, lambda call: [answer(call, signature, *body)]):
+        bus = Bus(root, seconds=SECONDS)
+        with pytest.raises(BusError, match="of MemoryHigh"):
+            bus.get("batch.slice", ["MemoryHigh"])
         bus.close()
 
 
