@@ -194,8 +194,6 @@ def test_one_that_ends_for_good_is_undone_by_systemctl(machine: Machine, at: int
     assert "set-property" in by_command(machine)
 
 
-# The peer's thread waits meanwhile, and is not in the child.
-@pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 @pytest.mark.parametrize("is_there", [True, False])
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
 def test_killed_there_the_next_run_undoes_it(machine: Machine, at: int, is_there: bool) -> None:
