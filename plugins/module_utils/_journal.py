@@ -86,6 +86,7 @@ class Journal:
         try:
             yield
         finally:
+            self.writer.close()
             os.close(self._lock)
             self._lock = None
 

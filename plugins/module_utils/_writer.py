@@ -19,6 +19,9 @@ from ._read._files import Tree, Unreadable
 from ._read._unit_state import ANSWER_SECONDS, show_value, shown_name
 from ._tuples import NamedTuple
 
+if t.TYPE_CHECKING:
+    from ._bus import Bus
+
 STATE = "/var/lib/memqos"
 _KERNEL = ("/proc/sys/", "/sys/")
 _OURS = ("/etc/sysctl.d/", "/etc/tmpfiles.d/", "/etc/systemd/system/", "/etc/systemd/system.control/", "/run/sysctl.d/", "/run/tmpfiles.d/",
@@ -85,6 +88,7 @@ class Writer:
         self.operations = 0
         self._kernel = _KERNEL + tuple(mount.rstrip("/") + "/" for mount in cgroups)
         self._command = command
+        self._bus: t.Optional[Bus] = None
 
     def operation(self, what: str, path: str) -> None:
         """Comes before every single change: where tests fail or kill. C(what) is a word, C(path) what it changes."""
@@ -267,14 +271,20 @@ class Writer:
     # systemd
 
     def set_properties(self, unit: str, pairs: t.Iterable[t.Tuple[str, str]]) -> None:
+        """At run time. On systemd's socket, by systemctl where there is none."""
+        pairs = tuple(pairs)
         argv = property_words(unit, pairs)
         self.operation("command", unit)
-        self._systemctl("set-property", "--runtime", "--", *argv)
+        if not self._systemd().set(unit, pairs):
+            self._systemctl("set-property", "--runtime", "--", *argv)
 
     def properties(self, unit: str, names: t.Iterable[str]) -> t.Dict[str, str]:
         """As C(systemctl show) prints them, in the words of set-property."""
         wanted = {shown_name(_checked(name, _PROPERTY)): name for name in names}
-        shown = self._systemctl("show", "--no-pager", f"--property={','.join(wanted)}", "--", _checked(unit, _UNIT))
+        found = self._systemd().get(_checked(unit, _UNIT), list(wanted.values()))
+        if found is not None:
+            return found
+        shown = self._systemctl("show", "--no-pager", f"--property={','.join(wanted)}", "--", unit)
         pairs = (line.split("=", 1) for line in shown.splitlines() if "=" in line)
         return {wanted[key]: show_value(wanted[key], value) for key, value in pairs if key in wanted}
 
@@ -327,10 +337,23 @@ class Writer:
         self.operation("command", f"{verb} {units[0]}")
         self._run(("systemctl", verb, "--", *(_checked(unit, _SWAP_UNIT) for unit in units)), timeout=_SWAP_SECONDS)
 
+    def close(self) -> None:
+        """The connection to systemd, which the next question opens again."""
+        if self._bus:
+            self._bus.close()
+
+    def _systemd(self) -> Bus:
+        if self._bus is None:
+            from ._bus import Bus  # most runs have no unit to set
+
+            self._bus = Bus(self.root.rstrip("/") if self._command or self.root == "/" else None)
+        return self._bus
+
     def _systemctl(self, *arguments: str) -> str:
         return self._run(("systemctl", *arguments))
 
     def _run(self, argv: t.Sequence[str], timeout: float = ANSWER_SECONDS) -> str:
+        self.close()  # lest systemd keep signals for us while we wait
         if self._command:
             return self._command(list(argv))
         if self.root != "/":

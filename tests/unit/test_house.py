@@ -35,7 +35,7 @@ NODE_FLOORS = [
     {"_transaction", "_history", "_boot"},
     {"_journal", "_shrink"},
     {"_writer"},
-    {"_started"},
+    {"_bus", "_started"},
     {"_plan", "_origin"},
     {"_plan_host", "_plan_shrink", "_plan_swap", "_plan_units"},
     {"_plan_rows"},

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import stat
@@ -19,6 +20,7 @@ import pytest
 from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _confirm, _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._journal import JournalError
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refused
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.fake_bus import PRIVATE, Manager, Peer, short_root
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import MINE, Machine, layer
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import snapshot
 
@@ -207,14 +209,14 @@ import os, sys
 sys.dont_write_bytecode = True
 from pathlib import Path
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import test_planted
-test_planted.watched(Path(sys.argv[1]), sys.argv[2])
+test_planted.watched(Path(sys.argv[1]), sys.argv[2], is_on_the_bus=bool(sys.argv[3]))
 """
 # By hand, and not taken from the code that it is to bound.
 ALLOWED = (
     "/proc/sys/vm/", "/proc/sys/kernel/numa_balancing", "/sys/kernel/mm/", "/sys/fs/cgroup/batch.slice/memory.", "/etc/sysctl.d/", "/etc/tmpfiles.d/",
     "/etc/systemd/system/batch.slice.d", "/etc/systemd/system/memqos-late.service", "/etc/systemd/system/multi-user.target.d", "/etc/tmpfiles.d",
     "/etc/systemd/system/memqos-undo.service", "/etc/systemd/system/.memqos-undo.service.memqos", "/etc/systemd/system/basic.target.d",
-    "/run/systemd/system.control", "/var/lib/memqos",
+    "/run/systemd/system.control", "/run/systemd/private", "/var/lib/memqos",
 )  # fmt: skip
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # (event, the arguments that are paths, and where their directories' descriptors are)
@@ -223,7 +225,7 @@ _EVENTS = {
     "os.link": ((0, 2), (1, 3)), "os.symlink": ((1, 2),), "os.truncate": ((0, None),), "os.setxattr": ((0, None),), "os.removexattr": ((0, None),),
     "os.utime": ((0, 3),), "os.chflags": ((0, None),), "shutil.rmtree": ((0, None),), "shutil.move": ((1, None),),
 }  # fmt: skip
-_NEVER = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "socket.connect", "ctypes.dlopen", "os.kill")
+_NEVER = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "socket.bind", "socket.sendto", "ctypes.dlopen", "os.kill")
 
 
 def full(path: t.Any, directory: t.Any) -> str:
@@ -236,9 +238,10 @@ def full(path: t.Any, directory: t.Any) -> str:
     return os.path.join(os.readlink(f"/proc/self/fd/{directory}") if isinstance(directory, int) and directory >= 0 else os.getcwd(), text)
 
 
-def watched(root: Path, more: str) -> None:
+def watched(root: Path, more: str, *, is_on_the_bus: bool) -> None:
     """A tune and a rollback with all that the interpreter writes on the way noted: prints it. C(more): a path that the writer writes besides."""
     machine = Machine(root)
+    peer = Peer(machine.root + PRIVATE, Manager(machine.node.systemd)) if is_on_the_bus else contextlib.nullcontext()
     found: t.List[str] = []
     opening: t.List[str] = []
     watching = [True]
@@ -257,6 +260,8 @@ def watched(root: Path, more: str) -> None:
             return
         if event == "open" and isinstance(arguments[0], (str, bytes, os.PathLike)) and arguments[2] & _WRITING:
             found.append(opening[-1] if opening else full(arguments[0], None))
+        elif event == "socket.connect":
+            found.append(os.fsdecode(arguments[1]))
         elif event in _NEVER:
             found.append(f"{event} {arguments!r}")
         for at, directory in _EVENTS.get(event, ()):
@@ -276,23 +281,28 @@ def watched(root: Path, more: str) -> None:
         host={"vm.swappiness": 10, "vm.dirty_bytes": 256 << 20, "transparent_hugepage/enabled": "madvise", "lru_gen/min_ttl_ms": 100},
         slices={"batch.slice": {"MemoryHigh": 2 << 30, "MemoryMax": 3 << 30}},
     )
-    tuned, back = machine.tune(wanted), machine.rollback("origin")
-    watching[0] = False
+    with peer:
+        tuned, back = machine.tune(wanted), machine.rollback("origin")
+        watching[0] = False
     for path in dict.fromkeys(found):
         sys.stdout.write(f"{path[len(machine.root) :] if path.startswith(machine.root) else path}\n")
     sys.exit(0 if (tuned["problem"], back["problem"]) == ("", "") else 3)
 
 
-def written(tmp_path: Path, more: str = "") -> t.List[str]:
-    argv = [sys.executable, "-c", _AUDITED, str(tmp_path / "node"), more]
+def written(directory: Path, more: str = "", *, is_on_the_bus: bool = False) -> t.List[str]:
+    argv = [sys.executable, "-c", _AUDITED, str(directory / "node"), more, "on the bus" if is_on_the_bus else ""]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(argv, stdout=subprocess.PIPE, env=environment, check=True)
     return done.stdout.decode().splitlines()
 
 
-def test_a_whole_run_writes_registry_files_and_ours_only(tmp_path: Path) -> None:
-    paths = written(tmp_path)
+@pytest.mark.parametrize("is_on_the_bus", [False, True])
+def test_a_whole_run_writes_registry_files_and_ours_only(is_on_the_bus: bool) -> None:
+    with short_root() as directory:
+        paths = written(Path(directory), is_on_the_bus=is_on_the_bus)
     assert [path for path in paths if not path.startswith(ALLOWED) or "/../" in path] == []
+    # It speaks with systemd, and with nobody where that has no socket.
+    assert (PRIVATE in paths) == is_on_the_bus
     for path in ("/proc/sys/vm/swappiness", "/sys/fs/cgroup/batch.slice/memory.high", MINE, f"{STATE}/lock", f"{STATE}/.pending.jsonl.memqos"):
         assert path in paths
 
