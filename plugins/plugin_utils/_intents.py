@@ -14,7 +14,6 @@ from collections.abc import Mapping
 from ansible_collections.memqos.fleet.plugins.module_utils import _qos_files, _shares, _units
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _pods
 
-Intents = dict[str, dict[str, t.Any]]
 _BASES = ("of_request", "of_limit", "of_headroom", "of_memory")
 _DEFAULT_GAP = "0.2%"
 
@@ -34,7 +33,7 @@ class IntentError(ValueError):
     """The message names class, intent and what would be right."""
 
 
-def parse(written: object) -> Intents:
+def parse(written: object) -> dict[str, dict[str, t.Any]]:
     """Raises IntentError."""
     classes = _keys(written, _pods.CLASSES, "qos", "class")
     return {name: _class(intents, f"qos.{name}") for name, intents in classes.items()}
@@ -79,7 +78,7 @@ def _amount(value: object) -> dict[str, t.Any]:
     if len(given) != 1 or not set(value) <= {*given, "min", "max"}:
         raise IntentError(f"a size, or one of {', '.join(_BASES)} with min and max, is expected")
     share = list(_shares.parse_share(str(value[given[0]])))
-    found = {"of": given[0].removeprefix("of_"), "share": share, **{key: _size(value[key]) for key in ("min", "max") if key in value}}
+    found = {"of": given[0][len("of_") :], "share": share, **{key: _size(value[key]) for key in ("min", "max") if key in value}}
     if share[0] > share[1]:
         raise IntentError(f"{value[given[0]]} is more than all of it")
     if found.get("min", 0) > found.get("max", found.get("min", 0)):

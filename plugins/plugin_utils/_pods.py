@@ -24,7 +24,7 @@ from fractions import Fraction
 
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _quantity, _shapes
 
-Json = Mapping[str, t.Any]
+Json = t.Mapping[str, t.Any]
 Workload = _shapes.Workload
 
 CLASSES = ("LSE", "LSR", "LS", "BE", "SYSTEM")

@@ -270,6 +270,13 @@ def test_a_share_of_no_limit_is_no_page_cache_limit() -> None:
     assert koordinator(sized, strategy=UNTOUCHED).files[POD]["memory.pagecache_limit.size"] == "4096"
 
 
+def test_batch_memory_counts_by_the_label_alone() -> None:
+    fields = '{"policy": "auto", "minLimitPercent": 100}'
+    unlabelled = koordinator(pod(batch("main", "1Gi"), qos="BestEffort", annotation=fields), strategy=UNTOUCHED).files
+    assert unlabelled[BE_POD]["memory.min"] == unlabelled[f"{BE_POD}/{leaf()}"]["memory.min"] == "0"
+    assert unlabelled[BE_POD]["memory.wmark_min_adj"] == "50"  # the class is BE's all the same
+
+
 def test_what_is_over_or_not_begun() -> None:
     ended = pod(container("main", "1Gi"), status={"phase": "Succeeded"})
     assert koordinator(ended, strategy=of_class("lsClass", minLimitPercent=100)).files == {BURSTABLE: OFF_RANKS}
@@ -349,7 +356,7 @@ def test_memory_high_of_a_container(request_: str | None, limit: str | None, fac
 
 @pytest.mark.parametrize(("requests", "limits"), [("64Mi", "512Mi"), ("256Mi", "512Mi"), ("480Mi", "512Mi"), ("128Mi", "256Mi"), ("256Mi", "1Gi")])
 def test_memory_high_is_whole_pages(requests: str, limits: str) -> None:
-    request, limit = (_pods.read([pod(container("main", requests, limits))]).workloads[0][key] for key in ("request", "limit"))  # type: ignore[literal-required]
+    request, limit = (_pods.read([pod(container("main", requests, limits))]).workloads[0][key] for key in ("request", "limit"))
     found = kubelet(pod(container("main", requests, limits)), config={"memoryThrottlingFactor": 0.9}).files
     assert found[f"{POD}/{leaf()}"]["memory.high"] == str((request * 10 + (limit - request) * 9) // 10 // 4096 * 4096)
 
@@ -426,7 +433,7 @@ SWAP: list[tuple[str, str | None, str | None, str | None, bool, int]] = [
 def test_swap(qos_class: str, request_: str | None, limit: str | None, behaviour: str | None, critical: bool, swap: int) -> None:
     made = pod(container("main", request_, limit), qos=qos_class, spec={"priority": 2 * 10**9 if critical else 0})
     config = {"memorySwap": {"swapBehavior": behaviour}}
-    node = {"capacity": 40 * GI, "swap": 5 * GI}
+    node: dict[str, t.Any] = {"capacity": 40 * GI, "swap": 5 * GI}
     ((_path, found),) = ((path, values) for path, values in kubelet(made, config=config, **node).files.items() if path.endswith(".scope"))
     assert found["memory.swap.max"] == str(swap)
     off = kubelet(made, config={**config, "featureGates": {"NodeSwap": False}}, **node).files
@@ -450,7 +457,7 @@ def made_pods(draw: st.DrawFn) -> list[dict[str, t.Any]]:
         parts = []
         for each in range(draw(st.integers(1, 3))):
             request = draw(st.none() | SIZES)
-            limit = draw(st.none() | st.just(request) | SIZES.map(lambda more, least=request: (least or 0) + more))
+            limit = draw(st.none() | st.just(request) | st.integers(request or 0, 1 << 41))
             parts.append(container(f"c{each}", None if request is None else str(request), None if limit is None else str(limit)))
         inits = [container(f"i{each}", str(draw(SIZES)), restartPolicy=draw(st.sampled_from(["Always", None]))) for each in range(draw(st.integers(0, 2)))]
         qos = draw(st.sampled_from(_qos.QOS_CLASSES))

@@ -44,7 +44,7 @@ def resolved(kernel: str, written: dict[str, t.Any], subject: _qos_files.Subject
 
 # Intent, as written, {kernel: (equivalence, files)}; kernels that are not named can do nothing.
 NATIVE, NEAR = "native", "near"
-Rows = dict[str, tuple[str, dict[str, t.Any]]]
+Rows = t.Dict[str, t.Tuple[str, t.Dict[str, t.Any]]]
 WMARK = {"memory.wmark_ratio": 95, "memory.wmark_scale_factor": 20}
 
 
@@ -70,6 +70,8 @@ INTENTS: list[tuple[str, t.Any, Rows]] = [
                         **on("v1, anolis v1, opencloudos v1", NEAR, memsw__limit_in_bytes=2 * GI + 512 * MI)}),
     ("page_cache_limit", {"of_limit": "50%"}, {**on("anolis v1, anolis v2", NATIVE, pagecache_limit__size=GI, pagecache_limit__enable=1),
                                                **on("opencloudos v1", NEAR, pagecache__max_ratio=50)}),
+    ("page_cache_limit", "1025MiB", {**on("anolis v1, anolis v2", NATIVE, pagecache_limit__size=1025 * MI, pagecache_limit__enable=1),
+                                     **on("opencloudos v1", NEAR, pagecache__max_ratio=51)}),
     ("page_cache_limit", "3GiB", {**on("anolis v1, anolis v2", NATIVE, pagecache_limit__size=2 * GI, pagecache_limit__enable=1),
                                   **on("opencloudos v1", NEAR, pagecache__max_ratio=100)}),
     ("page_cache_limit", 0, {**on("anolis v1, anolis v2", NATIVE, pagecache_limit__size=0, pagecache_limit__enable=0),

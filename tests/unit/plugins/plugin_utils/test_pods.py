@@ -139,7 +139,7 @@ def test_what_is_no_list_is_an_error(pods: t.Any) -> None:
 @pytest.mark.parametrize(
     "annotation",
     ["", "{", "[]", '"auto"', "5", "NaN", '{"minLimitPercent": "100"}', '{"minLimitPercent": 1.5}', '{"minLimitPercent": 1e2}', '{"minLimitPercent": true}']
-    + ['{"policy": 5}', '{"pageCacheEnable": 1}', '{"minLimitPercent": NaN}', '{"wmarkRatio": 9223372036854775808}', "[" * 100000],
+    + ['{"policy": 5}', '{"pageCacheEnable": 1}', '{"minLimitPercent": NaN}', '{"other": NaN}', '{"wmarkRatio": 9223372036854775808}', "[" * 100000],
 )
 def test_a_malformed_annotation_is_ignored_and_said(annotation: str) -> None:
     read = _pods.read([pod(container(), annotation=annotation)])

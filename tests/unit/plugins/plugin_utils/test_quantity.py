@@ -121,7 +121,8 @@ def test_what_no_size_can_be_is_refused(text: t.Any, reason: str) -> None:
 
 @given(st.integers(0, 10**9), st.integers(0, 10**9 - 1), st.sampled_from(["", "m", "k", "Ki", "M", "Mi", "e3", "E-3"]))
 def test_sizes_are_the_number_rounded_up(whole: int, fraction: int, suffix: str) -> None:
-    factor = {"": 1, "m": Fraction(1, 1000), "k": 1000, "Ki": 1024, "M": 10**6, "Mi": 1 << 20, "e3": 1000, "E-3": Fraction(1, 1000)}[suffix]
+    powers = {"": 0, "m": -3, "k": 3, "M": 6, "e3": 3, "E-3": -3}
+    factor = Fraction(10) ** powers[suffix] if suffix in powers else Fraction({"Ki": 1 << 10, "Mi": 1 << 20}[suffix])
     exact = (whole + Fraction(fraction, 10**9)) * factor
     text = f"{whole}.{fraction:09d}{suffix}"
     assert _quantity.parse(text) == exact
