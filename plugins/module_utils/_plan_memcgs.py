@@ -89,6 +89,20 @@ def plan_memcgs(wanted: Wanted, none: t.Mapping[str, t.Sequence[Json]], ground: 
     return MemcgPart(MemcgsStep(tuple(memcgs), gone) if memcgs and not blocked else None, tuple(rows), blocked)
 
 
+def returned(steps: t.Iterable[t.Any]) -> t.List[Json]:
+    """Rows of a rollback."""
+    rows = []
+    for memcg in (memcg for step in steps if isinstance(step, MemcgsStep) for memcg in step.memcgs):
+        subject = Subject(memcg.path.rpartition("/")[2], "")
+        cells = {file: _returned(now, before, "would_change", "") for file, now, before in memcg.values if now != before}
+        rows.append({**_row(memcg.path, subject), "values": cells, "none": []})
+    return [row for row in rows if row["values"]]
+
+
+def _row(path: str, subject: Subject) -> Json:
+    return {"path": path, "name": subject.name, "level": subject.level, "class": subject.qos_class, "request": subject.request, "limit": subject.limit}
+
+
 def _returning(memcg: t.Optional[Memcg], values: t.Container[str], one: Found) -> t.Dict[str, t.Tuple[str, str]]:
     """{file: (before us, ours)} of what nobody wants any more."""
     if memcg is None or memcg.inode != one.inode:
@@ -101,13 +115,12 @@ def _planned(path: str, wanted: Wanted, returning: t.Mapping[str, t.Tuple[str, s
     subject, one = ground.subject(path), ground.found[path]
     cells: t.Dict[str, Json] = {}
     for file, value in wanted.get(path, {}).items():
-        expected = _memcg_rules.effective(path, lambda above, file=file: _given(above, file, wanted, ground)) if _memcg_rules.is_loose(file) else None
+        expected = _memcg_rules.effective(path, _giving(file, wanted, ground)) if _memcg_rules.is_loose(file) else None
         cells[file] = _cell(file, value, one, ground, expected or value.text)
     for file, (before, after) in returning.items():
         cells.update(_back(file, before, after, one, ground.page_size))
     changes = [(file, cell["before"], cell["wanted"]) for file, cell in cells.items() if cell["status"] == "would_change"]
-    row = {"path": path, "name": subject.name, "level": subject.level, "class": subject.qos_class, "request": subject.request, "limit": subject.limit}
-    return {**row, "values": cells}, changes
+    return {**_row(path, subject), "values": cells}, changes
 
 
 def _cell(file: str, value: Value, one: Found, ground: Ground, expected: str) -> Json:
@@ -132,15 +145,23 @@ def _back(file: str, before: str, after: str, one: Found, page_size: int) -> t.D
     if now is None or _memcg_rules.same(file, now, before, page_size):
         return {}
     if _memcg_rules.same(file, now, after, page_size) or _memcg_rules.is_loose(file):
-        return {file: {"before": now, "wanted": before, "status": "would_change", "reason": "nobody wants it any more: back to what stood before"}}
-    return {file: {"before": now, "wanted": None, "status": "deferred", "reason": "nobody wants it any more, and others have changed it since: it stays"}}
+        return {file: _returned(now, before, "would_change", "nobody wants it any more: back to what stood before")}
+    return {file: _returned(now, None, "deferred", "nobody wants it any more, and others have changed it since: it stays")}
 
 
-def _given(path: str, file: str, wanted: Wanted, ground: Ground) -> t.Optional[str]:
+def _returned(now: str, target: t.Optional[str], status: str, reason: str) -> Json:
+    return {"before": now, "wanted": target, "origin": "", "equivalence": "native", "reason": reason, "status": status}
+
+
+def _giving(file: str, wanted: Wanted, ground: Ground) -> t.Callable[[str], t.Optional[str]]:
     """What a cgroup has when all is done, None outside what was read."""
-    if file in wanted.get(path, {}):
-        return wanted[path][file].text
-    return ground.found[path].files.get(file) if path in ground.found else None
+
+    def given(path: str) -> t.Optional[str]:
+        if file in wanted.get(path, {}):
+            return wanted[path][file].text
+        return ground.found[path].files.get(file) if path in ground.found else None
+
+    return given
 
 
 def _stalls(text: str, now: str, one: Found) -> str:

@@ -66,6 +66,7 @@ class Present(NamedTuple):
     persisted: _persisted.Persisted
     silent: bool = False
     zones: t.Sequence[Zone] = ()
+    hierarchy: _cgroupfs.Hierarchy | None = None
 
     @property
     def page_size(self) -> int:
@@ -95,7 +96,7 @@ def read(
         facts=node["facts"], meminfo=node["meminfo"], host=host, troubles=troubles, units=units, no_units=no_units, version=hierarchy.version,
         mount=hierarchy.memory or "", recursive_protection=hierarchy.recursiveprot, cgroups=cgroups, drop_ins=drop_ins,
         persisted=persisted or _persisted.read_persisted(tree, page_size=node["facts"]["page_size"]), silent=silent,
-        zones=node["zones"],
+        zones=node["zones"], hierarchy=hierarchy,
     )  # fmt: skip
 
 

@@ -4,8 +4,8 @@
 
 C(koordinator), C(kubelet) and C(profile) take the workloads of one node (C(_shapes.Workload), made of pods by plugin_utils/_pods.py) and the node: bytes of
 C(allocatable), C(capacity), C(swap), C(page_size); C(cgroup_driver) systemd or cgroupfs; C(runtime) of containers whose id does not say it; the kubelet's
-C(cgroup_root). Each gives a C(Qos), by the kubelet's paths, relative to the hierarchy's root. What a model leaves alone is not in it. The order of writing is
-the transaction's: grow top down, shrink bottom up. docs/qos.md has the formulas.
+C(cgroup_root); C(known) paths by UID, container id and class, where they were seen. Each gives a C(Qos), by the kubelet's paths, relative to the hierarchy's
+root. What a model leaves alone is not in it. The order of writing is the transaction's: grow top down, shrink bottom up. docs/qos.md has the formulas.
 """
 
 from __future__ import annotations
@@ -74,15 +74,18 @@ class Paths:
         self._systemd = node.get("cgroup_driver", "systemd") == "systemd"
         self._runtime = node.get("runtime", "containerd")
         self._root = [*filter(None, node.get("cgroup_root", "").split("/")), "kubepods"]
+        self._known: t.Mapping[str, str] = node.get("known", {})
 
     def qos(self, qos_class: str) -> str:
-        return self._join(self._names(qos_class))
+        return self._known.get(qos_class) or self._join(self._names(qos_class))
 
     def pod(self, workload: Workload) -> str:
-        return self._join([*self._names(workload["qos_class"]), f"pod{workload['uid']}"])
+        return self._known.get(workload["uid"]) or self._join([*self._names(workload["qos_class"]), f"pod{workload['uid']}"])
 
     def container(self, workload: Workload, container: WorkloadContainer) -> str:
         """Empty if it was not started, or has a runtime whose cgroups have no name that we know."""
+        if container.get("id") in self._known:
+            return self._known[container["id"]]
         runtime = container.get("runtime", self._runtime)
         if "id" not in container or runtime not in _PREFIX:
             return ""

@@ -19,10 +19,12 @@ from . import (
     _persist,
     _plan,
     _plan_host,
+    _plan_memcgs,
     _plan_shrink,
     _plan_swap,
     _plan_units,
     _present,
+    _qos_work,
     _shrink,
     _started,
     _swap,
@@ -221,6 +223,8 @@ def tune(request: Json, work: Work) -> Json:
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work, swap.texts), swap)
         made, present = _with_unread(made, present, options.allow, work)
         made = _guarded(made, options.allow, present, work)
+        memcgs = _qos_work.part(_qos_work.asked(request.get("qos", {}), layers), steps, present, options, work.tree, work.writer)
+        made = _with_memcgs(made, memcgs)
         adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
         meta = {
@@ -237,7 +241,8 @@ def tune(request: Json, work: Work) -> Json:
         if made.steps and not work.check:
             _require_armed(work.journal, request)  # shrinking has taken time
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
-        return _told(made, outcome, present, work)
+        work.notes += memcgs.notes
+        return {**_told(made, outcome, present, work), "containers": _memcg_rows(memcgs.rows, outcome, check=work.check, blocked=bool(made.blocked))}
 
 
 def rollback(request: Json, work: Work) -> Json:
@@ -261,7 +266,8 @@ def rollback(request: Json, work: Work) -> Json:
         made = work.shrink(made, meta, request.get("shrink", _NEVER))
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         _decided(outcome.generation, target, work, nothing=nothing)
-        return _told(made, outcome, present, work)
+        rows = _memcg_rows(_plan_memcgs.returned(made.steps), outcome, check=work.check, blocked=bool(made.blocked))
+        return {**_told(made, outcome, present, work), "containers": rows}
 
 
 def _decided(made: int, target: t.Union[int, str], work: Work, *, nothing: bool) -> None:
@@ -587,6 +593,26 @@ def _guarded(made: Plan, allow: t.Collection[str], present: Present, work: Work)
     allowed = int(_plan_swap.RISK in allow)
     steps = (step._replace(allowed=allowed) if isinstance(step, SwapStep) else step for step in made.steps)
     return made._replace(steps=() if blocked else tuple(steps), rows=rows, blocked=blocked)
+
+
+# Containers
+
+
+def _with_memcgs(made: Plan, memcgs: _plan_memcgs.MemcgPart) -> Plan:
+    """Their values come last: a daemon-reload resets what is written by hand."""
+    blocked = "\n".join(filter(None, (made.blocked, memcgs.blocked)))
+    return made._replace(steps=() if blocked else (*made.steps, *filter(None, [memcgs.step])), blocked=blocked)
+
+
+def _memcg_rows(rows: t.Iterable[Json], outcome: Outcome, *, check: bool, blocked: bool) -> t.List[Json]:
+    """After the run: what was written was read back, or all was undone."""
+    rows = list(rows)
+    if check or blocked:
+        return rows
+    status = "changed" if outcome.generation else "undone"
+    for cell in (cell for row in rows for cell in row["values"].values()):
+        cell["status"] = status if cell["status"] == "would_change" else cell["status"]
+    return rows
 
 
 # Rolling back

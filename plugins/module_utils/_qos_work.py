@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: BSD-2-Clause
+
+"""What a tune does for containers: reads workloads and their cgroups, has the model say what they should have, and plans. docs/architecture.md 3.26."""
+
+from __future__ import annotations
+
+import os
+import typing as t
+
+from . import _guards, _plan, _plan_memcgs, _qos, _qos_files, _qos_near, _residents
+from ._knobs import _registry
+from ._plan_memcgs import Found, Ground, MemcgPart, Subject, Value
+from ._read import _cgroupfs
+from ._read._files import Tree
+from ._steps import MemcgsStep, WriteStep
+from ._tuples import NamedTuple
+from ._writer import Refused, Writer
+
+if t.TYPE_CHECKING:
+    from ..plugin_utils._shapes import Resident
+    from ._plan_rows import Options
+    from ._present import Present
+    from ._steps import Step
+
+Json = t.Dict[str, t.Any]
+AREA = "memcg_qos"
+_WRITERS = ("koordlet", "katalyst-agent")
+# What the kubelet's MemoryQoS and its swap write on pods.
+_KUBELETS, _KUBELETS_SWAP = ("memory.min", "memory.low", "memory.high"), ("memory.swap.max",)
+
+
+class Asked(NamedTuple):
+    """C(model): profile, koordinator or kubelet; C(config): the strategy, or the kubelet's fields. C(pods): of this node (plugin_utils/_pods.py).
+
+    C(intents): {class: {intent: value}}. C(node): what the controller says of the node over what it says itself.
+    """
+
+    model: str = "profile"
+    config: t.Mapping[str, t.Any] = {}
+    pods: t.Sequence[t.Mapping[str, t.Any]] = ()
+    declared: t.Sequence[t.Any] = ()
+    node: t.Mapping[str, t.Any] = {}
+    intents: t.Mapping[str, t.Mapping[str, t.Any]] = {}
+
+
+def asked(given: t.Mapping[str, t.Any], layers: t.Iterable[Json]) -> Asked:
+    """C(layers): C(qos) of later ones over that of earlier ones, intent by intent; C({"absent": true}) takes one back."""
+    intents: t.Dict[str, t.Dict[str, t.Any]] = {}
+    for layer in layers:
+        for name, said in layer.get("qos", {}).items():
+            intents.setdefault(name, {}).update(said)
+    kept = {name: {intent: value for intent, value in said.items() if value != {"absent": True}} for name, said in intents.items()}
+    return Asked(**{**given, "intents": {name: said for name, said in kept.items() if said}})
+
+
+def part(request: Asked, steps: t.Iterable[Step], present: Present, options: Options, tree: Tree, writer: Writer) -> MemcgPart:
+    """C(steps): the journal's origin."""
+    origin = next((step for step in steps if isinstance(step, MemcgsStep)), None)
+    if not options.covers(AREA) or (request.model == "profile" and not request.intents and not origin):
+        return _plan_memcgs.NONE
+    if present.hierarchy is None or not present.version:
+        return MemcgPart(notes=("containers were left alone: this node has no memory controller",))
+    work = _Work(request, present, tree, writer)
+    boot_id = tree.read_text("/proc/sys/kernel/random/boot_id")
+    return work.plan(origin.memcgs if origin and origin.boot_id == boot_id else (), options)
+
+
+class _Work:
+    def __init__(self, request: Asked, present: Present, tree: Tree, writer: Writer) -> None:
+        self.request, self.present, self.tree, self.writer = request, present, tree, writer
+        self.v2 = present.version == 2
+        self.notes: t.List[str] = []
+        self.subjects: t.Dict[str, Subject] = {}
+        self.names: t.Dict[str, t.FrozenSet[str]] = {}
+        hierarchy = t.cast("_cgroupfs.Hierarchy", present.hierarchy)
+        self.cgroups = _cgroupfs.walk(tree, hierarchy)[0]
+        capacity = present.meminfo["MemTotal"]
+        residents = _residents.read(tree, hierarchy, self.cgroups, capacity=capacity, pods=request.pods, declared=request.declared)
+        self.joined = residents.joined
+        self.notes += [f"{source} {why}" for source, why in residents.unread.items()]
+        self.notes += residents.notes
+        if self.joined.gone:
+            self.notes.append(f"{self.joined.gone} of the pods that were handed over are not on this node any more")
+
+    def plan(self, origin: t.Sequence[t.Any], options: Options) -> MemcgPart:
+        qos = self._values()
+        wanted: t.Dict[str, t.Dict[str, Value]] = {}
+        none: t.Dict[str, t.List[Json]] = {}
+        here = {cgroup["path"] for cgroup in self.cgroups}
+        for path, files in qos.files.items():
+            if f"/{path}" in here:
+                place = f"{self.present.mount}/{path}"
+                wanted[place] = {file: Value(text, qos.origins[path][file]) for file, text in files.items()}
+                self._come_near(place, wanted[place], none)
+        for row in qos.rows:
+            place = f"{self.present.mount}/{row.path}"
+            if row.equivalence == "none":
+                none.setdefault(place, []).append({"intent": row.intent, "reason": row.reason})
+                wanted.setdefault(place, {})
+            else:
+                self._mark(wanted.get(place, {}), row)
+        self.notes += qos.warnings
+        ground = Ground(self._found(wanted, origin), self._placed(wanted), self._rivals(), self.present.page_size, origin)
+        made = _plan_memcgs.plan_memcgs(wanted, none, ground, refuse=options.on_conflict == "refuse")
+        return self._guarded(made, options.allow)._replace(notes=tuple(dict.fromkeys(self.notes)))
+
+    def _guarded(self, made: MemcgPart, allow: t.Container[str]) -> MemcgPart:
+        """Against more protection than a node can bear."""
+        steps = [
+            WriteStep("memory.min", "memcg", memcg.path, f"{memcg.path}/memory.min", before, after)
+            for memcg in (made.step.memcgs if made.step else ())
+            for file, before, after in memcg.values
+            if file == "memory.min"
+        ]
+        figures = _plan.figures(self.present)._replace(cgroups={cgroup["path"]: cgroup for cgroup in self.cgroups})
+        blocked = [made.blocked]
+        for (unused, place), danger in _guards.dangers(steps, figures).items() if steps else ():
+            if danger.risk in allow:
+                self.notes.append(f"{place}: {danger.reason}: allowed ({danger.risk})")
+                continue
+            blocked.append(f"{place} memory.min: {danger.reason} ({danger.risk})")
+        text = "\n".join(filter(None, blocked))
+        return made._replace(step=None if text else made.step, blocked=text)
+
+    def _values(self) -> _qos.Qos:
+        workloads, known = self._workloads()
+        meminfo = self.present.meminfo
+        top: t.Mapping[str, t.Any] = next(
+            (cgroup for cgroup in self.cgroups if cgroup.get("kind") == "kubepods" or cgroup["path"] == f"/{known.get('Guaranteed', '')}"), {}
+        )
+        node = {
+            "capacity": meminfo["MemTotal"], "swap": meminfo.get("SwapTotal", 0), "page_size": self.present.page_size,
+            # The kubelet bounds all pods by what they can have.
+            "allocatable": top.get("limit") or meminfo["MemTotal"], **self.request.node, "known": known,
+        }  # fmt: skip
+        if self.request.model == "koordinator":
+            return _qos.koordinator((one for one in workloads if "path" not in one), node, self.request.config, v2=self.v2)
+        if self.request.model == "kubelet":
+            return _qos.kubelet((one for one in workloads if "path" not in one), node, self.request.config, v2=self.v2)
+        return _qos.profile(workloads, node, self.request.intents, lambda path: self._names(f"{self.present.mount}/{path}"), v2=self.v2)
+
+    def _workloads(self) -> t.Tuple[t.List[t.Any], t.Dict[str, str]]:
+        """(workloads as a model takes them, {UID, container id or class: its cgroup})"""
+        pods: t.Dict[str, t.List[Resident]] = {}
+        alone: t.List[t.Any] = []
+        for one in self.joined.workloads:
+            if one.get("pod_uid", "") in self.joined.pods:
+                pods.setdefault(one["pod_uid"], []).append(one)
+            elif one.get("qos_class") or one.get("koordinator_class"):
+                alone.append(self._alone(one))
+            else:
+                self._say(one["path"], one, "container")
+        listed = {pod.get("uid"): pod for pod in self.request.pods}
+        known: t.Dict[str, str] = {}
+        found = []
+        for uid, containers in pods.items():
+            place = self.joined.pods[uid][1:]
+            found.append(self._pod(uid, listed.get(uid, {}), containers))
+            qos = found[-1]["qos_class"]
+            known.update({uid: place, **{one["container_id"]: one["path"][1:] for one in containers if "container_id" in one}})
+            above = place.rpartition("/")[0]
+            known.setdefault(qos, above)
+            known.setdefault("Guaranteed", above if qos == "Guaranteed" else above.rpartition("/")[0])
+        for name in ("Guaranteed", "Burstable", "BestEffort"):
+            if name in known:
+                self.subjects[f"/{known[name]}"] = Subject("kubepods" if name == "Guaranteed" else name, "class", name)
+        return [*found, *alone], known
+
+    def _pod(self, uid: str, listed: t.Mapping[str, t.Any], containers: t.List[Resident]) -> Json:
+        first = containers[0]
+        known = {container.get("id"): container for container in listed.get("containers", ())}
+        pod: Json = {
+            "uid": uid,
+            "namespace": first.get("namespace", ""),
+            "name": first.get("pod", uid),
+            **listed,
+            "qos_class": first.get("qos_class", "BestEffort"),
+        }
+        pod["containers"] = [self._container(one, known.get(one.get("container_id"), {})) for one in containers]
+        for key in ("koordinator_class", "memory_qos"):
+            said = next((one[key] for one in containers if key in one), None)
+            if said is not None:
+                pod[key] = said
+        if not listed:
+            requests, limits = ([container.get(key, 0) for container in pod["containers"]] for key in ("request", "limit"))
+            pod.update(request=sum(requests), **({"limit": sum(limits)} if all(limits) else {}))
+        name = pod.get("koordinator_class") or pod["qos_class"]
+        self.subjects[self.joined.pods[uid]] = Subject(f"{pod['namespace']}/{pod['name']}".lstrip("/"), "pod", name, "", pod.get("request"), pod.get("limit"))
+        for one in containers:
+            self._say(one["path"], one, "container", name)
+        return pod
+
+    def _container(self, one: t.Mapping[str, t.Any], listed: t.Mapping[str, t.Any]) -> Json:
+        found: Json = {key: one[key] for key in ("request", "batch_request", "batch_limit") if one.get(key) is not None}
+        if one.get("limit"):
+            found["limit"] = one["limit"]
+        found.update({key: listed[key] for key in ("sidecar",) if key in listed})
+        return {"name": one.get("container", ""), "id": one.get("container_id", ""), **found}
+
+    def _alone(self, one: t.Mapping[str, t.Any]) -> Json:
+        """What is in no pod: a container of Podman or Docker, a unit that the inventory names."""
+        name = one.get("koordinator_class") or one.get("qos_class", "")
+        self._say(one["path"], one, "container" if one["kind"] in ("container", "lxc") else "unit", name)
+        sizes = {key: one[key] for key in ("request", "limit") if one.get(key)}
+        classes = {key: one[key] for key in ("koordinator_class", "qos_class") if key in one}
+        return {
+            "qos_class": "BestEffort",
+            **classes,
+            **sizes,
+            "path": one["path"][1:],
+            "containers": [],
+            "uid": "",
+            "namespace": "",
+            "name": one.get("name", ""),
+        }
+
+    def _say(self, path: str, one: t.Mapping[str, t.Any], level: str, name: str = "") -> None:
+        self.subjects[path] = Subject(one.get("name", path), level, name, "", one.get("request"), one.get("limit"))
+        self.notes += [f"{one.get('name', path)}: {words}" for words in one.get("warnings", ())]
+
+    def _placed(self, places: t.Iterable[str]) -> t.Dict[str, Subject]:
+        """By the whole path, with the unit that systemd has there."""
+        found = {}
+        for place in places:
+            path = place[len(self.present.mount) :]
+            subject = self.subjects.get(path, Subject(path, ""))
+            found[place] = subject._replace(unit=unit_of(path) if self.v2 and "systemd" in self.present.facts else "")
+        return found
+
+    def _come_near(self, place: str, values: t.Dict[str, Value], none: t.Dict[str, t.List[Json]]) -> None:
+        """Of what a model wants and this kernel does not have. Pods hold containers, which have it."""
+        subject = self.subjects.get(place[len(self.present.mount) :])
+        if self.request.model == "profile" or subject is None:
+            return
+        amounts = _qos_files.Subject(subject.request or 0, subject.limit or 0, self.present.meminfo["MemTotal"], self.present.page_size)
+        found = _qos_near.near({file: value.text for file, value in values.items()}, amounts, self._names(place), v2=self.v2)
+        reasons = {outcome.intent: outcome.reason for outcome in found.outcomes}
+        for file, (text, intent) in found.files.items() if subject.level == "container" else ():
+            values[file] = Value(text, f"near: {intent}", "near", reasons[intent])
+        none.setdefault(place, []).extend({"intent": one.intent, "reason": one.reason} for one in found.outcomes if not one.files)
+
+    def _mark(self, values: t.Dict[str, Value], row: _qos.Row) -> None:
+        for file, value in values.items():
+            if value.origin == f"profile: {row.intent}" and row.equivalence == "near":
+                values[file] = value._replace(equivalence="near", reason=row.reason)
+
+    def _names(self, place: str) -> t.FrozenSet[str]:
+        """Names of the files that this cgroup has. All but the root have the same, so one is looked at."""
+        if not self.names:
+            try:
+                self.names[place] = frozenset(map(os.fsdecode, os.listdir(self.tree.fs_path(place))))
+            except OSError:
+                return frozenset()
+        return next(iter(self.names.values()))
+
+    def _found(self, wanted: t.Mapping[str, t.Mapping[str, Value]], origin: t.Iterable[t.Any]) -> t.Dict[str, Found]:
+        files: t.Dict[str, t.Set[str]] = {place: set(values) for place, values in wanted.items()}
+        for memcg in origin:
+            files.setdefault(memcg.path, set()).update(value[0] for value in memcg.values)
+        figures = {f"{self.present.mount}{cgroup['path']}": cgroup for cgroup in self.cgroups}
+        found = {}
+        for place, names in files.items():
+            try:
+                inode, texts = self.writer.memcg_read(place, 0, sorted(names))
+            except (OSError, Refused):
+                continue  # it has ended since
+            cgroup = figures.get(place, {})
+            found[place] = Found(inode, texts, cgroup.get("usage", 0), cgroup.get("stat", {}).get("inactive_file", 0))
+        return found
+
+    def _rivals(self) -> t.Dict[str, str]:
+        """{file: who else writes it}: two writers would take turns."""
+        persisted = self.present.persisted
+        for name in _WRITERS:
+            if name in persisted.writers:
+                return {file: name for knob in _registry.memcg_knobs() for file in (knob.v1, knob.v2) if file}
+        found = {}
+        if persisted.kubelet and persisted.kubelet.memory_qos:
+            found.update(dict.fromkeys(_KUBELETS, f"the kubelet (MemoryQoS, {persisted.kubelet.config})"))
+        if persisted.kubelet and persisted.kubelet.swap:
+            found.update(dict.fromkeys(_KUBELETS_SWAP, f"the kubelet (swapBehavior {persisted.kubelet.swap}, {persisted.kubelet.config})"))
+        return found
+
+
+def unit_of(path: str) -> str:
+    """The unit of PID 1 whose cgroup this path is, empty if none can be: where another systemd runs in a container, its units lie elsewhere."""
+    parts = path.split("/")[1:]
+    *slices, name = parts
+    if not name.endswith((".slice", ".scope", ".service")):
+        return ""
+    if name.endswith(".slice"):
+        slices = parts
+    above = ""
+    for one in slices:
+        stem = one[: -len(".slice")]
+        if not one.endswith(".slice") or (above and not stem.startswith(f"{above}-")) or (not above and "-" in stem):
+            return ""
+        above = stem
+    return name
