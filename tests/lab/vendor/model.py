@@ -101,15 +101,18 @@ class Group:
         return self.stat.get("inactive_file", 0) + self.stat.get("active_file", 0)
 
     def reclaim(self, amount: int) -> int:
-        """Of its page cache, the inactive list first. Returns the bytes that are free then, here and above."""
+        """Of its page cache: children's, then the inactive list, then the active one. Returns the bytes that are free then, here and above."""
         freed = 0
+        for child in self.children.values():
+            freed += child.reclaim(amount - freed)
+        own = 0
         for key in ("inactive_file", "active_file"):
-            part = min(self.stat.get(key, 0), max(0, amount - freed))
-            freed += part
+            part = min(self.stat.get(key, 0), max(0, amount - freed - own))
+            own += part
             for group in self.to_root() if part else ():
                 group.stat[key] = max(0, group.stat.get(key, 0) - part)
-        self.uncharge(freed)
-        return freed
+        self.uncharge(own)
+        return freed + own
 
     def uncharge(self, amount: int) -> None:
         for group in self.to_root():
@@ -253,14 +256,11 @@ class Kernel:
             group.reclaim(group.usage - group.high * max(0, ratio - 10) // 100)
 
     def _bound_page_cache(self, group: Group) -> None:
-        """Needs the host's switch; ancestors count, too."""
-        if not self.values.get("/sys/kernel/mm/pagecache_limit/enabled"):
-            return
-        for above in group.to_root():
-            size = above.values.get("memory.pagecache_limit.size")
-            if above.values.get("memory.pagecache_limit.enable") and size and group.page_cache > size:
-                freed = group.reclaim(group.page_cache - size)
-                group.exstat["pagecache_limit_reclaimed_kb"] = group.exstat.get("pagecache_limit_reclaimed_kb", 0) + freed // 1024
+        """Needs the host's switch. What is below counts."""
+        size = group.values.get("memory.pagecache_limit.size")
+        if self.values.get("/sys/kernel/mm/pagecache_limit/enabled") and group.values["memory.pagecache_limit.enable"] and size and group.page_cache > size:
+            freed = group.reclaim(group.page_cache - size)
+            group.exstat["pagecache_limit_reclaimed_kb"] = group.exstat.get("pagecache_limit_reclaimed_kb", 0) + freed // 1024
 
     def victim(self, path: str = "") -> Group:
         """The cgroup that the OOM killer goes to when there is no memory in C(path): by priority where the parent says so, by qos_level, else the largest."""
