@@ -190,20 +190,22 @@ class Kernel:
 
     def read(self, path: str) -> str:
         """What a file of a cgroup shows, or a switch by its whole path."""
-        if path in self.switches:
-            if self.switches[path].write_only:
+        switch = self.switches.get(path)
+        if switch:
+            if switch.write_only:
                 raise refused(errno.EACCES)
-            return f"{self.values[path]}\n"
+            return f"{self.values[path] + (switch.more(self) if switch.more else 0)}\n"
         group, file = self._file(path)
         if file.show is None:
             raise refused(errno.EINVAL)
         return file.show(self, group, file)
 
     def write(self, path: str, text: str) -> None:
-        if path in self.switches:
-            self.values[path] = self.switches[path].parse(text)
-            if self.switches[path].then:
-                self.switches[path].then(self, self.values[path])  # type: ignore[misc]
+        switch = self.switches.get(path)
+        if switch:
+            self.values[path] = switch.parse(text)
+            if switch.then:
+                switch.then(self, self.values[path])
         else:
             group, file = self._file(path)
             if file.take is None:

@@ -5,8 +5,8 @@
 """The files of each flavour, a row each, and what is documented of it: hold these against the vendors' pages.
 
 Sources: Alibaba Cloud Linux (memcg backend asynchronous reclaim, global minimum watermark rating, page cache limit), the Anolis kernel's
-Documentation/alibaba/interfaces.rst and vm/kidled.rst, openEuler's feature introduction of Rubik and OLK-6.6's changelog, OpenCloudOS's mm/memcontrol.c, and for
-mainline files admin-guide/cgroup-v1/memory and cgroup-v2.
+Documentation/alibaba/interfaces.rst and vm/kidled.rst, openEuler's feature introduction of Rubik and OLK-6.6's changelog, OpenCloudOS's
+mm/memcontrol.c, and for mainline files admin-guide/cgroup-v1/memory and cgroup-v2.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class File:
 
 @dataclasses.dataclass(frozen=True)
 class Switch:
-    """A file of the host. C(then) is what follows from a write."""
+    """A file of the host. C(then) is what follows from a write, C(more) what it reads besides the value written."""
 
     path: str
     says: str
@@ -49,6 +49,7 @@ class Switch:
     default: int = 0
     write_only: bool = False
     then: t.Callable[[Kernel, int], None] | None = None
+    more: t.Callable[[Kernel], int] | None = None
 
     def parse(self, text: str) -> int:
         return parsing.number(text, self.lowest, self.highest)
@@ -203,8 +204,8 @@ def _moved(kernel: Kernel, group: Group, file: File, text: str) -> None:
     group.procs.append(pid)
 
 
-_PROCS = File("cgroup.procs", "the processes; a write moves one; ESRCH for none; v2: EBUSY where controllers are enabled for children", on_root=True, take=_moved,
-              show=lambda kernel, group, file: "".join(f"{pid}\n" for pid in sorted(group.procs)))  # fmt: skip
+_PROCS = File("cgroup.procs", "the processes; a write moves one; ESRCH for none; v2: EBUSY where controllers are enabled for children", on_root=True,
+              take=_moved, show=lambda kernel, group, file: "".join(f"{pid}\n" for pid in sorted(group.procs)))  # fmt: skip
 
 
 def _subtree_control(kernel: Kernel, group: Group, file: File, text: str) -> None:
@@ -268,8 +269,8 @@ def _v2_stat(kernel: Kernel, group: Group) -> str:
 
 _V2 = (
     computed("cgroup.controllers", lambda kernel, group: " ".join(_controllers(group)) + "\n", "what the cgroup above enabled", on_root=True),
-    File("cgroup.subtree_control", "+memory, -memory; EBUSY with processes, or with children that have it enabled", default=[], on_root=True, take=_subtree_control,
-         show=lambda kernel, group, file: " ".join(group.values[file.name]) + "\n"),
+    File("cgroup.subtree_control", "+memory, -memory; EBUSY with processes, or with children that have it enabled", default=[], on_root=True,
+         take=_subtree_control, show=lambda kernel, group, file: " ".join(group.values[file.name]) + "\n"),
     computed("cgroup.stat", lambda kernel, group: f"nr_descendants {sum(1 for unused in group.below())}\nnr_dying_descendants 0\n", "counts", on_root=True),
     computed("cgroup.events", lambda kernel, group: f"populated {int(any(one.procs for one in (group, *group.below())))}\nfrozen 0\n", "counts"),
     _PROCS,
@@ -342,14 +343,19 @@ def _forget_idle(kernel: Kernel, period: int) -> None:
         group.idle, group.scans = {}, 0
 
 
+def _reaped_in_cgroups(kernel: Kernel) -> int:
+    return 2 if any(group.get("memory.reap_background") for group in kernel.root.below()) else 0
+
+
 _LATENCY_FILES = tuple(
-    File(f"memory.direct_{what}_latency", "counts by milliseconds and a total; writing 0 clears, other values are EINVAL; on v1's root, too", show=_show_latency,
-         take=_take_latency, on_root=True)
+    File(f"memory.direct_{what}_latency", "counts by milliseconds and a total; writing 0 clears, other values are EINVAL; on v1's root, too",
+         show=_show_latency, take=_take_latency, on_root=True)
     for what in ("reclaim_global", "reclaim_memcg", "compact", "swapout_global", "swapout_memcg", "swapin")
 )  # fmt: skip
 _ANOLIS = (
     number("memory.wmark_ratio", 0, 100, "0..100 % of min(high, limit), default 0 = off; a child begins with its parent's", inherited=True),
-    number("memory.wmark_scale_factor", 1, 1000, "1..1000 ten thousandths of min(high, limit), default 50; a child begins with its parent's", default=50, inherited=True),
+    number("memory.wmark_scale_factor", 1, 1000, "1..1000 ten thousandths of min(high, limit), default 50; a child begins with its parent's",
+           default=50, inherited=True),
     computed("memory.wmark_high", lambda kernel, group: group.wmark_high(kernel.page), "read-only: base × ratio / 100, max while the ratio is 0"),
     computed("memory.wmark_low", lambda kernel, group: group.wmark_low(kernel.page), "read-only: wmark_high − base × scale / 10000"),
     number("memory.wmark_min_adj", -25, 50, "-25..50, default 0, a child begins with its parent's; reads the highest on the way to the root that is not 0",
@@ -357,8 +363,8 @@ _ANOLIS = (
     number("memory.priority", 0, 12, "0..12, default 0: of siblings the lowest is killed first"),
     number("memory.use_priority_oom", 0, 1, "0/1, default 0: on the parent of those that are ranked"),
     number("memory.pagecache_limit.enable", 0, 1, "0/1, default 0; without effect while the host's switch is off"),
-    File("memory.pagecache_limit.size", "bytes with K, M, G, clamped to the limit, 0 is none; counts active_file and inactive_file, of ancestors, too", show=_shown,
-         take=_take_page_cache_limit, default=0),
+    File("memory.pagecache_limit.size", "bytes with K, M, G, clamped to the limit, 0 is none; counts active_file and inactive_file, of ancestors, too",
+         show=_shown, take=_take_page_cache_limit, default=0),
     number("memory.pagecache_limit.sync", 0, 1, "0/1, default 0"),
     number("memory.reap_background", 0, 1, "0/1, default 0, spreads to children", take=_take_reap, inherited=True),
     computed("memory.exstat", _exstat, "read-only: wmark_min_throttled_ms, wmark_reclaim_work_ms, pagecache_limit_reclaimed_kb"),
@@ -380,9 +386,9 @@ _ANOLIS_SWITCHES = (
     Switch(_MM + "kidled/scan_period_in_seconds", "0 = off; a write clears all statistics", highest=None, then=_forget_idle),
     Switch(_MM + "kidled/use_hierarchy", "0/1"),
     Switch(_MM + "memcg_reaper/scan_interval", "seconds, default 5 (that 0 is EINVAL is unverified)", lowest=1, highest=None, default=5),
-    Switch(_MM + "memcg_reaper/pages_scan", "pages, default 1310720 (that 0 is EINVAL is unverified)", lowest=1, highest=None, default=1310720),
+    Switch(_MM + "memcg_reaper/pages_scan", "pages, default 1310720", highest=2**32 - 1, default=1310720),
     Switch(_MM + "memcg_reaper/verbose", "0/1"),
-    Switch(_MM + "memcg_reaper/reap_background", "0/1, default 0"),
+    Switch(_MM + "memcg_reaper/reap_background", "0/1, default 0; reads 2 more while a cgroup's own is on", more=_reaped_in_cgroups),
     Switch(_MM + "memcg_reaper/reap", "1 reaps once", lowest=1, write_only=True),
     Switch(_MM + "pre_oom/enabled", "0/1"),
     Switch(_MM + "pre_oom/level", "0..3", highest=3),
@@ -414,17 +420,19 @@ _TENCENT = (
 _V1_STAT = tuple("cache rss rss_huge shmem mapped_file dirty writeback workingset_refault_anon workingset_refault_file swap pgpgin pgpgout pgfault pgmajfault "
                  "inactive_anon active_anon inactive_file active_file unevictable".split())  # fmt: skip
 _V2_STAT = tuple("anon file kernel_stack percpu sock shmem file_mapped file_dirty file_writeback anon_thp inactive_anon active_anon inactive_file active_file "
-                 "unevictable slab_reclaimable slab_unreclaimable workingset_refault_anon workingset_refault_file pgfault pgmajfault pgscan_direct".split())  # fmt: skip
+                 "unevictable slab_reclaimable slab_unreclaimable workingset_refault_anon workingset_refault_file pgfault pgmajfault "
+                 "pgscan_direct".split())  # fmt: skip
 _flavour_v1 = functools.partial(Flavour, version=1, stat=_V1_STAT)
 _flavour_v2 = functools.partial(Flavour, version=2, stat=_V2_STAT)
 FLAVOURS = {
     flavour.name: flavour
     for flavour in (
-        _flavour_v1("anolis_v1", "Anolis, Alibaba Cloud Linux 3 with cgroup v1", release="5.10.134-16.3.al8.x86_64", files=_v1(most_swappiness=100) + _ANOLIS + _ANOLIS_V1,
-                    switches=_ANOLIS_SWITCHES),
-        _flavour_v2("anolis_v2", "Anolis, Alibaba Cloud Linux 3 with cgroup v2", release="5.10.134-16.3.al8.x86_64", files=_V2 + _ANOLIS, switches=_ANOLIS_SWITCHES),
-        _flavour_v1("openeuler_v1", "openEuler 24.03 with cgroup v1", release="6.6.0-72.0.0.76.oe2403sp1.x86_64", files=_v1(most_swappiness=200) + _OPENEULER,
-                    switches=_OPENEULER_SWITCHES),
+        _flavour_v1("anolis_v1", "Anolis, Alibaba Cloud Linux 3 with cgroup v1", release="5.10.134-16.3.al8.x86_64",
+                    files=_v1(most_swappiness=100) + _ANOLIS + _ANOLIS_V1, switches=_ANOLIS_SWITCHES),
+        _flavour_v2("anolis_v2", "Anolis, Alibaba Cloud Linux 3 with cgroup v2", release="5.10.134-16.3.al8.x86_64",
+                    files=_V2 + _ANOLIS, switches=_ANOLIS_SWITCHES),
+        _flavour_v1("openeuler_v1", "openEuler 24.03 with cgroup v1", release="6.6.0-72.0.0.76.oe2403sp1.x86_64",
+                    files=_v1(most_swappiness=200) + _OPENEULER, switches=_OPENEULER_SWITCHES),
         _flavour_v1("opencloudos_v1", "OpenCloudOS 8 with cgroup v1", release="5.4.119-20.0009.29", files=_v1(most_swappiness=100) + _TENCENT, switches=()),
         _flavour_v2("opencloudos_v2", "OpenCloudOS 8 with cgroup v2", release="5.4.119-20.0009.29", files=_V2 + _TENCENT, switches=()),
     )
