@@ -16,6 +16,7 @@ import time
 import typing as t
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _diagnosis, _snapshot
@@ -34,6 +35,7 @@ from .conftest import ROOT
 filesystem.library()
 
 MIB = 1 << 20
+SCHEMA = json.loads((ROOT / "docs" / "schemas" / "host.json").read_text(encoding="utf-8"))
 
 
 class Node(t.NamedTuple):
@@ -176,8 +178,10 @@ def test_registry_and_kernel_take_the_same(node: Node) -> None:
         if knob.access != "wo":
             seen[switch.path] = knob
     for path, knob in seen.items():
+        before = writer.kernel_read(path)
         for text in ends(knob, flavour.release):
             taken(writer, path, knob, text, flavour.release)
+        writer.kernel_write(path, before)
     assert len(seen) >= {"anolis": 25, "openeuler": 6, "opencloudos": 2}[node.flavour.split("_")[0]], list(seen)
 
 
@@ -237,6 +241,8 @@ def test_an_audit_reads_what_the_kernel_tells(node: Node) -> None:
     reading = _snapshot.read(Tree(str(node.mounted.root)), window_seconds=0, monotonic=time.monotonic, sleep=time.sleep, wanted=wanted)
     compiled = {"id": "X01", "each": "cgroup", "observe": {}, "when": [">", ["name", "cgroup", "vendor", "memory.exstat.wmark_reclaim_work_ms"], 0]}
     result = json.loads(json.dumps(_diagnosis.diagnose(reading, rules=[compiled], previous=None, top=50)))
+    jsonschema.validate(result["top"], {"$defs": SCHEMA["$defs"], **SCHEMA["properties"]["top"]})
+    jsonschema.validate(result["node"], {"$defs": SCHEMA["$defs"], **SCHEMA["properties"]["node"]})
     ours = next(row for row in result["top"]["rows"] if row["path"] == "/ours")
     assert {key: value for key, value in ours["vendor"].items() if key in EXPECTED[node.flavour]} == EXPECTED[node.flavour]
     assert not [what for what in result["unknown"] if what.startswith("cgroups memory.")], result["unknown"]
