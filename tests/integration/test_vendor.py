@@ -117,28 +117,45 @@ def test_figures_are_set_by_a_file(node: Node) -> None:
 # Nothing stays mounted
 
 
+def test_what_ends_a_server_in_order(tmp_path: Path) -> None:
+    argv = [sys.executable, str(ROOT / "tests" / "lab"), "vendor", "opencloudos_v2", str(tmp_path)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as server:
+        assert server.stdout is not None and server.stderr is not None and server.stdout.readline() == b"mounted\n"
+        server.terminate()
+        assert (server.wait(30), server.stderr.read()) == (0, b"") and not is_mounted(tmp_path)
+    missing = subprocess.run([*argv[:-1], str(tmp_path / "nowhere")], capture_output=True, text=True, check=False)
+    assert missing.returncode == 1 and "could not mount there" in missing.stderr
+
+
 def test_a_killed_server_leaves_no_mount(tmp_path: Path) -> None:
     with mounted("anolis_v1", tmp_path) as one:
         os.kill(one.pid, signal.SIGKILL)
     assert not is_mounted(one.root) and list(tmp_path.iterdir()) == []
 
 
+HOLDS = """
+import pathlib, time
+from ansible_collections.memqos.fleet.tests.lab.vendor.mount import mounted
+with mounted("anolis_v1", pathlib.Path({!r})) as one:
+    print(one.root, flush=True)
+    time.sleep(600)
+"""
+
+
 def test_a_killed_test_leaves_no_mount(tmp_path: Path) -> None:
-    root = tmp_path / "node"
-    root.mkdir()
-    # The shell is what dies, and with it the pipe.
-    argv = ["bash", "-c", f"sleep 600 | {sys.executable} {ROOT}/tests/lab vendor anolis_v1 {root} --until-eof"]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as shell:
-        try:
-            assert shell.stdout is not None and shell.stdout.readline() == b"mounted\n"
-            os.killpg(shell.pid, signal.SIGTERM)
-            deadline = time.monotonic() + 20
-            while is_mounted(root) and time.monotonic() < deadline:
-                time.sleep(0.05)
-            assert not is_mounted(root)
-        finally:
-            if is_mounted(root):
-                unmount(root)
+    with subprocess.Popen([sys.executable, "-c", HOLDS.format(str(tmp_path))], stdout=subprocess.PIPE, text=True) as test:
+        assert test.stdout is not None
+        root = Path(test.stdout.readline().strip())
+        assert is_mounted(root)
+        test.kill()
+    deadline = time.monotonic() + 20
+    while is_mounted(root) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    try:
+        assert not is_mounted(root)
+    finally:
+        if is_mounted(root):
+            unmount(root)
 
 
 # The registry

@@ -26,6 +26,8 @@ from .tables import FLAVOURS
 
 # A line of JSON that is written to it sets what the kernel measures: {"cgroup": "/a", "usage": 4096, …}.
 FIGURES = "/.lab/figures"
+# Of fuse_main.
+_ENDED_BY_SIGNAL = 8
 READY = "mounted"
 NEEDS = "the file systems of vendor kernels need /dev/fuse, libfuse (Debian: fuse3) and the Python package mfusepy (requirements/test.txt)"
 
@@ -230,7 +232,11 @@ def serve(flavour: str, mountpoint: Path, *, until_eof: bool) -> None:
         # libfuse ends at a signal that nobody else has taken; the lab has.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         options = {"fsname": f"memqos-{flavour}", "use_ino": True, "direct_io": True, "attr_timeout": 0, "entry_timeout": 0, "negative_timeout": 0}
-        fuse.FUSE(Files(kernel, Path(directory)), str(mountpoint), foreground=True, nothreads=True, **options)
+        try:
+            fuse.FUSE(Files(kernel, Path(directory)), str(mountpoint), foreground=True, nothreads=True, **options)
+        except RuntimeError as exc:
+            if exc.args != (_ENDED_BY_SIGNAL,):
+                raise LabError(f"{mountpoint}: libfuse could not mount there (status {exc})") from exc
 
 
 def library() -> t.Any:
