@@ -49,7 +49,11 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
     findings, recovered, counts = judge(prepared, _Subjects(node, env, zones, previous).of, (previous or {}).get("failed", {}))
     return {
         "schema_version": SCHEMA_VERSION,
-        "node": {**facts, **{key: node[key] for key in _NODE_SECTIONS}, **_of_root(node["cgroups"])},  # type: ignore[literal-required]
+        "node": {
+            **facts,
+            **{key: node[key] for key in _NODE_SECTIONS},  # type: ignore[literal-required]
+            "vendor": node["cgroups"][0].get("vendor", {}) if node["cgroups"] else {},
+        },
         "breakdown": totals,
         "derived": env["node"],
         "zones": zones,
@@ -65,11 +69,6 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
         "unknown": node["unknown"],
         "counters": next_counters(node, _rules.counter_names(prepared)),
     }
-
-
-def _of_root(cgroups: t.Sequence[Cgroup]) -> dict[str, t.Any]:
-    """What a vendor's kernel tells of the whole node."""
-    return {"vendor": cgroups[0]["vendor"]} if cgroups and cgroups[0].get("vendor") else {}
 
 
 def account(node: Node) -> None:
@@ -283,12 +282,10 @@ class _Subjects:
         return {space: {**zeros, **known.get(space, {})} for space, zeros in self._zeros.items()}
 
 
-def flat(vendor: t.Mapping[str, t.Any]) -> dict[str, t.Any]:
-    """C({"memory.exstat": {"a": 1}}) → C({"memory.exstat.a": 1}), besides what has no parts: what a rule can name."""
-    found: dict[str, t.Any] = {}
-    for file, value in vendor.items():
-        found.update({f"{file}.{key}": part for key, part in value.items()} if isinstance(value, dict) else {file: value})
-    return found
+def flat(vendor: t.Mapping[str, t.Any]) -> Env:
+    """Parts of a file beside the files: C(memory.exstat.wmark_reclaim_work_ms)."""
+    parts = {f"{file}.{key}": part for file, value in vendor.items() if isinstance(value, dict) for key, part in value.items()}
+    return {**vendor, **parts}
 
 
 def _zeros(names: t.Iterable[str]) -> Env:

@@ -269,7 +269,7 @@ def test_an_audit_reads_what_the_kernel_tells(node: Node) -> None:
         assert {"kidled/scan_period_in_seconds": 120, "pagecache_limit/enabled": 0}.items() <= result["node"]["knobs"].items()
         assert result["node"]["vendor"]["memory.direct_reclaim_memcg_latency"]["total_ms"] == 171
     else:
-        assert failed == [] and "vendor" not in result["node"]
+        assert failed == [] and result["node"]["vendor"] == {}
 
 
 def test_the_module_lists_them(node: Node) -> None:

@@ -53,7 +53,15 @@ _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _DIR_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY
 _CHUNK = 8192
 _MAX_FILE = 1024 * 1024
-_IDLE_HEADS = {b"page_scans:": "scans", b"scans:": "scans", b"scan_period_in_seconds:": "period_seconds", b"buckets:": "ages"}
+_IDLE = {
+    b"page_scans:": "scans",
+    b"scans:": "scans",
+    b"scan_period_in_seconds:": "period_seconds",
+    b"buckets:": "ages",
+    b"fe": "file",
+    b"se": "anon",
+    b"la": "slab",
+}
 _GONE = frozenset((errno.ENOENT, errno.ENODEV))
 _PROBED_DIRECTORIES = 8
 
@@ -99,47 +107,36 @@ def parse_dying(data: bytes) -> int:
 
 
 def parse_vendor(data: bytes) -> t.Any:
+    """docs/architecture.md §3.2."""
     text = data.strip()
     if text == b"max":
         return None
     value = number(text)
     if value is not None:
         return value
-    return parse_keyed(data) or display(text)
-
-
-def parse_latency(data: bytes) -> t.Any:
-    """memory.direct_*_latency → C({"10-100": 3, "total_ms": 71}): how many took so many ms; without rows of zero."""
+    # Latencies: of how many ms there were none is left out.
     counts = parse_keyed(data.replace(b"ms:", b"").replace(b"(ms):", b"_ms"))
-    return {key: value for key, value in counts.items() if value or key == "total_ms"} or parse_vendor(data)
+    return {key: value for key, value in counts.items() if value or key[0].isalpha()} or (text[:1] == b"#" and _parse_idle(data)) or display(text)
 
 
-def parse_idle(data: bytes) -> t.Any:
-    """memory.idle_page_stats → C({scans, period_seconds, ages: [periods], file: [bytes], anon, unevictable, slab}): bytes idle from each age to the next."""
+def _parse_idle(data: bytes) -> dict[str, t.Any]:
     found: dict[str, t.Any] = {}
     for words in map(bytes.split, whole_lines(data)):
-        if words[:1] == [b"#"] and len(words) == 3:
-            key = _IDLE_HEADS.get(words[1])
+        if words[:1] == [b"#"]:
+            key = _IDLE.get(words[1]) if len(words) == 3 else None
             if key:
-                found[key] = [number(word) for word in words[2].split(b",")] if key == "ages" else number(words[2])
+                numbers = [number(word) for word in words[2].split(b",")]
+                found[key] = numbers if key == "ages" else numbers[0]
         elif any(map(number, words[1:])):
-            kind = "slab" if words[0] == b"slab" else "unevictable" if words[0][2:3] == b"u" else "file" if words[0][1:2] == b"f" else "anon"
-            found[kind] = [(number(word) or 0) + before for word, before in zip(words[1:], found.get(kind) or [0] * len(words))]
-    if not found.get("scans"):
-        found = {key: value for key, value in found.items() if key in ("scans", "period_seconds")}
-    return found or parse_vendor(data)
+            key = _IDLE.get(words[0][1:3], "unevictable")
+            found[key] = [(number(word) or 0) + before for word, before in zip(words[1:], found.get(key) or [0] * 8)]
+    return found
 
 
 def parse_controllers(data: bytes) -> int | None:
     """/proc/cgroups → memory cgroups, dying ones included."""
     match = _CONTROLLER.search(data)
     return int(match.group(1)) if match else None
-
-
-def _vendor_parser(name: str) -> Parser:
-    if name.endswith("_latency"):
-        return functools.lru_cache(maxsize=256)(parse_latency)
-    return parse_idle if name == "memory.idle_page_stats" else parse_vendor
 
 
 class _StatParser:
@@ -372,7 +369,7 @@ class _Walk:
             os.close(below)
         # The first decides what a directory is.
         self._plan = [file for file in self._known if file is self._known[0] or file.name.decode() in names]
-        self._vendor = [_File(name.encode(), name, _vendor_parser(name)) for name in self._vendor_files if name in names]
+        self._vendor = [_File(name.encode(), name, parse_vendor) for name in self._vendor_files if name in names]
         if self._known[0].name.decode() not in names:
             if children:
                 self._absent["cgroups"] = "the memory controller is not enabled below the root (cgroup.subtree_control)"
