@@ -93,8 +93,9 @@ class Group:
 
     @property
     def wmark_min_eadj(self) -> int:
-        """The highest on the way to the root that is not zero."""
-        return max((value for value in (group.values["memory.wmark_min_adj"] for group in self.to_root()) if value), default=0)
+        """The highest on the way to the root; a zero above is none."""
+        own, *above = (t.cast("int", group.values["memory.wmark_min_adj"]) for group in self.to_root())
+        return max(own, *(value for value in above if value), own)
 
     @property
     def page_cache(self) -> int:

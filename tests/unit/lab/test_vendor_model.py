@@ -193,11 +193,11 @@ def test_wmarks_follow_every_write(flavour: str, writes: list[tuple[str, str]], 
 
 def test_wmark_min_adj_reads_the_effective_value() -> None:
     """The example of the Anolis kernel's interfaces.rst."""
-    made = kernel("anolis_v1", "/A", "/A/B", "/A/C", "/D", "/A/B/E", "/A/B/F")
-    for path, text in (("/A", "-10"), ("/A/B", "-25"), ("/A/C", "0"), ("/D", "50"), ("/A/B/E", "-25"), ("/A/B/F", "50")):
+    made = kernel("anolis_v1", "/A", "/A/B", "/A/C", "/D", "/A/B/E", "/A/B/F", "/Z", "/Z/Y")
+    for path, text in (("/A", "-10"), ("/A/B", "-25"), ("/A/C", "0"), ("/D", "50"), ("/A/B/E", "-25"), ("/A/B/F", "50"), ("/Z/Y", "-25")):
         made.write(f"{path}/memory.wmark_min_adj", text)
-    read = {path: made.read(f"{path}/memory.wmark_min_adj").strip() for path in ("/A", "/A/B", "/D", "/A/B/E", "/A/B/F")}
-    assert read == {"/A": "-10", "/A/B": "-10", "/D": "50", "/A/B/E": "-10", "/A/B/F": "50"}
+    read = {path: made.read(f"{path}/memory.wmark_min_adj").strip() for path in ("/A", "/A/B", "/A/C", "/D", "/A/B/E", "/A/B/F", "/Z/Y")}
+    assert read == {"/A": "-10", "/A/B": "-10", "/A/C": "0", "/D": "50", "/A/B/E": "-10", "/A/B/F": "50", "/Z/Y": "-25"}
 
 
 @pytest.mark.parametrize("flavour", ANOLIS)
@@ -424,8 +424,13 @@ def test_v2_has_memory_files_where_the_cgroup_above_enables_them() -> None:
     made.figure("", procs=[1])
     made.write("/cgroup.subtree_control", "+memory")
     assert "memory.high" in made.names(made.group("/a")) and "memory.high" not in made.names(made.root)
+    made.write("/a/cgroup.procs", "1")
+    made.mkdir("/a/b")
+    assert outcome(made, "/a/cgroup.subtree_control", "+memory") == "EBUSY"  # no processes in inner cgroups
+    made.write("/a/b/cgroup.procs", "1")
+    assert "populated 1\n" in made.read("/a/cgroup.events")
     made.write("/a/cgroup.subtree_control", "+memory")
-    assert outcome(made, "/a/cgroup.procs", "1") == "EBUSY"  # no processes in inner cgroups
+    assert outcome(made, "/a/cgroup.procs", "1") == "EBUSY"
     assert outcome(made, "/cgroup.subtree_control", "-memory") == "EBUSY"
 
 
