@@ -358,7 +358,7 @@ _ANOLIS = (
            default=50, inherited=True),
     computed("memory.wmark_high", lambda kernel, group: group.wmark_high(kernel.page), "read-only: base × ratio / 100, max while the ratio is 0"),
     computed("memory.wmark_low", lambda kernel, group: group.wmark_low(kernel.page), "read-only: wmark_high − base × scale / 10000"),
-    number("memory.wmark_min_adj", -25, 50, "-25..50, default 0, a child begins with its parent's; reads the highest on the way to the root, but for zeros above",
+    number("memory.wmark_min_adj", -25, 50, "-25..50, default 0, a child begins with its parent's; reads the highest on the way up, zeros above left out",
            inherited=True, show=lambda kernel, group, file: f"{group.wmark_min_eadj}\n"),
     number("memory.priority", 0, 12, "0..12, default 0: of siblings the lowest is killed first"),
     number("memory.use_priority_oom", 0, 1, "0/1, default 0: on the parent of those that are ranked"),
