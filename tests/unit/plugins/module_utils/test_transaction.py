@@ -151,7 +151,7 @@ def test_a_plan_is_done_and_told(node: Node) -> None:
     assert text(node, DROP_IN).endswith("MemoryHigh=4294967296")
     assert [text(node, f"{POD}{file}") for file in ("/memory.low", "/app/memory.low", "/app/memory.high", "/old/memory.low")] == ["12288", "8192", "65536", "0"]
     order = [line.rpartition("kubepods.slice/pod1")[2] for line in node.done if "pod1" in line and "ratio" not in line]
-    assert order == ["/memory.low", "/app/memory.low", "/app/memory.high", "/old/memory.low"]
+    assert order == ["/memory.low", "/app/memory.low", "/old/memory.low", "/app/memory.high"]
     assert os.stat(node.root + SYSCTL_D).st_mode & 0o7777 == 0o644
     entry = Journal(node).generation(1)
     assert (entry.boot_id, entry.meta["profiles"], len(entry.steps), entry.results[2]) == (BOOT, ["colocated"], 16, {"found": "10", "status": "changed"})
