@@ -550,7 +550,13 @@ def _without_stale(made: Plan, origin: t.Sequence[Step], wanted: t.Iterable[Key]
     # Before systemd reads them anew, and what made a directory last, when that is empty.
     leaving: t.List[FileStep] = [step for step in made.steps if isinstance(step, FileStep) and step.after is None and _origin.is_run_time(step.path)]
     steps = [step for step in made.steps if step not in leaving]
-    at = next((number for number, step in enumerate(steps) if isinstance(step, ReloadStep)), len(steps))
+    # Swap that comes on has a reload of its own, before the units.
+    reloads = [
+        number
+        for number, step in enumerate(steps)
+        if isinstance(step, ReloadStep) and not any(isinstance(one, SwapStep) for one in steps[number + 1 : number + 2])
+    ]
+    at = reloads[-1] if reloads else len(steps)
     ordered = sorted([*leaving, *going], key=lambda step: len(step.creates))
     return made._replace(steps=(*steps[:at], *ordered, *steps[at:]), files=(*made.files, *going)), forgotten
 
