@@ -93,11 +93,11 @@ NODE_PYTHONS := 3.8 3.9 3.10 3.11 3.12 3.13
 
 .PHONY: test
 test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole audits, browser, three kinds of VM.
-	@$(PYTHON) tests/tools/run_steps.py lint sanity units node-units integration integration-targets browser molecule-default molecule-debian12_v1 molecule-containers
+	@$(PYTHON) tests/tools/run_steps.py lint sanity units node-units integration integration-targets browser bench-redis-smoke molecule-default molecule-debian12_v1 molecule-containers
 
 .PHONY: nightly
 nightly: .venv/.test ## `make test` with a kill at every write of swap, sanity on every supported ansible-core, all scenarios.
-	@MEMQOS_EVERY_KILL=1 $(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser faults crash shrinking swap-lab chaos contention $(addprefix molecule-,$(SCENARIOS))
+	@MEMQOS_EVERY_KILL=1 $(PYTHON) tests/tools/run_steps.py lint sanity-all units node-units integration integration-targets browser faults crash shrinking swap-lab chaos contention bench-redis $(addprefix molecule-,$(SCENARIOS))
 
 .nox/.stamp: requirements/constraints.txt requirements/audit.txt antsibull-nox.toml noxfile.py
 	@rm -rf .nox && mkdir .nox && touch $@
@@ -243,6 +243,22 @@ chaos: .venv/.test | $(COLLECTION) ## Runs of a tune with a fault in each: all o
 contention: .venv/.test | $(COLLECTION) ## Two controllers, a human, TuneD and daemon-reloads at once; and strace on the modules. RUNS=100, SEED=N.
 	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.chaos.contention --junit $(JUNIT)/contention/contention.xml $(drawn)
+
+ARMS ?=
+PAIRS ?=
+SCENES ?=
+LOADS ?=
+
+.PHONY: bench-redis
+bench-redis: .venv/.test | $(COLLECTION) ## Redis beside batch work: arms in alternated pairs, in a VM, for hours; writes docs/results.md. ARMS=untouched,colocated PAIRS=2 SCENES=hog LOADS=mixed: some.
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.redis --junit $(JUNIT)/bench-redis/redis.xml $(if $(ARMS),--arms '$(ARMS)') \
+	  $(if $(PAIRS),--pairs '$(PAIRS)') $(if $(SCENES),--scenes '$(SCENES)') $(if $(LOADS),--loads '$(LOADS)')
+
+.PHONY: bench-redis-smoke
+bench-redis-smoke: .venv/.test | $(COLLECTION) ## The same with two arms, two pairs and short windows, and without goals.
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.redis --smoke --out build/bench-redis-smoke --junit $(JUNIT)/bench-redis-smoke/redis.xml
 
 .PHONY: benchmark
 benchmark: .venv/.test | $(COLLECTION) ## Speed: pairs in one run, ratios printed. An hour: one of them tunes a VM.

@@ -368,6 +368,10 @@ class Run:
         try:
             until(full, "batch work has what it wants", self._workload["fill_seconds"])
         except BenchError:
+            if not last_line(BATCH_OUTPUT):
+                raise BenchError(
+                    f"batch work does not run: {command('journalctl', '--quiet', '--lines=3', '--output=cat', f'--unit={BATCH}').strip()}"
+                ) from None
             filled = False
         seen = self._await_pressure()
         time.sleep(self._workload["settle_seconds"])

@@ -15,15 +15,18 @@ An arm is held against another by pairs next to each other in time. A ratio is t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import math
 import pathlib
+import re
 import statistics
 import sys
 import typing as t
 
 BASE = "untouched"
 SCHEMA_VERSION = 1
+COLLECTION = pathlib.Path(__file__).resolve().parents[3]
 # Fewer pairs have no interval worth the name.
 LEAST_PAIRS = 4
 FIGURES = {
@@ -216,15 +219,26 @@ def _head(runs: t.Sequence[Json], settings: Json) -> str:
             "",
             "# Redis beside batch work",
             "",
-            f"{len({run['round'] for run in runs})} rounds, {len(runs)} runs, from {min(times)} to {max(times)}; memqos.fleet {settings['version']}.",
+            f"{len({run['round'] for run in runs})} rounds, {len(runs)} runs, from {min(times)} to {max(times)}; memqos.fleet {version(COLLECTION)}.",
             f"Workload {workload}.",
-            f"Machine: {facts['system']}, kernel {facts['kernel']}, {facts['systemd']}, {facts['cpus']} processors, {memory} of memory, {swap} of swap{emulated}.",
+            f"Machine: {facts['system']}, kernel {facts['kernel']}, {facts['systemd']}, {facts['cpus']} processors,",
+            f"{memory} of memory, {swap} of swap{emulated}.",
             f"{facts['redis']}.",
             "",
-            "A ratio is the geometric mean over pairs of runs next to each other in time, in brackets its bootstrap interval of "
-            f"{settings['goals']['confidence']:.0%} (BCa, over pairs); with fewer than {LEAST_PAIRS} pairs there is none, and with few it is rather too narrow.",
+            "A ratio is the geometric mean over pairs of runs next to each other in time; in brackets stands its bootstrap interval of",
+            f"{settings['goals']['confidence']:.0%} (BCa, over pairs). With fewer than {LEAST_PAIRS} pairs there is none; of few it is rather narrow.",
         ]
     )
+
+
+def version(root: pathlib.Path) -> str:
+    """Of the collection, built or checked out."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        return str(json.loads((root / "MANIFEST.json").read_text(encoding="utf-8"))["collection_info"]["version"])
+    with contextlib.suppress(OSError):
+        found = re.search(r"^version: *(\S+)", (root / "galaxy.yml").read_text(encoding="utf-8"), re.MULTILINE)
+        return found.group(1) if found else "unknown"
+    return "unknown"
 
 
 def _goals(judged: t.Sequence[Json]) -> str:
@@ -271,11 +285,15 @@ def _arms(runs: t.Sequence[Json], arms: t.Sequence[str]) -> str:
     rows = []
     for arm in arms:
         own = [run for run in runs if run["arm"] == arm]
-        set_ = sorted({text for run in own for text in run.get("set", [])})
+        set_ = sorted({_changed(row) for run in own for row in run.get("results", []) if row["status"] == "changed"})
         kills = sum(scene.get("oom_kill", 0) for run in own for scene in run["scenes"].values())
         nothing = "nothing" if arm == BASE else "nothing: the node has it so"
         rows.append([arm, str(len(own)), "<br>".join(set_) or nothing, number(kills)])
     return "## Arms\n\n" + _table(["", "runs", "set", "OOM kills"], rows)
+
+
+def _changed(row: Json) -> str:
+    return f"{row['subject']} {row['name']} {row['live_before']} → {row['live_after']}".strip()
 
 
 def _cell(runs: t.Sequence[Json], arms: t.Sequence[str], settings: Json, cell: Cell, title: str, words: str) -> str:

@@ -10,8 +10,9 @@ import collections.abc
 import dataclasses
 import json
 import math
-import re
 import typing as t
+
+from ansible_collections.memqos.fleet.roles.bench_redis.files.memqos_bench_redis import growth, parse_rows, parse_totals
 
 from .load import BATCH_SLICE, SERVICE, SERVICE_SLICE
 
@@ -20,7 +21,6 @@ BATCH_CGROUP = BATCH_SLICE
 MIB = 1 << 20
 
 Window = dict[str, t.Any]
-Counters = collections.abc.Mapping[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ FIGURES = (
 def figures(window: Window) -> dict[str, float]:
     """The figures that this kernel has, all of C(FIGURES) at most."""
     seconds, before, after = window["seconds"], window["before"], window["after"]
-    node = _growth(parse_rows(before["vmstat"] or ""), parse_rows(after["vmstat"] or ""))
+    node = growth(parse_rows(before["vmstat"] or ""), parse_rows(after["vmstat"] or ""))
     found: dict[str, float] = {
         # One counter for each zone.
         "allocstall": sum(value for name, value in node.items() if name.startswith("allocstall")) / seconds,
@@ -80,26 +80,9 @@ def figures(window: Window) -> dict[str, float]:
     return {name: value for name, value in found.items() if name in known}
 
 
-def parse_rows(text: str) -> dict[str, int]:
-    """Of vmstat, or a cgroup's memory.stat: of v1 the hierarchical values."""
-    rows = {row[0]: int(row[1]) for row in map(str.split, text.splitlines()) if len(row) == 2 and row[1].isdigit()}
-    totals = {name.removeprefix("total_"): value for name, value in rows.items() if name.startswith("total_")}
-    return totals or rows
-
-
-def parse_totals(text: str | None) -> dict[str, int]:
-    """C({some: microseconds, full: …}) of a PSI file; of the node's some kernels have no full."""
-    return {word: int(total) for word, total in re.findall(r"^(some|full) .*total=([0-9]+)$", text or "", re.MULTILINE)}
-
-
 def percentile(values: collections.abc.Sequence[float], percent: float) -> float:
     """The smallest value that C(percent) of them do not exceed."""
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
-
-
-def _growth(before: Counters, after: Counters) -> dict[str, int]:
-    """A counter that went backwards began anew: of a unit that was started again."""
-    return {name: value - before.get(name, 0) if value >= before.get(name, 0) else value for name, value in after.items()}
 
 
 def _refaults(prefix: str, growth: Counters, seconds: float) -> dict[str, float]:
@@ -110,7 +93,7 @@ def _refaults(prefix: str, growth: Counters, seconds: float) -> dict[str, float]
 
 def _stalled(before: str | None, after: str | None, seconds: float, **names: str) -> dict[str, float]:
     """Percent of the time."""
-    growth = _growth(parse_totals(before), parse_totals(after))
+    growth = growth(parse_totals(before), parse_totals(after))
     return {name: growth[word] / seconds / 1e4 for word, name in names.items() if word in growth}
 
 
@@ -123,7 +106,7 @@ def _latencies(requests: collections.abc.Sequence[str]) -> dict[str, float]:
 
 
 def _cgroup(name: str, before: collections.abc.Mapping[str, str], after: collections.abc.Mapping[str, str], seconds: float) -> dict[str, float]:
-    growth = _growth(*(parse_rows(files.get("memory.stat", "")) for files in (before, after)))
+    growth = growth(*(parse_rows(files.get("memory.stat", "")) for files in (before, after)))
     found = _refaults(f"{name}_refault", growth, seconds)
     found.update(_stalled(before.get("memory.pressure"), after.get("memory.pressure"), seconds, some=f"{name}_stalled"))
     usage = after.get("memory.current") or after.get("memory.usage_in_bytes")
