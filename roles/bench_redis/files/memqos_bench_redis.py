@@ -252,17 +252,27 @@ def until(condition: t.Callable[[], bool], words: str, seconds: float, *, every:
         time.sleep(every)
 
 
+def meminfo() -> t.Dict[str, int]:
+    """In bytes."""
+    return {name: int(size) << 10 for name, size in re.findall(r"^(\w+): +(\d+) kB$", read("/proc/meminfo") or "", re.MULTILINE)}
+
+
+def running() -> t.List[str]:
+    """Units of a run."""
+    return [unit for unit in (REDIS, BATCH, CLIENTS) if cgroup_of(unit)]
+
+
 def facts() -> Json:
-    meminfo = dict(re.findall(r"^(\w+): +(\d+) kB$", read("/proc/meminfo") or "", re.MULTILINE))
+    memory = meminfo()
     system = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', read("/etc/os-release") or "", re.MULTILINE))
     missing = [name for name in PROGRAMS if shutil.which(name) is None]
     return {
-        "memory": int(meminfo["MemTotal"]) << 10, "swap": int(meminfo["SwapTotal"]) << 10, "page_size": os.sysconf("SC_PAGE_SIZE"),
+        "memory": memory["MemTotal"], "swap": memory["SwapTotal"], "page_size": os.sysconf("SC_PAGE_SIZE"),
         "kernel": platform.release(), "system": system.get("PRETTY_NAME", ""), "cpus": os.cpu_count(), "v2": os.path.exists(f"{MOUNT}/cgroup.controllers"),
         "emulated": "TCG" in (read("/proc/cpuinfo") or "") or "QEMU Virtual CPU" in (read("/proc/cpuinfo") or ""), "missing": missing,
         "redis": "" if "redis-server" in missing else command("redis-server", "--version").strip(),
         "systemd": "" if "systemctl" in missing else command("systemctl", "--version").splitlines()[0],
-        "busy": [] if "systemctl" in missing else [unit for unit in (REDIS, BATCH, CLIENTS) if cgroup_of(unit)],
+        "busy": [] if "systemctl" in missing else running(),
     }  # fmt: skip
 
 
@@ -294,14 +304,14 @@ class Run:
 
     def __init__(self, workload: Json) -> None:
         self._workload = workload
-        self._memory = int(facts()["memory"])
+        self._memory = meminfo()["MemTotal"]
         self._cgroups: t.Dict[str, str] = {}
         # Of the processor, by load: what the hog took, for the control.
         self._shares: t.Dict[str, float] = {}
 
     def measure(self) -> Json:
         """C({scenes: {scene: {waited, loads: {load: {figure: value}}}}}). Raises BenchError."""
-        if busy := facts()["busy"]:
+        if busy := running():
             raise BenchError(f"{', '.join(busy)} of another run: `clean` ends what was cut off")
         try:
             self._start_redis()

@@ -173,10 +173,12 @@ def judge(goal: Json, found: t.Optional[Ratio]) -> t.Optional[bool]:
 
 
 def goals(runs: t.Sequence[Json], settings: Json) -> t.List[Json]:
-    """Each goal with what was found, C(met) None where it cannot be told."""
-    wanted = settings["goals"]
+    """Each goal about what was compared, with what was found; C(met) None where it cannot be told."""
+    wanted, workload = settings["goals"], settings["workload"]
     found = []
     for goal in wanted["goals"]:
+        if not {goal["arm"], goal["against"]} <= set(settings["arms"]) or goal["scene"] not in workload["scenes"] or goal["load"] not in workload["loads"]:
+            continue
         logs = log_ratios(paired(runs, goal["arm"], goal["against"]), (goal["scene"], goal["load"]), goal["figure"])
         ratio_ = ratio(logs, confidence=wanted["confidence"], resamples=wanted["resamples"])
         found.append({**goal, "found": ratio_._asdict() if ratio_ else None, "met": judge(goal, ratio_)})
@@ -189,7 +191,7 @@ def goals(runs: t.Sequence[Json], settings: Json) -> t.List[Json]:
 def page(runs: t.Sequence[Json], settings: Json, judged: t.Sequence[Json]) -> str:
     """Markdown."""
     arms = [arm for arm in settings["arms"] if any(run["arm"] == arm for run in runs)]
-    parts = [_head(runs, settings), _goals(judged), _arms(runs, arms)]
+    parts = [_head(runs, settings), *([_goals(judged)] if judged else []), _arms(runs, arms)]
     for scene, scene_words in settings["workload"]["scenes"].items():
         for load, load_words in settings["workload"]["loads"].items():
             parts.append(_cell(runs, arms, settings, (scene, load), f"{scene}, {load}", f"{load_words['summary']}; {scene_words['summary']}."))

@@ -85,16 +85,16 @@ def percentile(values: collections.abc.Sequence[float], percent: float) -> float
     return sorted(values)[max(0, math.ceil(len(values) * percent / 100) - 1)]
 
 
-def _refaults(prefix: str, growth: Counters, seconds: float) -> dict[str, float]:
+def _refaults(prefix: str, grew: collections.abc.Mapping[str, int], seconds: float) -> dict[str, float]:
     # Before 5.9 one counter, of the page cache.
     names = {"file": ("workingset_refault_file", "workingset_refault"), "anon": ("workingset_refault_anon",)}
-    return {f"{prefix}_{kind}": growth[key] / seconds for kind, keys in names.items() for key in keys if key in growth}
+    return {f"{prefix}_{kind}": grew[key] / seconds for kind, keys in names.items() for key in keys if key in grew}
 
 
 def _stalled(before: str | None, after: str | None, seconds: float, **names: str) -> dict[str, float]:
     """Percent of the time."""
-    growth = growth(parse_totals(before), parse_totals(after))
-    return {name: growth[word] / seconds / 1e4 for word, name in names.items() if word in growth}
+    grew = growth(parse_totals(before), parse_totals(after))
+    return {name: grew[word] / seconds / 1e4 for word, name in names.items() if word in grew}
 
 
 def _latencies(requests: collections.abc.Sequence[str]) -> dict[str, float]:
@@ -106,8 +106,8 @@ def _latencies(requests: collections.abc.Sequence[str]) -> dict[str, float]:
 
 
 def _cgroup(name: str, before: collections.abc.Mapping[str, str], after: collections.abc.Mapping[str, str], seconds: float) -> dict[str, float]:
-    growth = growth(*(parse_rows(files.get("memory.stat", "")) for files in (before, after)))
-    found = _refaults(f"{name}_refault", growth, seconds)
+    grew = growth(*(parse_rows(files.get("memory.stat", "")) for files in (before, after)))
+    found = _refaults(f"{name}_refault", grew, seconds)
     found.update(_stalled(before.get("memory.pressure"), after.get("memory.pressure"), seconds, some=f"{name}_stalled"))
     usage = after.get("memory.current") or after.get("memory.usage_in_bytes")
     return {**found, **({f"{name}_usage": int(usage) / MIB} if usage else {})}
