@@ -93,7 +93,8 @@ def runs(ratios: list[float], *, figure: str = "avg_ms", base: float = 10.0) -> 
     found = []
     for round_, one in enumerate(ratios, 1):
         speed = base * 1.5**round_
-        found += [run(2 * round_ - 1, round_, "untouched", **{figure: speed}), run(2 * round_, round_, "colocated", **{figure: speed * one})]
+        pair = (2 * round_ - 1, "untouched", speed), (2 * round_, "colocated", speed * one)
+        found += [{**run(number, round_, arm), "scenes": {"hog": {"loads": {"mixed": {figure: value}}}}} for number, arm, value in pair]
     return found
 
 
