@@ -223,7 +223,7 @@ def tune(request: Json, work: Work) -> Json:
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work, swap.texts), swap)
         made, present = _with_unread(made, present, options.allow, work)
         made = _guarded(made, options.allow, present, work)
-        memcgs = _qos_work.part(_qos_work.asked(request.get("qos", {}), layers), steps, present, options, work.tree, work.writer)
+        memcgs = _qos_work.part(_qos_work.asked(request.get("qos", {}), folded.layers), steps, present, options, work.tree, work.writer)
         made = _with_memcgs(made, memcgs)
         adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
@@ -317,7 +317,7 @@ def _with_earlier(layers: t.Sequence[Json], journal: _journal.Journal) -> t.Tupl
         raise TuneError("an older memqos.fleet made the last generation and did not keep its profiles there: name them with memqos_profile")
     kept = [_in_force(layer, newer) for layer in last.get("layers", []) if not name or layer["profile"] == name]
     _checked(("", unit, knob) for layer in kept for unit, knob, unused in _entries(layer))
-    kept = [layer for layer in kept if layer["host"] or layer["slices"] or layer.get("swap")]
+    kept = [layer for layer in kept if layer["host"] or layer["slices"] or layer.get("swap") or layer.get("qos")]
     return [*layers[:at], *kept, *newer], () if name else last.get("profiles", [])
 
 
@@ -336,10 +336,10 @@ def _applied(layers: t.Sequence[Json], options: Options, journal: _journal.Journ
         return options.covers(_texts.area(_registry.find(knob)))
 
     before = _last_meta(journal).get("layers", []) if options.only else []
-    is_swap = options.covers("swap")
+    sections = {"swap": options.covers("swap"), "qos": options.covers(_qos_work.AREA)}
     return [
-        *(_only(layer, lambda unit, knob, entry: not covered(knob), swap=not is_swap) for layer in before),
-        *(_only(layer, lambda unit, knob, entry: covered(knob), swap=is_swap) for layer in layers),
+        *(_only(layer, lambda unit, knob, entry: not covered(knob), [name for name, ours in sections.items() if ours]) for layer in before),
+        *(_only(layer, lambda unit, knob, entry: covered(knob), [name for name, ours in sections.items() if not ours]) for layer in layers),
     ]
 
 
@@ -349,10 +349,8 @@ def _entries(layer: Json) -> t.Iterator[t.Tuple[str, str, Json]]:
         yield from ((unit, knob, entry) for knob, entry in entries.items())
 
 
-def _only(layer: Json, stays: t.Callable[[str, str, Json], bool], *, swap: bool = True) -> Json:
-    found: Json = {**layer, "host": {}, "slices": {}}
-    if not swap:
-        found.pop("swap", None)
+def _only(layer: Json, stays: t.Callable[[str, str, Json], bool], without: t.Collection[str] = ()) -> Json:
+    found: Json = {**{key: part for key, part in layer.items() if key not in without}, "host": {}, "slices": {}}
     for unit, knob, entry in _entries(layer):
         if stays(unit, knob, entry):
             (found["slices"].setdefault(unit, {}) if unit else found["host"])[knob] = entry
