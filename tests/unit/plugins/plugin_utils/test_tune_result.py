@@ -46,7 +46,7 @@ def row(name: str = "vm.swappiness", **values: t.Any) -> dict[str, t.Any]:
 
 def answer(*rows: dict[str, t.Any], **values: t.Any) -> dict[str, t.Any]:
     whole = {"schema_version": 1, "changed": True, "check": True, "generation": 0, "results": list(rows), "files": [], "skipped": []}
-    whole.update(kernel_command_line={}, daemon_reload=False, notes=[], problem="", clean=True, shrinking=[])
+    whole.update(kernel_command_line={}, daemon_reload=False, notes=[], problem="", clean=True, shrinking=[], containers=[])
     whole.update(values)
     # It is what a node could have sent.
     return _tune_result.parse(_module.to_json(whole))
