@@ -142,8 +142,9 @@ def _keep(place: str, path: str, read: _pods.Read) -> None:
     """Puts it in the place of what is there and is not whole. Raises OSError."""
     by_node = _pods.by_node(read.workloads)
     temporary = f"{place}.{secrets.token_hex(4)}"
-    os.makedirs(os.path.join(temporary, "nodes"), mode=0o700)
     try:
+        for directory in (temporary, os.path.join(temporary, "nodes")):
+            os.mkdir(directory, 0o700)
         for node, workloads in by_node.items():
             _write(_results.path_of(temporary, "nodes", node), {"workloads": workloads})
         _write(os.path.join(temporary, _INDEX), {"path": os.path.realpath(path), "nodes": sorted(by_node), "warnings": read.warnings})

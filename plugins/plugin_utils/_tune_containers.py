@@ -95,7 +95,8 @@ def _value(file: str, cell: Mapping[str, t.Any], move: Move) -> str:
     """C(0 → 4294967296 (4.00 GiB) (profile: protect_soft)); near: with what differs."""
     status = cell["status"]
     words = move({"name": file}, cell["before"], cell["wanted"])
-    words = words if status != "ok" else f"{words.partition(' → ')[0]}, as wanted"
+    if status == "ok" or cell["wanted"] is None:
+        words = words.partition(" → ")[0] + (", as wanted" if status == "ok" else "")
     why = f"{cell['equivalence']}: {cell['reason']}" if cell["equivalence"] == "near" else cell["reason"]
     notes = "; ".join(filter(None, (cell["origin"], why, status if status in (*_ATTENTION, "undone") else "")))
     return f"{words} ({notes})" if notes else words
