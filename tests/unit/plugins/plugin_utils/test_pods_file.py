@@ -10,6 +10,7 @@ import concurrent.futures
 import json
 import os
 import threading
+import time
 import typing as t
 from pathlib import Path
 
@@ -211,9 +212,15 @@ def test_warnings_are_told_once_a_run(place: Place, monkeypatch: pytest.MonkeyPa
     assert _pods_file.told_first(directory, ["a"])
 
 
-def test_hosts_that_come_at_once(place: Place, reads: list[object]) -> None:
-    """A lock is of an open file, so threads stand for Ansible's workers."""
-    together = threading.Barrier(8)
+def test_hosts_that_come_at_once(place: Place, reads: list[object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock is of an open file, so threads stand for Ansible's workers; a large file takes a while."""
+    together, read = threading.Barrier(8), _pods.read
+
+    def slow(pods: object) -> _pods.Read:
+        time.sleep(0.2)
+        return read(pods)
+
+    monkeypatch.setattr(_pods, "read", slow)
 
     def host(number: int) -> tuple[int, bool]:
         together.wait(60)
