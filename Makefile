@@ -151,10 +151,10 @@ node-units: | $(COLLECTION) ## Unit tests of node code on Python 3.8 to 3.13, as
 PROGRAMS := build/programs
 
 .PHONY: integration
-integration: .venv/.test ## Whole audits on this machine: the built archive, the example fleet, Prometheus and its node-exporter.
-	@tests/tools/debian-packages.sh git systemd
+integration: .venv/.test | $(COLLECTION) ## Whole audits on this machine: the built archive, the example fleet, Prometheus, vendor kernels as a file system.
+	@tests/tools/debian-packages.sh git systemd fuse3
 	@tests/tools/debian-programs.sh $(PROGRAMS) prometheus prometheus-node-exporter
-	@$(PYTHON) -m pytest -q -p no:cacheprovider --junit-xml=$(JUNIT)/integration/integration.xml tests/integration
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m pytest -q -p no:cacheprovider --junit-xml=$(JUNIT)/integration/integration.xml tests/integration
 
 .PHONY: integration-targets
 integration-targets: .venv/.test ## The modules as tasks of plays, by ansible-test.

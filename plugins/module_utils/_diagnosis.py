@@ -49,7 +49,11 @@ def diagnose(node: Node, *, rules: t.Sequence[t.Any], previous: t.Mapping[str, t
     findings, recovered, counts = judge(prepared, _Subjects(node, env, zones, previous).of, (previous or {}).get("failed", {}))
     return {
         "schema_version": SCHEMA_VERSION,
-        "node": {**facts, **{key: node[key] for key in _NODE_SECTIONS}},  # type: ignore[literal-required]
+        "node": {
+            **facts,
+            **{key: node[key] for key in _NODE_SECTIONS},  # type: ignore[literal-required]
+            "vendor": node["cgroups"][0].get("vendor", {}) if node["cgroups"] else {},
+        },
         "breakdown": totals,
         "derived": env["node"],
         "zones": zones,
@@ -244,7 +248,7 @@ class _Subjects:
                 (
                     cgroup,
                     _subject(cgroup.get("kind", "cgroup"), cgroup["path"], cgroup.get("name", "")),
-                    {**self._env, "cgroup": cgroup},
+                    {**self._env, "cgroup": {**cgroup, "vendor": flat(cgroup["vendor"])} if cgroup.get("vendor") else cgroup},
                     self._counters(cgroup),
                 )
                 for cgroup in listed
@@ -276,6 +280,12 @@ class _Subjects:
         if not known or known.get("inode") != cgroup.get("inode"):
             return self._zeros
         return {space: {**zeros, **known.get(space, {})} for space, zeros in self._zeros.items()}
+
+
+def flat(vendor: t.Mapping[str, t.Any]) -> Env:
+    """Parts of a file beside the files: C(memory.exstat.wmark_reclaim_work_ms)."""
+    parts = {f"{file}.{key}": part for file, value in vendor.items() if isinstance(value, dict) for key, part in value.items()}
+    return {**vendor, **parts}
 
 
 def _zeros(names: t.Iterable[str]) -> Env:

@@ -42,13 +42,13 @@ def is_off(file: str, text: str) -> bool:
     return text == _OFF.get(file, "0") or file == "memory.wmark_scale_factor"
 
 
-def effective(path: str, own: t.Callable[[str], t.Optional[str]]) -> t.Optional[str]:
-    """Of memory.wmark_min_adj: the largest on the way to the root, where those that are 0 do not count. C(own): what a cgroup is given."""
-    text, above = own(path), path.rpartition("/")[0]
-    if text is None or not above:
-        return text
-    over = effective(above, own) or "0"
-    return text if over == "0" else str(max(int(text), int(over)))
+def effective(path: str, given: t.Callable[[str], t.Optional[str]]) -> t.Optional[str]:
+    """Of memory.wmark_min_adj: the largest on the way to the root, where ancestors that have 0 do not count. C(given): what a cgroup has."""
+    own, found = given(path), []
+    while own is not None and path:
+        path = path.rpartition("/")[0]
+        found.append(given(path) or "0")
+    return None if own is None else str(max(int(own), *(int(text) for text in found if text != "0"), int(own)))
 
 
 def passes(memcgs: t.Iterable[Memcg]) -> t.Iterator[t.Tuple[Memcg, Values]]:

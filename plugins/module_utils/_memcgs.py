@@ -14,7 +14,7 @@ from ._knobs import _registry
 from ._memcg_rules import is_loose, passes, same
 from ._steps import Memcg, MemcgsStep
 from ._tuples import NamedTuple
-from ._writer import Refused, Replaced, Writer, cure, words
+from ._writer import Refused, Replaced, Writer, words
 
 Values = t.List[t.Tuple[str, str, str]]
 
@@ -22,11 +22,11 @@ _GONE = (errno.ENOENT, errno.ENODEV)
 
 
 class Failed(Refused):
-    """A value that its file did not take: C(found) is what it reads."""
+    """A value that its file did not take."""
 
-    def __init__(self, path: str, reason: str, found: str = "") -> None:
+    def __init__(self, path: str, reason: str, number: int = 0) -> None:
         super().__init__(path, reason)
-        self.found = found
+        self.errno = number
 
 
 class Left(NamedTuple):
@@ -52,12 +52,12 @@ def put(step: MemcgsStep, writer: Writer, page_size: int) -> t.Set[str]:
                 found = _write(memcg, [(file, after) for file, unused, after in values], writer)
             except (OSError, Refused) as exc:
                 if not _has_gone(memcg, exc, writer):
-                    raise Failed(memcg.path, f"{memcg.path}: writing {_listed(values)}: {words(exc)}. {cure(exc)}".rstrip()) from exc
+                    raise Failed(memcg.path, f"{memcg.path}: writing {_listed(values)}: {words(exc)}", getattr(exc, "errno", 0)) from exc
                 gone.add(memcg.path)
                 continue
             for (file, unused, after), text in zip(values, found):
                 if not (same(file, after, text, page_size) or is_loose(file)):
-                    raise Failed(memcg.path, f"{memcg.path}/{file}: after writing {after!r} it reads {text!r}", text)
+                    raise Failed(memcg.path, f"{memcg.path}/{file}: after writing {after!r} it reads {text!r}")
     return gone
 
 

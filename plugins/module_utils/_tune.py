@@ -338,8 +338,8 @@ def _applied(layers: t.Sequence[Json], options: Options, journal: _journal.Journ
     before = _last_meta(journal).get("layers", []) if options.only else []
     sections = {"swap": options.covers("swap"), "qos": options.covers(_qos_work.AREA)}
     return [
-        *(_only(layer, lambda unit, knob, entry: not covered(knob), [name for name, ours in sections.items() if ours]) for layer in before),
-        *(_only(layer, lambda unit, knob, entry: covered(knob), [name for name, ours in sections.items() if not ours]) for layer in layers),
+        *(_only(layer, lambda unit, knob, entry: not covered(knob), [name for name in sections if not sections[name]]) for layer in before),
+        *(_only(layer, lambda unit, knob, entry: covered(knob), [name for name in sections if sections[name]]) for layer in layers),
     ]
 
 
@@ -349,8 +349,8 @@ def _entries(layer: Json) -> t.Iterator[t.Tuple[str, str, Json]]:
         yield from ((unit, knob, entry) for knob, entry in entries.items())
 
 
-def _only(layer: Json, stays: t.Callable[[str, str, Json], bool], without: t.Collection[str] = ()) -> Json:
-    found: Json = {**{key: part for key, part in layer.items() if key not in without}, "host": {}, "slices": {}}
+def _only(layer: Json, stays: t.Callable[[str, str, Json], bool], sections: t.Container[str] = ("swap", "qos")) -> Json:
+    found: Json = {**{key: value for key, value in layer.items() if key not in ("swap", "qos") or key in sections}, "host": {}, "slices": {}}
     for unit, knob, entry in _entries(layer):
         if stays(unit, knob, entry):
             (found["slices"].setdefault(unit, {}) if unit else found["host"])[knob] = entry
@@ -548,7 +548,13 @@ def _without_stale(made: Plan, origin: t.Sequence[Step], wanted: t.Iterable[Key]
     # Before systemd reads them anew, and what made a directory last, when that is empty.
     leaving: t.List[FileStep] = [step for step in made.steps if isinstance(step, FileStep) and step.after is None and _origin.is_run_time(step.path)]
     steps = [step for step in made.steps if step not in leaving]
-    at = next((number for number, step in enumerate(steps) if isinstance(step, ReloadStep)), len(steps))
+    # Swap that comes on has a reload of its own, before the units.
+    reloads = [
+        number
+        for number, step in enumerate(steps)
+        if isinstance(step, ReloadStep) and not any(isinstance(one, SwapStep) for one in steps[number + 1 : number + 2])
+    ]
+    at = reloads[-1] if reloads else len(steps)
     ordered = sorted([*leaving, *going], key=lambda step: len(step.creates))
     return made._replace(steps=(*steps[:at], *ordered, *steps[at:]), files=(*made.files, *going)), forgotten
 

@@ -451,7 +451,7 @@ def words(exc: Exception) -> str:
 
 def cure(exc: Exception) -> str:
     """What to do about an error, as a sentence; empty if there is nothing to say."""
-    return _CURES.get(exc.errno or 0, "") if isinstance(exc, OSError) else ""
+    return _CURES.get(getattr(exc, "errno", 0) or 0, "")
 
 
 def _component(name: str, path: str) -> str:

@@ -102,7 +102,7 @@ def row_details(row: Json) -> list[tuple[str, Pairs]]:
     groups = [("Identity", _pairs(row, _IDENTITY)), ("Settings", settings), ("State", _pairs(row, _STATE))]
     groups += [(title, _pairs(_mapping(row.get(key)), None)) for key, title in (("events", "Events here and below"), ("events_local", "Events here"))]
     pressure = [[kind, ", ".join(f"{name} {text}" for name, text in _averages(_mapping(figures)))] for kind, figures in _mapping(row.get("pressure")).items()]
-    groups += [("Memory pressure", pressure), ("Vendor files", _pairs(_mapping(row.get("vendor")), None))]
+    groups += [("Memory pressure", pressure), ("Vendor files", _vendor(_mapping(row.get("vendor"))))]
     return [(title, pairs) for title, pairs in groups if pairs]
 
 
@@ -154,6 +154,20 @@ def _pairs(row: Json, names: t.Sequence[str] | None) -> Pairs:
     """[title, text] of the names that the row has; of all it has where C(names) is None, as counts."""
     known = names is not None
     return [[_TITLES.get(name, name), value_text(name if known else "", row[name])] for name in (names if names is not None else row) if name in row]
+
+
+def _vendor(files: Json) -> Pairs:
+    """Of statistics what is not zero: times by how long they took, idle bytes by age."""
+    return [[name, ", ".join(_parts(value)) or "0" if isinstance(value, dict) else value_text("", value)] for name, value in files.items()]
+
+
+def _parts(figures: Json) -> t.Iterator[str]:
+    ages = figures.get("ages")
+    for name, value in figures.items():
+        if isinstance(value, list) and isinstance(ages, list) and name != "ages":
+            yield f"{name} " + " + ".join(f"{format_size(int(size))} for {age} scans" for age, size in zip(ages, value) if is_number(size) and size)
+        elif is_number(value) and value:
+            yield f"{name} {value_text('', value)}"
 
 
 def _averages(figures: Json) -> t.Iterator[tuple[str, str]]:

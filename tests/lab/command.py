@@ -14,11 +14,14 @@ import os
 import subprocess
 import threading
 import typing as t
+from pathlib import Path
 
 from . import prune, sessions, snapshots, vms
 from .common import BOOT_PROGRAMS, IN_USE, PROGRAMS, Cache, progress, require_programs
 from .inventory import Row, all_machines, machine_named
 from .machines import MACHINES, LabError, Machine, RealMachine
+from .vendor import filesystem
+from .vendor.tables import FLAVOURS
 
 _EPILOG = """\
 A VM is named after its machine, or MACHINE:NAME gives it another name.
@@ -109,6 +112,11 @@ def accelerator(arguments: argparse.Namespace, cache: Cache) -> int:
     return 0
 
 
+def vendor(arguments: argparse.Namespace, _cache: Cache) -> int:
+    filesystem.serve(arguments.flavour, arguments.mountpoint, until_eof=arguments.until_eof)
+    return 0
+
+
 def _start_all(rows: list[tuple[Row, str]], cache: Cache, *, cold: bool) -> list[vms.State]:
     """Start them at once. If one fails or the run is interrupted, none that this call started is left."""
     cancel = threading.Event()
@@ -154,4 +162,8 @@ def _parser() -> argparse.ArgumentParser:
     verb("list", show, "The machines of the lab and the virtual machines that run.")
     verb("prune", clean, "Remove images and snapshots that no machine of this checkout is made from.")
     verb("accel", accelerator, "Whether KVM works here: prints kvm or tcg.").add_argument("machine", nargs="?", default=MACHINES[0].name, metavar="MACHINE")
+    kernel = verb("vendor", vendor, "Mount a node with a vendor's kernel, as documented, until Ctrl-C: no machine, a file system.")
+    kernel.add_argument("flavour", choices=sorted(FLAVOURS), metavar="FLAVOUR", help=", ".join(sorted(FLAVOURS)))
+    kernel.add_argument("mountpoint", type=Path, metavar="DIRECTORY")
+    kernel.add_argument("--until-eof", action="store_true", help="end with stdin, too")
     return parser

@@ -51,7 +51,7 @@ OPEN_WORDS = {
     "cgroup.events": "`memory.events`, the cgroup and all below it; on v1 `max` (failcnt) and `oom_kill`",
     "cgroup.events_local": "`memory.events.local`, the cgroup itself",
     "cgroup.pressure": "`memory.pressure`: `cgroup.pressure.some.avg10` (%)",
-    "cgroup.vendor": "files of vendor kernels: `cgroup.vendor.memory.wmark_ratio`",
+    "cgroup.vendor": "files of vendor kernels: `cgroup.vendor.memory.wmark_ratio`, and parts of one: `cgroup.vendor.memory.exstat.wmark_min_throttled_ms`",
 }
 
 

@@ -86,7 +86,7 @@ ANOLIS = (
     # Of min(memory.high, limit): without effect while both are max.
     _anolis("memory.wmark_ratio", "percent", _PERCENT, source=_WMARK),
     _anolis("memory.wmark_scale_factor", "permyriad", ("", 1, 1000), source=_WMARK),
-    # Reads the highest non-zero one on the way to the root.
+    # Reads the highest on the way to the root, but for zeros above.
     _anolis("memory.wmark_min_adj", "percent", ("", -25, 50), comparison="effective_value", risk="M", source=_MIN_ADJ),
     _anolis("memory.priority", "count", ("", 0, 12)),  # the lowest dies first
     _anolis("memory.use_priority_oom", "bool", _BOOL, risk="M"),  # on the parent

@@ -16,7 +16,10 @@ from ._written import normalize
 Bounds = t.Tuple[t.Optional[int], t.Optional[int]]
 
 # What vendor kernels show of a memcg besides its knobs.
-_VENDOR_READ_ONLY = ("memory.wmark_high", "memory.wmark_low", "memory.exstat", "memory.pagecache.current")
+_VENDOR_READ_ONLY = (
+    *("memory.wmark_high", "memory.wmark_low", "memory.exstat", "memory.pagecache.current", "memory.idle_page_stats"),
+    *(f"memory.direct_{what}_latency" for what in "reclaim_global reclaim_memcg compact swapout_global swapout_memcg swapin".split()),
+)
 _RELEASE = re.compile(r"([0-9]{1,4})\.([0-9]{1,4})(?:\.([0-9]{1,5}))?")
 
 

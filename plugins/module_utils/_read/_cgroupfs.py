@@ -53,6 +53,15 @@ _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _DIR_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY
 _CHUNK = 8192
 _MAX_FILE = 1024 * 1024
+_IDLE = {
+    b"page_scans:": "scans",
+    b"scans:": "scans",
+    b"scan_period_in_seconds:": "period_seconds",
+    b"buckets:": "ages",
+    b"fe": "file",
+    b"se": "anon",
+    b"la": "slab",
+}
 _GONE = frozenset((errno.ENOENT, errno.ENODEV))
 _PROBED_DIRECTORIES = 8
 
@@ -98,13 +107,30 @@ def parse_dying(data: bytes) -> int:
 
 
 def parse_vendor(data: bytes) -> t.Any:
+    """docs/architecture.md §3.2."""
     text = data.strip()
     if text == b"max":
         return None
     value = number(text)
     if value is not None:
         return value
-    return parse_keyed(data) or display(text)
+    # Latencies: of how many ms there were none is left out.
+    counts = parse_keyed(data.replace(b"ms:", b"").replace(b"(ms):", b"_ms"))
+    return {key: value for key, value in counts.items() if value or key[0].isalpha()} or (text[:1] == b"#" and _parse_idle(data)) or display(text)
+
+
+def _parse_idle(data: bytes) -> dict[str, t.Any]:
+    found: dict[str, t.Any] = {}
+    for words in map(bytes.split, whole_lines(data)):
+        if words[:1] == [b"#"]:
+            key = _IDLE.get(words[1]) if len(words) == 3 else None
+            if key:
+                numbers = [number(word) for word in words[2].split(b",")]
+                found[key] = numbers if key == "ages" else numbers[0]
+        elif any(map(number, words[1:])):
+            key = _IDLE.get(words[0][1:3], "unevictable")
+            found[key] = [(number(word) or 0) + before for word, before in zip(words[1:], found.get(key) or [0] * 8)]
+    return found
 
 
 def parse_controllers(data: bytes) -> int | None:
@@ -326,6 +352,9 @@ class _Walk:
             values.update(self._read(other, self._pressure, "/", required=False) or {})
         if self._hierarchy.version == 1:
             _finish_v1(values)
+        vendor = [file for file in self._vendor if file.key in names]
+        if vendor:
+            values["vendor"] = self._read(fd, vendor, "/", required=False)
         self.found.append(t.cast("Cgroup", {"path": "/", "inode": os.fstat(fd).st_ino, **values}))
         return _Directory(fd, other, "", iter(children))
 

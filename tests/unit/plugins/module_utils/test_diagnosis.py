@@ -201,6 +201,15 @@ def test_many_subjects_are_counted_all_and_listed_largest_first() -> None:
     assert [finding["subject"]["id"] for finding in result["findings"]] == [f"/{n}" for n in range(299, 199, -1)]
 
 
+def test_rules_and_the_result_have_what_a_vendors_kernel_tells() -> None:
+    vendor = {"memory.wmark_ratio": 95, "memory.exstat": {"wmark_reclaim_work_ms": 7}}
+    rule = {"id": "W", "each": "cgroup", "when": [">", ["name", "cgroup", "vendor", "memory.exstat.wmark_reclaim_work_ms"], 5], "observe": {}}
+    result = run(snapshot(cgroups=[cgroup("/", vendor=vendor), cgroup("/a", vendor=vendor), cgroup("/b")]), rule)
+    assert [(finding["subject"]["id"], finding["status"]) for finding in result["findings"]] == [("/a", "fail"), ("/b", "unknown")]
+    assert result["node"]["vendor"] == vendor and result["top"]["rows"][0]["vendor"] == vendor
+    assert run(snapshot(cgroups=[cgroup("/")]))["node"]["vendor"] == run(snapshot())["node"]["vendor"] == {}
+
+
 def test_absent_numbers_make_rules_unknown_and_say_which() -> None:
     result = run(snapshot(vmstat={}), OOM_RULE)
     assert result["findings"][0]["status"] == "unknown" and "oom_kill" in result["findings"][0]["reason"]

@@ -149,9 +149,12 @@ def test_a_plan_is_done_and_told(node: Node) -> None:
     assert (text(node, "/proc/sys/vm/dirty_bytes"), text(node, "/proc/sys/vm/dirty_ratio")) == ("536870912", "0")
     assert text(node, SLICE) == "4294967296"
     assert text(node, DROP_IN).endswith("MemoryHigh=4294967296")
+    assert [text(node, f"{POD}{file}") for file in ("/memory.low", "/app/memory.low", "/app/memory.high", "/old/memory.low")] == ["12288", "8192", "65536", "0"]
+    order = [line.rpartition("kubepods.slice/pod1")[2] for line in node.done if "pod1" in line and "ratio" not in line]
+    assert order == ["/memory.low", "/app/memory.low", "/old/memory.low", "/app/memory.high"]
     assert os.stat(node.root + SYSCTL_D).st_mode & 0o7777 == 0o644
     entry = Journal(node).generation(1)
-    assert (entry.boot_id, entry.meta["profiles"], len(entry.steps), entry.results[2]) == (BOOT, ["colocated"], 15, {"found": "10", "status": "changed"})
+    assert (entry.boot_id, entry.meta["profiles"], len(entry.steps), entry.results[2]) == (BOOT, ["colocated"], 16, {"found": "10", "status": "changed"})
     assert not os.path.exists(f"{node.root}/var/lib/memqos/pending.jsonl")
 
 
@@ -280,7 +283,7 @@ def test_a_failed_step_tells_the_errno_in_words(node: Node) -> None:
         "/proc/sys/vm/swappiness: writing '10' where '60' stood: Invalid argument (EINVAL). All was undone. "
         "This kernel does not take that value: choose another, or leave the knob out."
     )
-    assert [result.status for result in outcome.results] == ["undone", "undone", "failed", *["not_run"] * 9]
+    assert [result.status for result in outcome.results] == ["undone", "undone", "failed", *["not_run"] * 10]
 
 
 def test_a_kept_value_tells_what_is_found(node: Node) -> None:

@@ -497,3 +497,16 @@ def test_a_limit_counts_on_no_swap_that_goes(machine: SwapMachine) -> None:
     wanted = layer(slices={"batch.slice": {"MemoryMax": "200MiB"}}, swap={"file": size(40)})
     answer = machine.asked(_tune.tune, {"layers": [wanted], "options": {**OPTIONS, "swap": True}, "shrink": {"within": 60, "slice": 10}})
     assert "no more than 40.0 MiB of that can be reclaimed (the rest is in use, and 40.0 MiB of swap are free for it)" in answer["problem"]
+
+
+def test_a_unit_that_goes_back_beside_a_swap_file_that_comes(machine: SwapMachine) -> None:
+    drop_in, file = "/run/systemd/system.control/batch.slice.d/50-MemoryMin.conf", "/sys/fs/cgroup/batch.slice/memory.min"
+    unit, swap = layer(slices={"batch.slice": {"MemoryMin": 8 * MIB}}), layer(swap={"file": size(2)})
+    for wanted in (unit, swap, unit):
+        assert tune(machine, wanted)["problem"] == ""
+        assert (str(machine.text(file)).strip(), FILE in machine.swaps()) == (("0", True) if wanted is swap else (str(8 * MIB), False))
+        assert (machine.text(drop_in) is None) is (wanted is swap)
+    # To the swap file; and to before all.
+    for to, on in (("2", True), ("origin", False)):
+        assert machine.rollback(to)["problem"] == ""
+        assert (str(machine.text(file)).strip(), FILE in machine.swaps(), machine.text(drop_in)) == ("0", on, None)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _steps
 from ansible_collections.memqos.fleet.plugins.module_utils._journal import Journal
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, PropertyStep, ReloadStep, Step, WriteStep
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Memcg, MemcgsStep, PropertyStep, ReloadStep, Step, WriteStep
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.fake_systemd import Systemd
 
@@ -41,6 +41,10 @@ KERNEL = {
     "/proc/sys/vm/nr_hugepages": "0",
     THP: "[always] madvise never",
     f"{POD}/memory.wmark_ratio": "0",
+    f"{POD}/memory.low": "4096",
+    f"{POD}/app/memory.low": "4096",
+    f"{POD}/app/memory.high": "max",
+    f"{POD}/old/memory.low": "4096",
     SLICE: "max",
 }
 RIVALS = {"dirty_ratio": "dirty_bytes", "dirty_background_ratio": "dirty_background_bytes"}
@@ -77,6 +81,9 @@ class Node(Writer):
         # A file of a tree is emptied when it is opened; a kernel's is not.
         self.shows = {path: self.kernel_read(path, inode)}
         super().kernel_write(path, text, inode)
+
+    def memcg_write(self, path: str, inode: int, pairs: t.Iterable[t.Tuple[str, t.Optional[str]]]) -> t.List[str]:
+        return super().memcg_write(path, inode, ((name, text and self.answer(f"{path}/{name}", text, "")) for name, text in pairs))
 
     def answer(self, path: str, text: str, before: str) -> str:
         """What the file shows after this write. Raises OSError."""
@@ -137,7 +144,7 @@ def sysctl(name: str, before: str, after: str) -> WriteStep:
 
 
 def plan(root: t.Union[str, Path]) -> t.List[Step]:
-    """Twelve steps of every kind."""
+    """Thirteen steps of every kind, but for swap."""
     high = WriteStep("memory.high", "memcg", "batch.slice", SLICE, "max", "4294967296")
     return [
         WriteStep("transparent_hugepage/enabled", "host", "", THP, "always", "madvise"),
@@ -152,6 +159,13 @@ def plan(root: t.Union[str, Path]) -> t.List[Step]:
         FileStep(DROP_IN, None, "[Slice]\nMemoryHigh=4294967296\n"),
         ReloadStep(),
         PropertyStep("batch.slice", (("MemoryHigh", "4294967296"),), (("MemoryHigh", "infinity"),), (high,)),
+        MemcgsStep(
+            (
+                Memcg(POD, inode(root), (("memory.low", "4096", "12288"),)),
+                Memcg(f"{POD}/app", inode(root, f"{POD}/app"), (("memory.low", "4096", "8192"), ("memory.high", "max", "65536"))),
+                Memcg(f"{POD}/old", inode(root, f"{POD}/old"), (("memory.low", "4096", "0"),)),
+            )
+        ),
     ]
 
 

@@ -74,7 +74,9 @@ ROW: dict[str, t.Any] = {
     "swap": 4096, "swap_limit": None, "request": 1 << 28, "request_source": "kubelet", "dying": 3, "oom_group": True,
     "events": {"low": 4096, "max": 2, "oom_kill": 1}, "events_local": {"max": 1},
     "pressure": {"some": {"avg10": 1.5, "avg60": 0.0, "avg300": 0.02, "total": 170036}},
-    "vendor": {"memory.priority": 4, "__proto__": "x"},
+    "vendor": {"memory.priority": 4, "__proto__": "x", "memory.exstat": {"wmark_min_throttled_ms": 0, "wmark_reclaim_work_ms": 71},
+               "memory.direct_compact_latency": {"total_ms": 0},
+               "memory.idle_page_stats": {"scans": 3, "period_seconds": 120, "ages": [1, 5], "file": [4096, 0], "anon": [4096, 1 << 20]}},
 }  # fmt: skip
 
 
@@ -88,10 +90,14 @@ def test_the_details_of_a_cgroup() -> None:
     assert shown["Events here and below"] == {"low": "4\u202f096", "max": "2", "OOM kills": "1"}
     assert shown["Events here"] == {"max": "1"}
     assert shown["Memory pressure"] == {"some": "avg10 1.5 %, avg60 0 %, avg300 0.02 %"}
-    assert shown["Vendor files"] == {"memory.priority": "4", "__proto__": "x"}
+    assert shown["Vendor files"] == {
+        "memory.priority": "4", "__proto__": "x", "memory.exstat": "wmark_reclaim_work_ms 71", "memory.direct_compact_latency": "0",
+        "memory.idle_page_stats": "scans 3, period_seconds 120, file 4.00 KiB for 1 scans, anon 4.00 KiB for 1 scans + 1.00 MiB for 5 scans",
+    }  # fmt: skip
 
 
-@pytest.mark.parametrize("value", [None, 1, "x", [], ["x"], {"some": 1}, {"some": {"avg10": "x"}}])
+@pytest.mark.parametrize("value", [None, 1, "x", [], ["x"], {"some": 1}, {"some": {"avg10": "x"}},
+                                   {"f": {"ages": ["x", None], "file": ["y", 1]}}])  # fmt: skip
 def test_details_of_another_shape_are_left_out(value: t.Any) -> None:
     for key in ("events", "events_local", "pressure", "vendor", "request"):
         details.row_details({"path": "/a", key: value})

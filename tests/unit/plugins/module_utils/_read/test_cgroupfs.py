@@ -191,6 +191,50 @@ def test_parse_vendor(data: bytes, expected: t.Any) -> None:
     assert _cgroupfs.parse_vendor(data) == expected
 
 
+LATENCY = b"0-1ms: \t0\n1-5ms: \t12\n5-10ms: \t0\n10-100ms: \t3\n100-500ms: \t0\n500-1000ms: \t0\n>=1000ms: \t1\ntotal(ms): \t1271\n"
+IDLE = b"""# version: 1.0
+# page_scans: 92
+# slab_scans: 92
+# scan_period_in_seconds: 120
+# buckets: 1,2,5
+#
+#   _-----=> clean/dirty
+# |||||             [1,2)          [2,5)      [5,+inf)
+  csei                  0              0              0
+  dsea                  1              0              2
+  cfei                 10             20             30
+  dfea                100              0            300
+  cfui                  0              7              0
+  slab                  0              0              5
+"""
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (LATENCY, {"1-5": 12, "10-100": 3, ">=1000": 1, "total_ms": 1271}),
+        (b"0-1ms: 0\ntotal(ms): 0\n", {"total_ms": 0}),
+        (b"nothing\n", "nothing"),  # another kernel's format
+    ],
+)
+def test_latencies(data: bytes, expected: t.Any) -> None:
+    assert _cgroupfs.parse_vendor(data) == expected
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (IDLE, {"scans": 92, "period_seconds": 120, "ages": [1, 2, 5], "anon": [1, 0, 2], "file": [110, 20, 330], "unevictable": [0, 7, 0], "slab": [0, 0, 5]}),
+        (IDLE.replace(b"page_scans", b"scans"), _cgroupfs.parse_vendor(IDLE)),  # before 5.10
+        (b"# version: 1.0\n# page_scans: 0\n# scan_period_in_seconds: 1\n# buckets: no valid bucket available\n", {"scans": 0, "period_seconds": 1}),
+        (b"# comment\n", "# comment"),
+        (b"other\n", "other"),
+    ],
+)
+def test_idle_pages(data: bytes, expected: t.Any) -> None:
+    assert _cgroupfs.parse_vendor(data) == expected
+
+
 def test_parse_controllers() -> None:
     text = b"#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpuset\t3\t1\t1\nmemory\t4\t55\t1\npids\t8"
     assert _cgroupfs.parse_controllers(text) == 55
@@ -198,9 +242,10 @@ def test_parse_controllers() -> None:
     assert _cgroupfs.parse_controllers(b"memory\t4\t5") is None
 
 
-LINES = st.lists(
-    st.one_of(st.binary(max_size=30), st.sampled_from([b"anon 1", b"file 2", b"total_rss 3", b"cache 4", b"max", b"some avg10=0.00 total=1"]))
-).map(b"\n".join)
+_SAMPLES = b"anon 1|file 2|total_rss 3|cache 4|max|some avg10=0.00 total=1|# page_scans: 3|# buckets: 1,x|cfei 1 2|0-1ms: 4".split(b"|") + [
+    b"csei " + b"9" * 5000
+]
+LINES = st.lists(st.one_of(st.binary(max_size=30), st.sampled_from(_SAMPLES))).map(b"\n".join)
 
 
 @settings(max_examples=300, deadline=None)
@@ -334,6 +379,15 @@ def test_vendor_files(tmp_path: Path) -> None:
     one = walk(tmp_path, MOUNT_V1)[0][1]
     assert one["vendor"] == {"memory.wmark_ratio": 95, "memory.wmark_high": None, "memory.qos_level": -1, "memory.exstat": {"wmark_min_throttled_ms": 7}}
     assert (one["low"], one["oom_group"], one["events"]["high"]) == (4096, False, 1)
+
+
+def test_the_root_has_a_vendors_figures_of_the_whole_node(tmp_path: Path) -> None:
+    directory = small_tree(tmp_path, 1)
+    for place in (directory, directory.parent):
+        write(place, ".", {"memory.direct_compact_latency": LATENCY.decode(), "memory.idle_page_stats": IDLE.decode()})
+    root, one = walk(tmp_path, MOUNT_V1)[0]
+    assert root["vendor"] == one["vendor"]
+    assert root["vendor"]["memory.direct_compact_latency"]["total_ms"] == 1271 and root["vendor"]["memory.idle_page_stats"]["scans"] == 92
 
 
 def test_v2_leaves_out_what_has_no_memory_controller(tmp_path: Path) -> None:

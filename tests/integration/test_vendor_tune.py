@@ -1,0 +1,285 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Memory QoS of containers on vendor kernels, by whole tunes and rollbacks of a mounted node."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import typing as t
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _tune
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
+from ansible_collections.memqos.fleet.tests.lab.vendor import filesystem
+from ansible_collections.memqos.fleet.tests.lab.vendor.mount import Mounted, mounted
+from ansible_collections.memqos.fleet.tests.lab.vendor.tables import FLAVOURS
+
+filesystem.library()
+
+Json = dict[str, t.Any]
+MIB, GIB = 1 << 20, 1 << 30
+SERVICE, BATCH, SECOND = "0aaaaaaa-1111-4222-8333-444444444444", "0bbbbbbb-1111-4222-8333-444444444444", "0ccccccc-1111-4222-8333-444444444444"
+IDS = {SERVICE: "1a" * 32, BATCH: "2b" * 32, SECOND: "3c" * 32}
+PLACES = {
+    SERVICE: f"kubepods/burstable/pod{SERVICE}/{IDS[SERVICE]}", BATCH: f"kubepods/besteffort/pod{BATCH}/{IDS[BATCH]}",
+    SECOND: f"kubepods/burstable/pod{SECOND}/{IDS[SECOND]}",
+}  # fmt: skip
+OPTIONS: Json = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf"}
+META = {"host": "controller", "started": "2026-11-27T09:00:00Z", "profiles": ["colocated"]}
+FIELDS = ("memory.min", "memory.low", "memory.high", "memory.wmark_ratio", "memory.wmark_scale_factor", "memory.wmark_min_adj", "memory.priority",
+          "memory.use_priority_oom", "memory.oom.group", "memory.qos_level", "memory.high_async_ratio", "memory.soft_limit_in_bytes",
+          "memory.pagecache.max_ratio", "memory.pagecache_limit.size", "memory.pagecache_limit.enable", "memory.swap.max")  # fmt: skip
+
+
+class Live(Tree):
+    """The mounted node, read as a live one that has neither systemd nor runtimes."""
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.live = True
+
+    def fs_path(self, path: str | bytes) -> bytes:
+        return os.fsencode(self.root) + os.fsencode(path)
+
+    def output(self, name: str, argv: t.Sequence[str], *, timeout: float = 30.0) -> str:
+        if argv[0] == "uname":
+            return "x86_64\n"
+        raise Unreadable(argv[0], "absent", "not on this node")
+
+
+class Failing(Writer):
+    """The write of this number fails."""
+
+    def __init__(self, root: str, at: int) -> None:
+        super().__init__(root)
+        self.at = at
+
+    def operation(self, what: str, path: str) -> None:
+        super().operation(what, path)
+        self.at -= what == "kernel"
+        if what == "kernel" and self.at == 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+class Node:
+    """A node with a service of 1 GiB to 2 GiB, and batch work of 512 MiB."""
+
+    def __init__(self, flavour: str, one: Mounted) -> None:
+        self.flavour, self.root = flavour, str(one.root)
+        self.mount = Path(f"{self.root}{FLAVOURS[flavour].mount}")
+        self.mounted = one
+        self.pods: dict[str, Json] = {}
+        self._clear("/kubepods.slice")
+        self.start(SERVICE, "Burstable", "LS", GIB, 2 * GIB)
+        self.start(BATCH, "BestEffort", "BE", 256 * MIB, 512 * MIB)
+
+    def start(self, uid: str, qos: str, name: str, request: int, limit: int) -> None:
+        place = self.mount / PLACES[uid]
+        for above in (*reversed(place.relative_to(self.mount).parents), place.relative_to(self.mount)):
+            (self.mount / above).mkdir(exist_ok=True)
+            if self.flavour.endswith("v2") and self.mount / above != place:
+                (self.mount / above / "cgroup.subtree_control").write_text("+memory\n")
+        (place / ("memory.limit_in_bytes" if self.flavour.endswith("v1") else "memory.max")).write_text(f"{limit}\n")
+        self.mounted.figure(f"/{PLACES[uid]}", usage=100 * MIB, stat={"inactive_file": 40 * MIB})
+        sizes = {"batch_request": request, "batch_limit": limit} if name == "BE" else {"request": request, "limit": limit}
+        container = {"name": "main", "id": IDS[uid], "runtime": "containerd", **sizes}
+        self.pods[uid] = {"uid": uid, "namespace": "shop", "name": f"pod-{name.lower()}", "qos_class": qos, "koordinator_class": name, "containers": [container],
+                          **({} if name == "BE" else {"request": request, "limit": limit})}  # fmt: skip
+
+    def _clear(self, cgroup: str) -> None:
+        """Of the captured node's pods."""
+        place = Path(f"{self.mount}{cgroup}")
+        for below in [one for one in place.iterdir() if one.is_dir()]:
+            self._clear(f"{cgroup}/{below.name}")
+        self.mounted.figure(cgroup, procs=[])
+        place.rmdir()
+
+    def tune(self, *layers: Json, check: bool = False, writer: Writer | None = None, **qos: t.Any) -> Json:
+        request = {"layers": layers, "options": OPTIONS, "qos": {"pods": list(self.pods.values()), **qos}}
+        return self._asked(_tune.tune, request, check=check, writer=writer)
+
+    def rollback(self) -> Json:
+        return self._asked(_tune.rollback, {"to": "origin", "force": False, "allow": []})
+
+    def _asked(self, what: t.Callable[[Json, _tune.Work], Json], request: Json, *, check: bool = False, writer: Writer | None = None) -> Json:
+        sent = json.loads(json.dumps({"wait": 0, "meta": META, "keep": {"generations": 99, "since": ""}, **request}))
+        answer: Json = what(sent, _tune.Work(Live(self.root), writer or Writer(self.root), check=check, code=lambda: b""))
+        return answer
+
+    def holds(self, uid: str, *, above: int = 0) -> dict[str, str]:
+        place = self.mount / PLACES[uid]
+        for _level in range(above):
+            place = place.parent
+        return {name: (place / name).read_text().strip() for name in FIELDS if (place / name).exists()}
+
+    def everything(self) -> dict[str, str]:
+        return {str(path): path.read_text() for name in FIELDS for path in self.mount.rglob(name)}
+
+
+@pytest.fixture(params=sorted(FLAVOURS))
+def node(request: pytest.FixtureRequest, tmp_path: Path) -> t.Iterator[Node]:
+    with mounted(request.param, tmp_path) as one:
+        yield Node(request.param, one)
+
+
+@pytest.fixture
+def anolis(tmp_path: Path) -> t.Iterator[Node]:
+    with mounted("anolis_v1", tmp_path) as one:
+        yield Node("anolis_v1", one)
+
+
+STRATEGY = {
+    "lsClass": {"memoryQOS": {"enable": True, "minLimitPercent": 50, "lowLimitPercent": 100, "throttlingPercent": 80}},
+    "beClass": {"memoryQOS": {"enable": True, "throttlingPercent": 50}},
+}
+KOORDINATOR: Json = {"model": "koordinator", "config": STRATEGY}
+# As intents of a profile.
+LAYER = {
+    "profile": "colocated", "host": {}, "slices": {},
+    "qos": {
+        "LS": {"protect_soft": {"of": "request", "share": [1, 1]}, "min_watermark": -25, "background_reclaim": {"ratio": 95, "gap": 20}},
+        "BE": {"min_watermark": 50, "background_reclaim": {"ratio": 95, "gap": 20}, "kill_first": True, "page_cache_limit": {"of": "limit", "share": [1, 2]}},
+    },
+}  # fmt: skip
+
+
+def test_anolis_gets_what_koordlet_would_write(anolis: Node) -> None:
+    answer = anolis.tune(**KOORDINATOR)
+    assert answer["problem"] == "" and answer["changed"]
+    service, batch = anolis.holds(SERVICE), anolis.holds(BATCH)
+    assert (service["memory.min"], service["memory.low"]) == (str(512 * MIB), str(GIB))
+    # 1 GiB + 80 % of the GiB up to the limit, in pages.
+    assert service["memory.high"] == str((GIB + GIB * 80 // 100) // 4096 * 4096)
+    assert [service[f"memory.wmark_{name}"] for name in ("ratio", "scale_factor", "min_adj")] == ["95", "20", "-25"]
+    # Batch is bound by its batch-memory.
+    assert (batch["memory.high"], batch["memory.wmark_min_adj"]) == (str(384 * MIB), "50")
+    # The sum of those below, in the pod, its class and all pods.
+    assert {anolis.holds(SERVICE, above=above)["memory.low"] for above in (1, 2, 3)} == {str(GIB)}
+    assert "memory.high" not in {file for row in answer["containers"] if row["level"] == "pod" for file in row["values"]}
+
+
+def test_a_second_run_has_nothing_to_do_and_a_rollback_takes_all_back(node: Node) -> None:
+    before = node.everything()
+    first = node.tune(LAYER)
+    assert first["problem"] == "" and first["generation"] == 1, first
+    changed = node.everything()
+    assert changed != before
+    assert not node.tune(LAYER)["changed"] and node.everything() == changed
+    assert node.tune(LAYER, check=True)["changed"] is False
+    assert node.rollback()["problem"] == ""
+    assert node.everything() == before
+
+
+def test_a_check_writes_nothing(node: Node) -> None:
+    before = node.everything()
+    answer = node.tune(LAYER, check=True)
+    assert answer["changed"] and node.everything() == before
+    assert {cell["status"] for row in answer["containers"] for cell in row["values"].values()} <= {"would_change", "ok"}
+
+
+# What each kernel has for the intents of LAYER: (of the service, of batch work).
+NATIVE = {
+    "anolis_v1": ({"memory.low": str(GIB), "memory.wmark_ratio": "95", "memory.wmark_scale_factor": "20", "memory.wmark_min_adj": "-25"},
+                  {"memory.wmark_ratio": "95", "memory.wmark_min_adj": "50", "memory.priority": "0", "memory.pagecache_limit.size": str(256 * MIB)}),
+    "anolis_v2": ({"memory.low": str(GIB), "memory.wmark_ratio": "95", "memory.wmark_scale_factor": "20", "memory.wmark_min_adj": "-25"},
+                  {"memory.wmark_ratio": "95", "memory.wmark_min_adj": "50", "memory.priority": "0", "memory.pagecache_limit.size": str(256 * MIB)}),
+    "openeuler_v1": ({"memory.low": str(GIB), "memory.high": str(2 * GIB), "memory.high_async_ratio": "95"}, {"memory.qos_level": "-1"}),
+    "opencloudos_v1": ({}, {"memory.pagecache.max_ratio": "50"}),
+    "opencloudos_v2": ({"memory.low": str(GIB), "memory.high": str(2 * GIB * 95 // 100 // 4096 * 4096)}, {"memory.pagecache.max_ratio": "50"}),
+}  # fmt: skip
+# Intents that cannot be had: of the service, of batch work.
+NONE = {
+    "anolis_v1": (set(), set()), "anolis_v2": (set(), set()), "openeuler_v1": ({"min_watermark"}, {"min_watermark", "page_cache_limit"}),
+    "opencloudos_v1": ({"protect_soft", "min_watermark", "background_reclaim"}, {"min_watermark", "background_reclaim", "kill_first"}),
+    "opencloudos_v2": ({"min_watermark"}, {"min_watermark", "kill_first"}),
+}  # fmt: skip
+
+
+def test_each_kernel_gets_its_best_and_nothing_is_left_out_in_silence(node: Node) -> None:
+    answer = node.tune(LAYER)
+    for uid, wanted, none in zip((SERVICE, BATCH), NATIVE[node.flavour], NONE[node.flavour], strict=True):
+        assert wanted.items() <= node.holds(uid).items()
+        (row,) = (row for row in answer["containers"] if row["path"].endswith(IDS[uid]))
+        assert {one["intent"] for one in row["none"]} == none and all(one["reason"] for one in row["none"])
+        near = {cell["equivalence"] for file, cell in row["values"].items() if file.startswith("memory.high")}
+        assert near == (set() if node.flavour.startswith("anolis") or not near else {"near"})
+        assert (row["class"], row["name"]) == (node.pods[uid]["koordinator_class"], f"shop/pod-{row['class'].lower()}/main")
+
+
+def test_a_container_that_comes_later_is_set_by_the_next_run(anolis: Node) -> None:
+    anolis.tune(LAYER)
+    anolis.start(SECOND, "Burstable", "LS", 512 * MIB, GIB)
+    answer = anolis.tune(LAYER)
+    assert answer["generation"] == 2 and anolis.holds(SECOND)["memory.low"] == str(512 * MIB)
+    # The class has to cover both.
+    assert anolis.holds(SECOND, above=2)["memory.low"] == str(GIB + 512 * MIB)
+
+
+def test_one_that_has_ended_is_no_error_and_is_forgotten(anolis: Node) -> None:
+    before = anolis.everything()
+    anolis.tune(LAYER)
+    place = anolis.mount / PLACES[BATCH]
+    place.rmdir()
+    place.parent.rmdir()
+    answer = anolis.tune(LAYER)
+    assert answer["problem"] == "" and any("not on this node any more" in note for note in answer["notes"])
+    assert anolis.rollback()["problem"] == ""
+    after = anolis.everything()
+    assert after == {path: text for path, text in before.items() if BATCH not in path}
+
+
+def test_a_new_cgroup_of_the_same_name_is_not_taken_for_the_old_one(anolis: Node) -> None:
+    anolis.tune(LAYER)
+    place = anolis.mount / PLACES[BATCH]
+    place.rmdir()
+    place.mkdir()
+    before = anolis.holds(BATCH)
+    assert anolis.rollback()["problem"] == ""
+    assert anolis.holds(BATCH) == before
+
+
+@pytest.mark.parametrize("at", [1, 4, 9])
+def test_a_failing_write_undoes_all(anolis: Node, at: int) -> None:
+    before = anolis.everything()
+    answer = anolis.tune(LAYER, writer=Failing(anolis.root, at))
+    assert "Input/output error (EIO). All was undone" in answer["problem"] and not answer["generation"]
+    assert anolis.everything() == before
+    assert {cell["status"] for row in answer["containers"] for cell in row["values"].values()} <= {"undone", "ok"}
+
+
+def test_what_others_have_changed_since_stays(anolis: Node) -> None:
+    anolis.tune(LAYER)
+    file = anolis.mount / PLACES[SERVICE] / "memory.low"
+    file.write_text(f"{3 * MIB}\n")
+    answer = anolis.rollback()
+    assert file.read_text().strip() == str(3 * MIB)
+    assert any(row["status"] == "deferred" and row["live_after"] == str(3 * MIB) for row in answer["results"])
+
+
+def test_what_a_profile_wants_no_more_goes_back(anolis: Node) -> None:
+    before = anolis.everything()
+    anolis.tune(LAYER)
+    answer = anolis.tune({"profile": "other", "host": {}, "slices": {}})
+    assert answer["generation"] == 2 and anolis.everything() == before
+
+
+def test_memory_high_is_not_set_far_below_what_is_in_use(anolis: Node) -> None:
+    anolis.mounted.figure(f"/{PLACES[BATCH]}", usage=500 * MIB, stat={"inactive_file": 10 * MIB})
+    answer = anolis.tune(**KOORDINATOR)
+    (row,) = (row for row in answer["containers"] if row["path"].endswith(IDS[BATCH]))
+    assert row["values"]["memory.high"]["status"] == "deferred" and "it would stall" in row["values"]["memory.high"]["reason"]
+    assert anolis.holds(BATCH)["memory.high"] == "max" and anolis.holds(BATCH)["memory.wmark_ratio"] == "95"
+
+
+def test_more_protection_than_a_node_can_bear_is_refused(anolis: Node) -> None:
+    before = anolis.everything()
+    anolis.pods[SERVICE].update(request=900 * GIB, limit=900 * GIB)
+    answer = anolis.tune(**KOORDINATOR)
+    assert "protection_above_80_percent" in answer["problem"] and anolis.everything() == before
