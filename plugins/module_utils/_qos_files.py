@@ -4,8 +4,8 @@
 
 C(resolve(intents, subject, present, v2=...)) gives an C(Outcome) for each intent: the first row of C(WAYS) whose files are C(present), else none with a reason.
 C(intents) is what C(plugin_utils/_intents.py) makes of a profile: {intent: value}. An amount is C({bytes: n}), or C({of: request, limit, headroom or memory,
-share: [numerator, denominator], min?, max?}); background_reclaim is C({ratio: percent, gap: 1/10000, throttle?: false}), min_watermark a number, the others booleans; swap may be
-both. docs/qos.md has its table from here.
+share: [numerator, denominator], min?, max?}); background_reclaim is C({ratio: percent, gap: 1/10000, throttle?: false}), min_watermark a number, the others
+booleans; swap may be both. docs/qos.md has its table from here.
 """
 
 from __future__ import annotations

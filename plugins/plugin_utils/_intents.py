@@ -139,7 +139,11 @@ def _watermark(value: object) -> dict[str, t.Any]:
     if not {"at"} <= set(value) <= {"at", "gap", "throttle"}:
         raise IntentError("a share such as 95%, or {at: 95%, gap: 0.2%, throttle: false}, is expected")
     throttle = {} if _bool(value.get("throttle", True)) else {"throttle": False}
-    return {"ratio": _whole(value["at"], 100, "percent", 100), "gap": _whole(value.get("gap", _DEFAULT_GAP), 10000, "hundredths of a percent", 1000), **throttle}
+    return {
+        "ratio": _whole(value["at"], 100, "percent", 100),
+        "gap": _whole(value.get("gap", _DEFAULT_GAP), 10000, "hundredths of a percent", 1000),
+        **throttle,
+    }
 
 
 def _whole(written: object, parts: int, what: str, most: int) -> int:

@@ -190,7 +190,9 @@ def _cannot_write(place: str) -> t.Iterator[None]:
         yield
     except OSError as exc:
         reason = os.strerror(exc.errno) if exc.errno else str(exc)
-        raise _results.ResultError(f"{place}: cannot be written ({reason}). Choose a directory on the controller that you may write to and that has room.") from exc
+        raise _results.ResultError(
+            f"{place}: cannot be written ({reason}). Choose a directory on the controller that you may write to and that has room."
+        ) from exc
 
 
 @contextlib.contextmanager

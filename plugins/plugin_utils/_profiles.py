@@ -130,7 +130,8 @@ class Declaration:
 def load_profiles(names: object, *, search_paths: Sequence[str], overrides: Mapping[str, object], selection: Profile | None = None) -> Declaration:
     """A name, an inline profile, or a list of both, with all they extend, checked; the built-in profiles are searched last.
 
-    C(overrides) is C({"host": memqos_host, …}) of C(host), C(slices), C(swap) and C(qos); C(selection) comes before them. Raises ProfileError with every mistake found.
+    C(overrides) is C({"host": memqos_host, …}) of C(host), C(slices), C(swap) and C(qos); C(selection) comes before them.
+    Raises ProfileError with every mistake found.
     """
     library = _Library([*search_paths, BUILT_IN])
     asked = []

@@ -31,7 +31,7 @@ class QosError(ValueError):
 
 
 class Told(t.NamedTuple):
-    """C(request): fields of C(module_utils/_qos_work.Asked) that are not as they are without being said. C(note): of this host; C(warnings): of all its pods."""
+    """C(request): fields of C(module_utils/_qos_work.Asked) that are not as they are without being said. C(note): of this host; C(warnings): of all pods."""
 
     request: Json
     note: str = ""

@@ -91,7 +91,10 @@ def now() -> datetime.datetime:
 
 
 def failing(read: Callable[[], T]) -> T:
-    """A file that cannot be read or written, a profile that is none, and an option that cannot be, fail the task with a message that is complete: chained, Ansible prints it thrice."""
+    """A file that cannot be read or written, a profile that is none, and an option that cannot be, fail the task.
+
+    The message is complete: chained, Ansible prints it thrice.
+    """
     try:
         return read()
     except (_results.ResultError, _profiles.ProfileError, _qos_request.QosError, _pods.PodsError) as exc:

@@ -35,8 +35,8 @@ What [a tune](tuning.md) makes of a node: the settings it shall have, each with 
 | --- | --- | --- |
 {rows}
 
-A node can have several: `memqos_profile: [kubernetes_node, colocated]`. Values of single hosts or groups stand in `memqos_host`, `memqos_slices` and `memqos_qos` and come
-last.
+A node can have several: `memqos_profile: [kubernetes_node, colocated]`. Values of single hosts or groups stand in `memqos_host`, `memqos_slices`
+and `memqos_qos`, and come last.
 
 ## How values are written
 
@@ -66,8 +66,8 @@ Under `slices` stand the properties that systemd has for a slice, service or sco
 systemd does not own (`memory.swappiness`, `memory.wmark_ratio`). A file that systemd writes itself (`memory.high`) is refused with the name of its property.
 A template takes values and shares, and no bounds: its units have one drop-in.
 
-Under `qos` stands what containers are to have, by class and [intent](qos.md#intents): `{{LS: {{protect_soft: {{of_request: 100%, reason: …}}}}}}`. A later profile
-changes it intent by intent, and `absent` takes one back; `memqos_qos` is the same for a host or group, and comes last.
+Under `qos` stands what containers are to have, by class and [intent](qos.md#intents): `{{LS: {{protect_soft: {{of_request: 100%, reason: …}}}}}}`. A later
+profile changes it intent by intent, and `absent` takes one back.
 
 A bound on a host knob writes a line only [where it is needed](tuning.md#what-a-bound-writes-down).
 

@@ -82,7 +82,15 @@ def test_what_is_sent_is_what_the_node_takes() -> None:
 
 @pytest.mark.parametrize(
     ("written", "size"),
-    [("512Mi", 512 << 20), ("512MiB", 512 << 20), ("1.5GiB", 3 << 29), ("128974848000m", 128974848), ("65842108Ki", 65842108 << 10), (4096, 4096), ("129e6", 129000000)],
+    [
+        ("512Mi", 512 << 20),
+        ("512MiB", 512 << 20),
+        ("1.5GiB", 3 << 29),
+        ("128974848000m", 128974848),
+        ("65842108Ki", 65842108 << 10),
+        (4096, 4096),
+        ("129e6", 129000000),
+    ],
 )
 def test_sizes(written: t.Any, size: int) -> None:
     assert told(allocatable=written).request == {"node": {"allocatable": size}}

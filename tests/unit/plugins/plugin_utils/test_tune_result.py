@@ -245,7 +245,9 @@ def test_nothing_from_the_node_reaches_the_terminal_as_it_is() -> None:
     values = {f"{status}{HOSTILE}": {**cell, "status": status, "equivalence": "near"} for status in _tune_containers.STATUSES}
     none = [{"intent": HOSTILE, "reason": HOSTILE}]
     container = {**dict.fromkeys(("path", "name", "class"), HOSTILE), "level": "pod", "request": 1 << 63, "limit": None, "values": values, "none": none}
-    told = answer(hostile, {**hostile, "status": "refused"}, skipped=skipped, containers=[container], files=files, notes=[HOSTILE], kernel_command_line={HOSTILE: HOSTILE})
+    told = answer(
+        hostile, {**hostile, "status": "refused"}, skipped=skipped, containers=[container], files=files, notes=[HOSTILE], kernel_command_line={HOSTILE: HOSTILE}
+    )
     shown = [text for part in _tune_result.diff(told, why) for text in part.values()]
     shown += [line.text for line in _tune_result.summary(told, HOSTILE, verb="tuned")]
     shown += _tune_result.containers(told, everything=True)
