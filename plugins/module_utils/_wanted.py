@@ -66,7 +66,7 @@ class Folded(NamedTuple):
     skipped: t.List[Skipped]
     refused: t.Dict[Key, Refused]
     swap: t.Mapping[str, t.Dict[str, t.Tuple[t.Any, str]]] = {}
-    layers: t.Sequence[t.Mapping[str, t.Any]] = ()
+    layers: t.Sequence[t.Dict[str, t.Any]] = ()
 
 
 class Basis(NamedTuple):
@@ -89,7 +89,7 @@ class Basis(NamedTuple):
         return knob in values, values.get(knob)
 
 
-def fold(layers: t.Iterable[t.Mapping[str, t.Any]], basis: Basis) -> Folded:
+def fold(layers: t.Iterable[t.Dict[str, t.Any]], basis: Basis) -> Folded:
     """Each layer changes what the ones before it want; a bound moves the value wanted so far, else the live one.
 
     Layers as in docs/architecture.md §3.6. The final values are checked against this kernel's ranges; a live value that is kept is not.

@@ -251,7 +251,8 @@ def _word(row: Mapping[str, t.Any], value: str | None) -> str:
         size = int(value) * _wanted.unit_bytes(_registry.find(row["name"])) if value.isdecimal() and len(value) < 20 else 0
     except _registry.UnknownKnob:
         size = 0
-    return f"{value} ({_shares.format_size(size)})" if size >= 1 << 20 else value
+    # What v1 says where there is no limit.
+    return f"{value} ({_shares.format_size(size) if size < 1 << 62 else 'no limit'})" if size >= 1 << 20 else value
 
 
 def _because(row: Mapping[str, t.Any], why: Why, skipped: AbstractSet[tuple[str, ...]] = frozenset()) -> str:

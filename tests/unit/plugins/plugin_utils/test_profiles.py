@@ -412,7 +412,8 @@ def test_they_are_the_promised_ones() -> None:
 def test_every_value_has_a_reason_and_a_public_source(name: str) -> None:
     profile = own(name)
     assert profile.summary
-    for stated in (*profile.values.values(), *profile.qos.values()):
+    said: list[t.Any] = [*profile.values.values(), *profile.qos.values()]
+    for stated in said:
         assert len(stated.reason) > 30
         assert stated.source.startswith("https://")
     assert list(SCHEMA.iter_errors(yaml.safe_load(Path(profile.file).read_text(encoding="utf-8")))) == []

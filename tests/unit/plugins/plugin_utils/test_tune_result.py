@@ -207,6 +207,8 @@ MOVES = [
     (row("vm.min_free_kbytes", live_before="45056", wanted="65536", expression="65536"),
      "vm.min_free_kbytes  45056 (44.0 MiB) → 65536 (64.0 MiB)  own: Because it is so"),
     (row("zswap/compressor", live_before="", wanted="zstd", expression="zstd"), "zswap/compressor  default → zstd  own: Because it is so"),
+    (row("memory.soft_limit_in_bytes", scope="memcg", subject="/a", live_before="9223372036854771712", wanted="1073741824", expression="1G"),
+     "/a memory.soft_limit_in_bytes  9223372036854771712 (no limit) → 1073741824 (1.00 GiB)  own, 1G: Because it is so"),
     (row("no.such.knob", wanted="99999999"), "no.such.knob  60 → 99999999  own, 10: Because it is so"),
 ]  # fmt: skip
 
