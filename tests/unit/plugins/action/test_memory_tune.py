@@ -47,6 +47,8 @@ class Task:
 class Node:
     """Answers as the module does on a captured node, and keeps what it was asked."""
 
+    tree = TREE
+
     def __init__(self) -> None:
         self.asked: list[dict[str, t.Any]] = []
         self.commands: list[str] = []
@@ -58,7 +60,7 @@ class Node:
         self.asked.append(module_args)
         if self.answer is not None:
             return self.answer
-        result = module.tune({"root": TREE, "check_mode": True, "request": module_args["request"]})
+        result = module.tune({"root": self.tree, "check_mode": True, "request": module_args["request"]})
         problem = result.pop("problem")
         return {**result, **({"failed": True, "msg": problem} if problem else {}), "invocation": {"module_args": module_args}}
 
@@ -254,6 +256,14 @@ def test_what_a_model_needs_goes_with_it(node: Node) -> None:
     assert node.request["qos"] == {}
 
 
+def test_intents_of_a_profile_whose_condition_is_false_do_not_count(node: Node) -> None:
+    one = {"name": "v1", "when": "facts.hierarchy == 'v1'", "qos": {"LS": {"protect_soft": "1MiB"}}}
+    result = run(node, {"profile": [one, {"name": "own", "qos": {"LSR": {"protect_soft": "2MiB"}}}]})
+    rows = json.loads(Path(result["path"]).read_bytes())["containers"]
+    wanted = {row["name"]: row["values"]["memory.low"]["wanted"] for row in rows if row["level"] == "container"}
+    assert wanted == {"shop/db-0/db": str(2 << 20)}
+
+
 def test_what_the_host_says_of_containers_comes_last(node: Node) -> None:
     run(node, {"profile": "balanced", "qos": {"LS": {"protect_soft": {"of_request": "50%"}}}})
     assert node.request["layers"][-1]["qos"] == {"LS": {"protect_soft": {"of": "request", "share": [50, 100]}}}
@@ -266,6 +276,28 @@ def test_containers_of_a_real_node_from_request_to_report(node: Node, shown: lis
     assert "  memory.low: 0 → 66805760 (63.7 MiB) (profile: protect_soft)\n" in result["diff"][0]["prepared"]
     kept = json.loads((tmp_path / result["path"]).read_bytes())["containers"]
     assert {row["level"] for row in kept} == {"class", "pod", "container"} and len(kept) == 7
+
+
+def test_the_guide_shows_what_there_is(node: Node, shown: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/qos.md, Setting them: its console lines, of the captured nodes."""
+    guide = (FIXTURES.parents[2] / "docs" / "qos.md").read_text(encoding="utf-8").partition("## Setting them")[2].partition("### Pods")[0]
+    lines = [line for block in guide.split("```console\n")[1:] for line in block.partition("```")[0].splitlines() if line != "…" and not line.startswith("$")]
+    assert len(lines) > 10
+    known = [
+        ("web-0", "Burstable", "a", "32Mi", "64Mi", "0b5f6d2e-3c1a-4f7b-9d58-1a2b3c4d5e6f"),
+        ("db-0", "Guaranteed", "b", "48Mi", "48Mi", "7c9e6679-7425-40de-944b-e07fc1f90ae7"),
+    ]
+    pods = [
+        pod(container(name[:-2], request, limit), uid=uid, name=name, qos=qos, spec={"nodeName": "node17"},
+            status={"containerStatuses": [{"name": name[:-2], "containerID": f"containerd://{letter * 64}"}]})
+        for name, qos, letter, request, limit, uid in known
+    ]  # fmt: skip
+    file = cluster(tmp_path, *pods)
+    said = str(run(node, {"profile": ["kubernetes_node", "colocated"], "pods_file": file}, diff=True, on="node17")["diff"][0]["prepared"])
+    monkeypatch.setattr(Node, "tree", str(FIXTURES / "trees" / "debian12-6.1-v1"))
+    node.asked.clear()
+    said += str(run(node, {"profile": "colocated"}, diff=True, on="node18")["diff"][0]["prepared"])
+    assert [line for line in lines if line not in (*shown, *said.splitlines())] == []
 
 
 def test_all_of_containers_is_said_when_asked_for(node: Node, shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
