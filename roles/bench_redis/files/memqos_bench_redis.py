@@ -5,12 +5,12 @@
 """One run of the Redis comparison on a node: a real redis-server, redis-benchmark, and batch work beside it. Needs Python 3.8 and nothing else.
 
   python3 memqos_bench_redis.py facts                     what the node is, and what is missing there
-  python3 memqos_bench_redis.py measure < workload.json   one run; takes minutes, and puts the node under memory pressure
-  python3 memqos_bench_redis.py clean                     ends what a run that was cut off left
+  python3 memqos_bench_redis.py start < workload.json     Redis, so that a tune finds its cgroup
+  python3 memqos_bench_redis.py measure < workload.json   one run of it; takes minutes, and puts the node under memory pressure
+  python3 memqos_bench_redis.py clean                     ends Redis, and what a run that was cut off left
   python3 memqos_bench_redis.py burn --share 0.3          the control: processor time as batch work took, without its memory
 
-Prints one JSON object. Redis listens on a socket that only root may open, saves nothing and is gone afterwards, and so is batch work; no run starts before
-another's units are gone. Latencies are redis-benchmark's own; it counts all above 3 s as 3 s.
+Prints one JSON object. Redis listens on a socket that only root may open, and saves nothing; none starts before another run's units are gone. Latencies are redis-benchmark's own; it counts all above 3 s as 3 s.
 """
 
 from __future__ import annotations
@@ -309,23 +309,27 @@ class Run:
         # Of the processor, by load: what the hog took, for the control.
         self._shares: t.Dict[str, float] = {}
 
-    def measure(self) -> Json:
-        """C({scenes: {scene: {waited, loads: {load: {figure: value}}}}}). Raises BenchError."""
+    def start(self) -> Json:
+        """Redis, empty. Raises BenchError."""
         if busy := running():
             raise BenchError(f"{', '.join(busy)} of another run: `clean` ends what was cut off")
-        try:
-            self._start_redis()
-            return {"scenes": {name: self._scene(name, scene) for name, scene in self._workload["scenes"].items()}}
-        finally:
-            clean()
-
-    def _start_redis(self) -> None:
         os.makedirs(DIRECTORY, mode=0o700, exist_ok=True)
         # No port: others on this node have no business here.
         options = {"--port": "0", "--unixsocket": SOCKET, "--unixsocketperm": "700", "--save": "", "--appendonly": "no", "--dir": DIRECTORY}
         start(REDIS, self._workload["service_slice"], ["redis-server", *(word for pair in options.items() for word in pair)])
         until(self._answers, "Redis answers", _START_SECONDS)
+        return {"cgroup": cgroup_of(REDIS)}
+
+    def measure(self) -> Json:
+        """C({scenes: {scene: {waited, loads: {load: {figure: value}}, oom_kill}}}). Batch work has ended when it ends. Raises BenchError."""
         self._cgroups["service"] = cgroup_of(REDIS)
+        if not self._cgroups["service"]:
+            raise BenchError(f"{REDIS} does not run: `start` comes before `measure`")
+        try:
+            return {"scenes": {name: self._scene(name, scene) for name, scene in self._workload["scenes"].items()}}
+        finally:
+            stop(CLIENTS)
+            stop(BATCH)
 
     def _answers(self) -> bool:
         with contextlib.suppress(OSError, BenchError), contextlib.closing(Client(SOCKET)) as client:
@@ -474,13 +478,17 @@ def burn(share: float) -> None:
 def main(argv: t.Optional[t.Sequence[str]] = None) -> int:
     """The exit status: 0, or 1 with a message."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("facts", "measure", "clean", "burn"))
+    parser.add_argument("what", choices=("facts", "start", "measure", "clean", "burn"))
     parser.add_argument("--share", type=float, default=0.0)
     options = parser.parse_args(argv)
     try:
         if options.what == "burn":
             burn(options.share)
-        done = {"facts": facts, "clean": clean, "measure": lambda: Run(json.load(sys.stdin)).measure()}[options.what]()
+        if options.what in ("start", "measure"):
+            run = Run(json.load(sys.stdin))
+            done = run.start() if options.what == "start" else run.measure()
+        else:
+            done = {"facts": facts, "clean": clean}[options.what]()
     except BenchError as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 1

@@ -153,7 +153,7 @@ class Node:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, here: pathlib.Path) -> None:
         self.did: t.List[str] = []
-        self.cpu, self.busy = 0, ""
+        self.running: t.Set[str] = set()
         for name, value in (("DIRECTORY", str(here)), ("SOCKET", str(here / "s")), ("BATCH_OUTPUT", str(here / "batch.out"))):
             monkeypatch.setattr(bench, name, value)
         monkeypatch.setattr(bench, "command", self.command)
@@ -167,11 +167,13 @@ class Node:
     def command(self, *argv: str, seconds: float = 1) -> str:
         if argv[:2] == ("systemctl", "stop"):
             self.did.append(f"stop {argv[2]}")
-        return self.busy if argv[1] == "show" else "systemd 257\n"
+            self.running.discard(argv[2])
+        return f"/some.slice/{argv[-1]}\n" if argv[1] == "show" and argv[-1] in self.running else ""
 
     def start(self, unit: str, slice_: str, argv: t.Sequence[str], *properties: str) -> None:
         share = [word for word in argv if word.startswith("--share")]
         self.did.append(" ".join(["start", unit, slice_, *share]))
+        self.running.add(unit)
         pathlib.Path(bench.BATCH_OUTPUT).write_text(json.dumps({"held_bytes": 0, "seconds": 1}) + "\n", encoding="utf-8")
 
     def counters(self) -> t.Dict[str, t.Dict[str, str]]:
@@ -183,36 +185,54 @@ def fixture_node(monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Nod
     return Node(monkeypatch, tmp_path)
 
 
-def test_a_run_fills_before_each_scene_and_leaves_nothing(node: Node) -> None:
+def started(node: Node) -> bench.Run:
+    run = bench.Run(WORKLOAD)
+    assert run.start() == {"cgroup": f"/some.slice/{bench.REDIS}"}
+    node.did.clear()
+    return run
+
+
+def test_a_run_fills_before_each_scene_and_leaves_redis_alone(node: Node) -> None:
+    started(node)
     found = bench.Run(WORKLOAD).measure()["scenes"]
     assert list(found) == ["hog", "control"] and found["hog"]["waited"]["filled"] is True and found["hog"]["oom_kill"] == 0
     assert found["hog"]["loads"]["mixed"]["p50_ms"] == 0.231
     steps = [step for step in node.did if not step.startswith("stop")]
     assert steps == [
-        "start memqos-bench-redis.service latency.slice", "fill", "start memqos-bench-batch.service batch.slice", "fill",
+        "fill", "start memqos-bench-batch.service batch.slice", "fill",
         *["start memqos-bench-batch.service batch.slice --share=0.000"] * 2,
     ]  # fmt: skip
-    assert node.did[-3:] == ["stop memqos-bench-clients.service", "stop memqos-bench-batch.service", "stop memqos-bench-redis.service"]
+    # The rollback shall find it.
+    assert node.running == {bench.REDIS}
+    bench.clean()
+    assert node.running == set()
 
 
 def test_the_control_takes_what_the_hog_took_under_the_same_load(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     shares = iter([30.0, 45.5, 0.0, 0.0])
     monkeypatch.setattr(bench.Run, "_window", lambda *_arguments: {"batch_cpu": next(shares)})
-    found = bench.Run(WORKLOAD).measure()["scenes"]["control"]["waited"]
+    found = started(node).measure()["scenes"]["control"]["waited"]
     assert found == {"mixed": {"share": 0.3}, "small": {"share": 0.455}}
     assert [step.split("=")[1] for step in node.did if "share" in step] == ["0.300", "0.455"]
 
 
-def test_a_run_that_fails_leaves_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_leaves_no_batch_work(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bench.Run, "_clients", lambda *_arguments: ["Connection refused"])
     with pytest.raises(bench.BenchError, match="Connection refused"):
-        bench.Run(WORKLOAD).measure()
-    assert node.did[-1] == "stop memqos-bench-redis.service"
+        started(node).measure()
+    assert node.running == {bench.REDIS}
 
 
-def test_no_run_starts_beside_another_or_ends_it(node: Node) -> None:
-    node.busy = "/latency.slice/memqos-bench-redis.service"
+@pytest.mark.parametrize("unit", [bench.REDIS, bench.BATCH, bench.CLIENTS])
+def test_no_run_starts_beside_another_or_ends_it(node: Node, unit: str) -> None:
+    node.running.add(unit)
     with pytest.raises(bench.BenchError, match="another run"):
+        bench.Run(WORKLOAD).start()
+    assert node.did == [] and node.running == {unit}
+
+
+def test_nothing_is_measured_without_redis(node: Node) -> None:
+    with pytest.raises(bench.BenchError, match="start"):
         bench.Run(WORKLOAD).measure()
     assert node.did == []
 
