@@ -10,7 +10,8 @@
   python3 memqos_bench_redis.py clean                     ends Redis, and what a run that was cut off left
   python3 memqos_bench_redis.py burn --share 0.3          the control: processor time as batch work took, without its memory
 
-Prints one JSON object. Redis listens on a socket that only root may open, and saves nothing; none starts before another run's units are gone. Latencies are redis-benchmark's own; it counts all above 3 s as 3 s.
+Prints one JSON object. Redis listens on a socket that only root may open, and saves nothing; none starts before another run's units are
+gone. Latencies are redis-benchmark's own; it counts all above 3 s as 3 s.
 """
 
 from __future__ import annotations

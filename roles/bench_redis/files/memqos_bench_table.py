@@ -287,15 +287,22 @@ def _arms(runs: t.Sequence[Json], arms: t.Sequence[str]) -> str:
     rows = []
     for arm in arms:
         own = [run for run in runs if run["arm"] == arm]
-        set_ = sorted({_changed(row) for run in own for row in run.get("results", []) if row["status"] == "changed"})
+        set_ = sorted({text for run in own for text in changed(run.get("tuned", {}))})
         kills = sum(scene.get("oom_kill", 0) for run in own for scene in run["scenes"].values())
         nothing = "nothing" if arm == BASE else "nothing: the node has it so"
         rows.append([arm, str(len(own)), "<br>".join(set_) or nothing, number(kills)])
     return "## Arms\n\n" + _table(["", "runs", "set", "OOM kills"], rows)
 
 
-def _changed(row: Json) -> str:
-    return f"{row['subject']} {row['name']} {row['live_before']} → {row['live_after']}".strip()
+def changed(tuned: Json) -> t.List[str]:
+    """What a tune changed, by its result: knobs and properties, and values of memory QoS."""
+    knobs = [(f"{row['subject']} {row['name']}", row["live_before"], row["live_after"], row["status"]) for row in tuned.get("results", [])]
+    values = [
+        (f"{cgroup['name']} {file}", one["before"], one["wanted"], one["status"])
+        for cgroup in tuned.get("containers", [])
+        for file, one in cgroup["values"].items()
+    ]
+    return [f"{what.strip()} {before} → {after}" for what, before, after, status in [*knobs, *values] if status == "changed"]
 
 
 def _cell(runs: t.Sequence[Json], arms: t.Sequence[str], settings: Json, cell: Cell, title: str, words: str) -> str:

@@ -223,10 +223,12 @@ SETTINGS: dict[str, t.Any] = {
 
 def test_a_page_says_what_was_found_and_of_what() -> None:
     found = runs([0.5, 0.52, 0.48, 0.51, 0.49])
-    found[1]["results"] = [
+    rows = [
         {"status": "changed", "subject": "batch.slice", "name": "MemoryHigh", "live_before": "max", "live_after": "1"},
         {"status": "ok", "subject": "", "name": "vm.swappiness", "live_before": "60", "live_after": "60"},
     ]
+    values = {"memory.low": {"before": "0", "wanted": "7", "status": "changed"}, "memory.high": {"before": "max", "wanted": "max", "status": "ok"}}
+    found[1]["tuned"] = {"results": rows, "containers": [{"name": "memqos-bench-redis.service", "values": values}]}
     judged = table.goals(found, SETTINGS)
     text = table.page(found, SETTINGS, judged)
     assert [(one["figure"], one["met"]) for one in judged][:3] == [("avg_ms", True), ("requests_per_second", None), ("p99_ms", None)]
@@ -234,7 +236,8 @@ def test_a_page_says_what_was_found_and_of_what() -> None:
     assert all(one["against"] == "untouched" for one in judged)
     assert re.search(r"\| colocated / untouched, hog, mixed \| average, ms \| at most 0.8, surely better \| 0.500 \[0.48\d–0.51\d\] \| met \|", text)
     assert "kernel 6.12" in text and "`abababababab`" in text and "5 rounds, 10 runs" in text and "emulated" in text
-    assert "| batch.slice MemoryHigh max → 1 |" in text and "vm.swappiness" not in text and "nan" not in text
+    assert "| batch.slice MemoryHigh max → 1<br>memqos-bench-redis.service memory.low 0 → 7 |" in text and "memory.high max" not in text
+    assert "vm.swappiness" not in text and "nan" not in text
     columns = [[row.count("|") for row in block.splitlines()] for block in text.split("\n\n") if block.startswith("| ")]
     assert columns and all(len(set(block)) == 1 for block in columns)
 
