@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 import typing as t
 
 from ._knobs import _registry
@@ -19,6 +21,9 @@ _BOUNDED = frozenset((
     "memory.min", "memory.low", "memory.high", "memory.max", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes",
     "memory.swap.max", "memory.pagecache_limit.size",
 ))  # fmt: skip
+_INHERITED = "memory.wmark_min_adj"
+# As _written reads it.
+_NO_LIMIT = 2**63 - 2**16
 _OFF = {"memory.high": "max", "memory.swap.max": "max", "memory.wmark_scale_factor": ""}
 
 
@@ -26,12 +31,20 @@ def same(file: str, one: str, other: str, page_size: int) -> bool:
     """To the kernel."""
     if one == other:
         return True
+    knob = _registry.find(file)
+    if one.isdecimal() and other.isdecimal() and one.isascii() and other.isascii() and knob.comparison == "page_rounded":
+        return _pages(one, page_size) == _pages(other, page_size)  # nearly all that differ, and ten times as fast
     try:
-        return _registry.same(_registry.find(file), one, other, page_size)
+        return _registry.same(knob, one, other, page_size)
     except KnobValueError:
         return one.split() == other.split()
 
 
+def _pages(text: str, page_size: int) -> int:
+    return min(int(text), _NO_LIMIT) // page_size
+
+
+@functools.lru_cache(64)
 def is_loose(file: str) -> bool:
     """The kernel shows what comes of it (memory.wmark_min_adj: with its ancestors')."""
     return _registry.find(file).comparison == "effective_value"
@@ -42,13 +55,24 @@ def is_off(file: str, text: str) -> bool:
     return text == _OFF.get(file, "0") or file == "memory.wmark_scale_factor"
 
 
-def effective(path: str, given: t.Callable[[str], t.Optional[str]]) -> t.Optional[str]:
-    """Of memory.wmark_min_adj: the largest on the way to the root, where ancestors that have 0 do not count. C(given): what a cgroup has."""
-    own, found = given(path), []
-    while own is not None and path:
-        path = path.rpartition("/")[0]
-        found.append(given(path) or "0")
-    return None if own is None else str(max(int(own), *(int(text) for text in found if text != "0"), int(own)))
+def effective(file: str, path: str, given: t.Callable[[str], t.Optional[str]], known: t.Dict[str, float]) -> t.Optional[str]:
+    """What it reads. Of memory.wmark_min_adj the largest on the way to the root, where ancestors that have 0 do not count.
+
+    C(given): what a cgroup has; C(known): {path: the largest from there on}, which is filled.
+    """
+    own = given(path)
+    if own is None or file != _INHERITED:
+        return own
+    return str(int(max(int(own), _highest(path.rpartition("/")[0], given, known))))
+
+
+def _highest(path: str, given: t.Callable[[str], t.Optional[str]], known: t.Dict[str, float]) -> float:
+    if not path:
+        return -math.inf
+    if path not in known:
+        own = int(given(path) or "0")
+        known[path] = max(own or -math.inf, _highest(path.rpartition("/")[0], given, known))
+    return known[path]
 
 
 def passes(memcgs: t.Iterable[Memcg]) -> t.Iterator[t.Tuple[Memcg, Values]]:

@@ -186,17 +186,24 @@ def _plain(part: t.Any) -> t.Dict[str, t.Any]:
 
 def _built(cls: t.Any, fields: t.Dict[str, t.Any]) -> t.Any:
     for key, value in fields.items():
-        if key in _PARTS:
+        if key == "memcgs":
+            fields[key] = tuple(map(_memcg, value))
+        elif key in _PARTS:
             fields[key] = tuple(_built(_PARTS[key], dict(item)) for item in value)
         elif key in ("creates", "gone"):
             fields[key] = tuple(str(item) for item in value)
-        elif cls is Memcg and key == "values":
-            fields[key] = tuple((str(file), str(before), str(after)) for file, before, after in value)
         elif cls is PropertyStep and key in ("properties", "before"):
             fields[key] = tuple((str(one), str(other)) for one, other in value)
         elif not isinstance(value, int if key in _NUMBERS else str) and not (cls in _ABSENTABLE and value is None and key in ("before", "after")):
             raise TypeError(f"{key}: {value!r}")
     return cls(**fields)
+
+
+def _memcg(fields: t.Any) -> Memcg:
+    path, inode, unit = fields["path"], fields["inode"], fields["unit"]
+    if not (isinstance(path, str) and isinstance(inode, int) and isinstance(unit, str)):
+        raise TypeError(f"memcgs: {path!r}")
+    return Memcg(path, inode, tuple([(str(file), str(before), str(after)) for file, before, after in fields["values"]]), unit)
 
 
 def _joined(old: Step, new: Step) -> Step:

@@ -40,6 +40,7 @@ from ._transaction import Outcome
 from ._writer import Refused, words
 
 if t.TYPE_CHECKING:
+    from ._memcg_rows import Rows
     from ._present import Present
     from ._wanted import Folded, Key
     from ._writer import Writer
@@ -202,7 +203,8 @@ def _uncut() -> t.Iterator[None]:
 
 def answer(result: Json) -> Json:
     """The result of C(tune) or C(rollback) as a module returns it: one line of ASCII, like that of an audit."""
-    return {"tune": json.dumps(result, separators=(",", ":"), allow_nan=False), "changed": result["changed"], "problem": result["problem"]}
+    told = {**result, "containers": result["containers"].packed()}
+    return {"tune": json.dumps(told, separators=(",", ":"), allow_nan=False), "changed": result["changed"], "problem": result["problem"]}
 
 
 def tune(request: Json, work: Work) -> Json:
@@ -608,15 +610,9 @@ def _with_memcgs(made: Plan, memcgs: _plan_memcgs.MemcgPart) -> Plan:
     return made._replace(steps=() if blocked else (*made.steps, *filter(None, [memcgs.step])), blocked=blocked)
 
 
-def _memcg_rows(rows: t.Iterable[Json], outcome: Outcome, *, check: bool, blocked: bool) -> t.List[Json]:
+def _memcg_rows(rows: Rows, outcome: Outcome, *, check: bool, blocked: bool) -> Rows:
     """After the run: what was written was read back, or all was undone."""
-    rows = list(rows)
-    if check or blocked:
-        return rows
-    status = "changed" if outcome.generation else "undone"
-    for cell in (cell for row in rows for cell in row["values"].values()):
-        cell["status"] = status if cell["status"] == "would_change" else cell["status"]
-    return rows
+    return rows if check or blocked else rows.told("changed" if outcome.generation else "undone")
 
 
 # Rolling back

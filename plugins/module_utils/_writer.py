@@ -36,6 +36,7 @@ _DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 # O_NONBLOCK: a FIFO must not stop us.
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _MAX_FILE = 16 * 1024 * 1024
+_LINE = 4096
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,250}\.(?:slice|service|scope)")
 _PROPERTY = re.compile("[A-Z][A-Za-z]{1,60}")
 # A signature of the old content would forbid the new one.
@@ -89,6 +90,7 @@ class Writer:
         self._kernel = _KERNEL + tuple(mount.rstrip("/") + "/" for mount in cgroups)
         self._command = command
         self._bus: t.Optional[Bus] = None
+        self._way: t.Optional[_Way] = None
 
     def operation(self, what: str, path: str) -> None:
         """Comes before every single change: where tests fail or kill. C(what) is a word, C(path) what it changes."""
@@ -115,36 +117,61 @@ class Writer:
         finally:
             os.close(fd)
 
+    @contextlib.contextmanager
+    def many(self) -> t.Iterator[None]:
+        """Meanwhile directories stay open from one cgroup to the next: most have the same ones above them."""
+        self._way = _Way(self.root)
+        try:
+            yield
+        finally:
+            self._way.close()
+            self._way = None
+
     def memcg_read(self, path: str, inode: int, names: t.Iterable[str]) -> t.Tuple[int, t.Dict[str, str]]:
         """(its inode, {file: text} of those that it has) of a cgroup. C(inode) as in C(kernel_read)."""
         found = {}
-        with self._kernel_parent(f"{path}/x", inode) as (fd, unused):
+        with self._memcg(path, inode) as (fd, own):
             for name in names:
                 with contextlib.suppress(FileNotFoundError):
-                    found[name] = _text(_opened(_component(name, path), os.O_RDONLY, fd, path))
-            return os.fstat(fd).st_ino, found
+                    found[name] = _line(_memcg_file(name, os.O_RDONLY, fd, path))
+            return own, found
 
     def memcg_write(self, path: str, inode: int, pairs: t.Iterable[t.Tuple[str, t.Optional[str]]]) -> t.List[str]:
         """What each file of a cgroup reads when its text was written; None: written otherwise."""
         found = []
-        with self._kernel_parent(f"{path}/x", inode) as (fd, unused):
+        # A file of the kernel takes each write whole; a plain one, of a tree, does not.
+        flags = os.O_RDWR if self.root == "/" else os.O_RDWR | os.O_TRUNC
+        with self._memcg(path, inode) as (fd, unused):
             for name, text in pairs:
                 if text is None:
-                    found.append(_text(_opened(_component(name, path), os.O_RDONLY, fd, path)))
+                    found.append(_line(_memcg_file(name, os.O_RDONLY, fd, path)))
                     continue
                 self.operation("kernel", f"{path}/{name}")
-                # A file of the kernel takes each write whole; a plain one, of a tree, does not.
-                file = _opened(_component(name, path), os.O_RDWR | (os.O_TRUNC if self.root != "/" else 0), fd, path)
+                file, data = _memcg_file(name, flags, fd, path), f"{text}\n".encode("utf-8", "surrogateescape")
                 try:
-                    data = f"{text}\n".encode("utf-8", "surrogateescape")
                     if os.write(file, data) != len(data):
                         raise OSError(errno.EIO, "the kernel took only a part", f"{path}/{name}")
-                    os.lseek(file, 0, os.SEEK_SET)
                 except BaseException:
                     os.close(file)
                     raise
-                found.append(_text(file))
+                found.append(_line(file))
         return found
+
+    @contextlib.contextmanager
+    def _memcg(self, path: str, inode: int) -> t.Iterator[t.Tuple[int, int]]:
+        """(descriptor of the cgroup's directory, its inode)"""
+        if not f"{path}/".startswith(self._kernel):
+            raise Refused(path, "is not below /proc/sys, /sys or a cgroup mount")
+        way = self._way or _Way(self.root)
+        try:
+            fd = way.to(path)
+            own = os.fstat(fd).st_ino
+            if inode and own != inode:
+                raise Replaced(path, "another cgroup has this path now")
+            yield fd, own
+        finally:
+            if way is not self._way:
+                way.close()
 
     # Files of ours
 
@@ -434,6 +461,37 @@ class Writer:
         os.fsync(fd)
 
 
+class _Way:
+    """Open directories, from the root down to the cgroup that was asked for last. That one is opened anew each time: another may have its path by now."""
+
+    def __init__(self, root: str) -> None:
+        self._names: t.List[str] = []
+        self._fds = [os.open(root, _DIRECTORY)]
+
+    def to(self, path: str) -> int:
+        names = path.split("/")[1:]
+        same, most = 0, min(len(self._names), len(names) - 1)
+        while same < most and names[same] == self._names[same]:
+            same += 1
+        self._cut(same)
+        try:
+            for name in names[same:]:
+                self._fds.append(os.open(_component(name, path), _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._fds[-1]))
+                self._names.append(name)
+        except OSError as exc:
+            _refuse_link(exc, path, "one of its directories is a symbolic link, or no directory")
+            raise
+        return self._fds[-1]
+
+    def close(self) -> None:
+        self._cut(-1)
+
+    def _cut(self, depth: int) -> None:
+        for fd in self._fds[depth + 1 :]:
+            os.close(fd)
+        del self._fds[depth + 1 :], self._names[max(0, depth) :]
+
+
 def property_words(unit: str, pairs: t.Iterable[t.Tuple[str, str]]) -> t.List[str]:
     """What systemctl set-property takes. Raises Refused."""
     pieces = [f"{_checked(key, _PROPERTY)}={value}" for key, value in pairs]
@@ -470,6 +528,30 @@ def _opened(name: str, flags: int, directory: int, path: str) -> int:
         os.close(fd)
         raise Refused(path, "is not a regular file")
     return fd
+
+
+def _memcg_file(name: str, flags: int, directory: int, path: str) -> int:
+    """Without a look at what it is: a cgroup has nothing but files."""
+    try:
+        return os.open(_component(name, path), flags | _SAFE, dir_fd=directory)
+    except OSError as exc:
+        _refuse_link(exc, path, "is a symbolic link")
+        raise
+
+
+def _line(fd: int) -> str:
+    """The text of a file, mostly of one line, from its start. Closes it."""
+    try:
+        data = os.pread(fd, _LINE, 0)
+        if len(data) == _LINE or data[-1:] != b"\n":
+            while len(data) < _MAX_FILE:
+                more = os.pread(fd, 65536, len(data))
+                if not more:
+                    break
+                data += more
+        return data.decode("utf-8", "surrogateescape").strip()
+    finally:
+        os.close(fd)
 
 
 def _attributes(name: str, directory: int) -> t.Dict[str, bytes]:

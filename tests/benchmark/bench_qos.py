@@ -58,7 +58,7 @@ QOS: dict[str, t.Any] = {
     "vendor": {"model": "koordinator", "config": STRATEGY},
     "kernel": {"model": "profile"},
 }
-LAYERS = {"kernel": [{"name": "bench", "host": {}, "slices": {}, "qos": {"LS": {"throttle": {"of": "headroom", "share": [80, 100]}, "swap": False}}}]}
+LAYERS = {"kernel": [{"profile": "bench", "when": None, "host": {}, "slices": {}, "qos": {"LS": {"throttle": {"of": "headroom", "share": [80, 100]}, "swap": False}}}]}
 OPTIONS = {"on_conflict": "report", "fail_on_unsupported": False, "only": ["memcg_qos"], "allow": [], "sysctl_file": "zz-memqos.conf"}
 Values = list[tuple[str, str, str]]
 

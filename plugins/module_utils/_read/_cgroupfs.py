@@ -299,6 +299,54 @@ def walk(
     return walker.found, walker.unknown()
 
 
+def names(tree: Tree, hierarchy: Hierarchy) -> list[Cgroup]:
+    """C(walk) without its figures: path, parent and inode. What cannot be opened is left out, with all below it."""
+    found: list[Cgroup] = []
+    stack: list[tuple[int, str, t.Iterator[str]]] = []
+    try:
+        top = _open_root(tree, hierarchy.memory) if hierarchy.memory else -1
+    except Unreadable:
+        top = -1
+    if top < 0:
+        return found
+    children = _directories(top)
+    status = os.fstat(top)
+    counts_links = status.st_nlink == 2 + len(children)  # as in _Walk
+    found.append({"path": "/", "inode": status.st_ino})  # type: ignore[typeddict-item]
+    stack.append((top, "", iter(children)))
+    try:
+        while stack:
+            fd, above, rest = stack[-1]
+            name = next(rest, None)
+            if name is None:
+                os.close(fd)
+                stack.pop()
+                continue
+            try:
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if hierarchy.version == 2:
+                    os.stat(f"{name}/memory.current", dir_fd=fd, follow_symlinks=False)
+                path = f"{above}/{display(name)}"
+                found.append({"path": path, "parent": above or "/", "inode": status.st_ino})  # type: ignore[typeddict-item]
+                if not counts_links or status.st_nlink > 2:
+                    stack.append((os.open(name, _DIR_FLAGS, dir_fd=fd), path, iter(())))
+                    stack[-1] = (*stack[-1][:2], iter(_directories(stack[-1][0])))
+            except OSError:
+                continue
+    finally:
+        for fd, _above, _rest in stack:
+            os.close(fd)
+    return found
+
+
+def limit(tree: Tree, hierarchy: Hierarchy, path: str) -> int | None:
+    """Of a cgroup. Raises Unreadable."""
+    found = parse_amount(tree.read(f"{hierarchy.memory}{path}/{'memory.max' if hierarchy.version == 2 else 'memory.limit_in_bytes'}"))
+    if found == GARBLED:
+        raise Unreadable(path, "malformed", "cannot be understood")
+    return found
+
+
 class _Directory(NamedTuple):
     """C(other): the same cgroup in the tree that has memory.pressure, or -1."""
 
