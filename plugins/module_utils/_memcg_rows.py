@@ -9,6 +9,9 @@ import typing as t
 from ._tuples import NamedTuple
 
 Json = t.Dict[str, t.Any]
+_HEAD = ("path", "name", "level", "class", "request", "limit")
+# More than there are intents.
+_MOST_NONE = 32
 # (file, origin, equivalence, reason, status)
 Cell = t.Tuple[str, str, str, str, str]
 
@@ -70,15 +73,21 @@ class Rows(t.Sequence[Json]):
 
 
 def unpacked(packed: Json) -> t.List[Json]:
-    """The rows, for people and programs."""
-    found = []
-    for *head, shape, befores, wanteds in packed["rows"]:
-        cells, none = packed["shapes"][shape]
-        row: Json = dict(zip(("path", "name", "level", "class", "request", "limit"), head))
-        row["values"] = {
-            file: {"before": before, "wanted": wanted, "origin": origin, "equivalence": equivalence, "reason": reason, "status": status}
-            for (file, origin, equivalence, reason, status), before, wanted in zip(cells, befores, wanteds)
-        }
-        row["none"] = [{"intent": intent, "reason": reason} for intent, reason in none]
-        found.append(row)
-    return found
+    """The rows, for people and programs. Raises ValueError on what C(Rows.packed) never made."""
+    try:
+        return [_unpacked(packed["shapes"], *row) for row in packed["rows"]]
+    except (LookupError, TypeError) as exc:
+        raise ValueError(f"no rows of containers: {exc}") from exc
+
+
+def _unpacked(shapes: t.Any, *fields: t.Any) -> Json:
+    *head, number, befores, wanteds = fields
+    cells, none = shapes[number]
+    # Each value stands in its row, so that a small answer makes no large one.
+    if not len(cells) == len(befores) == len(wanteds) or len(none) > _MOST_NONE or len(head) != len(_HEAD):
+        raise ValueError(f"no row of containers: {str(head):.100}")
+    values = {
+        file: {"before": before, "wanted": wanted, "origin": origin, "equivalence": equivalence, "reason": reason, "status": status}
+        for (file, origin, equivalence, reason, status), before, wanted in zip(cells, befores, wanteds)
+    }
+    return {**dict(zip(_HEAD, head)), "values": values, "none": [{"intent": intent, "reason": reason} for intent, reason in none]}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import re
 import stat
@@ -131,30 +132,41 @@ class Writer:
         """(its inode, {file: text} of those that it has) of a cgroup. C(inode) as in C(kernel_read)."""
         found = {}
         with self._memcg(path, inode) as (fd, own):
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    found[name] = _line(_memcg_file(name, os.O_RDONLY, fd, path))
+            for name in _file_names(*names):
+                try:
+                    file = os.open(name, _SAFE, dir_fd=fd)
+                except FileNotFoundError:
+                    continue
+                try:
+                    data = os.pread(file, _LINE, 0)
+                    if len(data) == _LINE or data[-1:] != b"\n":
+                        data += _rest(file, len(data))
+                finally:
+                    os.close(file)
+                found[name] = data.decode("utf-8", "surrogateescape").strip()
             return own, found
 
     def memcg_write(self, path: str, inode: int, pairs: t.Iterable[t.Tuple[str, t.Optional[str]]]) -> t.List[str]:
         """What each file of a cgroup reads when its text was written; None: written otherwise."""
         found = []
         # A file of the kernel takes each write whole; a plain one, of a tree, does not.
-        flags = os.O_RDWR if self.root == "/" else os.O_RDWR | os.O_TRUNC
+        flags = _SAFE | os.O_RDWR | (os.O_TRUNC if self.root != "/" else 0)
         with self._memcg(path, inode) as (fd, unused):
             for name, text in pairs:
-                if text is None:
-                    found.append(_line(_memcg_file(name, os.O_RDONLY, fd, path)))
-                    continue
-                self.operation("kernel", f"{path}/{name}")
-                file, data = _memcg_file(name, flags, fd, path), f"{text}\n".encode("utf-8", "surrogateescape")
+                _file_names(name)
+                if text is not None:
+                    self.operation("kernel", f"{path}/{name}")
+                file = os.open(name, _SAFE if text is None else flags, dir_fd=fd)
                 try:
-                    if os.write(file, data) != len(data):
+                    data = b"" if text is None else f"{text}\n".encode("utf-8", "surrogateescape")
+                    if data and os.write(file, data) != len(data):
                         raise OSError(errno.EIO, "the kernel took only a part", f"{path}/{name}")
-                except BaseException:
+                    data = os.pread(file, _LINE, 0)
+                    if len(data) == _LINE or data[-1:] != b"\n":
+                        data += _rest(file, len(data))
+                finally:
                     os.close(file)
-                    raise
-                found.append(_line(file))
+                found.append(data.decode("utf-8", "surrogateescape").strip())
         return found
 
     @contextlib.contextmanager
@@ -169,6 +181,9 @@ class Writer:
             if inode and own != inode:
                 raise Replaced(path, "another cgroup has this path now")
             yield fd, own
+        except OSError as exc:
+            _refuse_link(exc, path, "it, or one of its files, is a symbolic link")
+            raise
         finally:
             if way is not self._way:
                 way.close()
@@ -474,13 +489,9 @@ class _Way:
         while same < most and names[same] == self._names[same]:
             same += 1
         self._cut(same)
-        try:
-            for name in names[same:]:
-                self._fds.append(os.open(_component(name, path), _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._fds[-1]))
-                self._names.append(name)
-        except OSError as exc:
-            _refuse_link(exc, path, "one of its directories is a symbolic link, or no directory")
-            raise
+        for name in names[same:]:
+            self._fds.append(os.open(_component(name, path), _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._fds[-1]))
+            self._names.append(name)
         return self._fds[-1]
 
     def close(self) -> None:
@@ -530,28 +541,24 @@ def _opened(name: str, flags: int, directory: int, path: str) -> int:
     return fd
 
 
-def _memcg_file(name: str, flags: int, directory: int, path: str) -> int:
-    """Without a look at what it is: a cgroup has nothing but files."""
-    try:
-        return os.open(_component(name, path), flags | _SAFE, dir_fd=directory)
-    except OSError as exc:
-        _refuse_link(exc, path, "is a symbolic link")
-        raise
+@functools.lru_cache(256)
+def _file_names(*names: str) -> t.Tuple[str, ...]:
+    """Without a look at what they are: a cgroup has nothing but files."""
+    for name in names:
+        if "/" in _component(name, name):
+            raise Refused(name, "is no name of a file")
+    return names
 
 
-def _line(fd: int) -> str:
-    """The text of a file, mostly of one line, from its start. Closes it."""
-    try:
-        data = os.pread(fd, _LINE, 0)
-        if len(data) == _LINE or data[-1:] != b"\n":
-            while len(data) < _MAX_FILE:
-                more = os.pread(fd, 65536, len(data))
-                if not more:
-                    break
-                data += more
-        return data.decode("utf-8", "surrogateescape").strip()
-    finally:
-        os.close(fd)
+def _rest(fd: int, at: int) -> bytes:
+    """Of a file that is no single line."""
+    data = b""
+    while at + len(data) < _MAX_FILE:
+        more = os.pread(fd, 65536, at + len(data))
+        if not more:
+            break
+        data += more
+    return data
 
 
 def _attributes(name: str, directory: int) -> t.Dict[str, bytes]:

@@ -13,7 +13,7 @@ import json
 import math
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils import _memcg_rows, _shares, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
@@ -85,6 +85,11 @@ def parse(text: str) -> Json:
     # RecursionError: nested thousands deep.
     except (ValueError, RecursionError) as exc:
         raise BadAnswer(f"not JSON: {str(exc):.100}") from exc
+    if isinstance(answer, dict) and isinstance(answer.get("containers"), dict):
+        try:
+            answer["containers"] = _memcg_rows.unpacked(answer["containers"])
+        except ValueError as exc:
+            raise BadAnswer(str(exc)) from exc
     require(answer, _ANSWER, "the answer")
     if answer["schema_version"] != SCHEMA_VERSION or not 0 <= answer["generation"] < 1 << 53:
         raise BadAnswer("another schema_version, or no number of a generation")

@@ -17,6 +17,7 @@ in one run. A third loop, with open() as scripts have it, is for comparison. RSS
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import pathlib
@@ -30,7 +31,9 @@ import time
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _tune
+from ansible_collections.memqos.fleet.plugins.module_utils._journal import Journal
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import MemcgsStep
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -72,6 +75,7 @@ def main() -> None:
     options.add_argument("--rss", nargs=2, help=argparse.SUPPRESS)
     options.add_argument("--within", nargs=2, help=argparse.SUPPRESS)
     chosen = options.parse_args()
+    gc.disable()  # as the module does
     if chosen.rss:
         first(chosen.rss[1], text_of(chosen.rss[0], chosen.pods))
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
@@ -198,13 +202,9 @@ def first(root: str, text: str) -> dict[str, t.Any]:
 
 def written(root: str) -> Values:
     """(path, before, after) of all that a tune wrote, by its journal."""
-    journal = json.loads(pathlib.Path(root, "var/lib/memqos/generations/1.json").read_text(encoding="utf-8").splitlines()[0])
-    return [
-        (f"{root}{memcg['path']}/{file}", before, after)
-        for step in journal["steps"]
-        for memcg in step.get("memcgs", ())
-        for file, before, after in memcg["values"]
-    ]
+    (step,) = Journal(Writer(root)).generation(1).steps
+    assert isinstance(step, MemcgsStep)
+    return [(f"{root}{memcg.path}/{file}", before, after) for memcg in step.memcgs for file, before, after in memcg.values]
 
 
 def reset(root: str, values: Values) -> None:
