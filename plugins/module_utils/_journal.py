@@ -224,7 +224,7 @@ class Journal:
 
     def _load(self, path: str, text: str, of: t.Callable[[t.Any], t.Any]) -> t.Any:
         """What a file says, whose text is mostly the one that it was the last time. Nobody changes the result."""
-        if self._loaded.get(path, ("",))[0] != text:
+        if path not in self._loaded or self._loaded[path][0] != text:
             with _intact(path):
                 self._loaded[path] = text, of(json.loads(text))
         return self._loaded[path][1]

@@ -38,6 +38,7 @@ _DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _MAX_FILE = 16 * 1024 * 1024
 _LINE = 4096
+_NOTHING = contextlib.nullcontext()
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,250}\.(?:slice|service|scope)")
 _PROPERTY = re.compile("[A-Z][A-Za-z]{1,60}")
 # A signature of the old content would forbid the new one.
@@ -121,6 +122,9 @@ class Writer:
     @contextlib.contextmanager
     def many(self) -> t.Iterator[None]:
         """Meanwhile directories stay open from one cgroup to the next: most have the same ones above them."""
+        if self._way is not None:
+            yield
+            return
         self._way = _Way(self.root)
         try:
             yield
@@ -130,63 +134,48 @@ class Writer:
 
     def memcg_read(self, path: str, inode: int, names: t.Iterable[str]) -> t.Tuple[int, t.Dict[str, str]]:
         """(its inode, {file: text} of those that it has) of a cgroup. C(inode) as in C(kernel_read)."""
-        found = {}
-        with self._memcg(path, inode) as (fd, own):
+        found: t.Dict[str, str] = {}
+        with self.many() if self._way is None else _NOTHING:
+            fd, own = self._memcg(path, inode)
             for name in _file_names(*names):
                 try:
                     file = os.open(name, _SAFE, dir_fd=fd)
-                except FileNotFoundError:
-                    continue
-                try:
-                    data = os.pread(file, _LINE, 0)
-                    if len(data) == _LINE or data[-1:] != b"\n":
-                        data += _rest(file, len(data))
-                finally:
-                    os.close(file)
-                found[name] = data.decode("utf-8", "surrogateescape").strip()
+                except OSError as exc:
+                    if exc.errno == errno.ENOENT:
+                        continue
+                    _refuse_link(exc, path, f"its {name} is a symbolic link")
+                    raise
+                found[name] = _line(file)
             return own, found
 
     def memcg_write(self, path: str, inode: int, pairs: t.Iterable[t.Tuple[str, t.Optional[str]]]) -> t.List[str]:
         """What each file of a cgroup reads when its text was written; None: written otherwise."""
-        found = []
+        found: t.List[str] = []
         # A file of the kernel takes each write whole; a plain one, of a tree, does not.
         flags = _SAFE | os.O_RDWR | (os.O_TRUNC if self.root != "/" else 0)
-        with self._memcg(path, inode) as (fd, unused):
+        with self.many() if self._way is None else _NOTHING:
+            fd, unused = self._memcg(path, inode)
             for name, text in pairs:
                 _file_names(name)
                 if text is not None:
                     self.operation("kernel", f"{path}/{name}")
-                file = os.open(name, _SAFE if text is None else flags, dir_fd=fd)
                 try:
-                    data = b"" if text is None else f"{text}\n".encode("utf-8", "surrogateescape")
-                    if data and os.write(file, data) != len(data):
-                        raise OSError(errno.EIO, "the kernel took only a part", f"{path}/{name}")
-                    data = os.pread(file, _LINE, 0)
-                    if len(data) == _LINE or data[-1:] != b"\n":
-                        data += _rest(file, len(data))
-                finally:
-                    os.close(file)
-                found.append(data.decode("utf-8", "surrogateescape").strip())
+                    file = os.open(name, _SAFE if text is None else flags, dir_fd=fd)
+                except OSError as exc:
+                    _refuse_link(exc, path, f"its {name} is a symbolic link")
+                    raise
+                found.append(_line(file, text))
         return found
 
-    @contextlib.contextmanager
-    def _memcg(self, path: str, inode: int) -> t.Iterator[t.Tuple[int, int]]:
+    def _memcg(self, path: str, inode: int) -> t.Tuple[int, int]:
         """(descriptor of the cgroup's directory, its inode)"""
         if not f"{path}/".startswith(self._kernel):
             raise Refused(path, "is not below /proc/sys, /sys or a cgroup mount")
-        way = self._way or _Way(self.root)
-        try:
-            fd = way.to(path)
-            own = os.fstat(fd).st_ino
-            if inode and own != inode:
-                raise Replaced(path, "another cgroup has this path now")
-            yield fd, own
-        except OSError as exc:
-            _refuse_link(exc, path, "it, or one of its files, is a symbolic link")
-            raise
-        finally:
-            if way is not self._way:
-                way.close()
+        fd = t.cast("_Way", self._way).to(path)
+        own = os.fstat(fd).st_ino
+        if inode and own != inode:
+            raise Replaced(path, "another cgroup has this path now")
+        return fd, own
 
     # Files of ours
 
@@ -490,7 +479,11 @@ class _Way:
             same += 1
         self._cut(same)
         for name in names[same:]:
-            self._fds.append(os.open(_component(name, path), _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._fds[-1]))
+            try:
+                self._fds.append(os.open(_component(name, path), _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._fds[-1]))
+            except OSError as exc:
+                _refuse_link(exc, path, "one of its directories is a symbolic link, or no directory")
+                raise
             self._names.append(name)
         return self._fds[-1]
 
@@ -550,15 +543,20 @@ def _file_names(*names: str) -> t.Tuple[str, ...]:
     return names
 
 
-def _rest(fd: int, at: int) -> bytes:
-    """Of a file that is no single line."""
-    data = b""
-    while at + len(data) < _MAX_FILE:
-        more = os.pread(fd, 65536, at + len(data))
-        if not more:
-            break
-        data += more
-    return data
+def _line(fd: int, text: t.Optional[str] = None) -> str:
+    """What an open file reads from its start, mostly a line, with C(text) written before. Closes it."""
+    try:
+        if text is not None:
+            data = f"{text}\n".encode("utf-8", "surrogateescape")
+            if os.write(fd, data) != len(data):
+                raise OSError(errno.EIO, "the kernel took only a part")
+        data = os.pread(fd, _LINE, 0)
+        if len(data) == _LINE or data[-1:] != b"\n":
+            os.lseek(fd, 0, os.SEEK_SET)
+            data = _read(os.dup(fd))
+        return data.decode("utf-8", "surrogateescape").strip()
+    finally:
+        os.close(fd)
 
 
 def _attributes(name: str, directory: int) -> t.Dict[str, bytes]:
