@@ -12,7 +12,7 @@ Json = t.Dict[str, t.Any]
 _HEAD = ("path", "name", "level", "class", "request", "limit")
 # More than there are intents.
 _MOST_NONE = 32
-# (file, origin, equivalence, reason, status)
+# Its file, origin, equivalence, reason and status.
 Cell = t.Tuple[str, str, str, str, str]
 
 

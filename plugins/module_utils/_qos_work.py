@@ -11,7 +11,7 @@ from . import _guards, _plan, _plan_memcgs, _qos, _qos_files, _qos_near, _reside
 from ._knobs import _registry
 from ._plan_memcgs import Found, Ground, MemcgPart, Subject, Value
 from ._read import _cgroupfs
-from ._read._files import Tree, Unreadable
+from ._read._files import Tree
 from ._steps import MemcgsStep, WriteStep
 from ._tuples import NamedTuple
 from ._writer import Refused, Writer
@@ -130,23 +130,18 @@ class _Work:
 
     def _values(self) -> _qos.Qos:
         workloads, known = self._workloads()
-        meminfo = self.present.meminfo
+        meminfo, top = self.present.meminfo, f"/{known.get('Guaranteed', '')}"
+        limit = next((cgroup.get("limit") for cgroup in self.cgroups if cgroup["path"] == top), None)
         node = {
             "capacity": meminfo["MemTotal"], "swap": meminfo.get("SwapTotal", 0), "page_size": self.present.page_size,
             # The kubelet bounds all pods by what they can have.
-            "allocatable": self._limit(known.get("Guaranteed", "")) or meminfo["MemTotal"], **self.request.node, "known": known,
+            "allocatable": limit or meminfo["MemTotal"], **self.request.node, "known": known,
         }  # fmt: skip
         if self.request.model == "koordinator":
             return _qos.koordinator((one for one in workloads if "path" not in one), node, self.request.config, v2=self.v2)
         if self.request.model == "kubelet":
             return _qos.kubelet((one for one in workloads if "path" not in one), node, self.request.config, v2=self.v2)
         return _qos.profile(workloads, node, self.request.intents, lambda path: self._names(f"{self.present.mount}/{path}"), v2=self.v2)
-
-    def _limit(self, path: str) -> t.Optional[int]:
-        try:
-            return _cgroupfs.limit(self.tree, self.hierarchy, f"/{path}") if path else None
-        except Unreadable:
-            return None
 
     def _workloads(self) -> t.Tuple[t.List[t.Any], t.Dict[str, str]]:
         """(workloads as a model takes them, {UID, container id or class: its cgroup})"""

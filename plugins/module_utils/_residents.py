@@ -4,12 +4,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import typing as t
 
 from . import _resources, _workloads
-from ._read import _cgroupfs, _containers
-from ._read._files import Unreadable
+from ._read import _containers
 from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
@@ -37,7 +35,7 @@ def read(
     pods: t.Sequence[t.Mapping[str, t.Any]] = (),
     declared: t.Sequence[Declared] = (),
 ) -> Residents:
-    """C(cgroups): as walked, with C(limit) or without; they are identified here. C(capacity): MemTotal. Never raises.
+    """C(cgroups): as walked; they are identified here. C(capacity): MemTotal. Never raises.
 
     Asks only runtimes that have a container here which C(pods) have not: of all others the list says more.
     """
@@ -53,22 +51,9 @@ def read(
                 known.setdefault(key, one[key])  # type: ignore[literal-required]
     if told.containers:
         _workloads.identify(cgroups, names)
-    _read_limits(tree, hierarchy, cgroups, listed, units=bool(declared))
     _workloads.read_requests(tree, hierarchy, others, capacity=capacity)
     joined = _resources.join(cgroups, capacity=capacity, told=told.containers, pods=pods, declared=declared)
     return Residents(joined, told.unread, [*told.notes, *joined.notes])
-
-
-def _read_limits(tree: Tree, hierarchy: Hierarchy, cgroups: t.Iterable[Cgroup], listed: t.Mapping[str, bool], *, units: bool) -> None:
-    """Of containers, but for those whose limit the pods have."""
-    kinds = (*_resources.CONTAINERS, *_resources.UNITS) if units else _resources.CONTAINERS
-    for cgroup in cgroups:
-        if cgroup.get("kind") not in kinds or "limit" in cgroup or cgroup.get("container") == "POD":
-            continue
-        if "qos_class" not in cgroup or not listed.get(cgroup.get("container_id", "")):
-            with contextlib.suppress(Unreadable):
-                cgroup["limit"] = _cgroupfs.limit(tree, hierarchy, cgroup["path"])
-                _workloads.add_request(cgroup)
 
 
 def _whom(tree: Tree, cgroups: t.Iterable[Cgroup]) -> dict[str, bool]:

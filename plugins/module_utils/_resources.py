@@ -25,8 +25,8 @@ QOS_LABEL = "koordinator.sh/qosClass"
 QOS_ANNOTATION = "koordinator.sh/memoryQOS"
 _MAX_BYTES = 1 << 62
 _NAMES = ("name", "runtime", "container_id", "container", "pod_uid", "namespace", "pod", "qos_class")
-CONTAINERS = ("container", "lxc")
-UNITS = ("slice", "service", "scope")
+_CONTAINERS = ("container", "lxc")
+_UNITS = ("slice", "service", "scope")
 _USERS = "/user.slice/"
 
 
@@ -53,7 +53,7 @@ def join(
     owners = _owners(cgroups)
     found: list[Resident] = []
     for cgroup in cgroups:
-        if not _is_container(cgroup) and cgroup.get("kind") not in UNITS:
+        if not _is_container(cgroup) and cgroup.get("kind") not in _UNITS:
             continue
         building = _Building(cgroup)
         _hear(building, cgroup, owners, told, listed)
@@ -66,20 +66,15 @@ def join(
     return Joined(found, paths, listed.gone(paths), listed.notes)
 
 
-def settled(pods: t.Iterable[Pod]) -> dict[str, bool]:
-    """{container id: whether its limit is known too} of those whose request the list says."""
-    found: dict[str, bool] = {}
-    for pod in pods:
-        for container in _containers(pod):
-            container_id = _id(container)
-            if container_id and isinstance(pod.get("uid"), str) and _is_size(container.get("request") or 0):
-                found.setdefault(container_id, bool(container.get("limit")) and _is_size(container["limit"]))
-    return found
+def settled(pods: t.Iterable[Pod]) -> frozenset[str]:
+    """Ids of the containers whose request the list says."""
+    rows = (container for pod in pods if isinstance(pod.get("uid"), str) for container in _containers(pod))
+    return frozenset(_id(container) for container in rows if _is_size(container.get("request") or 0)) - {""}
 
 
 def _is_container(cgroup: Cgroup) -> bool:
     """A pod's sandbox has no memory to speak of."""
-    return cgroup.get("kind") in CONTAINERS and cgroup.get("container") != "POD"
+    return cgroup.get("kind") in _CONTAINERS and cgroup.get("container") != "POD"
 
 
 def _owners(cgroups: t.Iterable[Cgroup]) -> dict[str, str]:
@@ -89,7 +84,7 @@ def _owners(cgroups: t.Iterable[Cgroup]) -> dict[str, str]:
     for cgroup in cgroups:  # parents before children
         path, container_id = cgroup["path"], cgroup.get("container_id")
         nested = path.startswith(outer)
-        if cgroup.get("kind") in CONTAINERS and not nested:
+        if cgroup.get("kind") in _CONTAINERS and not nested:
             outer = f"{path}/"
         if container_id and _is_container(cgroup) and not path.startswith(_USERS):
             owners[container_id] = min(owners.get(container_id, (nested, path)), (nested, path), key=lambda pair: pair[0])

@@ -215,7 +215,7 @@ def _folded(step: MemcgsStep) -> t.Dict[str, t.Any]:
 def _memcg(sets: t.Any, path: t.Any, inode: t.Any, unit: t.Any, number: t.Any, before: t.Any, after: t.Any) -> Memcg:
     files = sets[number]
     texts = [path, unit, *files, *before, *after]
-    if not (isinstance(inode, int) and len(files) == len(before) == len(after) and all([isinstance(text, str) for text in texts])):
+    if not (isinstance(inode, int) and len(files) == len(before) == len(after) and set(map(type, texts)) == {str}):
         raise TypeError(f"memcgs: {path!r}")
     return Memcg(path, inode, tuple(zip(files, before, after)), unit)
 

@@ -78,7 +78,7 @@ def identify(cgroups: t.Sequence[Cgroup], names: PodNames) -> None:
     known = _Known(names)
     for cgroup in cgroups:
         cgroup.update(known.of(cgroup["path"]))
-        add_request(cgroup)
+        _add_request(cgroup)
 
 
 class _Known:
@@ -195,8 +195,7 @@ def _qos_of_container(cgroup: Cgroup) -> str | None:
     return cgroup.get("qos_class") if cgroup.get("kind") == "container" and cgroup.get("container") != "POD" else None
 
 
-def add_request(cgroup: Cgroup) -> None:
-    """Where its class and C(limit) tell."""
+def _add_request(cgroup: Cgroup) -> None:
     qos, limit = _qos_of_container(cgroup), cgroup.get("limit")
     if qos == "Guaranteed" and limit is not None:
         cgroup["request"], cgroup["request_source"] = limit, "guaranteed: request = limit"

@@ -61,7 +61,8 @@ QOS: dict[str, t.Any] = {
     "vendor": {"model": "koordinator", "config": STRATEGY},
     "kernel": {"model": "profile"},
 }
-LAYERS = {"kernel": [{"profile": "bench", "when": None, "host": {}, "slices": {}, "qos": {"LS": {"throttle": {"of": "headroom", "share": [80, 100]}, "swap": False}}}]}
+INTENTS = {"LS": {"throttle": {"of": "headroom", "share": [80, 100]}, "swap": False}}
+LAYERS = {"kernel": [{"profile": "bench", "when": None, "host": {}, "slices": {}, "qos": INTENTS}]}
 OPTIONS = {"on_conflict": "report", "fail_on_unsupported": False, "only": ["memcg_qos"], "allow": [], "sysctl_file": "zz-memqos.conf"}
 Values = list[tuple[str, str, str]]
 
@@ -110,8 +111,11 @@ def pods(count: int) -> list[dict[str, t.Any]]:
 
 def paths(count: int) -> list[str]:
     """Of all cgroups, parents first."""
-    below = [[f"/kubepods/burstable/pod{pod['uid']}", *(f"/kubepods/burstable/pod{pod['uid']}/{one['id']}" for one in pod["containers"])] for pod in pods(count)]
-    return ["/kubepods", "/kubepods/burstable", *(path for one in below for path in one)]
+    found = ["/kubepods", "/kubepods/burstable"]
+    for pod in pods(count):
+        place = f"/kubepods/burstable/pod{pod['uid']}"
+        found += [place, *(f"{place}/{one['id']}" for one in pod["containers"])]
+    return found
 
 
 def made_up(kind: str, root: str, count: int) -> None:
@@ -262,7 +266,8 @@ def compare(kind: str, root: str, count: int, pairs: int) -> None:
         read, script_read = timed(lambda: bare_reads(values)), timed(lambda: scripted_reads(values))
         again = timed(lambda: tune(root, text))
         rows.append((run / write, again / read, run / script, again / script_read))
-        print(f"   writes {write:.3f} s (open() {script:.3f}), first run {run:.2f} s; reads {read:.3f} s (open() {script_read:.3f}), second run {again:.2f} s", flush=True)
+        told = f"   writes {write:.3f} s (open() {script:.3f}), first run {run:.2f} s"
+        print(f"{told}; reads {read:.3f} s (open() {script_read:.3f}), second run {again:.2f} s", flush=True)
     reset(root, values)
     names = (*list(GOALS)[:2], "first run / writes with open()", "second run / reads with open()")
     for name, ratios in zip(names, zip(*rows)):

@@ -300,7 +300,8 @@ def walk(
 
 
 def names(tree: Tree, hierarchy: Hierarchy) -> list[Cgroup]:
-    """C(walk) without its figures: path, parent and inode. What cannot be opened is left out, with all below it."""
+    """C(walk) without its figures but for C(limit). What cannot be opened is left out, with all below it."""
+    limit = b"memory.max" if hierarchy.version == 2 else b"memory.limit_in_bytes"
     found: list[Cgroup] = []
     stack: list[tuple[int, str, t.Iterator[str]]] = []
     try:
@@ -323,11 +324,10 @@ def names(tree: Tree, hierarchy: Hierarchy) -> list[Cgroup]:
                 stack.pop()
                 continue
             try:
-                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                if hierarchy.version == 2:
-                    os.stat(f"{name}/memory.current", dir_fd=fd, follow_symlinks=False)
+                status, bound = os.stat(name, dir_fd=fd, follow_symlinks=False), parse_amount(_read_file(fd, b"%s/%s" % (os.fsencode(name), limit)))
                 path = f"{above}/{display(name)}"
-                found.append({"path": path, "parent": above or "/", "inode": status.st_ino})  # type: ignore[typeddict-item]
+                one: t.Any = {"path": path, "parent": above or "/", "inode": status.st_ino, **({} if bound == GARBLED else {"limit": bound})}
+                found.append(one)
                 if not counts_links or status.st_nlink > 2:
                     stack.append((os.open(name, _DIR_FLAGS, dir_fd=fd), path, iter(())))
                     stack[-1] = (*stack[-1][:2], iter(_directories(stack[-1][0])))
@@ -336,14 +336,6 @@ def names(tree: Tree, hierarchy: Hierarchy) -> list[Cgroup]:
     finally:
         for fd, _above, _rest in stack:
             os.close(fd)
-    return found
-
-
-def limit(tree: Tree, hierarchy: Hierarchy, path: str) -> int | None:
-    """Of a cgroup. Raises Unreadable."""
-    found = parse_amount(tree.read(f"{hierarchy.memory}{path}/{'memory.max' if hierarchy.version == 2 else 'memory.limit_in_bytes'}"))
-    if found == GARBLED:
-        raise Unreadable(path, "malformed", "cannot be understood")
     return found
 
 
