@@ -25,7 +25,9 @@ def near(values: dict[str, str], present: frozenset[str], *, v2: bool = True, su
     return {file: text for file, (text, _intent) in found.files.items()}, {one.intent: one.equivalence for one in found.outcomes}
 
 
-@pytest.mark.parametrize("values", [{}, {"memory.low": "4096", "memory.high": "max"}, {"memory.wmark_ratio": "0", "memory.wmark_min_adj": "0", "memory.priority": "6"}])
+@pytest.mark.parametrize(
+    "values", [{}, {"memory.low": "4096", "memory.high": "max"}, {"memory.wmark_ratio": "0", "memory.wmark_min_adj": "0", "memory.priority": "6"}]
+)
 def test_what_is_there_or_off_or_stands_for_nothing_comes_near_nothing(values: dict[str, str]) -> None:
     assert near(values, V2) == ({}, {})
 
