@@ -172,7 +172,8 @@ class _Work:
 
     def _pod(self, uid: str, listed: t.Mapping[str, t.Any], containers: t.List[Resident]) -> Json:
         first = containers[0]
-        known = {container.get("id"): container for container in listed.get("containers", ())}
+        # Started anew since, it has another id and the same name.
+        known = {container.get(key): container for key in ("name", "id") for container in listed.get("containers", ())}
         pod: Json = {
             "uid": uid,
             "namespace": first.get("namespace", ""),
@@ -180,7 +181,7 @@ class _Work:
             **listed,
             "qos_class": first.get("qos_class", "BestEffort"),
         }
-        pod["containers"] = [self._container(one, known.get(one.get("container_id"), {})) for one in containers]
+        pod["containers"] = [self._container(one, known.get(one.get("container_id")) or known.get(one.get("container", ""), {})) for one in containers]
         for key in ("koordinator_class", "memory_qos"):
             said = next((one[key] for one in containers if key in one), None)
             if said is not None:

@@ -49,9 +49,8 @@ def test_what_cgroups_have_in_common_travels_once() -> None:
     assert len(json.dumps(large.packed())) < 200 * 1000 < len(json.dumps(list(large))) / 1.5
 
 
-VALUES = st.recursive(
-    st.none() | st.integers(-2, 3) | st.text(max_size=3), lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(max_size=2), below)
-)
+LEAVES = st.none() | st.integers(-2, 3) | st.text(max_size=3)
+VALUES = st.recursive(LEAVES, lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(max_size=2), below))
 
 
 @given(st.lists(VALUES, max_size=3), st.lists(VALUES, max_size=3))

@@ -75,7 +75,7 @@ AFTER = {
     POD: {**FILES, "memory.low": "8192", "memory.oom.group": "1"},
     MAIN: {**FILES, "memory.low": "8192", "memory.high": "65536", "memory.swap.max": "0"},
 }
-BEFORE = {path: FILES for path in UNITS}
+BEFORE = dict.fromkeys(UNITS, FILES)
 
 
 def test_down_then_up_each_value_once(node: Kernel) -> None:

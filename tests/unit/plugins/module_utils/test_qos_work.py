@@ -273,6 +273,25 @@ def test_a_container_that_is_listed_needs_no_runtime(node: Node) -> None:
     assert made.notes == () and not any(one["path"].endswith(sandbox) for one in made.rows)
 
 
+def test_a_pod_without_containers_here(node: Node) -> None:
+    """It is not gone, and there is nothing to set."""
+    node.pods.append({"uid": UIDS["a"], "namespace": "shop", "name": "a", "qos_class": "Burstable", "koordinator_class": "LS", "containers": []})
+    node.cgroup(f"/kubepods/burstable/pod{UIDS['a']}")
+    made = node.part()
+    assert (list(made.rows), made.step, made.notes) == ([], None, ())
+
+
+def test_a_sidecar_that_was_started_anew_since_the_list(node: Node) -> None:
+    """Koordlet does not look at sidecars: found by its name, it is one still."""
+    place = node.pod("a", label="LS")
+    sidecar = f"{place.rpartition('/')[0]}/{IDS['e']}"
+    node.cgroup(sidecar, max=str(GIB))
+    node.pods[0]["containers"].append({"name": "mesh", "id": IDS["d"], "request": 0, "limit": GIB, "sidecar": True})
+    bundle = {"annotations": {"io.kubernetes.cri.container-name": "mesh", "io.kubernetes.cri.sandbox-uid": UIDS["a"]}}
+    node.machine.write(f"/run/containerd/io.containerd.runtime.v2.task/k8s.io/{IDS['e']}/config.json", json.dumps(bundle))
+    assert {path for path in (IDS["a"], IDS["e"]) if path in cells(node.part(model="koordinator", config=STRATEGY))} == {IDS["a"]}
+
+
 def test_a_podman_container_with_a_declared_class(node: Node) -> None:
     place = f"/machine.slice/libpod-{IDS['c']}.scope"
     node.cgroup(place, max=str(GIB))
