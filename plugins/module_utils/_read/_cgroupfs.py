@@ -313,7 +313,7 @@ def names(tree: Tree, hierarchy: Hierarchy) -> list[Cgroup]:
     children = _directories(top)
     status = os.fstat(top)
     counts_links = status.st_nlink == 2 + len(children)  # as in _Walk
-    found.append({"path": "/", "inode": status.st_ino})  # type: ignore[typeddict-item]
+    found.append({"path": "/", "inode": status.st_ino})
     stack.append((top, "", iter(children)))
     try:
         while stack:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _module, _plan_rows, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _memcg_rows, _module, _plan_rows, _tune
 from ansible_collections.memqos.fleet.plugins.modules import memory_tune
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _request, _results, _tune_result
 
@@ -61,6 +61,13 @@ def why(_subject: str, _knob: str, _profile: str) -> _tune_result.Because:
 
 def test_a_real_answer_is_understood(real: str) -> None:
     assert _tune_result.parse(real) == json.loads(real)
+
+
+def test_rows_of_containers_travel_packed(real: str) -> None:
+    rows = _memcg_rows.Rows([_memcg_rows.Row("/sys/fs/cgroup/a", _memcg_rows.Subject("a", "pod"), (("memory.low", "", "native", "", "ok"),), ["0"], ["0"])])
+    assert _tune_result.parse(json.dumps({**json.loads(real), "containers": rows.packed()}))["containers"] == list(rows)
+    with pytest.raises(_tune_result.BadAnswer, match="no rows? of containers"):
+        _tune_result.parse(json.dumps({**json.loads(real), "containers": {**rows.packed(), "shapes": []}}))
 
 
 def test_the_versions_are_the_same() -> None:
