@@ -53,6 +53,7 @@ class ActionModule(ActionBase):
         declared = _tuning.failing(lambda: _declared(profile, arguments, selection))
         layers = declared.layers if selection is None else _with_earlier(declared.layers, everything=profile is None)
         request = {"layers": layers, "options": _options(arguments), "wait": arguments["lock_wait"]}
+        request["qos"] = _tuning.qos(arguments, layers, host)
         request.update(meta=_tuning.meta(profiles=list(declared.names)), keep=keep)
         sent = {"profile": ", ".join(declared.names), "root": arguments["root"]}
         if arguments["confirm_within"] and not self._task.check_mode:
@@ -113,7 +114,7 @@ class ActionModule(ActionBase):
 
 
 def _declared(profile: t.Any, arguments: dict[str, t.Any], selection: _profiles.Profile | None) -> _profiles.Declaration:
-    overrides = {name: arguments[name] for name in ("host", "slices", "swap")}
+    overrides = {name: arguments[name] for name in ("host", "slices", "swap", "qos")}
     names = [] if profile is None else profile
     return _profiles.load_profiles(names, search_paths=arguments["profiles_paths"], overrides=overrides, selection=selection)
 

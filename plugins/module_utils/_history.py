@@ -7,7 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from ._journal import JournalError
-from ._steps import FileStep, PropertyStep, Step, SwapStep, WriteStep, merge
+from ._steps import FileStep, MemcgsStep, PropertyStep, Step, SwapStep, WriteStep, merge
 
 if t.TYPE_CHECKING:
     from ._journal import Entry, Journal
@@ -16,6 +16,8 @@ if t.TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 ORIGIN, NOW = "origin", "now"
+# Values of containers that are told: a node can have tens of thousands.
+_MOST = 500
 
 
 class Unknown(Exception):
@@ -65,7 +67,7 @@ def _changes(steps: t.Sequence[Step]) -> t.Tuple[t.List[Json], t.List[Json]]:
     for key, row in _rows(steps, _owned(steps)).items():
         if row["before"] != row["after"]:
             (files if "path" in row else values)[key] = row
-    return list(values.values()), list(files.values())
+    return _bounded(values), list(files.values())
 
 
 def _owned(steps: t.Iterable[Step]) -> t.Set[str]:
@@ -93,6 +95,17 @@ def _rows_of(step: Step, owned: t.Collection[str]) -> t.Iterator[t.Tuple[t.Tuple
         before = dict(step.before)
         for name, value in step.properties:
             yield ("unit", step.unit, name), {"name": name, "subject": step.unit, "before": before.get(name), "after": value}
+    elif isinstance(step, MemcgsStep):
+        for memcg in step.memcgs:
+            for file, was, now in memcg.values:
+                yield ("memcg", memcg.path, file), {"name": file, "subject": memcg.unit or memcg.path, "before": was, "after": now}
+
+
+def _bounded(values: t.Mapping[t.Tuple[str, ...], Json]) -> t.List[Json]:
+    """The first of containers, and how many more there are."""
+    more = frozenset([key for key in values if key[0] == "memcg"][_MOST:])
+    kept = [row for key, row in values.items() if key not in more]
+    return [*kept, {"name": "containers", "subject": "", "before": None, "after": f"{len(more)} more values"}] if more else kept
 
 
 def _compared(journal: Journal, known: t.Sequence[int], one: str, other: str) -> Json:
@@ -100,14 +113,17 @@ def _compared(journal: Journal, known: t.Sequence[int], one: str, other: str) ->
     done = [_since(journal, known, name) for name in (one, other)]
     owned = _owned([*done[0], *done[1]])
     then, later = (_rows(steps, owned) for steps in done)
-    values: t.List[Json] = []
+    values: t.Dict[t.Tuple[str, ...], Json] = {}
     files: t.List[Json] = []
     for key in {**then, **later}:
         now = (later.get(key) or then[key])["after"]
         row = {**(later.get(key) or then[key]), "before": then[key]["before"] if key in then else now, "after": later[key]["before"] if key in later else now}
         if row["before"] != row["after"]:
-            (files if "path" in row else values).append(row)
-    return {"from": one, "to": other, "values": values, "files": files}
+            if "path" in row:
+                files.append(row)
+            else:
+                values[key] = row
+    return {"from": one, "to": other, "values": _bounded(values), "files": files}
 
 
 def _since(journal: Journal, known: t.Sequence[int], name: str) -> t.List[Step]:

@@ -4,8 +4,8 @@
 
 C(resolve(intents, subject, present, v2=...)) gives an C(Outcome) for each intent: the first row of C(WAYS) whose files are C(present), else none with a reason.
 C(intents) is what C(plugin_utils/_intents.py) makes of a profile: {intent: value}. An amount is C({bytes: n}), or C({of: request, limit, headroom or memory,
-share: [numerator, denominator], min?, max?}); background_reclaim is C({ratio: percent, gap: 1/10000}), min_watermark a number, the others booleans; swap may be
-both. docs/qos.md has its table from here.
+share: [numerator, denominator], min?, max?}); background_reclaim is C({ratio: percent, gap: 1/10000, throttle?: false}), min_watermark a number, the others
+booleans; swap may be both. docs/qos.md has its table from here.
 """
 
 from __future__ import annotations
@@ -102,6 +102,8 @@ def _async_ratio(value: t.Any, subject: Subject) -> Files:
 
 
 def _high_at_watermark(value: t.Any, subject: Subject) -> Files:
+    if value.get("throttle") is False:
+        raise CannotSay("by memory.high its own tasks would reclaim, and wait: not wanted (throttle: false)")
     mark = _watermark(value, subject)
     return {"memory.high": str(min(mark, subject.high or mark))}
 

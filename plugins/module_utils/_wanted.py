@@ -60,12 +60,13 @@ class Refused(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """C(swap): {file, zram or a device: {attribute: (value, profile)}}."""
+    """C(swap): {file, zram or a device: {attribute: (value, profile)}}. C(layers): those that count here."""
 
     wanted: t.Dict[Key, Wanted]
     skipped: t.List[Skipped]
     refused: t.Dict[Key, Refused]
     swap: t.Mapping[str, t.Dict[str, t.Tuple[t.Any, str]]] = {}
+    layers: t.Sequence[t.Dict[str, t.Any]] = ()
 
 
 class Basis(NamedTuple):
@@ -88,17 +89,19 @@ class Basis(NamedTuple):
         return knob in values, values.get(knob)
 
 
-def fold(layers: t.Iterable[t.Mapping[str, t.Any]], basis: Basis) -> Folded:
+def fold(layers: t.Iterable[t.Dict[str, t.Any]], basis: Basis) -> Folded:
     """Each layer changes what the ones before it want; a bound moves the value wanted so far, else the live one.
 
     Layers as in docs/architecture.md §3.6. The final values are checked against this kernel's ranges; a live value that is kept is not.
     """
     run = _Fold(basis)
+    counting = []
     for layer in layers:
         reason = _left_out(layer, basis.env)
         if reason:
             run.skipped.append(Skipped(layer["profile"], "", "", "", reason))
             continue
+        counting.append(layer)
         for subject, entries in [("", layer.get("host", {})), *layer.get("slices", {}).items()]:
             for name, entry in entries.items():
                 run.apply(_registry.find(name), subject, entry, layer["profile"])
@@ -108,7 +111,7 @@ def fold(layers: t.Iterable[t.Mapping[str, t.Any]], basis: Basis) -> Folded:
         reason = "" if basis.value(wanted.subject, wanted.knob) == (True, wanted.value) else _out_of_range(wanted, basis.kernel)
         if reason:
             refused[key] = Refused(wanted, reason)
-    return Folded({key: wanted for key, wanted in run.wanted.items() if key not in refused}, run.skipped, refused, run.swap)
+    return Folded({key: wanted for key, wanted in run.wanted.items() if key not in refused}, run.skipped, refused, run.swap, counting)
 
 
 def amount_of(entry: t.Mapping[str, t.Any], memtotal: int) -> int:

@@ -148,7 +148,7 @@ def _as_told(compared: Json) -> Json:
         {**empty, "name": value["name"], "subject": value["subject"], "status": "changed", "live_before": value["before"], "wanted": value["after"]}
         for value in compared["values"]
     ]
-    return {"results": rows, "files": compared["files"], "skipped": [], "daemon_reload": False, "kernel_command_line": {}}
+    return {"results": rows, "files": compared["files"], "containers": [], "skipped": [], "daemon_reload": False, "kernel_command_line": {}}
 
 
 def _unified(part: Mapping[str, str]) -> Iterator[str]:

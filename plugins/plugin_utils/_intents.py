@@ -16,6 +16,12 @@ from ansible_collections.memqos.fleet.plugins.plugin_utils import _pods
 
 _BASES = ("of_request", "of_limit", "of_headroom", "of_memory")
 _DEFAULT_GAP = "0.2%"
+_OF = {
+    "request": "{} of its request",
+    "limit": "{} of its limit",
+    "headroom": "its request and {} of the way to its limit",
+    "memory": "{} of the node's memory",
+}
 
 
 # What is written, where it is more than the files that it needs.
@@ -39,6 +45,30 @@ def parse(written: object) -> dict[str, dict[str, t.Any]]:
     return {name: _class(intents, f"qos.{name}") for name, intents in classes.items()}
 
 
+def value(intent: str, written: object) -> t.Any:
+    """Of one intent that there is. Raises IntentError."""
+    try:
+        return _FORMS[intent](written)
+    except _units.UnitError as exc:
+        raise IntentError(str(exc)) from None
+
+
+def words(value: t.Any) -> str:
+    """A parsed value for people: C(50% of its request, at least 64.0 MiB)."""
+    if not isinstance(value, Mapping):
+        return str(value).lower()
+    if "absent" in value:
+        return "absent"
+    if "ratio" in value:
+        only = ", where that does not slow its own tasks" if value.get("throttle") is False else ""
+        return f"above {value['ratio']}%, {value['gap'] / 100:g}% down{only}"
+    if "bytes" in value:
+        return _shares.format_size(value["bytes"])
+    part, whole = value["share"]
+    limits = [f", at {word} {_shares.format_size(value[key])}" for key, word in (("min", "least"), ("max", "most")) if key in value]
+    return _OF[value["of"]].format(f"{part * 100 / whole:g}%") + "".join(limits)
+
+
 def table() -> list[tuple[str, str, str, str, str]]:
     """(intent, hierarchy, what is written, equivalence, what differs or is needed), for people."""
     rows = []
@@ -52,13 +82,13 @@ def table() -> list[tuple[str, str, str, str, str]]:
 
 
 def _class(written: object, place: str) -> dict[str, t.Any]:
-    return {intent: _value(intent, value, f"{place}.{intent}") for intent, value in _keys(written, tuple(_qos_files.NONE), place, "intent").items()}
+    return {intent: _placed(intent, said, f"{place}.{intent}") for intent, said in _keys(written, tuple(_qos_files.NONE), place, "intent").items()}
 
 
-def _value(intent: str, value: object, place: str) -> t.Any:
+def _placed(intent: str, written: object, place: str) -> t.Any:
     try:
-        return _FORMS[intent](value)
-    except (IntentError, _units.UnitError) as exc:
+        return value(intent, written)
+    except IntentError as exc:
         raise IntentError(f"{place}: {exc}") from None
 
 
@@ -102,13 +132,18 @@ def _swap(value: object) -> t.Any:
     return value if isinstance(value, bool) else _amount(value)
 
 
-def _watermark(value: object) -> dict[str, int]:
-    """C(95%), or C({at: 95%, gap: 0.2%})."""
+def _watermark(value: object) -> dict[str, t.Any]:
+    """C(95%), or C({at: 95%, gap: 0.2%, throttle: false}): not where its own tasks would have to do it."""
     if not isinstance(value, Mapping):
         value = {"at": value}
-    if not {"at"} <= set(value) <= {"at", "gap"}:
-        raise IntentError("a share such as 95%, or {at: 95%, gap: 0.2%}, is expected")
-    return {"ratio": _whole(value["at"], 100, "percent", 100), "gap": _whole(value.get("gap", _DEFAULT_GAP), 10000, "hundredths of a percent", 1000)}
+    if not {"at"} <= set(value) <= {"at", "gap", "throttle"}:
+        raise IntentError("a share such as 95%, or {at: 95%, gap: 0.2%, throttle: false}, is expected")
+    throttle = {} if _bool(value.get("throttle", True)) else {"throttle": False}
+    return {
+        "ratio": _whole(value["at"], 100, "percent", 100),
+        "gap": _whole(value.get("gap", _DEFAULT_GAP), 10000, "hundredths of a percent", 1000),
+        **throttle,
+    }
 
 
 def _whole(written: object, parts: int, what: str, most: int) -> int:

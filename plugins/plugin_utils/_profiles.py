@@ -19,7 +19,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs._values import KnobValueError
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _profile_swap
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _profile_qos, _profile_swap
 from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import CLOSED, ExpressionError, Scope, compile_expression, nearest
 from ansible_collections.memqos.fleet.plugins.plugin_utils._yaml_source import (
     Mistake,
@@ -47,7 +47,7 @@ SELECTION = "selection"
 RESERVED = ("auto", SELECTION)
 
 _MAX_SHOWN = 50
-_KEYS = ("name", "summary", "suits", "extends", "when", "host", "slices", "swap")
+_KEYS = ("name", "summary", "suits", "extends", "when", "host", "slices", "swap", "qos")
 _SUITS_KEYS = ("names", "facts")
 _INSTRUCTIONS = ("value", "of_memory", "raise_to", "lower_to", "absent")
 _ENTRY_KEYS = (*_INSTRUCTIONS, "min", "max", "reason", "source")
@@ -89,7 +89,7 @@ class Profile:
 
     C(suits): C({names: globs of units, containers and images, facts: names of facts}) by which an audit proposes it.
 
-    C(swap): as C(_profile_swap.read) gives it.
+    C(swap) and C(qos): as C(_profile_swap.read) and C(_profile_qos.read) give them.
     """
 
     name: str
@@ -101,16 +101,18 @@ class Profile:
     when: t.Any = None
     values: dict[tuple[str, str], Stated] = field(default_factory=dict)
     swap: dict[str, Entry] = field(default_factory=dict)
+    qos: dict[tuple[str, str], _profile_qos.Intent] = field(default_factory=dict)
 
     def layer(self) -> dict[str, t.Any]:
-        """What the node folds, JSON-ready: C({profile, when?, condition?, host, slices, swap?})."""
+        """What the node folds, JSON-ready: C({profile, when?, condition?, host, slices, swap?, qos?})."""
         layer: dict[str, t.Any] = {"profile": self.name, "host": {}, "slices": {}}
         if self.condition:
             layer.update(when=self.when, condition=self.condition)
         for (unit, knob), stated in self.values.items():
             part = layer["slices"].setdefault(unit, {}) if unit else layer["host"]
             part[knob] = stated.entry
-        return {**layer, "swap": self.swap} if self.swap else layer
+        more = {"swap": self.swap, "qos": _profile_qos.section(self.qos)}
+        return {**layer, **{key: part for key, part in more.items() if part}}
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ class Declaration:
 def load_profiles(names: object, *, search_paths: Sequence[str], overrides: Mapping[str, object], selection: Profile | None = None) -> Declaration:
     """A name, an inline profile, or a list of both, with all they extend, checked; the built-in profiles are searched last.
 
-    C(overrides) is C({"host": memqos_host, …}) of C(host), C(slices) and C(swap); C(selection) comes before them. Raises ProfileError with every mistake found.
+    C(overrides) is C({"host": memqos_host, …}) of C(host), C(slices), C(swap) and C(qos); C(selection) comes before them.
+    Raises ProfileError with every mistake found.
     """
     library = _Library([*search_paths, BUILT_IN])
     asked = []
@@ -149,7 +152,7 @@ def load_profiles(names: object, *, search_paths: Sequence[str], overrides: Mapp
     library.order.append(_host_variables(overrides, library.problems))
     if library.problems:
         raise ProfileError(library.problems)
-    return Declaration(tuple(asked), tuple(profile for profile in library.order if profile.values or profile.swap))
+    return Declaration(tuple(asked), tuple(profile for profile in library.order if profile.values or profile.swap or profile.qos))
 
 
 def of_parts(name: str, place: Place, *, host: tuple[yaml.Node, Place] | None, slices: tuple[yaml.Node, Place] | None) -> Profile:
@@ -271,6 +274,8 @@ def _profile(root: yaml.Node, place: Place, name: str) -> Profile:
         profile.values.update(_slices(nodes["slices"], place.under("slices")))
     if "swap" in nodes:
         profile.swap = _profile_swap.read(nodes["swap"], place.under("swap"))
+    if "qos" in nodes:
+        profile.qos = _profile_qos.read(nodes["qos"], place.under("qos"))
     return profile
 
 
@@ -284,7 +289,7 @@ def _from_variable(value: object, place: Place) -> Profile:
 
 def _host_variables(overrides: Mapping[str, object], problems: list[Problem]) -> Profile:
     profile = Profile(HOST_VARIABLES, HOST_VARIABLES)
-    for section in ("host", "slices", "swap"):
+    for section in ("host", "slices", "swap", "qos"):
         place = Place(f"memqos_{section}", problems)
         if not overrides.get(section):
             continue
@@ -295,6 +300,8 @@ def _host_variables(overrides: Mapping[str, object], problems: list[Problem]) ->
             continue
         if section == "swap":
             profile.swap = _profile_swap.read(node, place)
+        elif section == "qos":
+            profile.qos = _profile_qos.read(node, place)
         else:
             profile.values.update((_host if section == "host" else _slices)(node, place))
     return profile

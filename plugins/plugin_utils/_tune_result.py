@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import collections
+import itertools
 import json
 import math
 import typing as t
@@ -16,7 +17,7 @@ import typing as t
 from ansible_collections.memqos.fleet.plugins.module_utils import _memcg_rows, _shares, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _results
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _results, _tune_containers
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import visible
 
@@ -35,7 +36,8 @@ STATUSES = ("failed", "refused", "conflict", "unsupported", "deferred", "undone"
 _STOPPING = ("failed", "refused", "conflict")
 _CHANGING = ("would_change", "changed")
 _COLORS = dict.fromkeys(_STOPPING, "red")
-_MAX_BYTES = 16 * 1024 * 1024
+# Of 6,000 cgroups of containers: about 12 MiB.
+_MAX_BYTES = 64 * 1024 * 1024
 # More than that on one terminal helps nobody: the result file has it all.
 _MAX_LINES = 12
 _MAX_VALUES = 500
@@ -51,7 +53,7 @@ _ANSWER = {
     **dict.fromkeys(("changed", "check", "daemon_reload", "clean"), _SWITCH),
     "problem": _TEXT,
     "kernel_command_line": (dict,),
-    **dict.fromkeys(("results", "files", "skipped", "notes", "shrinking"), (list,)),
+    **dict.fromkeys(("results", "files", "skipped", "notes", "shrinking", "containers"), (list,)),
 }
 _ROW = {
     **dict.fromkeys(("name", "scope", "subject", "status", "equivalence", "reason", "profile", "expression"), _TEXT),
@@ -93,7 +95,7 @@ def parse(text: str) -> Json:
     require(answer, _ANSWER, "the answer")
     if answer["schema_version"] != SCHEMA_VERSION or not 0 <= answer["generation"] < 1 << 53:
         raise BadAnswer("another schema_version, or no number of a generation")
-    for key, shape in (("results", _ROW), ("files", FILE), ("skipped", _SKIPPED), ("shrinking", _SHRUNK)):
+    for key, shape in (("results", _ROW), ("files", FILE), ("skipped", _SKIPPED), ("shrinking", _SHRUNK), ("containers", _tune_containers.ROW)):
         for number, item in enumerate(answer[key]):
             require(item, shape, f"{key}[{number}]")
     for number, row in enumerate(answer["results"]):
@@ -101,9 +103,28 @@ def parse(text: str) -> Json:
             require(row["winner"], _WINNER, f"results[{number}].winner")
         if row["status"] not in STATUSES:
             raise BadAnswer(f"results[{number}].status is none of {', '.join(STATUSES)}")
+    for number, row in enumerate(answer["containers"]):
+        _require_container(row, f"containers[{number}]")
     if not all(isinstance(text, str) for text in (*answer["notes"], *answer["kernel_command_line"].values())):
         raise BadAnswer("notes or words of the kernel command line are not text")
     return t.cast("Json", answer)
+
+
+def _require_container(row: Json, where: str) -> None:
+    """Raises BadAnswer."""
+    _require_one_of(row["level"], _tune_containers.LEVELS, f"{where}.level")
+    for cell in row["values"].values():
+        # The file is not named: it can be anything.
+        require(cell, _tune_containers.CELL, f"a value of {where}")
+        _require_one_of(cell["status"], _tune_containers.STATUSES, f"the status of a value of {where}")
+        _require_one_of(cell["equivalence"], _tune_containers.EQUIVALENCES, f"the equivalence of a value of {where}")
+    for number, one in enumerate(row["none"]):
+        require(one, _tune_containers.NONE, f"{where}.none[{number}]")
+
+
+def _require_one_of(value: str, known: Sequence[str], where: str) -> None:
+    if value not in known:
+        raise BadAnswer(f"{where} is none of {', '.join(filter(None, known))}")
 
 
 def require(value: object, shape: Mapping[str, tuple[type, ...]], where: str) -> None:
@@ -200,9 +221,17 @@ def values(answer: Json, why: Why) -> list[str]:
         lines.append(f"… and {len(rows) - _MAX_VALUES} more: see the result file")
     if answer["daemon_reload"]:
         lines.append("one daemon-reload, for the drop-ins")
+    lines += containers(answer)
     lines += [visible(_left_out(one)) for one in answer["skipped"][:_MAX_LINES]]
     words = " ".join(f"{key}={value}" for key, value in answer["kernel_command_line"].items())
     return [*lines, visible(f"the kernel command line says (reported, never written): {words}")] if words else lines
+
+
+def containers(answer: Json, *, everything: bool = False) -> list[str]:
+    """Cgroups of containers of which values change, with these; C(everything): all of them, with all values, as they are and as they should be."""
+    found = list(itertools.islice(_tune_containers.lines(answer["containers"], move, everything=everything), _MAX_VALUES + 1))
+    more = ["… and more: see the result file"] if len(found) > _MAX_VALUES else []
+    return [*map(visible, found[:_MAX_VALUES]), *more]
 
 
 def _what(row: Mapping[str, t.Any]) -> str:
@@ -227,7 +256,8 @@ def _word(row: Mapping[str, t.Any], value: str | None) -> str:
         size = int(value) * _wanted.unit_bytes(_registry.find(row["name"])) if value.isdecimal() and len(value) < 20 else 0
     except _registry.UnknownKnob:
         size = 0
-    return f"{value} ({_shares.format_size(size)})" if size >= 1 << 20 else value
+    # What v1 says where there is no limit.
+    return f"{value} ({_shares.format_size(size) if size < 1 << 62 else 'no limit'})" if size >= 1 << 20 else value
 
 
 def _because(row: Mapping[str, t.Any], why: Why, skipped: AbstractSet[tuple[str, ...]] = frozenset()) -> str:
@@ -285,11 +315,17 @@ def summary(answer: Json, host: str, *, verb: str, with_diff: bool = False) -> l
     outcome = "check" if answer["check"] else f"not {verb}" if answer["problem"] else done
     lines = [Line(": ".join(filter(None, (outcome, words))), "red" if answer["problem"] else None)]
     told = [Line(f"  {_attention(row)}", _COLORS.get(row["status"], "yellow")) for row in answer["results"] if _needs_attention(row, answer, with_diff)]
-    lines += told[:_MAX_LINES]
-    if len(told) > _MAX_LINES:
-        lines.append(Line(f"  … and {len(told) - _MAX_LINES} more: see the result file"))
+    lines += _bounded(told)
+    headline = _tune_containers.headline(answer["containers"])
+    lines += [Line(f"  {headline}")] if headline else []
+    lines += _bounded([Line(f"    {line}", _COLORS.get(status, "yellow")) for status, line in _tune_containers.attention(answer["containers"])])
     lines += [Line(f"  {note}", "yellow") for note in answer["notes"][:_MAX_LINES]]
     return [Line(visible(f"{host}: {line.text}"), line.color) for line in lines]
+
+
+def _bounded(lines: list[Line]) -> list[Line]:
+    more = len(lines) - _MAX_LINES
+    return [*lines[:_MAX_LINES], Line(f"  … and {more} more: see the result file")] if more > 0 else lines
 
 
 def _status(status: str) -> str:

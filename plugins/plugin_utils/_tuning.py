@@ -18,7 +18,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.utils.display import Display
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _results, _tune_result
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _pods, _pods_file, _profiles, _qos_request, _results, _tune_containers, _tune_result
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_view import visible
 
@@ -91,11 +91,24 @@ def now() -> datetime.datetime:
 
 
 def failing(read: Callable[[], T]) -> T:
-    """A file that cannot be read or written, and a profile that is none, fail the task with a message that is complete: chained, Ansible prints it thrice."""
+    """A file that cannot be read or written, a profile that is none, and an option that cannot be, fail the task.
+
+    The message is complete: chained, Ansible prints it thrice.
+    """
     try:
         return read()
-    except (_results.ResultError, _profiles.ProfileError) as exc:
+    except (_results.ResultError, _profiles.ProfileError, _qos_request.QosError, _pods.PodsError) as exc:
         raise AnsibleActionFail(str(exc)) from None
+
+
+def qos(arguments: dict[str, t.Any], layers: list[dict[str, t.Any]], host: str) -> dict[str, t.Any]:
+    """What the node is told of its containers. Shows what is odd: of this host's name, and once for all hosts of the pods. Raises AnsibleActionFail."""
+    told = failing(lambda: _qos_request.told(arguments, layers, host))
+    if failing(lambda: _pods_file.told_first(arguments["directory"], [*told.warnings])):
+        show(Line(visible(f"pods: {warning}"), "yellow") for warning in told.warnings)
+    if told.note:
+        show([Line(visible(f"{host}: {told.note}"), "yellow")])
+    return told.request
 
 
 def show(lines: Iterable[Line]) -> None:
@@ -147,10 +160,14 @@ def finish(answer: dict[str, t.Any], *, host: str, directory: str, verb: str, wh
         raise AnsibleActionFail(f"{host}: {message}") from None
     # A plan that could be undone in part only has changed the node as well.
     answer.update(changed=told["changed"] or not told["clean"], generation=told["generation"], counts=_tune_result.counts(told))
+    if told["containers"]:
+        answer["containers"] = _tune_containers.counts(told["containers"])
     answer["path"] = failing(lambda: _tune_result.write(directory, host, told))
     if told["problem"]:
         answer.update(failed=True, msg=_tune_result.shown(told["problem"]))
     show(_tune_result.summary(told, host, verb=verb, with_diff=why is not None))
+    if Display().verbosity > 0:
+        show(Line(visible(f"{host}:   {line}")) for line in _tune_result.containers(told, everything=True))
     if why is not None and told["problem"]:
         # Ansible shows the diff of a task that changed something, and not of one that failed.
         show(Line(f"  {line}") for line in _tune_result.values(told, why))

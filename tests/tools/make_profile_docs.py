@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _intents, _profiles
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "profiles.md"
 HEAD = """<!--
@@ -35,8 +35,8 @@ What [a tune](tuning.md) makes of a node: the settings it shall have, each with 
 | --- | --- | --- |
 {rows}
 
-A node can have several: `memqos_profile: [kubernetes_node, colocated]`. Values of single hosts or groups stand in `memqos_host` and `memqos_slices` and come
-last.
+A node can have several: `memqos_profile: [kubernetes_node, colocated]`. Values of single hosts or groups stand in `memqos_host`, `memqos_slices`
+and `memqos_qos`, and come last.
 
 ## How values are written
 
@@ -65,6 +65,9 @@ A profile with `when: facts.hierarchy == 'v2'` counts only on nodes where that i
 Under `slices` stand the properties that systemd has for a slice, service or scope, a template (`user-.slice`) or an instance, and files of its cgroup that
 systemd does not own (`memory.swappiness`, `memory.wmark_ratio`). A file that systemd writes itself (`memory.high`) is refused with the name of its property.
 A template takes values and shares, and no bounds: its units have one drop-in.
+
+Under `qos` stands what containers are to have, by class and [intent](qos.md#intents): `{{LS: {{protect_soft: {{of_request: 100%, reason: …}}}}}}`. A later
+profile changes it intent by intent, and `absent` takes one back.
 
 A bound on a host knob writes a line only [where it is needed](tuning.md#what-a-bound-writes-down).
 
@@ -118,6 +121,16 @@ def table(profile: _profiles.Profile, unit: str) -> list[str]:
     return ["| " + " | ".join(COLUMNS) + " |", "|" + " --- |" * len(COLUMNS), *lines, ""] if rows else []
 
 
+def qos_table(profile: _profiles.Profile) -> list[str]:
+    """What containers are to have; of several classes at once what all of them say in the same words."""
+    classes: dict[tuple[str, str, str, str], list[str]] = {}
+    for (name, intent), said in profile.qos.items():
+        classes.setdefault((intent, _intents.words(said.value), said.reason, said.source), []).append(name)
+    lines = [f"| {', '.join(names)} | `{intent}` | {value} | {cell(reason)} | <{source}> |" for (intent, value, reason, source), names in classes.items()]
+    head = ("Class", "Intent", *COLUMNS[1:])
+    return ["Containers:\n", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head), *lines, ""] if lines else []
+
+
 def suited(profile: _profiles.Profile) -> str:
     names = ", ".join(f"`{name}`" for name in profile.suits.get("names", []))
     facts = " and ".join(f"`facts.{fact}` is true" for fact in profile.suits.get("facts", []))
@@ -132,6 +145,7 @@ def section(profile: _profiles.Profile) -> list[str]:
     lines += [f"Has all of {extends}, and:\n" if extends else "", *table(profile, "")]
     for unit in sorted({subject for subject, _name in profile.values if subject}):
         lines += [f"`{unit}`:\n", *table(profile, unit)]
+    lines += qos_table(profile)
     return lines[:-1]
 
 

@@ -43,7 +43,7 @@ class Task:
 
 def told(*rows: Row, **values: t.Any) -> dict[str, t.Any]:
     whole = {"schema_version": 1, "changed": True, "check": False, "generation": 4, "results": [row._asdict() for row in rows], "files": [], "skipped": []}
-    whole.update(kernel_command_line={}, daemon_reload=False, notes=[], problem="", clean=True, shrinking=[])
+    whole.update(kernel_command_line={}, daemon_reload=False, notes=[], problem="", clean=True, shrinking=[], containers=[])
     return {**whole, **values}
 
 

@@ -16,12 +16,14 @@ import pytest
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
+from ansible.utils.display import Display
 
 from ansible_collections.memqos.fleet.plugins.action import memory_tune
 from ansible_collections.memqos.fleet.plugins.module_utils import _module
 from ansible_collections.memqos.fleet.plugins.modules import memory_tune as module
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results, _tuning
 from ansible_collections.memqos.fleet.plugins.plugin_utils._report_terminal import Line
+from ansible_collections.memqos.fleet.tests.unit.plugins.plugin_utils.made_pods import container, pod
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 TREE = str(FIXTURES / "trees" / "debian13-6.12-v2")
@@ -45,6 +47,8 @@ class Task:
 class Node:
     """Answers as the module does on a captured node, and keeps what it was asked."""
 
+    tree = TREE
+
     def __init__(self) -> None:
         self.asked: list[dict[str, t.Any]] = []
         self.commands: list[str] = []
@@ -56,7 +60,7 @@ class Node:
         self.asked.append(module_args)
         if self.answer is not None:
             return self.answer
-        result = module.tune({"root": TREE, "check_mode": True, "request": module_args["request"]})
+        result = module.tune({"root": self.tree, "check_mode": True, "request": module_args["request"]})
         problem = result.pop("problem")
         return {**result, **({"failed": True, "msg": problem} if problem else {}), "invocation": {"module_args": module_args}}
 
@@ -178,6 +182,12 @@ WRONG = [
     ({"profile": "balanced", "sysctl_file": "../x.conf"}, "the name of a file in /etc/sysctl.d is expected here"),
     ({"profile": "balanced", "keep_generations": 0}, "keep_generations=0: a number from 1 to 36500 is expected here"),
     ({"profile": "balanced", "profiles": []}, "Unsupported parameters"),
+    ({"profile": "balanced", "qos": {"LX": {}}}, "memqos_qos: there is no class 'LX'"),
+    ({"profile": "balanced", "qos_model": "best"}, "one of: profile, koordinator, kubelet"),
+    ({"profile": "balanced", "kubelet": {"memoryThrottlingFactor": 1}}, "kubelet is for qos_model=kubelet"),
+    ({"profile": "balanced", "workloads": [{"match": "x"}]}, "workloads[0] says nothing of 'x'"),
+    ({"profile": "colocated", "pods_file": "nowhere.json"}, "nowhere.json: cannot be read: No such file"),
+    ({"profile": "colocated", "pods": "all"}, "a list of pods is expected"),
     ({"profile": "balanced", "profiles_paths": ["/nowhere/at/all"]}, "/nowhere/at/all: is not a directory of profiles"),
 ]
 
@@ -187,6 +197,114 @@ def test_wrong_arguments_are_answered_before_the_node_is_asked(node: Node, argum
     with pytest.raises(AnsibleError, match=words.replace("?", r"\?").replace("[", r"\[")):
         run(node, arguments)
     assert node.asked == [] and node.commands == []
+
+
+# Containers
+
+STRATEGY = {"lsClass": {"memoryQOS": {"enable": True, "lowLimitPercent": 60}}}
+
+
+def cluster(tmp_path: Path, *pods: dict[str, t.Any]) -> str:
+    """A file of all pods."""
+    path = tmp_path / "pods.json"
+    path.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": list(pods)}), encoding="utf-8")
+    return str(path)
+
+
+def test_a_node_is_sent_its_own_pods_of_a_file(node: Node, shown: list[str], tmp_path: Path) -> None:
+    pods = [pod(container("main", "1Gi"), uid=f"uid-{number}", name=f"web-{number}", spec={"nodeName": f"n{number}"}) for number in (1, 2)]
+    file = cluster(tmp_path, *pods, pod(container(), name="odd", uid="x/y"))
+    run(node, {"profile": "colocated", "pods_file": file, "allocatable": "900Mi", "workloads": [{"match": "a.service", "qos_class": "LS"}]})
+    assert node.request["qos"] == {
+        "declared": [{"match": "a.service", "qos_class": "LS"}],
+        "node": {"allocatable": 900 << 20},
+        "pods": [
+            {
+                "uid": "uid-1", "namespace": "shop", "name": "web-1", "qos_class": "Burstable", "node": "n1", "request": 1 << 30,
+                "containers": [{"name": "main", "id": "id-main", "runtime": "containerd", "request": 1 << 30}],
+            }
+        ],
+    }  # fmt: skip
+    (layer,) = [one for one in node.request["layers"] if one["profile"] == "colocated"]
+    assert layer["qos"]["LS"]["protect_soft"] == {"of": "request", "share": [100, 100]}
+    warning = "pods: pod shop/odd is left out: its metadata.uid is 'x/y', and no name of Kubernetes'"
+    assert shown[0] == warning
+    # The next host has its own, from what the first has read, and nothing is said twice.
+    shown.clear()
+    node.asked.clear()
+    run(node, {"profile": "colocated", "pods_file": file}, on="n2")
+    assert [one["name"] for one in node.request["qos"]["pods"]] == ["web-2"] and warning not in shown
+    assert len([path for path in (tmp_path / "build" / "report" / "pods").iterdir() if path.is_dir()]) == 1
+
+
+def test_a_host_of_another_name_says_so_and_is_tuned_all_the_same(node: Node, shown: list[str], tmp_path: Path) -> None:
+    file = cluster(tmp_path, pod(container()))
+    result = run(node, {"profile": "colocated", "pods_file": file}, on="node1.example.org")
+    assert shown[0].startswith("node1.example.org: none of the pods is on a node 'node1.example.org', but on n1: node_name (memqos_node_name)")
+    assert node.request["qos"] == {} and not result.get("failed")
+    node.asked.clear()
+    shown.clear()
+    run(node, {"profile": "colocated", "pods_file": file, "node_name": "n1"}, on="node1.example.org")
+    assert len(node.request["qos"]["pods"]) == 1 and "none of the pods" not in shown[0]
+
+
+def test_what_a_model_needs_goes_with_it(node: Node) -> None:
+    run(node, {"profile": "balanced", "qos_model": "koordinator", "qos_strategy": json.dumps(STRATEGY)})
+    assert node.request["qos"] == {"model": "koordinator", "config": STRATEGY}
+    node.asked.clear()
+    run(node, {"profile": "balanced"})
+    assert node.request["qos"] == {}
+
+
+def test_intents_of_a_profile_whose_condition_is_false_do_not_count(node: Node) -> None:
+    one = {"name": "v1", "when": "facts.hierarchy == 'v1'", "qos": {"LS": {"protect_soft": "1MiB"}}}
+    result = run(node, {"profile": [one, {"name": "own", "qos": {"LSR": {"protect_soft": "2MiB"}}}]})
+    rows = json.loads(Path(result["path"]).read_bytes())["containers"]
+    wanted = {row["name"]: row["values"]["memory.low"]["wanted"] for row in rows if row["level"] == "container"}
+    assert wanted == {"shop/db-0/db": str(2 << 20)}
+
+
+def test_what_the_host_says_of_containers_comes_last(node: Node) -> None:
+    run(node, {"profile": "balanced", "qos": {"LS": {"protect_soft": {"of_request": "50%"}}}})
+    assert node.request["layers"][-1]["qos"] == {"LS": {"protect_soft": {"of": "request", "share": [50, 100]}}}
+
+
+def test_containers_of_a_real_node_from_request_to_report(node: Node, shown: list[str], tmp_path: Path) -> None:
+    result = run(node, {"profile": "colocated"}, diff=True)
+    assert result["containers"] == {"cgroups": 7, "changing": 7, "near": 1, "none": 8, "would_change": 7}
+    assert "n1:   containers: 7 of 7 cgroups would change, 1 value near, 8 cannot be had" in shown
+    assert "  memory.low: 0 → 66805760 (63.7 MiB) (profile: protect_soft)\n" in result["diff"][0]["prepared"]
+    kept = json.loads((tmp_path / result["path"]).read_bytes())["containers"]
+    assert {row["level"] for row in kept} == {"class", "pod", "container"} and len(kept) == 7
+
+
+def test_the_guide_shows_what_there_is(node: Node, shown: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/qos.md, Setting them: its console lines, of the captured nodes."""
+    guide = (FIXTURES.parents[2] / "docs" / "qos.md").read_text(encoding="utf-8").partition("## Setting them")[2].partition("### Pods")[0]
+    lines = [line for block in guide.split("```console\n")[1:] for line in block.partition("```")[0].splitlines() if line != "…" and not line.startswith("$")]
+    assert len(lines) > 10
+    known = [
+        ("web-0", "Burstable", "a", "32Mi", "64Mi", "0b5f6d2e-3c1a-4f7b-9d58-1a2b3c4d5e6f"),
+        ("db-0", "Guaranteed", "b", "48Mi", "48Mi", "7c9e6679-7425-40de-944b-e07fc1f90ae7"),
+    ]
+    pods = [
+        pod(container(name[:-2], request, limit), uid=uid, name=name, qos=qos, spec={"nodeName": "node17"},
+            status={"containerStatuses": [{"name": name[:-2], "containerID": f"containerd://{letter * 64}"}]})
+        for name, qos, letter, request, limit, uid in known
+    ]  # fmt: skip
+    file = cluster(tmp_path, *pods)
+    said = str(run(node, {"profile": ["kubernetes_node", "colocated"], "pods_file": file}, diff=True, on="node17")["diff"][0]["prepared"])
+    monkeypatch.setattr(Node, "tree", str(FIXTURES / "trees" / "debian12-6.1-v1"))
+    node.asked.clear()
+    said += str(run(node, {"profile": "colocated"}, diff=True, on="node18")["diff"][0]["prepared"])
+    assert [line for line in lines if line not in (*shown, *said.splitlines())] == []
+
+
+def test_all_of_containers_is_said_when_asked_for(node: Node, shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Display(), "verbosity", 1)
+    run(node, {"profile": "colocated"})
+    assert "n1:   shop/web-0/web (container, Burstable, request 63.7 MiB, limit 64.0 MiB)" in shown
+    assert "n1:     cannot be had: min_watermark: all cgroups have the node's min watermark" in shown
 
 
 # The profile auto

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _history
+from ansible_collections.memqos.fleet.plugins.module_utils import _history, _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._journal import Journal, JournalError
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import tuned_node
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import MINE, Json, Machine, Make, layer
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import MINE, OPTIONS, Json, Machine, Make, layer
 
 pytestmark = pytest.mark.usefixtures("root_user")
 
@@ -129,3 +129,34 @@ def test_nothing_is_written_and_an_interrupted_run_is_named(make: Make) -> None:
     before = tuned_node.snapshot(machine.root, times=True)
     assert told(machine, "origin", "now")["notes"] == ["an interrupted run left a transaction half done: a run without --check undoes it first"]
     assert tuned_node.snapshot(machine.root, times=True) == before
+
+
+def protected(machine: Machine, *, of_request: int) -> Json:
+    """A tune of what the inventory calls workloads."""
+    declared = [{"match": name, "qos_class": "LS", "request": 64 << 20} for name in ("redis-server.service", "app@1.service")]
+    amount = {"of": "request", "share": [of_request, 100]}
+    request = {"layers": [layer(qos={"LS": {"protect_soft": amount}})], "options": OPTIONS, "qos": {"declared": declared}}
+    return machine.asked(_tune.tune, request)
+
+
+def test_values_of_containers_are_a_row_each(make: Make) -> None:
+    machine = make()
+    assert [protected(machine, of_request=share)["generation"] for share in (100, 50)] == [1, 2]
+    size, half = str(64 << 20), str(32 << 20)
+    wanted = [{"name": "memory.low", "subject": unit} for unit in ("redis-server.service", "app@1.service")]
+    answer = told(machine, "origin", "now")
+    by_subject = [sorted(one["values"], key=lambda row: str(row["subject"]), reverse=True) for one in answer["generations"]]
+    assert by_subject == [[{**row, "before": "0", "after": size} for row in wanted], [{**row, "before": size, "after": half} for row in wanted]]
+    assert sorted(answer["compared"]["values"], key=lambda row: str(row["subject"]), reverse=True) == [{**row, "before": "0", "after": half} for row in wanted]
+    assert machine.rollback("origin")["generation"] == 3
+    assert told(machine, "origin", "now")["compared"]["values"] == []
+
+
+def test_a_node_of_many_containers_is_told_shortly(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = make()
+    protected(machine, of_request=100)
+    monkeypatch.setattr(_history, "_MOST", 1)
+    answer = told(machine, "origin", "now")
+    for values in (answer["generations"][0]["values"], answer["compared"]["values"]):
+        assert len(values) == 2 and values[0]["name"] == "memory.low"
+        assert values[1] == {"name": "containers", "subject": "", "before": None, "after": "1 more values"}

@@ -242,6 +242,7 @@ def test_a_layer_counts_where_its_condition_is_true(when: t.List[t.Any], counts:
     assert bool(folded.wanted) is counts
     assert [skipped.reason for skipped in folded.skipped] == ([reason] if reason else [])
     assert all(skipped.knob == "" for skipped in folded.skipped)
+    assert len(folded.layers) == counts
 
 
 # This kernel's ranges

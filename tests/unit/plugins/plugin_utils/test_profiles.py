@@ -291,7 +291,7 @@ MISTAKES = [
     ("when: facts.cpus", "a condition must be true or false, not number", False),
     ("when: [x]", "when, line 2, column 7: text of at most 4000 characters", True),
     ("summary: {a: 1}", "summary, line 2, column 10: text of at most 1000 characters", True),
-    ("qos: {}", "unknown key 'qos'", True),
+    ("quos: {}", "unknown key 'quos': did you mean 'qos'?", True),
 ]
 
 
@@ -412,7 +412,8 @@ def test_they_are_the_promised_ones() -> None:
 def test_every_value_has_a_reason_and_a_public_source(name: str) -> None:
     profile = own(name)
     assert profile.summary
-    for stated in profile.values.values():
+    said: list[t.Any] = [*profile.values.values(), *profile.qos.values()]
+    for stated in said:
         assert len(stated.reason) > 30
         assert stated.source.startswith("https://")
     assert list(SCHEMA.iter_errors(yaml.safe_load(Path(profile.file).read_text(encoding="utf-8")))) == []

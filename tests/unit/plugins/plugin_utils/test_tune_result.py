@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _memcg_rows, _module, _plan_rows, _tune
 from ansible_collections.memqos.fleet.plugins.modules import memory_tune
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _request, _results, _tune_result
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _request, _results, _tune_containers, _tune_result
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -46,7 +46,7 @@ def row(name: str = "vm.swappiness", **values: t.Any) -> dict[str, t.Any]:
 
 def answer(*rows: dict[str, t.Any], **values: t.Any) -> dict[str, t.Any]:
     whole = {"schema_version": 1, "changed": True, "check": True, "generation": 0, "results": list(rows), "files": [], "skipped": []}
-    whole.update(kernel_command_line={}, daemon_reload=False, notes=[], problem="", clean=True, shrinking=[])
+    whole.update(kernel_command_line={}, daemon_reload=False, notes=[], problem="", clean=True, shrinking=[], containers=[])
     whole.update(values)
     # It is what a node could have sent.
     return _tune_result.parse(_module.to_json(whole))
@@ -80,6 +80,10 @@ def changed(real: str, change: t.Callable[[t.Any], object]) -> str:
     return json.dumps(value)
 
 
+def first_cell(told: t.Any) -> t.Any:
+    return next(iter(told["containers"][0]["values"].values()))
+
+
 WRONG: list[tuple[str, t.Callable[[t.Any], object]]] = [
     ("the answer has not the keys", lambda a: a.pop("results")),
     ("the answer has not the keys", lambda a: a.update(more=1)),
@@ -102,6 +106,18 @@ WRONG: list[tuple[str, t.Callable[[t.Any], object]]] = [
     ("files[0].path is of another type", lambda a: a["files"][0].update(path=1)),
     ("files[0] has not the keys", lambda a: a.update(files=["/etc/passwd"])),
     ("skipped[0] has not the keys", lambda a: a.update(skipped=[None])),
+    ("the answer has not the keys", lambda a: a.pop("containers")),
+    ("containers[0] has not the keys", lambda a: a.update(containers=[[]])),
+    ("containers[0].request is of another type", lambda a: a["containers"][0].update(request="1")),
+    ("containers[0].limit is of another type", lambda a: a["containers"][0].update(limit=True)),
+    ("containers[0].values is of another type", lambda a: a["containers"][0].update(values=[])),
+    ("containers[0].level is none of class, pod, container, unit", lambda a: a["containers"][0].update(level="node")),
+    ("a value of containers[0] has not the keys", lambda a: a["containers"][0]["values"].update(x={})),
+    ("a value of containers[0].before is of another type", lambda a: first_cell(a).update(before=0)),
+    ("the status of a value of containers[0] is none of conflict", lambda a: first_cell(a).update(status="failed")),
+    ("the equivalence of a value of containers[0] is none of native", lambda a: first_cell(a).update(equivalence="exact")),
+    ("containers[0].none[0] has not the keys", lambda a: a["containers"][0].update(none=["x"])),
+    ("containers[0].none[0].reason is of another type", lambda a: a["containers"][0].update(none=[{"intent": "swap", "reason": None}])),
     ("notes or words of the kernel command line are not text", lambda a: a.update(notes=[1])),
     ("notes or words of the kernel command line are not text", lambda a: a.update(kernel_command_line={"a": None})),
 ]
@@ -167,7 +183,8 @@ def test_a_real_diff_reads_as_it_should() -> None:
     text, reasons = asked(["colocated", {"name": "own", "host": {"transparent_hugepage/defrag": "never"}}])
     parts = _tune_result.diff(_tune_result.parse(text), reasons)
     lines = parts[0]["prepared"].rstrip("\n").splitlines()
-    assert [" ".join(line.split()) for line in lines] == [
+    # Then containers.
+    assert [" ".join(line.split()) for line in lines[:2]] == [
         "vm.watermark_scale_factor 10 → 150 colocated, raise to 1.5% of memory, at most 8.00 GiB: Batch work allocates in bursts",
         "transparent_hugepage/defrag madvise → never own (over colocated: lower to defer+madvise)",
     ]
@@ -197,6 +214,8 @@ MOVES = [
     (row("vm.min_free_kbytes", live_before="45056", wanted="65536", expression="65536"),
      "vm.min_free_kbytes  45056 (44.0 MiB) → 65536 (64.0 MiB)  own: Because it is so"),
     (row("zswap/compressor", live_before="", wanted="zstd", expression="zstd"), "zswap/compressor  default → zstd  own: Because it is so"),
+    (row("memory.soft_limit_in_bytes", scope="memcg", subject="/a", live_before="9223372036854771712", wanted="1073741824", expression="1G"),
+     "/a memory.soft_limit_in_bytes  9223372036854771712 (no limit) → 1073741824 (1.00 GiB)  own, 1G: Because it is so"),
     (row("no.such.knob", wanted="99999999"), "no.such.knob  60 → 99999999  own, 10: Because it is so"),
 ]  # fmt: skip
 
@@ -231,9 +250,17 @@ def test_nothing_from_the_node_reaches_the_terminal_as_it_is() -> None:
     hostile = row(HOSTILE, scope="unit", **dict.fromkeys(("subject", "wanted", "live_before", "effective", "reason", "profile", "expression"), HOSTILE))
     skipped = [dict.fromkeys(("profile", "scope", "subject", "knob", "reason"), HOSTILE)]
     files = [{"path": HOSTILE, "before": HOSTILE, "after": f"{HOSTILE}\r\n\x1b]0;title\x07"}]
-    told = answer(hostile, {**hostile, "status": "refused"}, skipped=skipped, files=files, notes=[HOSTILE], kernel_command_line={HOSTILE: HOSTILE})
+    cell = dict.fromkeys(("before", "wanted", "origin", "reason"), HOSTILE)
+    values = {f"{status}{HOSTILE}": {**cell, "status": status, "equivalence": "near"} for status in _tune_containers.STATUSES}
+    none = [{"intent": HOSTILE, "reason": HOSTILE}]
+    container = {**dict.fromkeys(("path", "name", "class"), HOSTILE), "level": "pod", "request": 1 << 63, "limit": None, "values": values, "none": none}
+    told = answer(
+        hostile, {**hostile, "status": "refused"}, skipped=skipped, containers=[container], files=files, notes=[HOSTILE], kernel_command_line={HOSTILE: HOSTILE}
+    )
     shown = [text for part in _tune_result.diff(told, why) for text in part.values()]
     shown += [line.text for line in _tune_result.summary(told, HOSTILE, verb="tuned")]
+    shown += _tune_result.containers(told, everything=True)
+    assert sum(HARMLESS in text for text in shown[-9:]) == 9
     shown.append(_tune_result.shown(HOSTILE))
     for text in shown:
         assert all(line.isprintable() for line in text.split("\n")), text
@@ -352,3 +379,48 @@ def test_the_diff_says_what_a_profile_came_over_on_this_node() -> None:
     text, reasons = asked(profiles, host={"vm.swappiness": {"lower_to": 5}})
     lines = [line for line in _tune_result.values(_tune_result.parse(text), reasons) if line.startswith("vm.swappiness")]
     assert [" ".join(line.split()) for line in lines] == ["vm.swappiness 60 → 5 host variables, lower to 5 (over balanced: raise to 1; own: 10)"]
+
+
+# Containers
+
+
+def container(name: str = "shop/web/main", **values: t.Any) -> dict[str, t.Any]:
+    """C(values): {file: status, or (status, reason)}, with _ for the dot."""
+    cells = {}
+    for file, said in values.items():
+        status, reason = said if isinstance(said, tuple) else (said, "")
+        cell = {"before": "0", "wanted": "1073741824", "origin": "profile: protect_soft", "equivalence": "native", "reason": reason, "status": status}
+        cells[file.replace("_", ".")] = cell
+    return {"path": f"/x/{name}", "name": name, "level": "container", "class": "LS", "request": 1 << 30, "limit": None, "values": cells, "none": []}
+
+
+def test_the_summary_has_a_line_for_containers_and_lines_for_what_somebody_should_look_at() -> None:
+    rows = [container(f"shop/web-{number}/main", memory_low="changed", memory_high=("conflict", "koordlet writes it too")) for number in range(5)]
+    rows.append(container("shop/db/main", memory_low="ok", memory_high=("deferred", "it would stall")))
+    told = answer(check=False, generation=3, containers=rows)
+    assert texts(told) == [
+        "n1: tuned (generation 3)",
+        "n1:   containers: 5 of 6 cgroups changed, 5 conflict, 1 deferred",
+        "n1:     conflict: memory.high of shop/web-0/main, shop/web-1/main, shop/web-2/main and 2 more: koordlet writes it too",
+        "n1:     deferred: memory.high of shop/db/main: it would stall",
+    ]
+    many = answer(containers=[container(f"c{number}", memory_high=("deferred", f"it would stall by {number}")) for number in range(20)])
+    assert len(texts(many)) == 2 + 13 and texts(many)[-1] == "n1:   … and 8 more: see the result file"
+
+
+def test_many_containers_end_in_the_diff(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = answer(containers=[container(f"c{number}", memory_low="would_change") for number in range(400)])
+    lines = _tune_result.values(told, why)
+    assert len(lines) == 501 and lines[-1] == "… and more: see the result file"
+    assert lines[:2] == ["c0 (container, LS, request 1.00 GiB)", "  memory.low: 0 → 1073741824 (1.00 GiB) (profile: protect_soft)"]
+
+
+def test_containers_of_a_real_node(real: str) -> None:
+    told = _tune_result.parse(real)
+    assert "n1:   containers: 7 of 7 cgroups would change, 1 value near, 8 cannot be had" in texts(told)
+    lines = _tune_result.containers(told)
+    at = lines.index("shop/web-0/web (container, Burstable, request 63.7 MiB, limit 64.0 MiB)")
+    assert lines[at + 1 : at + 3] == [
+        "  memory.low: 0 → 66805760 (63.7 MiB) (profile: protect_soft)",
+        "  cannot be had: background_reclaim: by memory.high its own tasks would reclaim, and wait: not wanted (throttle: false)",
+    ]

@@ -25,7 +25,7 @@ ROW = {
 TOLD: dict[str, t.Any] = {
     "schema_version": 1, "changed": True, "check": False, "generation": 3, "results": [ROW], "files": [{"path": "/etc/x", "before": None, "after": "a\n"}],
     "skipped": [], "kernel_command_line": {}, "daemon_reload": False, "notes": [], "problem": "", "clean": True,
-    "shrinking": [],
+    "shrinking": [], "containers": [],
 }  # fmt: skip
 MIB = 1 << 20
 
