@@ -32,6 +32,7 @@ from . import (
     _wanted,
 )
 from ._knobs import _registry, _texts
+from ._memcg_rows import Rows
 from ._plan_rows import History, Left, Options, Plan, Row, given, is_same, judged
 from ._read import _unit_state
 from ._read._files import Tree, Unreadable
@@ -40,7 +41,6 @@ from ._transaction import Outcome
 from ._writer import Refused, words
 
 if t.TYPE_CHECKING:
-    from ._memcg_rows import Rows
     from ._present import Present
     from ._wanted import Folded, Key
     from ._writer import Writer
@@ -203,7 +203,8 @@ def _uncut() -> t.Iterator[None]:
 
 def answer(result: Json) -> Json:
     """The result of C(tune) or C(rollback) as a module returns it: one line of ASCII, like that of an audit."""
-    told = {**result, "containers": result["containers"].packed()}
+    rows = result["containers"]
+    told = {**result, "containers": rows.packed() if isinstance(rows, Rows) else rows}
     return {"tune": json.dumps(told, separators=(",", ":"), allow_nan=False), "changed": result["changed"], "problem": result["problem"]}
 
 
