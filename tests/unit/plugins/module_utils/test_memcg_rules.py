@@ -42,6 +42,7 @@ def test_quick_or_slow_two_values_are_one_to_the_kernel(file: str, one: str, oth
         ("memory.high", "max", "8192", False),
         ("memory.soft_limit_in_bytes", "-1", "9223372036854771712", True),
         ("memory.wmark_ratio", "95", "095", True),
+        ("memory.wmark_ratio", "max", "95", False),
         ("memory.wmark_min_adj", "-25", "-25", True),
         ("memory.wmark_min_adj", "-25", "0", False),
         ("memory.oom.group", "1", "0", False),

@@ -236,7 +236,7 @@ def test_meanwhile_another_cgroup_takes_the_path(cgroups: Path) -> None:
 @pytest.mark.parametrize("size", [4095, 4096, 4097, 200_000])
 def test_a_file_of_any_length_is_read_to_its_end(cgroups: Path, size: int) -> None:
     """memory.stat has several lines."""
-    text = ("key 1\n" * size)[: size - 1]
+    text = ("keys 12\n" * size)[: size - 1]  # a line ends where a page does
     Path(f"{cgroups}{MAIN}/memory.stat").write_text(text + "\n", encoding="ascii")
     assert Writer(str(cgroups)).memcg_read(MAIN, 0, ["memory.stat"])[1]["memory.stat"] == text.strip()
 
