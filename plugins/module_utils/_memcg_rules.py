@@ -83,12 +83,17 @@ def _highest(path: str, given: t.Callable[[str], t.Optional[str]], known: t.Dict
 
 def passes(memcgs: t.Iterable[Memcg]) -> t.Iterator[t.Tuple[Memcg, Values]]:
     """Each value once: C((file, before, after)) of a cgroup, in the order of writing."""
-    down = sorted(memcgs, key=lambda memcg: memcg.path.count("/"))
-    for is_growing, ordered in ((True, down), (False, down[::-1])):
-        for memcg in ordered:
-            values = [value for value in memcg.values if value[1] != value[2] and _grows(*value) is is_growing]
-            if values:
-                yield memcg, values
+    shrinking = []
+    for memcg in sorted(memcgs, key=lambda memcg: memcg.path.count("/")):
+        values: t.Tuple[Values, Values] = ([], [])
+        for value in memcg.values:
+            if value[1] != value[2]:
+                values[_grows(*value)].append(value)
+        if values[1]:
+            yield memcg, values[1]
+        if values[0]:
+            shrinking.append((memcg, values[0]))
+    yield from reversed(shrinking)
 
 
 def _grows(file: str, before: str, after: str) -> bool:

@@ -98,7 +98,7 @@ class _Work:
             if row.equivalence == "none":
                 none.setdefault(place, []).append((row.intent, row.reason))
                 wanted.setdefault(place, {})
-            else:
+            elif row.equivalence == "near":
                 self._mark(wanted.get(place, {}), row)
         self.notes += qos.warnings
         ground = Ground(self._found(wanted, origin), self._placed(wanted), self._rivals(), self.present.page_size, origin)
@@ -248,7 +248,7 @@ class _Work:
 
     def _mark(self, values: t.Dict[str, Value], row: _qos.Row) -> None:
         for file, value in values.items():
-            if value.origin == f"profile: {row.intent}" and row.equivalence == "near":
+            if value.origin == f"profile: {row.intent}":
                 values[file] = value._replace(equivalence="near", reason=row.reason)
 
     def _names(self, place: str) -> t.FrozenSet[str]:

@@ -62,7 +62,7 @@ QOS: dict[str, t.Any] = {
     "kernel": {"model": "profile"},
 }
 INTENTS = {"LS": {"throttle": {"of": "headroom", "share": [80, 100]}, "swap": False}}
-LAYERS = {"kernel": [{"profile": "bench", "when": None, "host": {}, "slices": {}, "qos": INTENTS}]}
+LAYERS = {"kernel": [{"profile": "bench", "host": {}, "slices": {}, "qos": INTENTS}]}
 OPTIONS = {"on_conflict": "report", "fail_on_unsupported": False, "only": ["memcg_qos"], "allow": [], "sysctl_file": "zz-memqos.conf"}
 Values = list[tuple[str, str, str]]
 
@@ -255,7 +255,8 @@ def compare(kind: str, root: str, count: int, pairs: int) -> None:
     wrong = [path for path, unused, after in values if pathlib.Path(path).read_text(encoding="ascii").strip() != after]
     if wrong:
         raise SystemExit(f"not as they were to be: {wrong[:5]}")
-    print(f"{kind}: {len(values)} values in {len(paths(count))} cgroups; answer {size / 1e6:.2f} MB", flush=True)
+    listed = timed(lambda: list(os.walk(f"{root}{V1 if kind == 'kernel' else V2}")))
+    print(f"{kind}: {len(values)} values in {len(paths(count))} cgroups (os.walk: {listed:.3f} s); answer {size / 1e6:.2f} MB", flush=True)
     rows = []
     for unused in range(pairs):
         reset(root, values)

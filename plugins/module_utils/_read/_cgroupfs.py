@@ -301,7 +301,7 @@ def walk(
 
 def names(tree: Tree, hierarchy: Hierarchy) -> list[Cgroup]:
     """C(walk) without its figures but for C(limit). What cannot be opened is left out, with all below it."""
-    limit = b"memory.max" if hierarchy.version == 2 else b"memory.limit_in_bytes"
+    limit = "memory.max" if hierarchy.version == 2 else "memory.limit_in_bytes"
     found: list[Cgroup] = []
     stack: list[tuple[int, str, t.Iterator[str]]] = []
     try:
@@ -324,7 +324,7 @@ def names(tree: Tree, hierarchy: Hierarchy) -> list[Cgroup]:
                 stack.pop()
                 continue
             try:
-                status, bound = os.stat(name, dir_fd=fd, follow_symlinks=False), parse_amount(_read_file(fd, b"%s/%s" % (os.fsencode(name), limit)))
+                status, bound = os.stat(name, dir_fd=fd, follow_symlinks=False), parse_amount(_read_file(fd, f"{name}/{limit}"))
                 path = f"{above}/{display(name)}"
                 one: t.Any = {"path": path, "parent": above or "/", "inode": status.st_ino, **({} if bound == GARBLED else {"limit": bound})}
                 found.append(one)
@@ -509,7 +509,7 @@ class _Walk:
             self.found[0]["dying"] = max(0, count - len(self.found))
 
 
-def _read_file(fd: int, name: bytes) -> bytes:
+def _read_file(fd: int, name: str | bytes) -> bytes:
     file = os.open(name, _FILE_FLAGS, dir_fd=fd)
     try:
         data = os.read(file, _CHUNK)
