@@ -66,6 +66,7 @@ class Journal:
         self.directory = writer.state
         self.pending_path = f"{self.directory}/pending.jsonl"
         self._lock: t.Optional[int] = None
+        self._loaded: t.Dict[str, t.Tuple[str, t.Any]] = {}
 
     @contextlib.contextmanager
     def locked(self, *, wait: float = 0, monotonic: t.Callable[[], float] = time.monotonic, sleep: t.Callable[[float], None] = time.sleep) -> t.Iterator[None]:
@@ -219,8 +220,14 @@ class Journal:
         if text is None:
             known = ", ".join(map(str, self.generations())) or "none"
             raise JournalError(path, f"there is no such generation; there are: {known}")
-        with _intact(path):
-            return _entry(json.loads(text))
+        return t.cast("Entry", self._load(path, text, _entry))
+
+    def _load(self, path: str, text: str, of: t.Callable[[t.Any], t.Any]) -> t.Any:
+        """What a file says, whose text is mostly the one that it was the last time. Nobody changes the result."""
+        if path not in self._loaded or self._loaded[path][0] != text:
+            with _intact(path):
+                self._loaded[path] = text, of(json.loads(text))
+        return self._loaded[path][1]
 
     def origin(self) -> t.Tuple[_steps.Step, ...]:
         """From each value before our first generation (C(before)) to what we made of it (C(after)); what went back to its origin is not in it."""
@@ -251,10 +258,8 @@ class Journal:
         text = self._text(path)
         if text is None:
             return 0, (), {}
-        with _intact(path):
-            value = json.loads(text)
-            found = {(str(path), str(after)): str(now) for path, after, now in value.get("found", ())}
-            return int(value["generation"]), tuple(map(_steps.from_json, value["steps"])), found
+        merged, steps, shown = self._load(path, text, _origin_of)
+        return merged, steps, {**shown}
 
     def _save_origin(self, merged: int, steps: t.Iterable[_steps.Step], found: t.Mapping[t.Tuple[str, str], str]) -> None:
         rows, shown = [_steps.to_json(step) for step in steps], [[*key, text] for key, text in found.items()]
@@ -325,6 +330,11 @@ def _entry(value: t.Any) -> Entry:
     if not isinstance(value["generation"], int) or "pid" not in meta:
         raise ValueError("no transaction")
     return Entry(value["generation"], str(value["boot_id"]), meta, steps, tuple(value["results"]))
+
+
+def _origin_of(value: t.Any) -> t.Tuple[int, t.Tuple[_steps.Step, ...], t.Dict[t.Tuple[str, str], str]]:
+    shown = {(str(path), str(after)): str(now) for path, after, now in value.get("found", ())}
+    return int(value["generation"]), tuple(map(_steps.from_json, value["steps"])), shown
 
 
 @contextlib.contextmanager

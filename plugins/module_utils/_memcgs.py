@@ -8,16 +8,19 @@ A cgroup that ends meanwhile is no error: its values are gone with it.
 from __future__ import annotations
 
 import errno
+import functools
 import typing as t
 
 from ._knobs import _registry
 from ._memcg_rules import is_loose, passes, same
+from ._read._files import Unreadable
 from ._steps import Memcg, MemcgsStep
 from ._tuples import NamedTuple
 from ._writer import Refused, Replaced, Writer, words
 
 Values = t.List[t.Tuple[str, str, str]]
 
+_FAILURES = (OSError, Refused, Unreadable)
 _GONE = (errno.ENOENT, errno.ENODEV)
 
 
@@ -44,21 +47,27 @@ def _listed(values: Values) -> str:
 
 
 def put(step: MemcgsStep, writer: Writer, page_size: int) -> t.Set[str]:
-    """Paths of those that have gone. Raises OSError, Refused and Unreadable; Failed where a file reads another value afterwards."""
+    """Paths of those that have gone. Raises Failed: where a value cannot be written, or its file reads another one afterwards."""
     gone: t.Set[str] = set()
-    for memcg, values in passes(step.memcgs):
-        if memcg.path not in gone:
-            try:
-                found = _write(memcg, [(file, after) for file, unused, after in values], writer)
-            except (OSError, Refused) as exc:
-                if not _has_gone(memcg, exc, writer):
-                    raise Failed(memcg.path, f"{memcg.path}: writing {_listed(values)}: {words(exc)}", getattr(exc, "errno", 0)) from exc
+    with writer.many():
+        for memcg, values in passes(step.memcgs):
+            if memcg.path not in gone and not _put(memcg, values, writer, page_size):
                 gone.add(memcg.path)
-                continue
-            for (file, unused, after), text in zip(values, found):
-                if not (same(file, after, text, page_size) or is_loose(file)):
-                    raise Failed(memcg.path, f"{memcg.path}/{file}: after writing {after!r} it reads {text!r}")
     return gone
+
+
+def _put(memcg: Memcg, values: Values, writer: Writer, page_size: int) -> bool:
+    """False if it has gone."""
+    try:
+        found = _write(memcg, [(file, after) for file, unused, after in values], writer)
+    except _FAILURES as exc:
+        if _has_gone(memcg, exc, writer):
+            return False
+        raise Failed(memcg.path, f"{memcg.path}: writing {_listed(values)}: {words(exc)}", getattr(exc, "errno", 0)) from exc
+    for (file, unused, after), text in zip(values, found):
+        if text != after and not (same(file, after, text, page_size) or is_loose(file)):
+            raise Failed(memcg.path, f"{memcg.path}/{file}: after writing {after!r} it reads {text!r}")
+    return True
 
 
 def put_back(step: MemcgsStep, writer: Writer, page_size: int) -> t.Tuple[t.List[Left], t.List[str]]:
@@ -66,15 +75,16 @@ def put_back(step: MemcgsStep, writer: Writer, page_size: int) -> t.Tuple[t.List
     left: t.List[Left] = []
     troubles = []
     turned = [memcg._replace(values=tuple((file, after, before) for file, before, after in memcg.values)) for memcg in step.memcgs]
-    for memcg, values in passes(turned):
-        try:
-            unused, now = writer.memcg_read(memcg.path, memcg.inode, [value[0] for value in values])
-            going, others = sorted_out(memcg, [(file, before, after) for file, after, before in values], now, page_size)
-            left += others
-            _write(memcg, [(file, target) for file, text, target in going if not same(file, text, target, page_size)], writer)
-        except (OSError, Refused) as exc:
-            if not _has_gone(memcg, exc, writer):
-                troubles.append(f"{memcg.path}: {words(exc)}")
+    with writer.many():
+        for memcg, values in passes(turned):
+            try:
+                unused, now = writer.memcg_read(memcg.path, memcg.inode, [value[0] for value in values])
+                going, others = sorted_out(memcg, [(file, before, after) for file, after, before in values], now, page_size)
+                left += others
+                _write(memcg, [(file, target) for file, text, target in going if not same(file, text, target, page_size)], writer)
+            except _FAILURES as exc:
+                if not _has_gone(memcg, exc, writer):
+                    troubles.append(f"{memcg.path}: {words(exc)}")
     return left, troubles
 
 
@@ -96,12 +106,21 @@ def sorted_out(
 
 def _write(memcg: Memcg, pairs: t.Sequence[t.Tuple[str, str]], writer: Writer) -> t.List[str]:
     """What each file reads then: those of systemd's by properties, as it would write its own over them at the next occasion."""
-    owned = {file: _registry.find(file).unit_property if memcg.unit else "" for file, unused in pairs}
+    if not memcg.unit:
+        return writer.memcg_write(memcg.path, memcg.inode, pairs)
+    owned = {file: _property(file) for file, unused in pairs}
     properties = [(owned[file], "infinity" if text == "max" else text) for file, text in pairs if owned[file]]
     if properties:
         writer.memcg_read(memcg.path, memcg.inode, ())  # systemd would take a unit of this name that is another one by now
         writer.set_properties(memcg.unit, properties)
     return writer.memcg_write(memcg.path, memcg.inode, [(file, None if owned[file] else text) for file, text in pairs])
+
+
+@functools.lru_cache(64)
+def _property(file: str) -> str:
+    """Empty if set-property takes none: memory.oom.group comes of OOMPolicy when a service starts, and then stays as it is."""
+    name = _registry.find(file).unit_property
+    return name if name and _registry.find(name).run_time else ""
 
 
 def _has_gone(memcg: Memcg, exc: Exception, writer: Writer) -> bool:

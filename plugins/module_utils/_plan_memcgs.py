@@ -7,10 +7,10 @@ from __future__ import annotations
 import typing as t
 
 from . import _memcg_rules, _shares
+from ._memcg_rows import Cell, Row, Rows, Subject
 from ._steps import Memcg, MemcgsStep
 from ._tuples import NamedTuple
 
-Json = t.Dict[str, t.Any]
 _size = _shares.format_size
 # The kernel holds those who are above it up: never so far below what cannot simply be dropped (_guards has the same bound).
 _LEAST_OF_WORKING_SET = 90
@@ -25,17 +25,6 @@ class Found(NamedTuple):
     inactive_file: int = 0
 
 
-class Subject(NamedTuple):
-    """Whose cgroup: C(qos_class) of the model; C(unit): systemd's, empty where it is nobody's."""
-
-    name: str
-    level: str
-    qos_class: str = ""
-    unit: str = ""
-    request: t.Optional[int] = None
-    limit: t.Optional[int] = None
-
-
 class Value(NamedTuple):
     """C(origin): who says so. C(equivalence): native or near, with why."""
 
@@ -46,15 +35,17 @@ class Value(NamedTuple):
 
 
 class MemcgPart(NamedTuple):
-    """C(rows): one a cgroup, docs/reports.md. C(blocked): why nothing may be written."""
+    """C(blocked): why nothing may be written."""
 
     step: t.Optional[MemcgsStep] = None
-    rows: t.Tuple[Json, ...] = ()
+    rows: Rows = Rows()
     blocked: str = ""
     notes: t.Tuple[str, ...] = ()
 
 
 NONE = MemcgPart()
+# (cell, what stands, what is wanted)
+Judged = t.Tuple[Cell, t.Optional[str], t.Optional[str]]
 # What each cgroup (path) shall have in each file.
 Wanted = t.Mapping[str, t.Mapping[str, Value]]
 
@@ -74,83 +65,81 @@ class Ground(NamedTuple):
         return known or Subject(path.rpartition("/")[2], "", unit=origin[path].unit if path in origin else "")
 
 
-def plan_memcgs(wanted: Wanted, none: t.Mapping[str, t.Sequence[Json]], ground: Ground, *, refuse: bool) -> MemcgPart:
-    """C(none): {path: [{intent, reason}]} of what cannot be had. C(refuse): another writer stops all."""
-    rows: t.List[Json] = []
+def plan_memcgs(wanted: Wanted, none: t.Mapping[str, t.Sequence[t.Tuple[str, str]]], ground: Ground, *, refuse: bool) -> MemcgPart:
+    """C(none): {path: (intent, reason)} of what cannot be had. C(refuse): another writer stops all."""
+    rows: t.List[Row] = []
     memcgs: t.List[Memcg] = []
     origin = {memcg.path: memcg for memcg in ground.origin}
+    highest: t.Dict[str, float] = {}
     for path in [*wanted, *(path for path in origin if path not in wanted)]:
         if path in ground.found:
-            row, changes = _planned(path, wanted, _returning(origin.get(path), wanted.get(path, {}), ground.found[path]), ground)
-            rows.append({**row, "none": list(none.get(path, ()))})
-            memcgs += [Memcg(path, ground.found[path].inode, tuple(changes), ground.subject(path, origin).unit)] if changes else []
+            subject, one = ground.subject(path, origin), ground.found[path]
+            judged = [_judged(path, file, value, wanted, ground, highest) for file, value in wanted.get(path, {}).items()]
+            judged += _returning(origin.get(path), wanted.get(path, {}), one, ground.page_size)
+            cells, befores, wanteds = zip(*judged) if judged else ((), (), ())
+            rows.append(Row(path, subject, cells, befores, wanteds, tuple(none.get(path, ()))))
+            changes = tuple([(cell[0], now, text) for cell, now, text in judged if cell[4] == "would_change"])
+            if changes:
+                memcgs.append(Memcg(path, one.inode, t.cast("t.Any", changes), subject.unit))
     gone = tuple(path for path in origin if path not in ground.found or ground.found[path].inode != origin[path].inode)
     blocked = _conflicts(rows) if refuse else ""
-    return MemcgPart(MemcgsStep(tuple(memcgs), gone) if memcgs and not blocked else None, tuple(rows), blocked)
+    return MemcgPart(MemcgsStep(tuple(memcgs), gone) if memcgs and not blocked else None, Rows(rows), blocked)
 
 
-def returned(steps: t.Iterable[t.Any]) -> t.List[Json]:
-    """Rows of a rollback."""
+def returned(steps: t.Iterable[t.Any]) -> Rows:
+    """Of a rollback."""
     rows = []
     for memcg in (memcg for step in steps if isinstance(step, MemcgsStep) for memcg in step.memcgs):
-        subject = Subject(memcg.path.rpartition("/")[2], "")
-        cells = {file: _returned(now, before, "would_change", "") for file, now, before in memcg.values if now != before}
-        rows.append({**_row(memcg.path, subject), "values": cells, "none": []})
-    return [row for row in rows if row["values"]]
+        changes = [(file, now, before) for file, now, before in memcg.values if now != before]
+        if changes:
+            files, nows, befores = zip(*changes)
+            cells = tuple((file, "", "native", "", "would_change") for file in files)
+            rows.append(Row(memcg.path, Subject(memcg.path.rpartition("/")[2], ""), cells, nows, befores))
+    return Rows(rows)
 
 
-def _row(path: str, subject: Subject) -> Json:
-    return {"path": path, "name": subject.name, "level": subject.level, "class": subject.qos_class, "request": subject.request, "limit": subject.limit}
-
-
-def _returning(memcg: t.Optional[Memcg], values: t.Container[str], one: Found) -> t.Dict[str, t.Tuple[str, str]]:
-    """{file: (before us, ours)} of what nobody wants any more."""
+def _returning(memcg: t.Optional[Memcg], values: t.Container[str], one: Found, page_size: int) -> t.List[Judged]:
+    """What nobody wants any more."""
     if memcg is None or memcg.inode != one.inode:
-        return {}
-    return {file: (before, after) for file, before, after in memcg.values if file not in values}
+        return []
+    return [judged for file, before, after in memcg.values if file not in values for judged in _back(file, before, after, one, page_size)]
 
 
-def _planned(path: str, wanted: Wanted, returning: t.Mapping[str, t.Tuple[str, str]], ground: Ground) -> t.Tuple[Json, t.List[t.Tuple[str, str, str]]]:
-    """(the row, values that change)"""
-    subject, one = ground.subject(path), ground.found[path]
-    cells: t.Dict[str, Json] = {}
-    for file, value in wanted.get(path, {}).items():
-        expected = _memcg_rules.effective(path, _giving(file, wanted, ground)) if _memcg_rules.is_loose(file) else None
-        cells[file] = _cell(file, value, one, ground, expected or value.text)
-    for file, (before, after) in returning.items():
-        cells.update(_back(file, before, after, one, ground.page_size))
-    changes = [(file, cell["before"], cell["wanted"]) for file, cell in cells.items() if cell["status"] == "would_change"]
-    return {**_row(path, subject), "values": cells}, changes
+def _judged(path: str, file: str, value: Value, wanted: Wanted, ground: Ground, highest: t.Dict[str, float]) -> Judged:
+    now, one = ground.found[path].files.get(file), ground.found[path]
+    expected = value.text
+    if _memcg_rules.is_loose(file):
+        expected = _memcg_rules.effective(file, path, _giving(file, wanted, ground), highest) or expected
+    if now == expected:
+        return (file, value.origin, value.equivalence, value.reason, "ok"), now, value.text
+    return _cell(file, value, now, one, ground, expected), now, value.text
 
 
-def _cell(file: str, value: Value, one: Found, ground: Ground, expected: str) -> Json:
+def _cell(file: str, value: Value, now: t.Optional[str], one: Found, ground: Ground, expected: str) -> Cell:
     """C(expected): what it reads when this is written."""
-    now = one.files.get(file)
-    cell: Json = {"before": now, "wanted": value.text, "origin": value.origin, "equivalence": value.equivalence, "reason": value.reason, "status": "ok"}
     if now is None and _memcg_rules.is_off(file, value.text):
-        return {**cell, "reason": "off, as all is where this kernel does not have it"}
+        return file, value.origin, value.equivalence, "off, as all is where this kernel does not have it", "ok"
     if now is None:
-        return {**cell, "status": "unsupported", "equivalence": "none", "reason": f"this kernel has no {file}"}
+        return file, value.origin, "none", f"this kernel has no {file}", "unsupported"
+    status, why = "would_change", ""
     if _memcg_rules.same(file, now, expected, ground.page_size):
-        return cell
-    if file in ground.rivals:
-        why = f"{ground.rivals[file]} writes it too, and nothing was written: one of both has to leave it"
-        return {**cell, "status": "conflict", "reason": "; ".join(filter(None, (value.reason, why)))}
-    why = _stalls(value.text, now, one) if file == "memory.high" else ""
-    return {**cell, "status": "deferred" if why else "would_change", "reason": "; ".join(filter(None, (value.reason, why)))}
+        status = "ok"
+    elif file in ground.rivals:
+        status, why = "conflict", f"{ground.rivals[file]} writes it too, and nothing was written: one of both has to leave it"
+    elif file == "memory.high":
+        why = _stalls(value.text, now, one)
+        status = "deferred" if why else status
+    return file, value.origin, value.equivalence, "; ".join(filter(None, (value.reason, why))), status
 
 
-def _back(file: str, before: str, after: str, one: Found, page_size: int) -> t.Dict[str, Json]:
+def _back(file: str, before: str, after: str, one: Found, page_size: int) -> t.Iterator[Judged]:
     now = one.files.get(file)
     if now is None or _memcg_rules.same(file, now, before, page_size):
-        return {}
+        return
     if _memcg_rules.same(file, now, after, page_size) or _memcg_rules.is_loose(file):
-        return {file: _returned(now, before, "would_change", "nobody wants it any more: back to what stood before")}
-    return {file: _returned(now, None, "deferred", "nobody wants it any more, and others have changed it since: it stays")}
-
-
-def _returned(now: str, target: t.Optional[str], status: str, reason: str) -> Json:
-    return {"before": now, "wanted": target, "origin": "", "equivalence": "native", "reason": reason, "status": status}
+        yield (file, "", "native", "nobody wants it any more: back to what stood before", "would_change"), now, before
+    else:
+        yield (file, "", "native", "nobody wants it any more, and others have changed it since: it stays", "deferred"), now, None
 
 
 def _giving(file: str, wanted: Wanted, ground: Ground) -> t.Callable[[str], t.Optional[str]]:
@@ -173,6 +162,6 @@ def _stalls(text: str, now: str, one: Found) -> str:
     return f"{_size(int(text))} is below 90 % of what it has in use ({used}): it would stall"
 
 
-def _conflicts(rows: t.Iterable[Json]) -> str:
-    found = {f"{file}: {cell['reason']}" for row in rows for file, cell in row["values"].items() if cell["status"] == "conflict"}
+def _conflicts(rows: t.Iterable[Row]) -> str:
+    found = {f"{file}: {reason}" for row in rows for file, unused, unused_too, reason, status in row.cells if status == "conflict"}
     return "\n".join(sorted(found))

@@ -10,6 +10,7 @@ root. What a model leaves alone is not in it. The order of writing is the transa
 
 from __future__ import annotations
 
+import functools
 import math
 import typing as t
 
@@ -25,6 +26,7 @@ Config = t.Dict[str, t.Tuple[t.Any, str]]
 QOS_CLASSES = ("Guaranteed", "Burstable", "BestEffort")
 _PREFIX = {"containerd": "cri-containerd", "cri-o": "crio", "docker": "docker", "pouch": "pouch"}
 _MAX = 2**63 - 1
+_INFINITE = math.inf
 
 # Koordinator: pkg/util/sloconfig/nodeslo_config.go. LSE pods take LSR's.
 _KEY = {"LSR": "lsrClass", "LS": "lsClass", "BE": "beClass", "SYSTEM": "systemClass"}
@@ -37,6 +39,7 @@ _MIN, _LOW, _HIGH, _SWAP_MAX = "memory.min", "memory.low", "memory.high", "memor
 _PERCENT = {_MIN: "minLimitPercent", _LOW: "lowLimitPercent"}
 _RANKS = {"priority": "memory.priority", "priorityEnable": "memory.use_priority_oom", "oomKillGroup": "memory.oom.group"}
 _MARKS = {"wmarkRatio": "memory.wmark_ratio", "wmarkScalePermill": "memory.wmark_scale_factor", "wmarkMinAdj": "memory.wmark_min_adj"}
+_FLAT = {**_MARKS, **_RANKS}
 _CACHE = "memory.pagecache_limit."
 
 
@@ -59,12 +62,18 @@ class Qos(NamedTuple):
 
     def put(self, path: str, file: str, value: t.Any, origin: str) -> None:
         """What the kernel would refuse is left alone, and said."""
-        low, high = _registry.range_for(_registry.find(file), "") or (None, None)
-        if (low is not None and value < low) or (high is not None and value > high):
-            self.warnings.append(f"{path}: {file} is left alone: {value} ({origin}) is not in {low}..{'' if high is None else high}")
+        low, high = _bounds(file)
+        if not low <= value <= high:
+            self.warnings.append(f"{path}: {file} is left alone: {value} ({origin}) is not in {low}..{'' if high is _INFINITE else high}")
             return
         self.files.setdefault(path, {})[file] = "max" if value >= _MAX else str(int(value))
         self.origins.setdefault(path, {})[file] = origin
+
+
+@functools.lru_cache(64)
+def _bounds(file: str) -> tuple[float, float]:
+    low, high = _registry.range_for(_registry.find(file), "") or (None, None)
+    return -_INFINITE if low is None else low, _INFINITE if high is None else high
 
 
 class Paths:
@@ -124,13 +133,13 @@ def koordinator(workloads: t.Iterable[Workload], node: Node, strategy: t.Mapping
         config = _merged(workload, classes)
         request, limit = _pod_amounts(workload)
         _add_up(sums, workload["qos_class"], request, config)
-        path = paths.pod(workload)
-        _put_all(qos, path, {**_protection(request, config), **_copied(config, {**_MARKS, **_RANKS})})
+        path, flat = paths.pod(workload), _copied(config, _FLAT)
+        _put_all(qos, path, {**_protection(request, config), **flat})
         _put_all(qos, path, _page_cache(limit, config) if v2 else {})
         for container in workload["containers"]:
             place = paths.container(workload, container)
             if place and not container.get("sidecar"):  # koordlet looks at spec.containers
-                _put_all(qos, place, _container(*_amounts(workload, container), config, node))
+                _put_all(qos, place, {**_container(*_amounts(workload, container), config, node), **flat})
     for (qos_class, file), (total, origin) in sums.items():
         qos.put(paths.qos(qos_class), file, total, origin)
     for qos_class, name in _OF_QOS.items():
@@ -171,7 +180,7 @@ def _merged(workload: Workload, classes: t.Mapping[str, Config]) -> Config:
     if policy == "none":
         return _tagged(_NONE, "annotation: policy none")
     base = _tagged(_AUTO[name], "annotation: policy auto") if policy == "auto" else classes[name]
-    return {**base, **_tagged(given, "annotation")}
+    return {**base, **_tagged(given, "annotation")} if given else base
 
 
 def _amounts(workload: Workload, container: WorkloadContainer) -> tuple[int, int]:
@@ -224,7 +233,7 @@ def _container(request: int, limit: int, config: Config, node: Node) -> Config:
         found[_HIGH] = (_quotient(request + _quotient(between, 100), page) * page, origin)
         if 0 < found[_HIGH][0] < found.get(_MIN, (0,))[0]:
             found[_HIGH] = found[_MIN]
-    return {**found, **_copied(config, {**_MARKS, **_RANKS})}
+    return found
 
 
 def _page_cache(limit: int, config: Config) -> Config:

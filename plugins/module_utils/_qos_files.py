@@ -10,6 +10,7 @@ booleans; swap may be both. docs/qos.md has its table from here.
 
 from __future__ import annotations
 
+import functools
 import typing as t
 
 from ._shares import share_of
@@ -192,10 +193,15 @@ def resolve(intents: Intents, subject: Subject, present: t.Container[str], *, v2
 
 def _resolve(intent: str, value: t.Any, subject: Subject, present: t.Container[str], hierarchy: str) -> Outcome:
     reason = ""
-    for way in WAYS:
-        if way.intent == intent and hierarchy in way.hierarchies and all(file in present for file in way.needs):
-            try:
-                return Outcome(intent, way.equivalence, way.make(value, subject), way.above, way.reason)
-            except CannotSay as exc:
-                reason = reason or str(exc)
+    for way in (_ways if isinstance(present, frozenset) else _ways.__wrapped__)(intent, present, hierarchy):
+        try:
+            return Outcome(intent, way.equivalence, way.make(value, subject), way.above, way.reason)
+        except CannotSay as exc:
+            reason = reason or str(exc)
     return Outcome(intent, "none", {}, {}, reason or NONE[intent])
+
+
+@functools.lru_cache(64)
+def _ways(intent: str, present: t.Any, hierarchy: str) -> list[Way]:
+    """Those for which this kernel has the files."""
+    return [way for way in WAYS if way.intent == intent and hierarchy in way.hierarchies and all(file in present for file in way.needs)]

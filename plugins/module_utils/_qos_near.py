@@ -28,6 +28,8 @@ class Near(NamedTuple):
 def near(values: t.Mapping[str, str], subject: _qos_files.Subject, present: t.Container[str], *, v2: bool) -> Near:
     """C(values): {file: value} of one cgroup, as a model has them. C(present): names of files that it has."""
     intents = {_STANDS_FOR[file]: _intent(file, values) for file in _STANDS_FOR if file in values and file not in present and _is_on(file, values[file])}
+    if not intents:
+        return Near({}, [])
     high = values.get("memory.high", "max")
     outcomes = _qos_files.resolve(intents, subject._replace(high=int(high) if high.isdigit() else 0), present, v2=v2)
     files: t.Dict[str, t.Tuple[str, str]] = {}

@@ -73,7 +73,7 @@ class _Work:
         self.subjects: t.Dict[str, Subject] = {}
         self.names: t.Dict[str, t.FrozenSet[str]] = {}
         hierarchy = t.cast("_cgroupfs.Hierarchy", present.hierarchy)
-        self.cgroups = _cgroupfs.walk(tree, hierarchy)[0]
+        self.hierarchy, self.cgroups = hierarchy, _cgroupfs.names(tree, hierarchy)
         capacity = present.meminfo["MemTotal"]
         residents = _residents.read(tree, hierarchy, self.cgroups, capacity=capacity, pods=request.pods, declared=request.declared)
         self.joined = residents.joined
@@ -85,19 +85,20 @@ class _Work:
     def plan(self, origin: t.Sequence[t.Any], options: Options) -> MemcgPart:
         qos = self._values()
         wanted: t.Dict[str, t.Dict[str, Value]] = {}
-        none: t.Dict[str, t.List[Json]] = {}
+        none: t.Dict[str, t.List[t.Tuple[str, str]]] = {}
         here = {cgroup["path"] for cgroup in self.cgroups}
         for path, files in qos.files.items():
             if f"/{path}" in here:
                 place = f"{self.present.mount}/{path}"
-                wanted[place] = {file: Value(text, qos.origins[path][file]) for file, text in files.items()}
+                origins = qos.origins[path]
+                wanted[place] = {file: Value(text, origins[file]) for file, text in files.items()}
                 self._come_near(place, wanted[place], none)
         for row in qos.rows:
             place = f"{self.present.mount}/{row.path}"
             if row.equivalence == "none":
-                none.setdefault(place, []).append({"intent": row.intent, "reason": row.reason})
+                none.setdefault(place, []).append((row.intent, row.reason))
                 wanted.setdefault(place, {})
-            else:
+            elif row.equivalence == "near":
                 self._mark(wanted.get(place, {}), row)
         self.notes += qos.warnings
         ground = Ground(self._found(wanted, origin), self._placed(wanted), self._rivals(), self.present.page_size, origin)
@@ -105,16 +106,17 @@ class _Work:
         return self._guarded(made, options.allow)._replace(notes=tuple(dict.fromkeys(self.notes)))
 
     def _guarded(self, made: MemcgPart, allow: t.Container[str]) -> MemcgPart:
-        """Against more protection than a node can bear."""
+        """Against more protection than a node can bear: what lies below bounds the top."""
+        depth = self.present.mount.count("/") + 1
         steps = [
             WriteStep("memory.min", "memcg", memcg.path, f"{memcg.path}/memory.min", before, after)
             for memcg in (made.step.memcgs if made.step else ())
+            if memcg.path.count("/") == depth
             for file, before, after in memcg.values
             if file == "memory.min"
         ]
-        figures = _plan.figures(self.present)._replace(cgroups={cgroup["path"]: cgroup for cgroup in self.cgroups})
         blocked = [made.blocked]
-        for (unused, place), danger in _guards.dangers(steps, figures).items() if steps else ():
+        for (unused, place), danger in self._dangers(steps).items() if steps else ():
             if danger.risk in allow:
                 self.notes.append(f"{place}: {danger.reason}: allowed ({danger.risk})")
                 continue
@@ -122,16 +124,18 @@ class _Work:
         text = "\n".join(filter(None, blocked))
         return made._replace(step=None if text else made.step, blocked=text)
 
+    def _dangers(self, steps: t.Sequence[WriteStep]) -> t.Mapping[t.Tuple[str, str], _guards.Danger]:
+        top = _cgroupfs.walk(self.tree, self.hierarchy, towards=())[0]
+        return _guards.dangers(steps, _plan.figures(self.present)._replace(cgroups={cgroup["path"]: cgroup for cgroup in top}))
+
     def _values(self) -> _qos.Qos:
         workloads, known = self._workloads()
-        meminfo = self.present.meminfo
-        top: t.Mapping[str, t.Any] = next(
-            (cgroup for cgroup in self.cgroups if cgroup.get("kind") == "kubepods" or cgroup["path"] == f"/{known.get('Guaranteed', '')}"), {}
-        )
+        meminfo, top = self.present.meminfo, f"/{known.get('Guaranteed', '')}"
+        limit = next((cgroup.get("limit") for cgroup in self.cgroups if cgroup["path"] == top), None)
         node = {
             "capacity": meminfo["MemTotal"], "swap": meminfo.get("SwapTotal", 0), "page_size": self.present.page_size,
             # The kubelet bounds all pods by what they can have.
-            "allocatable": top.get("limit") or meminfo["MemTotal"], **self.request.node, "known": known,
+            "allocatable": limit or meminfo["MemTotal"], **self.request.node, "known": known,
         }  # fmt: skip
         if self.request.model == "koordinator":
             return _qos.koordinator((one for one in workloads if "path" not in one), node, self.request.config, v2=self.v2)
@@ -168,7 +172,8 @@ class _Work:
 
     def _pod(self, uid: str, listed: t.Mapping[str, t.Any], containers: t.List[Resident]) -> Json:
         first = containers[0]
-        known = {container.get("id"): container for container in listed.get("containers", ())}
+        # Started anew since, it has another id and the same name.
+        known = {container.get(key): container for key in ("name", "id") for container in listed.get("containers", ())}
         pod: Json = {
             "uid": uid,
             "namespace": first.get("namespace", ""),
@@ -176,7 +181,7 @@ class _Work:
             **listed,
             "qos_class": first.get("qos_class", "BestEffort"),
         }
-        pod["containers"] = [self._container(one, known.get(one.get("container_id"), {})) for one in containers]
+        pod["containers"] = [self._container(one, known.get(one.get("container_id")) or known.get(one.get("container", ""), {})) for one in containers]
         for key in ("koordinator_class", "memory_qos"):
             said = next((one[key] for one in containers if key in one), None)
             if said is not None:
@@ -227,21 +232,23 @@ class _Work:
             found[place] = subject._replace(unit=unit_of(path) if self.v2 and "systemd" in self.present.facts else "")
         return found
 
-    def _come_near(self, place: str, values: t.Dict[str, Value], none: t.Dict[str, t.List[Json]]) -> None:
+    def _come_near(self, place: str, values: t.Dict[str, Value], none: t.Dict[str, t.List[t.Tuple[str, str]]]) -> None:
         """Of what a model wants and this kernel does not have. Pods hold containers, which have it."""
         subject = self.subjects.get(place[len(self.present.mount) :])
         if self.request.model == "profile" or subject is None:
             return
         amounts = _qos_files.Subject(subject.request or 0, subject.limit or 0, self.present.meminfo["MemTotal"], self.present.page_size)
         found = _qos_near.near({file: value.text for file, value in values.items()}, amounts, self._names(place), v2=self.v2)
+        if not found.outcomes:
+            return
         reasons = {outcome.intent: outcome.reason for outcome in found.outcomes}
         for file, (text, intent) in found.files.items() if subject.level == "container" else ():
             values[file] = Value(text, f"near: {intent}", "near", reasons[intent])
-        none.setdefault(place, []).extend({"intent": one.intent, "reason": one.reason} for one in found.outcomes if not one.files)
+        none.setdefault(place, []).extend((one.intent, one.reason) for one in found.outcomes if not one.files)
 
     def _mark(self, values: t.Dict[str, Value], row: _qos.Row) -> None:
         for file, value in values.items():
-            if value.origin == f"profile: {row.intent}" and row.equivalence == "near":
+            if value.origin == f"profile: {row.intent}":
                 values[file] = value._replace(equivalence="near", reason=row.reason)
 
     def _names(self, place: str) -> t.FrozenSet[str]:
@@ -254,19 +261,32 @@ class _Work:
         return next(iter(self.names.values()))
 
     def _found(self, wanted: t.Mapping[str, t.Mapping[str, Value]], origin: t.Iterable[t.Any]) -> t.Dict[str, Found]:
-        files: t.Dict[str, t.Set[str]] = {place: set(values) for place, values in wanted.items()}
+        files: t.Dict[str, t.Dict[str, t.Any]] = {place: dict.fromkeys(values) for place, values in wanted.items()}
         for memcg in origin:
-            files.setdefault(memcg.path, set()).update(value[0] for value in memcg.values)
-        figures = {f"{self.present.mount}{cgroup['path']}": cgroup for cgroup in self.cgroups}
+            files.setdefault(memcg.path, {}).update((value[0], None) for value in memcg.values)
         found = {}
-        for place, names in files.items():
-            try:
-                inode, texts = self.writer.memcg_read(place, 0, sorted(names))
-            except (OSError, Refused):
-                continue  # it has ended since
-            cgroup = figures.get(place, {})
-            found[place] = Found(inode, texts, cgroup.get("usage", 0), cgroup.get("stat", {}).get("inactive_file", 0))
+        with self.writer.many():
+            for place, names in files.items():
+                try:
+                    one = Found(*self.writer.memcg_read(place, 0, names))
+                    high = wanted.get(place, {}).get("memory.high")
+                    found[place] = self._used(place, one, high.text) if high else one
+                except (OSError, Refused):
+                    continue  # it has ended since
         return found
+
+    def _used(self, place: str, one: Found, high: str) -> Found:
+        """With what it has in use, where memory.high would come below that."""
+        now = one.files.get("memory.high", "")
+        if not high.isdigit() or not now or (now.isdigit() and int(now) <= int(high)):
+            return one
+        current = "memory.current" if self.v2 else "memory.usage_in_bytes"
+        usage = self.writer.memcg_read(place, one.inode, (current,))[1].get(current, "")
+        if not usage.isdigit() or int(usage) <= int(high):
+            return one
+        stat = self.writer.memcg_read(place, one.inode, ("memory.stat",))[1].get("memory.stat", "")
+        idle = dict(line.split(" ", 1) for line in stat.splitlines() if " " in line).get("inactive_file" if self.v2 else "total_inactive_file", "")
+        return one._replace(usage=int(usage), inactive_file=int(idle) if idle.isdigit() else 0)
 
     def _rivals(self) -> t.Dict[str, str]:
         """{file: who else writes it}: two writers would take turns."""

@@ -66,6 +66,12 @@ def join(
     return Joined(found, paths, listed.gone(paths), listed.notes)
 
 
+def settled(pods: t.Iterable[Pod]) -> frozenset[str]:
+    """Ids of the containers whose request the list says."""
+    rows = (container for pod in pods if isinstance(pod.get("uid"), str) for container in _containers(pod))
+    return frozenset(_id(container) for container in rows if _is_size(container.get("request") or 0)) - {""}
+
+
 def _is_container(cgroup: Cgroup) -> bool:
     """A pod's sandbox has no memory to speak of."""
     return cgroup.get("kind") in _CONTAINERS and cgroup.get("container") != "POD"
@@ -234,7 +240,7 @@ class _Listed:
                 self._uids[uid] = pod
                 self._names.setdefault((str(pod.get("namespace")), str(pod.get("name"))), pod)
                 for container in _containers(pod):
-                    container_id = str(container.get("id") or "").rpartition("//")[2]
+                    container_id = _id(container)
                     if container_id:
                         self._ids.setdefault(container_id, (pod, container))
 
@@ -257,6 +263,10 @@ class _Listed:
 def _containers(pod: Pod) -> list[Pod]:
     rows = pod.get("containers")
     return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _id(container: Pod) -> str:
+    return str(container.get("id") or "").rpartition("//")[2]
 
 
 def _is_size(value: t.Any) -> bool:

@@ -135,7 +135,7 @@ def from_json(value: t.Any) -> Step:
     try:
         fields = dict(value)
         return t.cast("Step", _built(_KINDS[fields.pop("kind")], fields))
-    except (AttributeError, KeyError, TypeError) as exc:
+    except (AttributeError, LookupError, TypeError) as exc:
         raise ValueError(f"no step: {exc}") from exc
 
 
@@ -181,22 +181,43 @@ def _kind(step: Step) -> str:
 
 
 def _plain(part: t.Any) -> t.Dict[str, t.Any]:
+    if isinstance(part, MemcgsStep):
+        return _folded(part)
     return {key: [_plain(item) if hasattr(item, "_asdict") else item for item in value] if key in _PARTS else value for key, value in part._asdict().items()}
 
 
 def _built(cls: t.Any, fields: t.Dict[str, t.Any]) -> t.Any:
+    sets = fields.pop("sets", ())
     for key, value in fields.items():
-        if key in _PARTS:
+        if key == "memcgs":
+            fields[key] = tuple([_memcg(sets, *item) for item in value])
+        elif key in _PARTS:
             fields[key] = tuple(_built(_PARTS[key], dict(item)) for item in value)
         elif key in ("creates", "gone"):
             fields[key] = tuple(str(item) for item in value)
-        elif cls is Memcg and key == "values":
-            fields[key] = tuple((str(file), str(before), str(after)) for file, before, after in value)
         elif cls is PropertyStep and key in ("properties", "before"):
             fields[key] = tuple((str(one), str(other)) for one, other in value)
         elif not isinstance(value, int if key in _NUMBERS else str) and not (cls in _ABSENTABLE and value is None and key in ("before", "after")):
             raise TypeError(f"{key}: {value!r}")
     return cls(**fields)
+
+
+def _folded(step: MemcgsStep) -> t.Dict[str, t.Any]:
+    """C(sets): of files, which many cgroups have in common. C(memcgs): [path, inode, unit, number of the set, values from before, values]."""
+    sets: t.Dict[t.Tuple[str, ...], int] = {}
+    rows = []
+    for path, inode, values, unit in step.memcgs:
+        files, before, after = zip(*values) if values else ((), (), ())
+        rows.append((path, inode, unit, sets.setdefault(files, len(sets)), before, after))
+    return {"sets": list(sets), "memcgs": rows, "gone": step.gone, "boot_id": step.boot_id}
+
+
+def _memcg(sets: t.Any, path: t.Any, inode: t.Any, unit: t.Any, number: t.Any, before: t.Any, after: t.Any) -> Memcg:
+    files = sets[number]
+    texts = [path, unit, *files, *before, *after]
+    if not (isinstance(inode, int) and len(files) == len(before) == len(after) and set(map(type, texts)) == {str}):
+        raise TypeError(f"memcgs: {path!r}")
+    return Memcg(path, inode, tuple(zip(files, before, after)), unit)
 
 
 def _joined(old: Step, new: Step) -> Step:

@@ -17,7 +17,7 @@ from . import _journal, _memcgs, _persist, _shrink, _steps, _swap
 from ._knobs import _registry
 from ._knobs._values import KnobValueError
 from ._read._files import Tree, Unreadable
-from ._steps import FileStep, MemcgsStep, Moved, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
+from ._steps import FileStep, Memcg, MemcgsStep, Moved, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
 from ._tuples import NamedTuple
 from ._writer import File, Refused, Replaced, Writer, cure, property_words, words
 
@@ -697,6 +697,12 @@ class _Back:
 
     def _memcgs(self, step: MemcgsStep) -> None:
         """With what is gone, or back already: by it the origin forgets."""
+        with self.work.writer.many():
+            back, gone = self._memcgs_now(step)
+        if any(memcg.values for memcg in back) or gone:
+            self._put(MemcgsStep(tuple(memcg for memcg in back if memcg.values), tuple(gone)))
+
+    def _memcgs_now(self, step: MemcgsStep) -> t.Tuple[t.List[Memcg], t.List[str]]:
         back, gone = [], []
         for memcg in step.memcgs:
             try:
@@ -711,8 +717,7 @@ class _Back:
             going, left = _memcgs.sorted_out(memcg, memcg.values, now, self.work.page_size, force=self.force)
             back.append(memcg._replace(values=tuple(going)))
             self.left += [Left(f"{one.path}/{one.file}", one.target, one.ours, one.found, "changed by others since", one.file, one.path) for one in left]
-        if any(memcg.values for memcg in back) or gone:
-            self._put(MemcgsStep(tuple(memcg for memcg in back if memcg.values), tuple(gone)))
+        return back, gone
 
     def _again(self, step: WriteStep) -> WriteStep:
         """A cgroup that was made anew (a reboot) has what boot gave it: ours, if it holds our value."""

@@ -32,6 +32,7 @@ from . import (
     _wanted,
 )
 from ._knobs import _registry, _texts
+from ._memcg_rows import Rows
 from ._plan_rows import History, Left, Options, Plan, Row, given, is_same, judged
 from ._read import _unit_state
 from ._read._files import Tree, Unreadable
@@ -202,7 +203,9 @@ def _uncut() -> t.Iterator[None]:
 
 def answer(result: Json) -> Json:
     """The result of C(tune) or C(rollback) as a module returns it: one line of ASCII, like that of an audit."""
-    return {"tune": json.dumps(result, separators=(",", ":"), allow_nan=False), "changed": result["changed"], "problem": result["problem"]}
+    rows = result["containers"]
+    told = {**result, "containers": rows.packed() if isinstance(rows, Rows) else rows}
+    return {"tune": json.dumps(told, separators=(",", ":"), allow_nan=False), "changed": result["changed"], "problem": result["problem"]}
 
 
 def tune(request: Json, work: Work) -> Json:
@@ -608,15 +611,9 @@ def _with_memcgs(made: Plan, memcgs: _plan_memcgs.MemcgPart) -> Plan:
     return made._replace(steps=() if blocked else (*made.steps, *filter(None, [memcgs.step])), blocked=blocked)
 
 
-def _memcg_rows(rows: t.Iterable[Json], outcome: Outcome, *, check: bool, blocked: bool) -> t.List[Json]:
+def _memcg_rows(rows: Rows, outcome: Outcome, *, check: bool, blocked: bool) -> Rows:
     """After the run: what was written was read back, or all was undone."""
-    rows = list(rows)
-    if check or blocked:
-        return rows
-    status = "changed" if outcome.generation else "undone"
-    for cell in (cell for row in rows for cell in row["values"].values()):
-        cell["status"] = status if cell["status"] == "would_change" else cell["status"]
-    return rows
+    return rows if check or blocked else rows.told("changed" if outcome.generation else "undone")
 
 
 # Rolling back

@@ -232,11 +232,11 @@ def _oom_score_adj(tree: Tree, procs: str) -> int:
     return number(text.strip()) or 0
 
 
-def read_pod_names(tree: Tree, *, cgroups: t.Iterable[Cgroup] = ()) -> PodNames:
-    """The first source that has a key decides; rootless Podman's for containers in C(cgroups)."""
+def read_pod_names(tree: Tree, *, cgroups: t.Iterable[Cgroup] = (), known: t.Container[str] = ()) -> PodNames:
+    """The first source that has a key decides; rootless Podman's for containers in C(cgroups). Bundles of C(known) ids are not read."""
     found = PodNames({}, {})
     _read_pod_logs(tree, found)
-    sources = (_read_bundles(tree), _read_docker(tree), _storage(tree.read_or_empty, _STORAGE), _read_rootless(tree, cgroups))
+    sources = (_read_bundles(tree, known), _read_docker(tree), _storage(tree.read_or_empty, _STORAGE), _read_rootless(tree, cgroups))
     with suppress(Unreadable):
         for container_id, container in islice(chain(*sources), _MAX_CONTAINERS):
             _complete(found.containers.setdefault(container_id, {}), container, container)
@@ -253,11 +253,13 @@ def _read_pod_logs(tree: Tree, found: PodNames) -> None:
         found.containers[match.group(4)] = {"namespace": match.group(2), "pod": match.group(1), "container": match.group(3)}
 
 
-def _read_bundles(tree: Tree) -> t.Iterator[tuple[str, Cgroup]]:
+def _read_bundles(tree: Tree, known: t.Container[str]) -> t.Iterator[tuple[str, Cgroup]]:
     """containerd. Docker's own (namespace moby) are named by Docker."""
     for bundles in _BUNDLES:
         for namespace in tree.names_or_empty(bundles):
             for container_id in tree.names_or_empty(f"{bundles}/{namespace}") if namespace != "moby" else ():
+                if container_id in known:
+                    continue
                 container = parse_bundle(tree.read_or_empty(f"{bundles}/{namespace}/{container_id}/config.json", limit=_MAX_JSON))
                 container["runtime"] = "containerd"
                 yield container_id, container

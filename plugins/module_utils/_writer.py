@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import os
 import re
 import stat
@@ -36,6 +37,8 @@ _DIRECTORY = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 # O_NONBLOCK: a FIFO must not stop us.
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _MAX_FILE = 16 * 1024 * 1024
+_LINE = 4096
+_NOTHING = contextlib.nullcontext()
 _UNIT = re.compile(r"[A-Za-z0-9:_.\\@-]{1,250}\.(?:slice|service|scope)")
 _PROPERTY = re.compile("[A-Z][A-Za-z]{1,60}")
 # A signature of the old content would forbid the new one.
@@ -89,6 +92,7 @@ class Writer:
         self._kernel = _KERNEL + tuple(mount.rstrip("/") + "/" for mount in cgroups)
         self._command = command
         self._bus: t.Optional[Bus] = None
+        self._way: t.Optional[_Way] = None
 
     def operation(self, what: str, path: str) -> None:
         """Comes before every single change: where tests fail or kill. C(what) is a word, C(path) what it changes."""
@@ -115,36 +119,63 @@ class Writer:
         finally:
             os.close(fd)
 
+    @contextlib.contextmanager
+    def many(self) -> t.Iterator[None]:
+        """Meanwhile directories stay open from one cgroup to the next: most have the same ones above them."""
+        if self._way is not None:
+            yield
+            return
+        self._way = _Way(self.root)
+        try:
+            yield
+        finally:
+            self._way.close()
+            self._way = None
+
     def memcg_read(self, path: str, inode: int, names: t.Iterable[str]) -> t.Tuple[int, t.Dict[str, str]]:
         """(its inode, {file: text} of those that it has) of a cgroup. C(inode) as in C(kernel_read)."""
-        found = {}
-        with self._kernel_parent(f"{path}/x", inode) as (fd, unused):
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    found[name] = _text(_opened(_component(name, path), os.O_RDONLY, fd, path))
-            return os.fstat(fd).st_ino, found
+        found: t.Dict[str, str] = {}
+        with self.many() if self._way is None else _NOTHING:
+            fd, own = self._memcg(path, inode)
+            for name in _file_names(*names):
+                try:
+                    file = os.open(name, _SAFE, dir_fd=fd)
+                except OSError as exc:
+                    if exc.errno == errno.ENOENT:
+                        continue
+                    _refuse_link(exc, path, f"its {name} is a symbolic link")
+                    raise
+                found[name] = _line(file)
+            return own, found
 
     def memcg_write(self, path: str, inode: int, pairs: t.Iterable[t.Tuple[str, t.Optional[str]]]) -> t.List[str]:
         """What each file of a cgroup reads when its text was written; None: written otherwise."""
-        found = []
-        with self._kernel_parent(f"{path}/x", inode) as (fd, unused):
+        found: t.List[str] = []
+        # A file of the kernel takes each write whole; a plain one, of a tree, does not.
+        flags = _SAFE | os.O_RDWR | (os.O_TRUNC if self.root != "/" else 0)
+        with self.many() if self._way is None else _NOTHING:
+            fd, unused = self._memcg(path, inode)
             for name, text in pairs:
-                if text is None:
-                    found.append(_text(_opened(_component(name, path), os.O_RDONLY, fd, path)))
-                    continue
-                self.operation("kernel", f"{path}/{name}")
-                # A file of the kernel takes each write whole; a plain one, of a tree, does not.
-                file = _opened(_component(name, path), os.O_RDWR | (os.O_TRUNC if self.root != "/" else 0), fd, path)
+                _file_names(name)
+                if text is not None:
+                    self.operation("kernel", f"{path}/{name}")
                 try:
-                    data = f"{text}\n".encode("utf-8", "surrogateescape")
-                    if os.write(file, data) != len(data):
-                        raise OSError(errno.EIO, "the kernel took only a part", f"{path}/{name}")
-                    os.lseek(file, 0, os.SEEK_SET)
-                except BaseException:
-                    os.close(file)
+                    file = os.open(name, _SAFE if text is None else flags, dir_fd=fd)
+                except OSError as exc:
+                    _refuse_link(exc, path, f"its {name} is a symbolic link")
                     raise
-                found.append(_text(file))
+                found.append(_line(file, text))
         return found
+
+    def _memcg(self, path: str, inode: int) -> t.Tuple[int, int]:
+        """(descriptor of the cgroup's directory, its inode)"""
+        if not f"{path}/".startswith(self._kernel):
+            raise Refused(path, "is not below /proc/sys, /sys or a cgroup mount")
+        fd = t.cast("_Way", self._way).to(path)
+        own = os.fstat(fd).st_ino
+        if inode and own != inode:
+            raise Replaced(path, "another cgroup has this path now")
+        return fd, own
 
     # Files of ours
 
@@ -434,6 +465,37 @@ class Writer:
         os.fsync(fd)
 
 
+class _Way:
+    """Open directories, from the root down to the cgroup that was asked for last. That one is opened anew each time: another may have its path by now."""
+
+    def __init__(self, root: str) -> None:
+        self._names: t.List[str] = []
+        self._fds = [os.open(root, _DIRECTORY)]
+
+    def to(self, path: str) -> int:
+        names = path.split("/")[1:]
+        same, most = 0, min(len(self._names), len(names) - 1)
+        while same < most and names[same] == self._names[same]:
+            same += 1
+        self._cut(same)
+        for name in names[same:]:
+            try:
+                self._fds.append(os.open(_component(name, path), _DIRECTORY | os.O_NOFOLLOW, dir_fd=self._fds[-1]))
+            except OSError as exc:
+                _refuse_link(exc, path, "one of its directories is a symbolic link, or no directory")
+                raise
+            self._names.append(name)
+        return self._fds[-1]
+
+    def close(self) -> None:
+        self._cut(-1)
+
+    def _cut(self, depth: int) -> None:
+        for fd in self._fds[depth + 1 :]:
+            os.close(fd)
+        del self._fds[depth + 1 :], self._names[max(0, depth) :]
+
+
 def property_words(unit: str, pairs: t.Iterable[t.Tuple[str, str]]) -> t.List[str]:
     """What systemctl set-property takes. Raises Refused."""
     pieces = [f"{_checked(key, _PROPERTY)}={value}" for key, value in pairs]
@@ -470,6 +532,31 @@ def _opened(name: str, flags: int, directory: int, path: str) -> int:
         os.close(fd)
         raise Refused(path, "is not a regular file")
     return fd
+
+
+@functools.lru_cache(256)
+def _file_names(*names: str) -> t.Tuple[str, ...]:
+    """Without a look at what they are: a cgroup has nothing but files."""
+    for name in names:
+        if "/" in _component(name, name):
+            raise Refused(name, "is no name of a file")
+    return names
+
+
+def _line(fd: int, text: t.Optional[str] = None) -> str:
+    """What an open file reads from its start, mostly a line, with C(text) written before. Closes it."""
+    try:
+        if text is not None:
+            data = f"{text}\n".encode("utf-8", "surrogateescape")
+            if os.write(fd, data) != len(data):
+                raise OSError(errno.EIO, "the kernel took only a part")
+        data = os.pread(fd, _LINE, 0)
+        if len(data) == _LINE or data[-1:] != b"\n":
+            os.lseek(fd, 0, os.SEEK_SET)
+            data = _read(os.dup(fd))
+        return data.decode("utf-8", "surrogateescape").strip()
+    finally:
+        os.close(fd)
 
 
 def _attributes(name: str, directory: int) -> t.Dict[str, bytes]:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import gc
 import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _compiled
@@ -27,6 +28,7 @@ def tune(params: dict[str, t.Any]) -> dict[str, t.Any]:
 
 
 def main() -> None:
+    gc.disable()  # makes as good as no cycles, and it ends soon: a tenth of the time of many containers
     spec = {**_tune_options.TUNE, **_tune_options.REQUEST}
     _module.run(spec, tune, expected=_undo.FAILURES)
 

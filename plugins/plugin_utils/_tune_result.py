@@ -14,7 +14,7 @@ import json
 import math
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _wanted
+from ansible_collections.memqos.fleet.plugins.module_utils import _memcg_rows, _shares, _wanted
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _results, _tune_containers
@@ -87,6 +87,7 @@ def parse(text: str) -> Json:
     # RecursionError: nested thousands deep.
     except (ValueError, RecursionError) as exc:
         raise BadAnswer(f"not JSON: {str(exc):.100}") from exc
+    _unpack(answer)
     require(answer, _ANSWER, "the answer")
     if answer["schema_version"] != SCHEMA_VERSION or not 0 <= answer["generation"] < 1 << 53:
         raise BadAnswer("another schema_version, or no number of a generation")
@@ -103,6 +104,15 @@ def parse(text: str) -> Json:
     if not all(isinstance(text, str) for text in (*answer["notes"], *answer["kernel_command_line"].values())):
         raise BadAnswer("notes or words of the kernel command line are not text")
     return t.cast("Json", answer)
+
+
+def _unpack(answer: t.Any) -> None:
+    """Rows of containers, whose parts in common travel once. Raises BadAnswer."""
+    if isinstance(answer, dict) and isinstance(answer.get("containers"), dict):
+        try:
+            answer["containers"] = _memcg_rows.unpacked(answer["containers"])
+        except ValueError as exc:
+            raise BadAnswer(f"{exc!s:.200}") from exc
 
 
 def _require_container(row: Json, where: str) -> None:

@@ -53,14 +53,16 @@ NODE_FLOORS = [
     {"_qos_near"},
     {"_qos_files"},
     {"_shares"},
-    {"_units"},
+    {"_units", "_memcg_rows"},
     {"_tuples"},
 ]
 # Controller code knows the options of its modules, sizes, the registry, the rule language and how it is judged, the words of profiles, what a path says,
 # and how text of a node is decoded.
 CONTROLLER_MAY_IMPORT: dict[str, set[str]] = {
     "action": {"plugin_utils", "_knobs", "_rules", "_tune_options"},
-    "plugin_utils": {"plugin_utils", "_units", "_shares", "_knobs", "_rules", "_diagnosis", "_wanted", "_workloads", "_read", "_qos", "_qos_files"},
+    "plugin_utils": {
+        *("plugin_utils", "_units", "_shares", "_knobs", "_rules", "_diagnosis", "_wanted", "_workloads", "_read", "_qos", "_qos_files", "_memcg_rows")
+    },
     "filter": {"plugin_utils"},
     "doc_fragments": set(),
 }
@@ -90,6 +92,7 @@ PURE = tuple(
         "_qos_near.py",
         "_plan_memcgs.py",
         "_memcg_rules.py",
+        "_memcg_rows.py",
         "_units.py",
         "_shares.py",
         "_knobs/",

@@ -131,7 +131,7 @@ def tune_and_print(case: Case) -> None:
     reads, writes = os.pipe()
     os.close(reads)
     answer = case.machine.tune(SECOND)
-    os.write(writes, json.dumps(answer).encode())
+    os.write(writes, json.dumps(answer, default=list).encode())
 
 
 def test_signals_count_again_when_a_run_has_ended(made: Made) -> None:

@@ -6,12 +6,24 @@
 
 from __future__ import annotations
 
+import json
 import typing as t
 
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _steps
-from ansible_collections.memqos.fleet.plugins.module_utils._steps import FileStep, Moved, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import (
+    FileStep,
+    Memcg,
+    MemcgsStep,
+    Moved,
+    PropertyStep,
+    ReloadStep,
+    Step,
+    SwapFileStep,
+    SwapStep,
+    WriteStep,
+)
 
 FILE = "/sys/fs/cgroup/batch.slice/memory.max"
 VENDOR = "/sys/fs/cgroup/batch.slice/memory.wmark_ratio"
@@ -100,3 +112,37 @@ def test_a_step_survives_json(step: Step) -> None:
 def test_what_is_no_step_is_refused(value: t.Any) -> None:
     with pytest.raises(ValueError, match="no step"):
         _steps.from_json(value)
+
+
+CONTAINERS = MemcgsStep(
+    tuple(
+        Memcg(
+            f"/sys/fs/cgroup/pod{number}",
+            number,
+            (("memory.low", "0", str(4096 * number)), ("memory.high", "max", "65536"))[: number % 3],
+            "a.scope" * (number % 2),
+        )
+        for number in range(9)
+    ),
+    ("/sys/fs/cgroup/gone",),
+    "one",
+)
+
+
+def test_containers_name_their_files_once() -> None:
+    text = json.dumps(_steps.to_json(CONTAINERS))
+    assert _steps.from_json(json.loads(text)) == CONTAINERS
+    assert (text.count("memory.low"), text.count("memory.high")) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sets": []}, {"sets": [["memory.low"], [], []]}, {"sets": None}, {"sets": [[1], [2], [3]]}, {"memcgs": [["/a", 1, "", 0, [], []], ["/b"]]},
+        {"memcgs": [["/a", "1", "", 0, [], []]]}, {"memcgs": [["/a", 1, None, 0, [], []]]}, {"memcgs": [["/a", 1, "", 1, ["0"], [0]]]},
+        {"memcgs": [["/a", 1, "", 1, ["0"], []]]}, {"memcgs": 5}, {"gone": 5}, {"boot_id": 5},
+    ],
+)  # fmt: skip
+def test_what_is_no_step_of_containers(change: t.Dict[str, t.Any]) -> None:
+    with pytest.raises(ValueError, match="no step"):
+        _steps.from_json({**json.loads(json.dumps(_steps.to_json(CONTAINERS))), **change})

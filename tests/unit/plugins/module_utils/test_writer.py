@@ -2,10 +2,11 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a new file has of the one whose place it takes: labels and ACLs."""
+"""What a new file has of the one whose place it takes: labels and ACLs; and files of many cgroups."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import struct
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
-from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Refused, Writer
+from ansible_collections.memqos.fleet.plugins.module_utils._writer import File, Refused, Replaced, Writer
 
 ZZZ = "/etc/sysctl.d/zzz.conf"
 # Version 2; owner rw, user 1000 r, group r, mask r, others none.
@@ -180,3 +181,90 @@ def test_no_swap_file_where_others_can_write(tmp_path: Path, mode: int) -> None:
 def test_a_unit_that_systemd_does_not_give_is_not_started(tmp_path: Path) -> None:
     with pytest.raises(Refused):
         Disk(tmp_path).writer.swap("stop", "../x.swap")
+
+
+# Cgroups
+
+
+POD = "/sys/fs/cgroup/kubepods/pod1"
+MAIN = f"{POD}/main"
+
+
+@pytest.fixture(name="cgroups")
+def fixture_cgroups(tmp_path: Path) -> Path:
+    for path in (POD, MAIN, f"{POD}/other"):
+        os.makedirs(f"{tmp_path}{path}")
+        Path(f"{tmp_path}{path}/memory.low").write_text("4096\n", encoding="ascii")
+    return tmp_path
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_of_a_cgroup_its_inode_and_the_files_that_it_has(cgroups: Path, many: bool) -> None:
+    writer, inode, before = Writer(str(cgroups)), os.stat(f"{cgroups}{MAIN}").st_ino, open_files()
+    with writer.many() if many else contextlib.nullcontext():
+        assert writer.memcg_read(MAIN, 0, ["memory.low", "memory.high"]) == (inode, {"memory.low": "4096"})
+        assert writer.memcg_read(POD, 0, ())[1] == {}
+        assert writer.memcg_write(MAIN, inode, [("memory.low", "8192"), ("memory.low", None)]) == ["8192", "8192"]
+        assert writer.memcg_read(f"{POD}/other", 0, ["memory.low"])[1] == {"memory.low": "4096"}
+        with pytest.raises(Replaced):
+            writer.memcg_write(MAIN, inode + 1, [("memory.low", "0")])
+        with pytest.raises(FileNotFoundError):
+            writer.memcg_write(MAIN, inode, [("memory.high", "0")])
+        with pytest.raises(FileNotFoundError):
+            writer.memcg_read(f"{POD}/gone/away", 0, ())
+        assert writer.memcg_read(MAIN, inode, ["memory.low"])[1] == {"memory.low": "8192"}
+    assert open_files() == before
+    assert sorted(os.listdir(f"{cgroups}{MAIN}")) == ["memory.low"]
+
+
+def test_meanwhile_another_cgroup_takes_the_path(cgroups: Path) -> None:
+    """Its parents stay open, itself it is looked for each time."""
+    writer, inode = Writer(str(cgroups)), os.stat(f"{cgroups}{MAIN}").st_ino
+    with writer.many():
+        writer.memcg_read(MAIN, inode, ())
+        os.rename(f"{cgroups}{MAIN}", f"{cgroups}{POD}/old")
+        os.mkdir(f"{cgroups}{MAIN}")
+        with pytest.raises(Replaced):
+            writer.memcg_read(MAIN, inode, ())
+        assert writer.memcg_read(MAIN, 0, ())[0] == os.stat(f"{cgroups}{MAIN}").st_ino
+
+
+@pytest.mark.parametrize("size", [4095, 4096, 4097, 200_000])
+def test_a_file_of_any_length_is_read_to_its_end(cgroups: Path, size: int) -> None:
+    """memory.stat has several lines."""
+    text = ("keys 12\n" * size)[: size - 1]  # a line ends where a page does
+    Path(f"{cgroups}{MAIN}/memory.stat").write_text(text + "\n", encoding="ascii")
+    assert Writer(str(cgroups)).memcg_read(MAIN, 0, ["memory.stat"])[1]["memory.stat"] == text.strip()
+
+
+@pytest.mark.parametrize("link", [f"{MAIN}/memory.low", MAIN, POD, "/sys/fs/cgroup"])
+@pytest.mark.parametrize("many", [False, True])
+def test_no_link_is_followed_to_a_cgroup(cgroups: Path, link: str, many: bool) -> None:
+    os.rename(f"{cgroups}{link}", f"{cgroups}/elsewhere")
+    os.symlink(f"{cgroups}/elsewhere", f"{cgroups}{link}")
+    writer, before = Writer(str(cgroups)), open_files()
+    with writer.many() if many else contextlib.nullcontext():
+        for attempt in (lambda: writer.memcg_write(MAIN, 0, [("memory.low", "8192")]), lambda: writer.memcg_read(MAIN, 0, ["memory.low"])):
+            with pytest.raises(Refused, match="symbolic link"):
+                attempt()
+    assert open_files() == before
+    assert "8192" not in (cgroups / "elsewhere" if link.endswith("low") else next((cgroups / "elsewhere").rglob("memory.low"))).read_text(encoding="ascii")
+
+
+@pytest.mark.parametrize("name", ["../memory.low", "", ".", "..", "a/b", "a\0b"])
+def test_what_is_no_name_of_a_file_is_refused(cgroups: Path, name: str) -> None:
+    writer = Writer(str(cgroups))
+    for attempt in (lambda: writer.memcg_write(MAIN, 0, [(name, "8192")]), lambda: writer.memcg_read(MAIN, 0, [name])):
+        with pytest.raises(Refused):
+            attempt()
+    assert Path(f"{cgroups}{POD}/memory.low").read_text(encoding="ascii") == "4096\n"
+
+
+@pytest.mark.parametrize("path", ["/etc/memory", "/sys/fs/../../etc", "/sysfs/cgroup", "/proc/syst", "/sys/fs//cgroup"])
+def test_what_is_no_cgroup_is_refused(cgroups: Path, path: str) -> None:
+    with pytest.raises(Refused):
+        Writer(str(cgroups)).memcg_read(path, 0, ())

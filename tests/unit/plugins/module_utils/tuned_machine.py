@@ -133,7 +133,7 @@ class Machine:
     def asked(self, what: t.Callable[[Json, _tune.Work], Json], request: Json, *, check: bool = False, writer: t.Optional[Node] = None) -> Json:
         """By a request as it arrives, with an answer as it leaves: JSON."""
         sent = json.loads(json.dumps({"wait": 0, "meta": META, "keep": self.keep, **request}))
-        answer: Json = json.loads(json.dumps(what(sent, self.work(check=check, writer=writer))))
+        answer: Json = json.loads(json.dumps(what(sent, self.work(check=check, writer=writer)), default=list))
         return answer
 
     def work(self, *, check: bool = False, writer: t.Optional[Node] = None) -> _tune.Work:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _module, _plan_rows, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _memcg_rows, _module, _plan_rows, _tune
 from ansible_collections.memqos.fleet.plugins.modules import memory_tune
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _request, _results, _tune_containers, _tune_result
 
@@ -34,9 +34,16 @@ def asked(profile: t.Any, **overrides: t.Any) -> tuple[str, _tune_result.Why]:
     return str(answer["tune"]), _tune_result.reasons(declared.profiles)
 
 
-@pytest.fixture(scope="module", name="real")
-def fixture_real() -> str:
+@pytest.fixture(scope="module", name="packed")
+def fixture_packed() -> str:
     return asked("colocated")[0]
+
+
+@pytest.fixture(scope="module", name="real")
+def fixture_real(packed: str) -> str:
+    """With its rows of containers as they are read."""
+    answer = json.loads(packed)
+    return _module.to_json({**answer, "containers": _memcg_rows.unpacked(answer["containers"])})
 
 
 def row(name: str = "vm.swappiness", **values: t.Any) -> dict[str, t.Any]:
@@ -59,8 +66,15 @@ def why(_subject: str, _knob: str, _profile: str) -> _tune_result.Because:
 # The shape
 
 
-def test_a_real_answer_is_understood(real: str) -> None:
-    assert _tune_result.parse(real) == json.loads(real)
+def test_a_real_answer_is_understood(real: str, packed: str) -> None:
+    assert _tune_result.parse(real) == _tune_result.parse(packed) == json.loads(real)
+    assert json.loads(real)["containers"] and len(packed) < len(real)
+
+
+def test_rows_that_nobody_packed_are_refused(packed: str) -> None:
+    answer = json.loads(packed)
+    with pytest.raises(_tune_result.BadAnswer, match="no rows? of containers"):
+        _tune_result.parse(json.dumps({**answer, "containers": {**answer["containers"], "shapes": []}}))
 
 
 def test_the_versions_are_the_same() -> None:

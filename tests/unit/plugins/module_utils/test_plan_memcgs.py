@@ -1,0 +1,211 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The containers' part of a plan: what cgroups have, what they shall have, what stands because of us."""
+
+from __future__ import annotations
+
+import typing as t
+
+import pytest
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _plan_memcgs
+from ansible_collections.memqos.fleet.plugins.module_utils._memcg_rows import Subject
+from ansible_collections.memqos.fleet.plugins.module_utils._plan_memcgs import Found, Ground, MemcgPart, Value
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import Memcg, MemcgsStep
+
+MIB = 1 << 20
+POD = "/sys/fs/cgroup/kubepods/pod1"
+MAIN = f"{POD}/main"
+KUBELET = "the kubelet (MemoryQoS, /var/lib/kubelet/config.yaml)"
+
+
+def plan(
+    wanted: dict[str, dict[str, str]], found: dict[str, Found], *, origin: t.Sequence[Memcg] = (), refuse: bool = False, none: t.Any = None, **ground: t.Any
+) -> MemcgPart:
+    values = {path: {file: Value(text, "profile: it") for file, text in files.items()} for path, files in wanted.items()}
+    return _plan_memcgs.plan_memcgs(values, none or {}, Ground(found, ground.pop("subjects", {}), ground.pop("rivals", {}), 4096, origin), refuse=refuse)
+
+
+def one(file: str, now: str | None, wanted: str, **more: t.Any) -> dict[str, t.Any]:
+    """The cell of a cgroup that has one file."""
+    found = Found(7, {} if now is None else {file: now}, **{key: more.pop(key) for key in ("usage", "inactive_file") if key in more})
+    return t.cast("dict[str, t.Any]", plan({MAIN: {file: wanted}}, {MAIN: found}, **more).rows[0]["values"][file])
+
+
+def changes(made: MemcgPart) -> dict[str, tuple[tuple[str, str, str], ...]]:
+    return {memcg.path: memcg.values for memcg in made.step.memcgs} if made.step else {}
+
+
+# One value
+
+
+@pytest.mark.parametrize(
+    ("file", "now", "wanted", "status"),
+    [
+        ("memory.low", "0", "4096", "would_change"), ("memory.low", "4096", "4096", "ok"), ("memory.low", "4096", "4097", "ok"),
+        ("memory.low", None, "4096", "unsupported"), ("memory.low", None, "0", "ok"), ("memory.high", None, "max", "ok"),
+        ("memory.wmark_scale_factor", None, "20", "ok"),  # nothing without the ratio beside it
+        ("memory.high", "8192", "4096", "would_change"), ("memory.soft_limit_in_bytes", "9223372036854771712", "4096", "would_change"),
+    ],
+)  # fmt: skip
+def test_a_value(file: str, now: str | None, wanted: str, status: str) -> None:
+    cell = one(file, now, wanted)
+    assert (cell["before"], cell["wanted"], cell["status"], cell["origin"]) == (now, wanted, status, "profile: it")
+    assert cell["equivalence"] == ("none" if status == "unsupported" else "native")
+
+
+def test_a_file_that_this_kernel_lacks_is_said() -> None:
+    assert one("memory.priority", None, "6")["reason"] == "this kernel has no memory.priority"
+    assert one("memory.priority", None, "0")["reason"] == "off, as all is where this kernel does not have it"
+
+
+def test_a_step_has_what_changes_with_inode_and_unit() -> None:
+    found = {POD: Found(5, {"memory.low": "0"}), MAIN: Found(7, {"memory.low": "0", "memory.high": "max", "memory.oom.group": "1"})}
+    subjects = {MAIN: Subject("shop/web/main", "container", "LS", "cri-1.scope", 1, 2)}
+    made = plan({POD: {"memory.low": "0"}, MAIN: {"memory.low": "8192", "memory.high": "65536", "memory.oom.group": "1"}}, found, subjects=subjects)
+    assert made.step == MemcgsStep((Memcg(MAIN, 7, (("memory.low", "0", "8192"), ("memory.high", "max", "65536")), "cri-1.scope"),))
+    pod, main = made.rows
+    assert (pod["name"], pod["level"], pod["class"]) == ("pod1", "", "")
+    assert {key: main[key] for key in ("path", "name", "level", "class", "request", "limit")} == {
+        "path": MAIN, "name": "shop/web/main", "level": "container", "class": "LS", "request": 1, "limit": 2,
+    }  # fmt: skip
+
+
+def test_nothing_to_do() -> None:
+    made = plan({MAIN: {"memory.low": "4096"}}, {MAIN: Found(7, {"memory.low": "4096"})})
+    assert made.step is None and [row["values"]["memory.low"]["status"] for row in made.rows] == ["ok"]
+    empty = plan({}, {}, refuse=True)
+    assert (empty.step, list(empty.rows), empty.blocked) == (None, [], "")
+
+
+def test_what_has_ended_since_is_left_out() -> None:
+    made = plan({MAIN: {"memory.low": "4096"}}, {})
+    assert (made.step, list(made.rows)) == (None, [])
+
+
+def test_what_cannot_be_had_is_told() -> None:
+    made = plan({MAIN: {}}, {MAIN: Found(7, {})}, none={MAIN: [("swap", "no swap"), ("throttle", "no limit")]})
+    assert made.rows[0]["none"] == [{"intent": "swap", "reason": "no swap"}, {"intent": "throttle", "reason": "no limit"}]
+
+
+# memory.high
+
+
+@pytest.mark.parametrize(
+    ("now", "wanted", "usage", "idle", "status"),
+    [
+        ("max", str(90 * MIB), 100 * MIB, 0, "would_change"),  # 90 %
+        ("max", str(90 * MIB - 1), 100 * MIB, 0, "deferred"),
+        ("max", str(45 * MIB), 100 * MIB, 50 * MIB, "would_change"),  # what is idle can be dropped
+        ("max", str(45 * MIB - 1), 100 * MIB, 50 * MIB, "deferred"),
+        (str(10 * MIB), str(20 * MIB), 100 * MIB, 0, "would_change"),  # it grows
+        (str(30 * MIB), str(20 * MIB), 100 * MIB, 0, "deferred"),
+        (str(10 * MIB), "max", 100 * MIB, 0, "would_change"),
+        ("max", "4096", 10 * MIB, 20 * MIB, "would_change"),
+    ],
+)
+def test_memory_high_is_never_set_far_below_what_is_in_use(now: str, wanted: str, usage: int, idle: int, status: str) -> None:
+    cell = one("memory.high", now, wanted, usage=usage, inactive_file=idle)
+    assert cell["status"] == status
+    if status == "deferred":
+        assert "is below 90 % of what it has in use (100 MiB, of which" in cell["reason"]
+
+
+def test_what_is_deferred_stops_nothing_else() -> None:
+    found = {MAIN: Found(7, {"memory.high": "max", "memory.low": "0"}, 100 * MIB)}
+    assert changes(plan({MAIN: {"memory.high": "4096", "memory.low": "4096"}}, found)) == {MAIN: (("memory.low", "0", "4096"),)}
+
+
+# Others who write
+
+
+@pytest.mark.parametrize("refuse", [False, True])
+def test_a_file_that_somebody_else_writes(refuse: bool) -> None:
+    found = {MAIN: Found(7, {"memory.high": "max", "memory.low": "0", "memory.wmark_ratio": "0"})}
+    wanted = {MAIN: {"memory.high": "65536", "memory.low": "0", "memory.wmark_ratio": "95"}}
+    made = plan(wanted, found, refuse=refuse, rivals={"memory.high": KUBELET, "memory.low": KUBELET})
+    cells = made.rows[0]["values"]
+    assert {file: cell["status"] for file, cell in cells.items()} == {"memory.high": "conflict", "memory.low": "ok", "memory.wmark_ratio": "would_change"}
+    said = f"memory.high: {KUBELET} writes it too, and nothing was written: one of both has to leave it"
+    assert cells["memory.high"]["reason"] == said.partition(": ")[2]
+    if refuse:
+        assert (made.step, made.blocked) == (None, said)
+    else:
+        assert (changes(made), made.blocked) == ({MAIN: (("memory.wmark_ratio", "0", "95"),)}, "")
+
+
+def test_a_conflict_keeps_what_a_near_value_had_to_say() -> None:
+    wanted = {MAIN: {"memory.high": Value("4096", "near: background_reclaim", "near", "a share")}}
+    made = _plan_memcgs.plan_memcgs(wanted, {}, Ground({MAIN: Found(7, {"memory.high": "max"})}, {}, {"memory.high": "koordlet"}, 4096), refuse=False)
+    assert made.rows[0]["values"]["memory.high"]["reason"].startswith("a share; koordlet writes it too")
+
+
+# What the kernel shows otherwise
+
+
+@pytest.mark.parametrize(
+    ("pod", "now", "status"),
+    [
+        ("0", "-25", "ok"),
+        ("0", "50", "would_change"),
+        ("50", "50", "ok"),  # the pod's, which counts
+        ("-10", "-10", "ok"),
+        ("-10", "-25", "would_change"),
+    ],
+)
+def test_an_inherited_min_watermark_is_what_it_reads(pod: str, now: str, status: str) -> None:
+    file = "memory.wmark_min_adj"
+    found = {POD: Found(5, {file: pod}), MAIN: Found(7, {file: now})}
+    made = plan({POD: {file: pod}, MAIN: {file: "-25"}}, found)
+    assert made.rows[1]["values"][file]["status"] == status
+    assert plan({MAIN: {file: "-25"}}, found).rows[0]["values"][file]["status"] == status  # of a pod that nobody plans
+
+
+# What we did before
+
+
+OURS = Memcg(MAIN, 7, (("memory.low", "0", "8192"), ("memory.high", "max", "65536")), "cri-1.scope")
+
+
+def test_what_nobody_wants_any_more_goes_back() -> None:
+    found = {MAIN: Found(7, {"memory.low": "8192", "memory.high": "65536"})}
+    made = plan({}, found, origin=[OURS])
+    assert made.step == MemcgsStep((OURS._replace(values=(("memory.low", "8192", "0"), ("memory.high", "65536", "max"))),))
+    cell = made.rows[0]["values"]["memory.low"]
+    assert (cell["before"], cell["wanted"], cell["origin"], cell["reason"]) == ("8192", "0", "", "nobody wants it any more: back to what stood before")
+    half = plan({MAIN: {"memory.low": "8192"}}, found, origin=[OURS])
+    assert changes(half) == {MAIN: (("memory.high", "65536", "max"),)}
+
+
+def test_what_others_changed_since_stays() -> None:
+    made = plan({}, {MAIN: Found(7, {"memory.low": "12288", "memory.high": "max"})}, origin=[OURS])
+    assert made.step is None
+    cells = made.rows[0]["values"]
+    assert list(cells) == ["memory.low"] and cells["memory.low"]["status"] == "deferred" and cells["memory.low"]["wanted"] is None
+
+
+def test_what_reads_otherwise_goes_back_whatever_it_reads() -> None:
+    ours = Memcg(MAIN, 7, (("memory.wmark_min_adj", "0", "-25"),))
+    assert changes(plan({}, {MAIN: Found(7, {"memory.wmark_min_adj": "50"})}, origin=[ours])) == {MAIN: (("memory.wmark_min_adj", "50", "0"),)}
+
+
+@pytest.mark.parametrize("found", [{}, {MAIN: Found(8, {"memory.low": "8192", "memory.high": "65536"})}])
+def test_of_a_cgroup_that_has_gone_the_origin_forgets(found: dict[str, Found]) -> None:
+    """Also where another has its path, which we never touched. By itself that is nothing to do."""
+    assert plan({}, found, origin=[OURS]).step is None
+    other = f"{POD}/other"
+    made = plan({other: {"memory.low": "4096"}}, {**found, other: Found(9, {"memory.low": "0"})}, origin=[OURS])
+    assert made.step == MemcgsStep((Memcg(other, 9, (("memory.low", "0", "4096"),)),), (MAIN,))
+
+
+def test_a_file_that_has_gone_goes_nowhere() -> None:
+    assert plan({}, {MAIN: Found(7, {"memory.low": "8192"})}, origin=[OURS]).step == MemcgsStep((OURS._replace(values=(("memory.low", "8192", "0"),)),))
+
+
+def test_rows_of_a_rollback() -> None:
+    step = MemcgsStep((Memcg(MAIN, 7, (("memory.low", "8192", "0"), ("memory.high", "max", "max"))), Memcg(POD, 5, (("memory.low", "0", "0"),))))
+    (row,) = _plan_memcgs.returned([step])
+    assert (row["path"], row["name"], list(row["values"])) == (MAIN, "main", ["memory.low"])
+    assert row["values"]["memory.low"] == {"before": "8192", "wanted": "0", "origin": "", "equivalence": "native", "reason": "", "status": "would_change"}

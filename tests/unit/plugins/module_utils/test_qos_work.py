@@ -1,0 +1,463 @@
+# Copyright (c) 2026, memqos.fleet contributors
+# GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a tune does for containers: from cgroups, pods, runtimes and the inventory to a plan, and by whole tunes to what the kernel has."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing as t
+
+import pytest
+
+from ansible_collections.memqos.fleet.plugins.module_utils import _present, _qos_work, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils._plan_memcgs import MemcgPart
+from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import Options
+from ansible_collections.memqos.fleet.plugins.module_utils._qos_work import Asked, unit_of
+from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
+from ansible_collections.memqos.fleet.plugins.module_utils._read._persisted import Kubelet
+from ansible_collections.memqos.fleet.plugins.module_utils._steps import Memcg, MemcgsStep
+from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import runtimes
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import OPTIONS, Json, Machine, Make
+
+MIB, GIB = 1 << 20, 1 << 30
+UIDS = {name: f"{name * 8}-1111-4222-8333-444444444444" for name in "abcdef"}
+IDS = {name: name * 64 for name in "abcdef"}
+MARKS = {"memory.wmark_ratio": "0", "memory.wmark_scale_factor": "50", "memory.wmark_min_adj": "0", "memory.priority": "0", "memory.use_priority_oom": "0"}
+HALF = {"enable": True, "minLimitPercent": 0, "lowLimitPercent": 100, "throttlingPercent": 50, "wmarkRatio": 0, "wmarkMinAdj": 0}
+STRATEGY: Json = {"lsClass": {"memoryQOS": HALF}}
+COLOCATED: Json = {"LS": {"protect_soft": {"of": "request", "share": (1, 1)}}, "BE": {"throttle": {"of": "limit", "share": (1, 2)}}}
+pytestmark = pytest.mark.usefixtures("root_user")
+
+
+class Node:
+    """A machine with pods of one container each, by either cgroup driver."""
+
+    def __init__(self, machine: Machine, *, driver: str = "cgroupfs") -> None:
+        self.machine, self.driver = machine, driver
+        self.pods: list[Json] = []
+        self.tree, self.facts = Tree(machine.root), {"systemd": 257} if driver == "systemd" else {}
+
+    def pod(self, name: str, qos: str = "Burstable", label: str = "", request: int = GIB, limit: int = 2 * GIB, **more: t.Any) -> str:
+        """Its container's path; C(listed): whether the controller has it."""
+        sizes = {"batch_request": request, "batch_limit": limit} if label == "BE" else {"request": request, "limit": limit}
+        found = {"uid": UIDS[name], "namespace": "shop", "name": name, "qos_class": qos, "containers": [{"name": "main", "id": IDS[name], **sizes}], **sizes}
+        if label:
+            found["koordinator_class"] = label
+        if more.pop("listed", True):
+            self.pods.append({**found, **more})
+        place = self.place(name, qos)
+        for depth in range(2, place.count("/") + 1):
+            self.cgroup("/".join(place.split("/")[: depth + 1]))
+        if limit and self.machine.hierarchy == 2:
+            self.cgroup(place, max=str(limit))
+        return place
+
+    def place(self, name: str, qos: str = "Burstable") -> str:
+        below = [] if qos == "Guaranteed" else [qos.lower()]
+        if self.driver == "cgroupfs":
+            return "/".join(["", "kubepods", *below, f"pod{UIDS[name]}", IDS[name]])
+        names = ["kubepods", *below, f"pod{UIDS[name].replace('-', '_')}"]
+        slices = ["-".join(names[: end + 1]) + ".slice" for end in range(len(names))]
+        return "/".join(["", *slices, f"cri-containerd-{IDS[name]}.scope"])
+
+    def cgroup(self, path: str, **files: str) -> None:
+        for above in ("/".join(path.split("/")[: end + 1]) for end in range(1, path.count("/") + 1)):
+            if not os.path.isdir(f"{self.machine.root}{self.machine.mount}{above}"):
+                for name, text in self.machine.cgroup_files.items():
+                    self.machine.write(f"{self.machine.mount}{above}/{name}", f"{text}\n")
+                if self.driver == "systemd":
+                    self.machine.node.systemd.adopt(above.rpartition("/")[2], above)
+        for name, text in files.items():
+            self.machine.write(f"{self.machine.mount}{path}/memory.{name}", f"{text}\n")
+
+    def part(self, *, origin: t.Sequence[t.Any] = (), options: Json | None = None, persisted: Json | None = None, **asked: t.Any) -> MemcgPart:
+        present = _present.read(self.tree, knobs=(), subjects=(), properties=())
+        present = present._replace(facts={**present.facts, **self.facts}, persisted=present.persisted._replace(**(persisted or {})))
+        chosen = Options(**{**OPTIONS, **(options or {}), "only": tuple((options or {}).get("only", ())), "allow": tuple((options or {}).get("allow", ()))})
+        asked = {"model": "profile", "pods": self.pods, "intents": COLOCATED, **asked}
+        return _qos_work.part(Asked(**asked), origin, present, chosen, self.tree, Writer(self.machine.root))
+
+    def tune(self, *layers: Json, check: bool = False, only: t.Sequence[str] = (), **qos: t.Any) -> Json:
+        request = {"layers": layers, "options": {**OPTIONS, "only": only}, "qos": {"pods": self.pods, **qos}}
+        return self.machine.asked(_tune.tune, request, check=check)
+
+    def text(self, path: str, file: str) -> str | None:
+        return self.machine.text(f"{path} memory.{file}")
+
+
+def profile(**intents: Json) -> Json:
+    return {"profile": "colocated", "host": {}, "slices": {}, "qos": intents}
+
+
+@pytest.fixture
+def node(make: Make) -> Node:
+    return Node(make(systemd=0))
+
+
+@pytest.fixture
+def by_systemd(make: Make) -> Node:
+    return Node(make(), driver="systemd")
+
+
+def cells(made: MemcgPart) -> dict[str, dict[str, t.Any]]:
+    """{last part of the path: {file: (wanted, status)}}"""
+    return {
+        row["path"].rpartition("/")[2]: {file: (cell["wanted"], cell["status"]) for file, cell in row["values"].items()} for row in made.rows if row["values"]
+    }
+
+
+def row(made: MemcgPart | Json, path: str) -> Json:
+    rows: t.Iterable[Json] = made.rows if isinstance(made, MemcgPart) else made["containers"]
+    return next(one for one in rows if one["path"].endswith(path))
+
+
+# What is asked
+
+
+def test_later_layers_say_intents_over_earlier_ones() -> None:
+    earlier = {"qos": {"LS": {"protect_soft": {"bytes": 1}, "swap": False}, "BE": {"swap": True}}}
+    later = {"qos": {"LS": {"protect_soft": {"bytes": 2}, "swap": {"absent": True}}, "BE": {"swap": {"absent": True}}}}
+    found = _qos_work.asked({"model": "profile"}, [earlier, {}, later])
+    assert found.intents == {"LS": {"protect_soft": {"bytes": 2}}}
+
+
+@pytest.mark.parametrize("options", [{"only": ["sysctl"]}, {"only": ["swap", "slices"]}])
+def test_another_area_leaves_containers_alone(node: Node, options: Json) -> None:
+    node.pod("a", label="LS")
+    assert node.part(options=options) == _qos_work._plan_memcgs.NONE
+    assert node.part(options={"only": ["memcg_qos"]}).step
+
+
+def test_a_profile_without_intents_reads_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    node.pod("a", label="LS")
+    monkeypatch.setattr(_qos_work, "_Work", None)
+    assert node.part(intents={}) == _qos_work._plan_memcgs.NONE
+    with pytest.raises(TypeError):
+        node.part(intents={}, origin=[MemcgsStep((), (), "another boot")])
+
+
+# The models
+
+
+def test_a_profile_protects_up_to_the_root(node: Node) -> None:
+    """Two pods with a class, one without."""
+    a, b = node.pod("a", label="LS"), node.pod("b", "Guaranteed", request=GIB, limit=GIB)
+    node.pod("c", "BestEffort", request=0, limit=0)
+    made = node.part(intents={"LS": COLOCATED["LS"], "LSR": COLOCATED["LS"]})
+    assert {name: values["memory.low"] for name, values in cells(made).items()} == {
+        "kubepods": (str(2 * GIB), "would_change"), "burstable": (str(GIB), "would_change"), f"pod{UIDS['a']}": (str(GIB), "would_change"),
+        IDS["a"]: (str(GIB), "would_change"), f"pod{UIDS['b']}": (str(GIB), "would_change"), IDS["b"]: (str(GIB), "would_change"),
+    }  # fmt: skip
+    main = row(made, a)
+    assert (main["name"], main["level"], main["class"], main["request"], main["limit"]) == ("shop/a/main", "container", "LS", GIB, 2 * GIB)
+    assert (row(made, b)["class"], row(made, "/kubepods")["level"], row(made, "/burstable")["name"]) == ("Guaranteed", "class", "Burstable")
+
+
+def test_koordinator_on_a_mainline_kernel(node: Node) -> None:
+    """To the byte, and what its marks come near."""
+    place = node.pod("a", label="LS")
+    made = node.part(model="koordinator", config=STRATEGY)
+    high = GIB + GIB // 2
+    assert cells(made)[IDS["a"]]["memory.high"] == (str(high), "would_change") and cells(made)[IDS["a"]]["memory.low"] == (str(GIB), "would_change")
+    assert row(made, place)["values"]["memory.high"]["origin"] == "strategy: lsClass" and row(made, place)["none"] == []
+    marks = {"lsClass": {"memoryQOS": {"enable": True, "throttlingPercent": 0}}}
+    again = row(node.part(model="koordinator", config=marks), place)
+    near = again["values"]["memory.high"]
+    assert (near["wanted"], near["equivalence"], near["origin"]) == (str(2 * GIB * 95 // 100 // 4096 * 4096), "near", "near: background_reclaim")
+    assert near["reason"] == "above it the tasks reclaim themselves, and wait the longer the further they are"
+    assert [one["intent"] for one in again["none"]] == ["min_watermark"]
+    assert again["values"]["memory.wmark_ratio"]["status"] == "unsupported"
+
+
+def test_koordinator_on_its_own_kernel(make: Make) -> None:
+    machine = make(systemd=0)
+    machine.cgroup_files.update(MARKS)
+    node = Node(machine)
+    place = node.pod("a", label="LS")
+    values = row(node.part(model="koordinator", config={"lsClass": {"memoryQOS": {"enable": True}}}), place)["values"]
+    assert {file: cell["wanted"] for file, cell in values.items() if file in MARKS and cell["status"] == "would_change"} == {
+        "memory.wmark_ratio": "95", "memory.wmark_scale_factor": "20", "memory.wmark_min_adj": "-25",
+    }  # fmt: skip
+    assert all(cell["equivalence"] == "native" for cell in values.values())
+
+
+def test_an_effective_min_watermark_is_no_change_at_every_run(make: Make) -> None:
+    machine = make(systemd=0)
+    machine.cgroup_files.update(MARKS)
+    node = Node(machine)
+    place = node.pod("a", label="LS")
+    config = {"lsClass": {"memoryQOS": {"enable": True}}}
+    assert node.tune(model="koordinator", config=config)["changed"]
+    assert not node.tune(model="koordinator", config=config)["changed"]
+    # Of somebody's pod directory above, which counts for more.
+    above = place.rpartition("/")[0]
+    node.cgroup(above, wmark_min_adj="50")
+    node.cgroup(place, wmark_min_adj="50")
+    answer = node.tune(model="koordinator", config=config, check=True)
+    assert row(answer, above)["values"]["memory.wmark_min_adj"]["status"] == "would_change"
+
+
+def test_the_kubelets_values(node: Node) -> None:
+    place = node.pod("a")
+    node.pod("b", "BestEffort", request=0, limit=0)
+    made = node.part(model="kubelet", config={"memoryReservationPolicy": "TieredReservation", "memoryThrottlingFactor": 0.5})
+    assert cells(made)[IDS["a"]]["memory.high"][0] == str(GIB + GIB // 2) and cells(made)[f"pod{UIDS['a']}"]["memory.low"][0] == str(GIB)
+    assert row(made, place)["values"]["memory.high"]["origin"] == "memoryThrottlingFactor"
+    allocatable = node.part(model="kubelet", config={"memoryThrottlingFactor": 0.5}, node={"allocatable": 6 * GIB})
+    assert cells(allocatable)[IDS["b"]]["memory.high"][0] == str(3 * GIB)
+
+
+def test_what_pods_can_have_is_the_limit_of_kubepods(node: Node) -> None:
+    node.pod("b", "BestEffort", request=0, limit=0)
+    node.cgroup("/kubepods", max=str(4 * GIB))
+    assert cells(node.part(model="kubelet", config={"memoryThrottlingFactor": 0.5}))[IDS["b"]]["memory.high"][0] == str(2 * GIB)
+
+
+def test_on_v1_swappiness_and_the_soft_limit_come_near(make: Make) -> None:
+    machine = make(systemd=0, hierarchy=1)
+    machine.cgroup_files["memory.soft_limit_in_bytes"] = str((1 << 63) - 4096)
+    node = Node(machine)
+    place = node.pod("a", "BestEffort", label="BE")
+    answer = node.tune(profile(BE={"throttle": {"of": "limit", "share": [1, 2]}, "swap": False, "protect_soft": {"bytes": 4096}}))
+    assert (answer["problem"], answer["changed"]) == ("", True)
+    assert (node.text(place, "soft_limit_in_bytes"), node.text(place, "swappiness")) == (str(GIB), "0")
+    values = row(answer, place)["values"]
+    assert {cell["equivalence"] for cell in values.values()} == {"near"} and all(cell["reason"] and cell["status"] == "changed" for cell in values.values())
+    assert [one["intent"] for one in row(answer, place)["none"]] == ["protect_soft"]
+
+
+# Who is here
+
+
+def test_pods_of_the_list_that_are_not_here(node: Node) -> None:
+    node.pod("a", label="LS")
+    node.pods.append({**node.pods[0], "uid": UIDS["f"], "name": "gone", "containers": [{"name": "main", "id": IDS["f"]}]})
+    made = node.part()
+    assert made.notes == ("1 of the pods that were handed over are not on this node any more",)
+    assert not any(UIDS["f"] in row["path"] for row in made.rows)
+
+
+def test_a_static_pod_has_another_uid_in_its_cgroup(node: Node) -> None:
+    """Found by its container's id; values go where it is."""
+    place = node.pod("a", label="LS", uid=UIDS["e"])
+    made = node.part()
+    assert row(made, place)["values"]["memory.low"]["wanted"] == str(GIB) and row(made, place)["name"] == "shop/a/main"
+    assert row(made, place.rpartition("/")[0])["values"]["memory.low"]["wanted"] == str(GIB)
+
+
+def test_without_a_list_requests_are_estimated(node: Node) -> None:
+    place = node.pod("a", listed=False, limit=2 * GIB)
+    node.cgroup(place, max=str(2 * GIB))
+    machine = node.machine
+    machine.write(f"{machine.mount}{place}/cgroup.procs", "4242\n")
+    machine.write("/proc/4242/oom_score_adj", "900\n")
+    made = node.part()
+    assert int(row(made, place)["values"]["memory.low"]["wanted"]) == -(-100 * 8 * GIB // 1000) // 4096 * 4096
+    assert row(made, place)["class"] == "Burstable"
+    assert any(note.startswith("CRI could not be read") for note in made.notes)
+
+
+def test_a_container_that_is_listed_needs_no_runtime(node: Node) -> None:
+    node.pod("a", label="LS")
+    assert node.part().notes == ()
+    sandbox = f"{node.place('a').rpartition('/')[0]}/{IDS['d']}"
+    node.cgroup(sandbox)
+    assert any("CRI" in note for note in node.part().notes)  # what is it?
+    bundle = {"annotations": {"io.kubernetes.cri.container-type": "sandbox"}}
+    node.machine.write(f"/run/containerd/io.containerd.runtime.v2.task/k8s.io/{IDS['d']}/config.json", json.dumps(bundle))
+    made = node.part()
+    assert made.notes == () and not any(one["path"].endswith(sandbox) for one in made.rows)
+
+
+def test_a_pod_without_containers_here(node: Node) -> None:
+    """It is not gone, and there is nothing to set."""
+    node.pods.append({"uid": UIDS["a"], "namespace": "shop", "name": "a", "qos_class": "Burstable", "koordinator_class": "LS", "containers": []})
+    node.cgroup(f"/kubepods/burstable/pod{UIDS['a']}")
+    made = node.part()
+    assert (list(made.rows), made.step, made.notes) == ([], None, ())
+
+
+def test_a_sidecar_that_was_started_anew_since_the_list(node: Node) -> None:
+    """Koordlet does not look at sidecars: found by its name, it is one still."""
+    place = node.pod("a", label="LS")
+    sidecar = f"{place.rpartition('/')[0]}/{IDS['e']}"
+    node.cgroup(sidecar, max=str(GIB))
+    node.pods[0]["containers"].append({"name": "mesh", "id": IDS["d"], "request": 0, "limit": GIB, "sidecar": True})
+    bundle = {"annotations": {"io.kubernetes.cri.container-name": "mesh", "io.kubernetes.cri.sandbox-uid": UIDS["a"]}}
+    node.machine.write(f"/run/containerd/io.containerd.runtime.v2.task/k8s.io/{IDS['e']}/config.json", json.dumps(bundle))
+    assert {path for path in (IDS["a"], IDS["e"]) if path in cells(node.part(model="koordinator", config=STRATEGY))} == {IDS["a"]}
+
+
+def test_a_podman_container_with_a_declared_class(node: Node) -> None:
+    place = f"/machine.slice/libpod-{IDS['c']}.scope"
+    node.cgroup(place, max=str(GIB))
+    node.machine.write("/.memqos/output/podman-ps", json.dumps([runtimes.podman_row(IDS["c"], "cache")]))
+    node.machine.write("/.memqos/output/podman-inspect", json.dumps([runtimes.podman_inspected(IDS["c"], reservation=64 * MIB)]))
+    made = node.part(declared=[{"match": "cache", "qos_class": "LS"}])
+    assert cells(made) == {f"libpod-{IDS['c']}.scope": {"memory.low": (str(64 * MIB), "would_change")}}
+    assert row(made, place)["name"] == "cache" and row(made, place)["level"] == "container"
+    assert list(node.part().rows) == []  # nobody says its class
+
+
+def test_a_unit_with_a_declared_class_and_request(node: Node) -> None:
+    made = node.part(declared=[{"match": "redis-server.service", "qos_class": "LS", "request": 64 * MIB}])
+    assert cells(made) == {"redis-server.service": {"memory.low": (str(64 * MIB), "would_change")}}
+    assert row(made, "redis-server.service")["level"] == "unit"
+    assert cells(node.part(declared=[{"match": "/system.slice/redis*", "qos_class": "BE", "limit": GIB}]))["redis-server.service"] == {
+        "memory.high": (str(GIB // 2), "would_change"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("model", ["koordinator", "kubelet"])
+def test_other_models_leave_what_is_in_no_pod(node: Node, model: str) -> None:
+    made = node.part(
+        model=model, declared=[{"match": "redis-server.service", "qos_class": "LS", "request": MIB}], config=STRATEGY if model != "kubelet" else {}
+    )
+    assert not any(one["path"].endswith("redis-server.service") for one in made.rows)
+
+
+def test_a_list_that_disagrees_with_the_kernel_is_told(node: Node) -> None:
+    place = node.pod("a", label="LS")
+    node.cgroup(place, max=str(GIB))
+    assert f"shop/a/main: pod list: limit {2 * GIB}, the cgroup has {GIB}" in node.part().notes
+
+
+# Who writes there too
+
+
+@pytest.mark.parametrize("policy", ["report", "refuse"])
+def test_koordlet_has_all_files_and_the_kubelet_its_own(node: Node, policy: str) -> None:
+    place = node.pod("a", label="LS")
+    for writers, kubelet, who in (
+        (["koordlet"], None, "koordlet"),
+        ([], Kubelet("/var/lib/kubelet/config.yaml", "", False, True), "the kubelet (MemoryQoS, /var/lib/kubelet/config.yaml)"),
+    ):
+        made = node.part(persisted={"writers": writers, "kubelet": kubelet}, options={"on_conflict": policy})
+        cell = row(made, place)["values"]["memory.low"]
+        assert cell["status"] == "conflict" and cell["reason"].startswith(f"{who} writes it too") and made.step is None
+        assert (f"memory.low: {who} writes it too" in made.blocked) is (policy == "refuse")
+
+
+def test_a_kubelet_that_writes_swap_only(node: Node) -> None:
+    place = node.pod("a", label="LS")
+    kubelet = Kubelet("/var/lib/kubelet/config.yaml", "", False, False, "LimitedSwap")
+    intents = {"LS": {**COLOCATED["LS"], "swap": False}}
+    made = node.part(persisted={"kubelet": kubelet}, intents=intents)
+    values = row(made, place)["values"]
+    assert (values["memory.low"]["status"], values["memory.swap.max"]["status"]) == ("would_change", "conflict")
+    assert "swapBehavior LimitedSwap" in values["memory.swap.max"]["reason"]
+
+
+# What nobody can bear
+
+
+def test_more_hard_protection_than_the_node_has_is_refused_or_allowed(node: Node) -> None:
+    node.pod("a", label="LS", request=7 * GIB, limit=7 * GIB)
+    intents = {"LS": {"protect_hard": {"of": "request", "share": (1, 1)}}}
+    made = node.part(intents=intents)
+    assert made.step is None and "kubepods memory.min: Σ memory.min would be 7.00 GiB, more than 80 % of memory" in made.blocked
+    assert made.blocked.endswith("(protection_above_80_percent)")
+    allowed = node.part(intents=intents, options={"allow": ["protection_above_80_percent"]})
+    assert allowed.step and not allowed.blocked and any("allowed (protection_above_80_percent)" in note for note in allowed.notes)
+
+
+@pytest.mark.parametrize(("usage", "idle", "status"), [(GIB, 0, "would_change"), (2 * GIB, 0, "deferred"), (2 * GIB, GIB, "would_change")])
+def test_a_throttle_below_what_is_in_use_waits(node: Node, usage: int, idle: int, status: str) -> None:
+    place = node.pod("a", "BestEffort", label="BE")
+    node.cgroup(place, current=str(usage), stat=f"anon 4096\ninactive_file {idle}\nactive_file 4096")
+    assert cells(node.part())[IDS["a"]]["memory.high"] == (str(GIB), status)
+
+
+# What stands because of us
+
+
+def test_of_another_boot_nothing_goes_back(node: Node) -> None:
+    place = f"{node.machine.mount}{node.pod('a', label='LS')}"
+    inode = os.stat(node.machine.root + place).st_ino
+    node.cgroup(node.place("a"), low="8192")
+    ours = Memcg(place, inode, (("memory.low", "0", "8192"),))
+    boot = node.machine.text("/proc/sys/kernel/random/boot_id")
+    assert node.part(intents={}, origin=[MemcgsStep((ours,), (), "another boot")]).step is None
+    back = node.part(intents={}, origin=[MemcgsStep((ours,), (), str(boot))]).step
+    assert back == MemcgsStep((ours._replace(values=(("memory.low", "8192", "0"),)),))
+
+
+def test_a_tune_a_second_one_and_the_way_back(node: Node) -> None:
+    place = node.pod("a", label="LS")
+    before = node.machine.snapshot()
+    assert node.tune(profile(**COLOCATED), check=True)["changed"] and node.machine.snapshot() == before
+    first = node.tune(profile(**COLOCATED))
+    assert (first["problem"], first["generation"], node.text(place, "low")) == ("", 1, str(GIB))
+    assert {cell["status"] for one in first["containers"] for cell in one["values"].values()} == {"changed"}
+    again = node.tune(profile(**COLOCATED))
+    assert (again["changed"], again["generation"]) == (False, 0)
+    node.pod("b", label="LS")  # a new one
+    third = node.tune(profile(**COLOCATED))
+    assert third["changed"] and node.text("/kubepods", "low") == str(2 * GIB)
+    node.pods.pop()
+    node.tune(profile())
+    assert node.text(place, "low") == node.text("/kubepods", "low") == "0"
+
+
+def test_only_containers_leaves_the_rest_as_it_was(node: Node) -> None:
+    place = node.pod("a", label="LS")
+    layer = {**profile(**COLOCATED), "host": {"vm.swappiness": {"value": 10}}}
+    answer = node.tune(layer, only=["memcg_qos"])
+    assert (node.text(place, "low"), node.machine.text("vm.swappiness"), answer["files"]) == (str(GIB), "60", [])
+
+
+# Systemd's
+
+
+@pytest.mark.parametrize(
+    ("path", "unit"),
+    [
+        ("/kubepods.slice", "kubepods.slice"),
+        ("/kubepods.slice/kubepods-burstable.slice", "kubepods-burstable.slice"),
+        ("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod1_2.slice/cri-containerd-1.scope", "cri-containerd-1.scope"),
+        ("/system.slice/redis.service", "redis.service"),
+        ("/init.scope", "init.scope"),
+        ("/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod1.slice", "kubelet-kubepods-pod1.slice"),
+        ("/kubelet-kubepods.slice", ""),  # no slice of that name lies there: another systemd's
+        ("/kubepods.slice/burstable.slice", ""),
+        ("/system.slice/docker-1.scope/system.slice/redis.service", ""),  # of the systemd in a container
+        ("/system.slice/docker-1.scope/init.scope", ""),
+        ("/docker/1/system.slice", ""),
+        ("/docker/1/redis.service", ""),
+        ("/user.slice/user-1000.slice/user@1000.service/app.slice", ""),
+        ("/user.slice/user-1000.slice/user@1000.service/app.slice/app.service", ""),
+        ("/kubepods/burstable/pod1", ""),
+        ("/system.slice/redis.service/worker", ""),
+        ("/", ""),
+    ],
+)
+def test_the_unit_of_a_cgroup(path: str, unit: str) -> None:
+    assert unit_of(path) == unit
+
+
+def test_units_get_properties_which_a_reload_keeps(by_systemd: Node) -> None:
+    place = by_systemd.pod("a", label="LS")
+    pod = place.rpartition("/")[0]
+    answer = by_systemd.tune(profile(LS={**COLOCATED["LS"], "kill_together": True}))
+    assert answer["problem"] == "" and by_systemd.text(place, "low") == by_systemd.text(pod, "low") == str(GIB)
+    assert by_systemd.text(place, "oom.group") == "1"
+    by_systemd.machine.systemctl(["systemctl", "daemon-reload"])
+    assert by_systemd.text(place, "low") == by_systemd.text("/kubepods.slice", "low") == str(GIB)
+    assert not by_systemd.tune(profile(LS={**COLOCATED["LS"], "kill_together": True}))["changed"]
+    back = by_systemd.machine.rollback()
+    assert back["problem"] == "" and {by_systemd.text(path, "low") for path in (place, pod, "/kubepods.slice")} == {"0"}
+    assert by_systemd.text(place, "oom.group") == "0"
+    by_systemd.machine.systemctl(["systemctl", "daemon-reload"])
+    assert {by_systemd.text(path, "low") for path in (place, pod, "/kubepods.slice")} == {"0"}
+
+
+def test_the_same_names_without_systemd_are_plain_directories(by_systemd: Node) -> None:
+    by_systemd.pod("a", label="LS")
+    with_it = by_systemd.part().step
+    by_systemd.facts = {}
+    without = by_systemd.part().step
+    assert with_it and without and all(memcg.unit for memcg in with_it.memcgs) and not any(memcg.unit for memcg in without.memcgs)
