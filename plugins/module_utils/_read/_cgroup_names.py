@@ -40,10 +40,8 @@ def read(tree: Tree, hierarchy: Hierarchy) -> list[Cgroup]:
                 stack.pop()
                 continue
             try:
-                status, bound = (
-                    os.stat(name, dir_fd=fd, follow_symlinks=False),
-                    _cgroupfs.parse_amount(_cgroupfs._read_file(fd, os.fsencode(f"{name}/{limit}"))),
-                )
+                status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                bound = _cgroupfs.parse_amount(_cgroupfs._read_file(fd, os.fsencode(f"{name}/{limit}")))
                 path = f"{above}/{display(name)}"
                 one: t.Any = {"path": path, "parent": above or "/", "inode": status.st_ino, **({} if bound == _cgroupfs.GARBLED else {"limit": bound})}
                 found.append(one)
