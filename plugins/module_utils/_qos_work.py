@@ -10,7 +10,7 @@ import typing as t
 from . import _guards, _plan, _plan_memcgs, _qos, _qos_files, _qos_near, _residents
 from ._knobs import _registry
 from ._plan_memcgs import Found, Ground, MemcgPart, Subject, Value
-from ._read import _cgroupfs
+from ._read import _cgroup_names, _cgroupfs
 from ._read._files import Tree
 from ._steps import MemcgsStep, WriteStep
 from ._tuples import NamedTuple
@@ -73,7 +73,7 @@ class _Work:
         self.subjects: t.Dict[str, Subject] = {}
         self.names: t.Dict[str, t.FrozenSet[str]] = {}
         hierarchy = t.cast("_cgroupfs.Hierarchy", present.hierarchy)
-        self.hierarchy, self.cgroups = hierarchy, _cgroupfs.names(tree, hierarchy)
+        self.hierarchy, self.cgroups = hierarchy, _cgroup_names.read(tree, hierarchy)
         capacity = present.meminfo["MemTotal"]
         residents = _residents.read(tree, hierarchy, self.cgroups, capacity=capacity, pods=request.pods, declared=request.declared)
         self.joined = residents.joined

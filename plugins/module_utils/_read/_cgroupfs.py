@@ -299,46 +299,6 @@ def walk(
     return walker.found, walker.unknown()
 
 
-def names(tree: Tree, hierarchy: Hierarchy) -> list[Cgroup]:
-    """C(walk) without its figures but for C(limit). What cannot be opened is left out, with all below it."""
-    limit = "memory.max" if hierarchy.version == 2 else "memory.limit_in_bytes"
-    found: list[Cgroup] = []
-    stack: list[tuple[int, str, t.Iterator[str]]] = []
-    try:
-        top = _open_root(tree, hierarchy.memory) if hierarchy.memory else -1
-    except Unreadable:
-        top = -1
-    if top < 0:
-        return found
-    children = _directories(top)
-    status = os.fstat(top)
-    counts_links = status.st_nlink == 2 + len(children)  # as in _Walk
-    found.append({"path": "/", "inode": status.st_ino})
-    stack.append((top, "", iter(children)))
-    try:
-        while stack:
-            fd, above, rest = stack[-1]
-            name = next(rest, None)
-            if name is None:
-                os.close(fd)
-                stack.pop()
-                continue
-            try:
-                status, bound = os.stat(name, dir_fd=fd, follow_symlinks=False), parse_amount(_read_file(fd, f"{name}/{limit}"))
-                path = f"{above}/{display(name)}"
-                one: t.Any = {"path": path, "parent": above or "/", "inode": status.st_ino, **({} if bound == GARBLED else {"limit": bound})}
-                found.append(one)
-                if not counts_links or status.st_nlink > 2:
-                    stack.append((os.open(name, _DIR_FLAGS, dir_fd=fd), path, iter(())))
-                    stack[-1] = (*stack[-1][:2], iter(_directories(stack[-1][0])))
-            except OSError:
-                continue
-    finally:
-        for fd, _above, _rest in stack:
-            os.close(fd)
-    return found
-
-
 class _Directory(NamedTuple):
     """C(other): the same cgroup in the tree that has memory.pressure, or -1."""
 
@@ -509,7 +469,7 @@ class _Walk:
             self.found[0]["dying"] = max(0, count - len(self.found))
 
 
-def _read_file(fd: int, name: str | bytes) -> bytes:
+def _read_file(fd: int, name: bytes) -> bytes:
     file = os.open(name, _FILE_FLAGS, dir_fd=fd)
     try:
         data = os.read(file, _CHUNK)
