@@ -51,13 +51,17 @@ Wanted = t.Mapping[str, t.Mapping[str, Value]]
 
 
 class Ground(NamedTuple):
-    """C(found): {path: cgroup}; C(subjects): {path: whose}; C(rivals): {file: who else writes it}; C(origin): what stands because of us, of this boot."""
+    """C(found): {path: cgroup}; C(subjects): {path: whose}; C(rivals): {file: who else writes it}; C(origin): what stands because of us, of this boot.
+
+    C(taken): files that the slices of profiles set.
+    """
 
     found: t.Mapping[str, Found]
     subjects: t.Mapping[str, Subject]
     rivals: t.Mapping[str, str]
     page_size: int
     origin: t.Sequence[Memcg] = ()
+    taken: t.Container[str] = ()
 
     def subject(self, path: str, origin: t.Mapping[str, Memcg] = {}) -> Subject:
         """Of one that no workload has any more, what the journal knows."""
@@ -112,6 +116,8 @@ def _judged(path: str, file: str, value: Value, wanted: Wanted, ground: Ground, 
         expected = _memcg_rules.effective(file, path, _giving(file, wanted, ground), highest) or expected
     if now == expected:
         return (file, value.origin, value.equivalence, value.reason, "ok"), now, value.text
+    if now is not None and f"{path}/{file}" in ground.taken and not _memcg_rules.same(file, now, expected, ground.page_size):
+        return (file, value.origin, value.equivalence, "left to the slices of a profile, which set it", "deferred"), now, value.text
     return _cell(file, value, now, one, ground, expected), now, value.text
 
 

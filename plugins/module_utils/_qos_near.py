@@ -18,11 +18,18 @@ _STANDS_FOR = {
 }  # fmt: skip
 
 
+_BESIDE = {
+    "memory.wmark_scale_factor": "background_reclaim", "memory.priority": "kill_first", "memory.pagecache_limit.enable": "page_cache_limit",
+    "memory.pagecache_limit.sync": "page_cache_limit",
+}  # fmt: skip
+
+
 class Near(NamedTuple):
-    """C(files): {file: (value, the intent that it stands for)}; C(outcomes): of each intent that is not native."""
+    """C(files): {file: (value, the intent that it stands for)}; C(outcomes): of each intent that is not native. C(instead): files that they stand for."""
 
     files: t.Dict[str, t.Tuple[str, str]]
     outcomes: t.List[_qos_files.Outcome]
+    instead: t.Tuple[str, ...] = ()
 
 
 def near(values: t.Mapping[str, str], subject: _qos_files.Subject, present: t.Container[str], *, v2: bool) -> Near:
@@ -36,7 +43,10 @@ def near(values: t.Mapping[str, str], subject: _qos_files.Subject, present: t.Co
     for outcome in outcomes:
         # A model's own memory.high is another intent's, unless it is off.
         files.update({file: (value, outcome.intent) for file, value in outcome.files.items() if values.get(file, "max") == "max" or file not in values})
-    return Near(files, outcomes)
+    # Of one that the model's own values give already its file is still said to be lacking.
+    told = {intent for unused, intent in files.values()} | {outcome.intent for outcome in outcomes if not outcome.files}
+    lacking = [file for file in values if file not in present and {**_STANDS_FOR, **_BESIDE}.get(file) in told]
+    return Near(files, outcomes, tuple(lacking))
 
 
 def _is_on(file: str, value: str) -> bool:

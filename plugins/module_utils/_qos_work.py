@@ -53,8 +53,8 @@ def asked(given: t.Mapping[str, t.Any], layers: t.Iterable[Json]) -> Asked:
     return Asked(**{**given, "intents": {name: said for name, said in kept.items() if said}})
 
 
-def part(request: Asked, steps: t.Iterable[Step], present: Present, options: Options, tree: Tree, writer: Writer) -> MemcgPart:
-    """C(steps): the journal's origin."""
+def part(request: Asked, steps: t.Iterable[Step], present: Present, options: Options, tree: Tree, writer: Writer, taken: t.Container[str] = ()) -> MemcgPart:
+    """C(steps): the journal's origin; C(taken): files that the slices of profiles set."""
     origin = next((step for step in steps if isinstance(step, MemcgsStep)), None)
     if not options.covers(AREA) or (request.model == "profile" and not request.intents and not origin):
         return _plan_memcgs.NONE
@@ -62,7 +62,7 @@ def part(request: Asked, steps: t.Iterable[Step], present: Present, options: Opt
         return MemcgPart(notes=("containers were left alone: this node has no memory controller",))
     work = _Work(request, present, tree, writer)
     boot_id = tree.read_text("/proc/sys/kernel/random/boot_id")
-    return work.plan(origin.memcgs if origin and origin.boot_id == boot_id else (), options)
+    return work.plan(origin.memcgs if origin and origin.boot_id == boot_id else (), options, taken)
 
 
 class _Work:
@@ -80,9 +80,11 @@ class _Work:
         self.notes += [f"{source} {why}" for source, why in residents.unread.items()]
         self.notes += residents.notes
         if self.joined.gone:
-            self.notes.append(f"{self.joined.gone} of the pods that were handed over are not on this node any more")
+            self.notes.append(f"{self.joined.gone} of the pods that were handed over are not on this node")
+        if request.intents and request.model != "profile":
+            self.notes.append(f"qos of profiles does not count: the model is {request.model}")
 
-    def plan(self, origin: t.Sequence[t.Any], options: Options) -> MemcgPart:
+    def plan(self, origin: t.Sequence[t.Any], options: Options, taken: t.Container[str]) -> MemcgPart:
         qos = self._values()
         wanted: t.Dict[str, t.Dict[str, Value]] = {}
         none: t.Dict[str, t.List[t.Tuple[str, str]]] = {}
@@ -101,7 +103,7 @@ class _Work:
             elif row.equivalence == "near":
                 self._mark(wanted.get(place, {}), row)
         self.notes += qos.warnings
-        ground = Ground(self._found(wanted, origin), self._placed(wanted), self._rivals(), self.present.page_size, origin)
+        ground = Ground(self._found(wanted, origin), self._placed(wanted), self._rivals(), self.present.page_size, origin, taken)
         made = _plan_memcgs.plan_memcgs(wanted, none, ground, refuse=options.on_conflict == "refuse")
         return self._guarded(made, options.allow)._replace(notes=tuple(dict.fromkeys(self.notes)))
 
@@ -244,6 +246,8 @@ class _Work:
         reasons = {outcome.intent: outcome.reason for outcome in found.outcomes}
         for file, (text, intent) in found.files.items() if subject.level == "container" else ():
             values[file] = Value(text, f"near: {intent}", "near", reasons[intent])
+        for file in found.instead:
+            values.pop(file, None)
         none.setdefault(place, []).extend((one.intent, one.reason) for one in found.outcomes if not one.files)
 
     def _mark(self, values: t.Dict[str, Value], row: _qos.Row) -> None:

@@ -226,7 +226,9 @@ def tune(request: Json, work: Work) -> Json:
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work, swap.texts), swap)
         made, present = _with_unread(made, present, options.allow, work)
         made = _guarded(made, options.allow, present, work)
-        memcgs = _qos_work.part(_qos_work.asked(request.get("qos", {}), folded.layers), steps, present, options, work.tree, work.writer)
+        memcgs = _qos_work.part(
+            _qos_work.asked(request.get("qos", {}), folded.layers), steps, present, options, work.tree, work.writer, _taken(folded, present)
+        )
         made = _with_memcgs(made, memcgs)
         adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)
@@ -603,6 +605,16 @@ def _guarded(made: Plan, allow: t.Collection[str], present: Present, work: Work)
 
 
 # Containers
+
+
+def _taken(folded: Folded, present: Present) -> t.Set[str]:
+    """Files of cgroups that slices want something of."""
+    found = set()
+    for unused, subject, name in folded.wanted:
+        for unit in present.units.get(subject, ()):
+            owners = [knob for knob in _registry.memcg_knobs() if unit.state.cgroup and name in (knob.name, knob.unit_property)]
+            found |= {f"{present.mount}{unit.state.cgroup}/{_present.file_name(knob, present.version)}" for knob in owners}
+    return found
 
 
 def _with_memcgs(made: Plan, memcgs: _plan_memcgs.MemcgPart) -> Plan:

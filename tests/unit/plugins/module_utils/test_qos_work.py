@@ -170,7 +170,10 @@ def test_koordinator_on_a_mainline_kernel(node: Node) -> None:
     assert (near["wanted"], near["equivalence"], near["origin"]) == (str(2 * GIB * 95 // 100 // 4096 * 4096), "near", "near: background_reclaim")
     assert near["reason"] == "above it the tasks reclaim themselves, and wait the longer the further they are"
     assert [one["intent"] for one in again["none"]] == ["min_watermark"]
-    assert again["values"]["memory.wmark_ratio"]["status"] == "unsupported"
+    # Each is told once: in the value that comes near, or among what cannot be had.
+    assert not {"memory.wmark_ratio", "memory.wmark_scale_factor", "memory.wmark_min_adj"} & set(again["values"])
+    both = row(node.part(model="koordinator", config={"lsClass": {"memoryQOS": {"enable": True, "throttlingPercent": 50}}}), place)["values"]
+    assert both["memory.wmark_ratio"]["reason"] == "this kernel has no memory.wmark_ratio" and both["memory.high"]["origin"] == "strategy: lsClass"
 
 
 def test_koordinator_on_its_own_kernel(make: Make) -> None:
@@ -237,7 +240,7 @@ def test_pods_of_the_list_that_are_not_here(node: Node) -> None:
     node.pod("a", label="LS")
     node.pods.append({**node.pods[0], "uid": UIDS["f"], "name": "gone", "containers": [{"name": "main", "id": IDS["f"]}]})
     made = node.part()
-    assert made.notes == ("1 of the pods that were handed over are not on this node any more",)
+    assert made.notes == ("1 of the pods that were handed over are not on this node",)
     assert not any(UIDS["f"] in row["path"] for row in made.rows)
 
 
@@ -461,3 +464,36 @@ def test_the_same_names_without_systemd_are_plain_directories(by_systemd: Node) 
     by_systemd.facts = {}
     without = by_systemd.part().step
     assert with_it and without and all(memcg.unit for memcg in with_it.memcgs) and not any(memcg.unit for memcg in without.memcgs)
+
+
+def test_what_two_intents_set_alike_is_the_first_ones(node: Node) -> None:
+    place = node.pod("a", label="BE")
+    half, mark = {"of": "limit", "share": [1, 2]}, {"ratio": 95, "gap": 20}
+    (cell,) = row(node.part(intents={"BE": {"throttle": half, "background_reclaim": mark}}), place)["values"].values()
+    assert (cell["wanted"], cell["origin"], cell["equivalence"]) == (str(GIB), "profile: throttle", "native")
+
+
+def test_slices_of_a_profile_come_before_qos(node: Node) -> None:
+    place = node.pod("a", label="LS")
+    taken = f"{node.machine.mount}/kubepods/memory.low"
+    present = _present.read(node.tree, knobs=(), subjects=(), properties=())
+    asked = Asked(pods=node.pods, intents=COLOCATED)
+    made = _qos_work.part(asked, (), present, Options(**{**OPTIONS, "only": (), "allow": ()}), node.tree, Writer(node.machine.root), {taken})
+    cell = row(made, "/kubepods")["values"]["memory.low"]
+    assert (cell["status"], cell["reason"]) == ("deferred", "left to the slices of a profile, which set it")
+    assert row(made, place)["values"]["memory.low"]["status"] == "would_change"
+
+
+def test_a_slice_of_a_profile_and_qos_do_not_take_turns(by_systemd: Node) -> None:
+    by_systemd.pod("a", label="LS")
+    slices = {"profile": "ours", "host": {}, "slices": {"kubepods.slice": {"MemoryLow": {"value": 3 * GIB}}}, "qos": COLOCATED}
+    for changed in (True, False):
+        answer = by_systemd.tune(slices)
+        assert (answer["problem"], answer["changed"]) == ("", changed)
+        with open(f"{by_systemd.machine.root}{by_systemd.machine.mount}/kubepods.slice/memory.low", encoding="ascii") as stream:
+            assert stream.read().strip() == str(3 * GIB)
+
+
+def test_a_model_says_that_intents_do_not_count(node: Node) -> None:
+    node.pod("a", label="LS")
+    assert "qos of profiles does not count: the model is koordinator" in node.part(model="koordinator", config=STRATEGY).notes
