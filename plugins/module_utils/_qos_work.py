@@ -131,7 +131,15 @@ class _Work:
         return _guards.dangers(steps, _plan.figures(self.present)._replace(cgroups={cgroup["path"]: cgroup for cgroup in top}))
 
     def _values(self) -> _qos.Qos:
-        workloads, known = self._workloads()
+        """Of all roots of pods: a node has one, but where two kubelets share it, or one changed its driver."""
+        whole = _qos.Qos({}, {}, [], [])
+        for workloads, known in self._workloads():
+            if self.request.model == "profile" or known:
+                one = self._modelled(workloads, known)
+                whole = _qos.Qos({**whole.files, **one.files}, {**whole.origins, **one.origins}, whole.warnings + one.warnings, whole.rows + one.rows)
+        return whole
+
+    def _modelled(self, workloads: t.Sequence[t.Any], known: t.Mapping[str, str]) -> _qos.Qos:
         meminfo, top = self.present.meminfo, f"/{known.get('Guaranteed', '')}"
         limit = next((cgroup.get("limit") for cgroup in self.cgroups if cgroup["path"] == top), None)
         node = {
@@ -140,13 +148,13 @@ class _Work:
             "allocatable": limit or meminfo["MemTotal"], **self.request.node, "known": known,
         }  # fmt: skip
         if self.request.model == "koordinator":
-            return _qos.koordinator((one for one in workloads if "path" not in one), node, self.request.config, v2=self.v2)
+            return _qos.koordinator(workloads, node, self.request.config, v2=self.v2)
         if self.request.model == "kubelet":
-            return _qos.kubelet((one for one in workloads if "path" not in one), node, self.request.config, v2=self.v2)
+            return _qos.kubelet(workloads, node, self.request.config, v2=self.v2)
         return _qos.profile(workloads, node, self.request.intents, lambda path: self._names(f"{self.present.mount}/{path}"), v2=self.v2)
 
-    def _workloads(self) -> t.Tuple[t.List[t.Any], t.Dict[str, str]]:
-        """(workloads as a model takes them, {UID, container id or class: its cgroup})"""
+    def _workloads(self) -> t.List[t.Tuple[t.List[t.Any], t.Dict[str, str]]]:
+        """(workloads as a model takes them, {UID, container id or class: its cgroup}) of each root of pods; the last of what is in no pod."""
         pods: t.Dict[str, t.List[Resident]] = {}
         alone: t.List[t.Any] = []
         for one in self.joined.workloads:
@@ -157,20 +165,22 @@ class _Work:
             else:
                 self._say(one["path"], one, "container")
         listed = {pod.get("uid"): pod for pod in self.request.pods}
-        known: t.Dict[str, str] = {}
-        found = []
+        roots: t.Dict[str, t.Tuple[t.List[t.Any], t.Dict[str, str]]] = {}
         for uid, containers in pods.items():
-            place = self.joined.pods[uid][1:]
-            found.append(self._pod(uid, listed.get(uid, {}), containers))
-            qos = found[-1]["qos_class"]
-            known.update({uid: place, **{one["container_id"]: one["path"][1:] for one in containers if "container_id" in one}})
+            place, pod = self.joined.pods[uid][1:], self._pod(uid, listed.get(uid, {}), containers)
             above = place.rpartition("/")[0]
-            known.setdefault(qos, above)
-            known.setdefault("Guaranteed", above if qos == "Guaranteed" else above.rpartition("/")[0])
+            root = above if pod["qos_class"] == "Guaranteed" else above.rpartition("/")[0]
+            found, known = roots.setdefault(root, ([], _classes(root)))
+            found.append(pod)
+            known.update({pod["qos_class"]: above, uid: place, **{one["container_id"]: one["path"][1:] for one in containers if "container_id" in one}})
+        for unused, known in roots.values():
+            self._say_classes(known)
+        return [*roots.values(), (alone, {})]
+
+    def _say_classes(self, known: t.Mapping[str, str]) -> None:
         for name in ("Guaranteed", "Burstable", "BestEffort"):
             if name in known:
                 self.subjects[f"/{known[name]}"] = Subject("kubepods" if name == "Guaranteed" else name, "class", name)
-        return [*found, *alone], known
 
     def _pod(self, uid: str, listed: t.Mapping[str, t.Any], containers: t.List[Resident]) -> Json:
         first = containers[0]
@@ -304,6 +314,13 @@ class _Work:
         if persisted.kubelet and persisted.kubelet.swap:
             found.update(dict.fromkeys(_KUBELETS_SWAP, f"the kubelet (swapBehavior {persisted.kubelet.swap}, {persisted.kubelet.config})"))
         return found
+
+
+def _classes(root: str) -> t.Dict[str, str]:
+    """Where a kubelet has the pods of each class, below this kubepods."""
+    stem = root.rpartition("/")[2][: -len(".slice")] if root.endswith(".slice") else ""
+    names = {name: f"{stem}-{name.lower()}.slice" if stem else name.lower() for name in ("Burstable", "BestEffort")}
+    return {"Guaranteed": root, **{name: f"{root}/{below}" for name, below in names.items()}}
 
 
 def unit_of(path: str) -> str:

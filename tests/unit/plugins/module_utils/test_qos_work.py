@@ -497,3 +497,14 @@ def test_a_slice_of_a_profile_and_qos_do_not_take_turns(by_systemd: Node) -> Non
 def test_a_model_says_that_intents_do_not_count(node: Node) -> None:
     node.pod("a", label="LS")
     assert "qos of profiles does not count: the model is koordinator" in node.part(model="koordinator", config=STRATEGY).notes
+
+
+def test_two_roots_of_pods_have_sums_of_their_own(node: Node) -> None:
+    """Where one kubelet changed its driver, or two share a node."""
+    node.pod("a", label="LS")
+    node.driver = "systemd"
+    place = node.pod("b", label="LS", request=GIB // 2)
+    made = node.part(model="koordinator", config=STRATEGY)
+    assert cells(made)["kubepods"]["memory.low"][0] == cells(made)["burstable"]["memory.low"][0] == str(GIB)
+    assert cells(made)["kubepods.slice"]["memory.low"][0] == cells(made)["kubepods-burstable.slice"]["memory.low"][0] == str(GIB // 2)
+    assert row(made, place)["values"]["memory.low"]["wanted"] == str(GIB // 2)
