@@ -193,7 +193,9 @@ def resolve(intents: Intents, subject: Subject, present: t.Container[str], *, v2
 
 def _resolve(intent: str, value: t.Any, subject: Subject, present: t.Container[str], hierarchy: str) -> Outcome:
     reason = ""
-    for way in (_ways if isinstance(present, frozenset) else _ways.__wrapped__)(intent, present, hierarchy):
+    # Kept for what all cgroups of a kernel have.
+    ways: t.Any = _ways if isinstance(present, frozenset) else _ways.__wrapped__
+    for way in ways(intent, present, hierarchy):
         try:
             return Outcome(intent, way.equivalence, way.make(value, subject), way.above, way.reason)
         except CannotSay as exc:
