@@ -361,10 +361,10 @@ def _put_intents(
     outcomes = _qos_files.resolve(wanted, subject, probe(path), v2=v2)
     for outcome in outcomes:
         for file, value in outcome.files.items():
-            # What another intent set to the same is that one's.
-            if qos.files.get(path, {}).get(file) != value:
-                qos.files.setdefault(path, {})[file] = value
-                qos.origins.setdefault(path, {})[file] = f"profile: {outcome.intent}"
+            files, origins = qos.files.setdefault(path, {}), qos.origins.setdefault(path, {})
+            # What another intent set to the same is that one's too.
+            origins[file] = f"{origins[file]}, {outcome.intent}" if files.get(file) == value else f"profile: {outcome.intent}"
+            files[file] = value
         qos.rows.append(Row(path, outcome.intent, outcome.equivalence, outcome.reason))
     return outcomes
 

@@ -264,6 +264,8 @@ class _Work:
         for file, value in values.items():
             if value.origin == f"profile: {row.intent}":
                 values[file] = value._replace(equivalence="near", reason=row.reason)
+            elif value.origin.endswith(f", {row.intent}"):
+                values[file] = value._replace(reason=f"near for {row.intent}: {row.reason}")
 
     def _names(self, place: str) -> t.FrozenSet[str]:
         """Names of the files that this cgroup has. All but the root have the same, so one is looked at."""

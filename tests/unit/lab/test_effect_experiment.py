@@ -30,7 +30,7 @@ def row(name: str, status: str, **values: str) -> dict[str, t.Any]:
 
 
 def answer(*rows: dict[str, t.Any], **values: t.Any) -> dict[str, t.Any]:
-    plain = {"check": False, "generation": 1, "problem": "", "notes": [], "skipped": [], "daemon_reload": False, "kernel_command_line": {}}
+    plain = {"check": False, "generation": 1, "problem": "", "notes": [], "containers": [], "skipped": [], "daemon_reload": False, "kernel_command_line": {}}
     return {**plain, "results": list(rows), **values}
 
 

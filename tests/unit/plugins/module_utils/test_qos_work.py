@@ -470,7 +470,8 @@ def test_what_two_intents_set_alike_is_the_first_ones(node: Node) -> None:
     place = node.pod("a", label="BE")
     half, mark = {"of": "limit", "share": [1, 2]}, {"ratio": 95, "gap": 20}
     (cell,) = row(node.part(intents={"BE": {"throttle": half, "background_reclaim": mark}}), place)["values"].values()
-    assert (cell["wanted"], cell["origin"], cell["equivalence"]) == (str(GIB), "profile: throttle", "native")
+    assert (cell["wanted"], cell["origin"], cell["equivalence"]) == (str(GIB), "profile: throttle, background_reclaim", "native")
+    assert cell["reason"].startswith("near for background_reclaim: ")
 
 
 def test_slices_of_a_profile_come_before_qos(node: Node) -> None:
