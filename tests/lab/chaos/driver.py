@@ -187,7 +187,7 @@ class Child:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         found: Json = {}
         try:
-            found["answer"] = json.loads(json.dumps(ask(action, values, Struck(self.fault, self._note), wait=wait)))
+            found["answer"] = json.loads(json.dumps(ask(action, values, Struck(self.fault, self._note), wait=wait), default=list))
         except EXPECTED as exc:
             found["error"] = f"{exc.path}: {exc.reason}" if isinstance(exc, Unreadable) else str(exc)
         except KeyboardInterrupt:
