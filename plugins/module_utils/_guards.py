@@ -238,12 +238,18 @@ def _cgroup_danger(change: _Change, cgroup: Cgroup) -> Danger | None:
         return Danger(_UNKNOWN[file], f"its usage cannot be read, so whether it fits into {_size(after)} is not known") if shrinks else None
     if file == "memory.max" and after < usage:
         return Danger("limit_below_usage", f"{_size(after)} is below its usage of {_size(usage)}: the kernel would kill its processes, or (v1) answer EBUSY")
-    needed = max(0, usage - cgroup.get("stat", {}).get("inactive_file", 0))
-    if file == "memory.high" and after * 10 < needed * 9:
-        return Danger("high_below_working_set", f"{_size(after)} is below 90 % of its working set of {_size(needed)}: its tasks would stand still in reclaim")
+    why = stands_still(after, usage, cgroup.get("stat", {}).get("inactive_file", 0)) if file == "memory.high" else ""
+    if why:
+        return Danger("high_below_working_set", why)
     if file in ("memory.max", "memory.high") and not usage and after < LEAST_TO_START:
         return Danger("limit_too_small_to_start", f"{_size(after)} is less than {_size(LEAST_TO_START)}, without which hardly a program starts")
     return None
+
+
+def stands_still(high: int, usage: int, inactive_file: int) -> str:
+    """Why memory.high is too low for what is in use; empty if it is not."""
+    needed = max(0, usage - inactive_file)
+    return f"{_size(high)} is below 90 % of its working set of {_size(needed)}: its tasks would stand still in reclaim" if high * 10 < needed * 9 else ""
 
 
 def _protection(changes: t.Iterable[_Change], cgroups: t.Mapping[str, t.Any], meminfo: t.Mapping[str, int]) -> dict[tuple[str, str], Danger]:

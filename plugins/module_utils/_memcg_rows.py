@@ -44,8 +44,9 @@ class Rows(t.Sequence[Json]):
     def __init__(self, rows: t.Sequence[Row] = (), status: str = "would_change") -> None:
         self._rows, self._status = rows, status
 
-    def told(self, status: str) -> Rows:
-        return Rows(self._rows, status)
+    def told(self, status: str, gone: t.Container[str] = ()) -> Rows:
+        """Without those of C(gone), of which nothing came."""
+        return Rows([row for row in self._rows if row.path not in gone], status)
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -6,14 +6,10 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _memcg_rules, _shares
+from . import _guards, _memcg_rules
 from ._memcg_rows import Cell, Row, Rows, Subject
 from ._steps import Memcg, MemcgsStep
 from ._tuples import NamedTuple
-
-_size = _shares.format_size
-# The kernel holds those who are above it up: never so far below what cannot simply be dropped (_guards has the same bound).
-_LEAST_OF_WORKING_SET = 90
 
 
 class Found(NamedTuple):
@@ -161,11 +157,8 @@ def _giving(file: str, wanted: Wanted, ground: Ground) -> t.Callable[[str], t.Op
 
 def _stalls(text: str, now: str, one: Found) -> str:
     """Why memory.high is left for a later run; empty if it can be set."""
-    needed = max(0, one.usage - one.inactive_file)
-    if not text.isdigit() or (now.isdigit() and int(now) <= int(text)) or int(text) * 100 >= needed * _LEAST_OF_WORKING_SET:
-        return ""
-    used = f"{_size(one.usage)}, of which {_size(one.inactive_file)} are idle page cache"
-    return f"{_size(int(text))} is below 90 % of what it has in use ({used}): it would stall"
+    is_lower = text.isdigit() and not (now.isdigit() and int(now) <= int(text))
+    return _guards.stands_still(int(text), one.usage, one.inactive_file) if is_lower else ""
 
 
 def _conflicts(rows: t.Iterable[Row]) -> str:

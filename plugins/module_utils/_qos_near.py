@@ -16,8 +16,6 @@ _STANDS_FOR = {
     "memory.wmark_min_adj": "min_watermark", "memory.use_priority_oom": "kill_first", "memory.oom.group": "kill_together",
     "memory.pagecache_limit.size": "page_cache_limit", "memory.swap.max": "swap",
 }  # fmt: skip
-
-
 _BESIDE = {
     "memory.wmark_scale_factor": "background_reclaim", "memory.priority": "kill_first", "memory.pagecache_limit.enable": "page_cache_limit",
     "memory.pagecache_limit.sync": "page_cache_limit",
@@ -42,7 +40,7 @@ def near(values: t.Mapping[str, str], subject: _qos_files.Subject, present: t.Co
     files: t.Dict[str, t.Tuple[str, str]] = {}
     for outcome in outcomes:
         # A model's own memory.high is another intent's, unless it is off.
-        files.update({file: (value, outcome.intent) for file, value in outcome.files.items() if values.get(file, "max") == "max" or file not in values})
+        files.update({file: (value, outcome.intent) for file, value in outcome.files.items() if values.get(file, "max") == "max"})
     # Of one that the model's own values give already its file is still said to be lacking.
     told = {intent for unused, intent in files.values()} | {outcome.intent for outcome in outcomes if not outcome.files}
     lacking = [file for file in values if file not in present and {**_STANDS_FOR, **_BESIDE}.get(file) in told]

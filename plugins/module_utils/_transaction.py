@@ -48,7 +48,10 @@ class Result(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """C(ok): all is done (of a recovery: all is undone, or it was done). C(clean): nothing is half done. C(generation) is 0 if none was made."""
+    """C(ok): all is done (of a recovery: all is undone, or it was done). C(clean): nothing is half done. C(generation) is 0 if none was made.
+
+    C(gone): cgroups of containers that ended before they were written.
+    """
 
     ok: bool
     clean: bool
@@ -56,6 +59,7 @@ class Outcome(NamedTuple):
     results: t.Tuple[Result, ...]
     problem: str = ""
     warning: str = ""
+    gone: t.FrozenSet[str] = frozenset()
 
 
 class Came(NamedTuple):
@@ -122,13 +126,14 @@ def run(
             found[number] = work.do(step)
             journal.step_done(number, found[number])
         work.check_all(lasting)
+        lasting, prepared = ([work.without_gone(step) for step in steps] for steps in (lasting, prepared))
         results = tuple(Result(step, "changed", found[number]) for number, step in enumerate(prepared) if step in lasting)
         moved = work.moved(lasting)
         told = [{"found": "", "status": "adopted"} for unused in adopted]
         told += [{"found": result.found, "status": result.status} for result in results]
         told += [{"found": "", "status": "moved"} for unused in moved]
         warning = journal.commit(entry._replace(steps=(*adopted, *lasting, *moved), results=tuple(told)))
-        return Outcome(True, True, entry.generation, results, warning="; ".join(filter(None, (warning, *work.killed()))))
+        return Outcome(True, True, entry.generation, results, warning="; ".join(filter(None, (warning, *work.killed()))), gone=frozenset(work.gone))
     except _FAILURES as exc:
         outcome = _undone(work, journal, prepared, begun, exc)
         return outcome._replace(warning="; ".join(filter(None, (outcome.warning, *work.killed()))))
@@ -388,6 +393,9 @@ class _Work:
         else:
             self.writer.reload()
         return ""
+
+    def without_gone(self, step: Step) -> Step:
+        return step._replace(memcgs=tuple(memcg for memcg in step.memcgs if memcg.path not in self.gone)) if isinstance(step, MemcgsStep) else step
 
     def shrink(self, step: WriteStep, until: float, *, last: bool) -> None:
         """What it writes on the way stands until the bound is set (C(let_go)), or all is undone. Raises GaveUp; with C(last) also for want of time."""
@@ -681,7 +689,7 @@ class _Back:
                 # Nobody ran one that has none yet: what lies there is not ours, and comes back as it is now.
                 self._property(step if step.drop_ins else t.cast("PropertyStep", self.work.filled(step)))
         except _FAILURES as exc:
-            if isinstance(step, (WriteStep, PropertyStep)) and _is_gone(exc, WriteStep("", "", "", "", "", "")):
+            if isinstance(step, (WriteStep, PropertyStep)) and _has_ended(exc):
                 return  # with the cgroup its values have gone
             target = step.before or "absent" if isinstance(step, (WriteStep, *_FILES)) else ""
             knob, subject = (step.knob, step.subject) if isinstance(step, WriteStep) else ("", "")
@@ -710,7 +718,7 @@ class _Back:
                     raise Replaced(memcg.path, "this cgroup was there before a reboot")
                 unused, now = self.work.writer.memcg_read(memcg.path, memcg.inode, [value[0] for value in memcg.values])
             except (OSError, Refused) as exc:
-                if not _is_gone(exc, WriteStep("", "", "", "", "", "")):
+                if not _has_ended(exc):
                     raise
                 gone.append(memcg.path)
                 continue
@@ -921,7 +929,11 @@ def _is_action(name: str) -> bool:
 
 def _is_gone(exc: Exception, value: Part) -> bool:
     """A cgroup that ended, or a module that was unloaded, has no value to bring back."""
-    return isinstance(value, WriteStep) and (isinstance(exc, Replaced) or getattr(exc, "errno", 0) in (errno.ENOENT, errno.ENODEV))
+    return isinstance(value, WriteStep) and _has_ended(exc)
+
+
+def _has_ended(exc: Exception) -> bool:
+    return isinstance(exc, Replaced) or getattr(exc, "errno", 0) in (errno.ENOENT, errno.ENODEV)
 
 
 def _word(text: str) -> str:

@@ -247,7 +247,7 @@ def tune(request: Json, work: Work) -> Json:
             _require_armed(work.journal, request)  # shrinking has taken time
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         work.notes += memcgs.notes
-        return {**_told(made, outcome, present, work), "containers": _memcg_rows(memcgs.rows, outcome, check=work.check, blocked=bool(made.blocked))}
+        return _told(made, outcome, present, work, memcgs.rows)
 
 
 def rollback(request: Json, work: Work) -> Json:
@@ -271,8 +271,7 @@ def rollback(request: Json, work: Work) -> Json:
         made = work.shrink(made, meta, request.get("shrink", _NEVER))
         outcome = work.run(made.steps, meta, [*adopted, *forgotten], request["keep"])
         _decided(outcome.generation, target, work, nothing=nothing)
-        rows = _memcg_rows(_plan_memcgs.returned(made.steps), outcome, check=work.check, blocked=bool(made.blocked))
-        return {**_told(made, outcome, present, work), "containers": rows}
+        return _told(made, outcome, present, work, _plan_memcgs.returned(made.steps))
 
 
 def _decided(made: int, target: t.Union[int, str], work: Work, *, nothing: bool) -> None:
@@ -623,11 +622,6 @@ def _with_memcgs(made: Plan, memcgs: _plan_memcgs.MemcgPart) -> Plan:
     return made._replace(steps=() if blocked else (*made.steps, *filter(None, [memcgs.step])), blocked=blocked)
 
 
-def _memcg_rows(rows: Rows, outcome: Outcome, *, check: bool, blocked: bool) -> Rows:
-    """After the run: what was written was read back, or all was undone."""
-    return rows if check or blocked else rows.told("changed" if outcome.generation else "undone")
-
-
 # Rolling back
 
 
@@ -734,11 +728,15 @@ def _recovery(undone: t.Sequence[Step], allow: t.Collection[str], work: Work) ->
 # Telling
 
 
-def _told(made: Plan, outcome: Outcome, present: Present, work: Work) -> Json:
+def _told(made: Plan, outcome: Outcome, present: Present, work: Work, containers: Rows) -> Json:
     after = _reread(present, work.tree) if outcome.generation else present
     rows = [_final(row, outcome, present, after) if outcome.results else row for row in made.rows]
     head = "no value was set; what was reclaimed stays so" if work.shrinking else "nothing was written"
     problem = f"{head}:\n{made.blocked}" if made.blocked else "" if outcome.ok else outcome.problem
+    if not (work.check or made.blocked):
+        # Read back, or undone.
+        containers = containers.told("changed" if outcome.generation else "undone", outcome.gone)
+    ended = [f"cgroups of containers that ended before they were set: {len(outcome.gone)}"] if outcome.gone else []
     return {
         "schema_version": SCHEMA_VERSION,
         "changed": work.undone or ((work.check or outcome.generation > 0) and any(map(_is_change, made.steps))),
@@ -749,10 +747,11 @@ def _told(made: Plan, outcome: Outcome, present: Present, work: Work) -> Json:
         "skipped": [one._asdict() for one in made.skipped],
         "kernel_command_line": present.persisted.boot,
         "daemon_reload": any(isinstance(step, ReloadStep) for step in made.steps),
-        "notes": [*work.notes, *filter(None, [outcome.warning])],
+        "notes": [*work.notes, *ended, *filter(None, [outcome.warning])],
         "problem": problem,
         "clean": outcome.clean and work.clean,
         "shrinking": work.shrinking,
+        "containers": containers,
     }
 
 

@@ -122,17 +122,17 @@ def _bare(files: list[bytes]) -> None:
 def _recorded_opens() -> t.Iterator[list[tuple[str, str]]]:
     """The files that the walk reads, as (directory, name)."""
     seen: list[tuple[str, str]] = []
-    read_file = _cgroupfs._read_file
+    read_file = _cgroupfs.read_file
 
     def record(fd: int, name: bytes) -> bytes:
         seen.append((os.readlink(f"/proc/self/fd/{fd}"), name.decode()))
         return read_file(fd, name)
 
-    _cgroupfs._read_file = record
+    _cgroupfs.read_file = record
     try:
         yield seen
     finally:
-        _cgroupfs._read_file = read_file
+        _cgroupfs.read_file = read_file
 
 
 def _timed(call: t.Callable[[], t.Any]) -> float:

@@ -32,9 +32,9 @@ import typing as t
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._journal import Journal
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import MemcgsStep
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
+from ansible_collections.memqos.fleet.tests.lab.vendor.live import Live
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TREES = ROOT / "tests" / "unit" / "fixtures" / "trees"
@@ -167,22 +167,6 @@ def _available() -> int:
 
 
 # What is measured
-
-
-class Live(Tree):
-    """The made-up node as a live one, that has neither systemd nor runtimes."""
-
-    def __init__(self, root: str) -> None:
-        super().__init__(root)
-        self.live = True
-
-    def fs_path(self, path: str | bytes) -> bytes:
-        return os.fsencode(self.root) + os.fsencode(path)
-
-    def output(self, name: str, argv: t.Sequence[str], *, timeout: float = 30.0) -> str:
-        if argv[0] == "uname":
-            return "x86_64\n"
-        raise Unreadable(argv[0], "absent", "not on this node")
 
 
 def text_of(kind: str, count: int) -> str:

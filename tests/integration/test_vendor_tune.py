@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _tune
-from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree, Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
 from ansible_collections.memqos.fleet.tests.lab.vendor import filesystem
+from ansible_collections.memqos.fleet.tests.lab.vendor.live import Live
 from ansible_collections.memqos.fleet.tests.lab.vendor.mount import Mounted, mounted
 from ansible_collections.memqos.fleet.tests.lab.vendor.tables import FLAVOURS
 
@@ -38,22 +38,6 @@ FIELDS = ("memory.min", "memory.low", "memory.high", "memory.wmark_ratio", "memo
           "memory.pagecache.max_ratio", "memory.pagecache_limit.size", "memory.pagecache_limit.enable", "memory.swap.max")  # fmt: skip
 
 
-class Live(Tree):
-    """The mounted node, read as a live one that has neither systemd nor runtimes."""
-
-    def __init__(self, root: str) -> None:
-        super().__init__(root)
-        self.live = True
-
-    def fs_path(self, path: str | bytes) -> bytes:
-        return os.fsencode(self.root) + os.fsencode(path)
-
-    def output(self, name: str, argv: t.Sequence[str], *, timeout: float = 30.0) -> str:
-        if argv[0] == "uname":
-            return "x86_64\n"
-        raise Unreadable(argv[0], "absent", "not on this node")
-
-
 class Failing(Writer):
     """The write of this number fails."""
 
@@ -66,6 +50,19 @@ class Failing(Writer):
         self.at -= what == "kernel"
         if what == "kernel" and self.at == 0:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+class Ending(Writer):
+    """A container ends as its node is written for the first time."""
+
+    def __init__(self, root: str, place: Path) -> None:
+        super().__init__(root)
+        self.place = place
+
+    def operation(self, what: str, path: str) -> None:
+        super().operation(what, path)
+        if what == "kernel" and self.place.exists():
+            self.place.rmdir()
 
 
 class Node:
@@ -236,6 +233,20 @@ def test_one_that_has_ended_is_no_error_and_is_forgotten(anolis: Node) -> None:
     assert after == {path: text for path, text in before.items() if BATCH not in path}
 
 
+def test_one_that_ends_amid_the_run_is_not_told_as_changed(anolis: Node) -> None:
+    place = anolis.mount / PLACES[BATCH]
+    answer = anolis.tune(LAYER, writer=Ending(anolis.root, place))
+    assert answer["problem"] == "" and "cgroups of containers that ended before they were set: 1" in answer["notes"]
+    assert not [row for row in answer["containers"] if row["path"].endswith(IDS[BATCH])]
+    assert {cell["status"] for row in answer["containers"] for cell in row["values"].values()} == {"changed", "ok"}
+    assert IDS[BATCH] not in Path(f"{anolis.root}/var/lib/memqos/origin.json").read_text(encoding="utf-8")
+    # What it alone wanted of its class goes back; then all is as it should be.
+    again = anolis.tune(LAYER)
+    changed = {row["path"].rpartition("/")[2] for row in again["containers"] if "changed" in {cell["status"] for cell in row["values"].values()}}
+    assert changed <= {"kubepods", "besteffort", f"pod{BATCH}"}
+    assert not anolis.tune(LAYER)["changed"]
+
+
 def test_a_new_cgroup_of_the_same_name_is_not_taken_for_the_old_one(anolis: Node) -> None:
     anolis.tune(LAYER)
     place = anolis.mount / PLACES[BATCH]
@@ -275,7 +286,7 @@ def test_memory_high_is_not_set_far_below_what_is_in_use(anolis: Node) -> None:
     anolis.mounted.figure(f"/{PLACES[BATCH]}", usage=500 * MIB, stat={"inactive_file": 10 * MIB})
     answer = anolis.tune(**KOORDINATOR)
     (row,) = (row for row in answer["containers"] if row["path"].endswith(IDS[BATCH]))
-    assert row["values"]["memory.high"]["status"] == "deferred" and "it would stall" in row["values"]["memory.high"]["reason"]
+    assert row["values"]["memory.high"]["status"] == "deferred" and "below 90 % of its working set of 490 MiB" in row["values"]["memory.high"]["reason"]
     assert anolis.holds(BATCH)["memory.high"] == "max" and anolis.holds(BATCH)["memory.wmark_ratio"] == "95"
 
 

@@ -21,12 +21,12 @@ def read(tree: Tree, hierarchy: Hierarchy) -> list[Cgroup]:
     found: list[Cgroup] = []
     stack: list[tuple[int, str, t.Iterator[str]]] = []
     try:
-        top = _cgroupfs._open_root(tree, hierarchy.memory) if hierarchy.memory else -1
+        top = _cgroupfs.open_root(tree, hierarchy.memory) if hierarchy.memory else -1
     except Unreadable:
         top = -1
     if top < 0:
         return found
-    children = _cgroupfs._directories(top)
+    children = _cgroupfs.directories(top)
     status = os.fstat(top)
     counts_links = status.st_nlink == 2 + len(children)  # as in _Walk
     found.append({"path": "/", "inode": status.st_ino})
@@ -41,13 +41,13 @@ def read(tree: Tree, hierarchy: Hierarchy) -> list[Cgroup]:
                 continue
             try:
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-                bound = _cgroupfs.parse_amount(_cgroupfs._read_file(fd, os.fsencode(f"{name}/{limit}")))
+                bound = _cgroupfs.parse_amount(_cgroupfs.read_file(fd, os.fsencode(f"{name}/{limit}")))
                 path = f"{above}/{display(name)}"
                 one: t.Any = {"path": path, "parent": above or "/", "inode": status.st_ino, **({} if bound == _cgroupfs.GARBLED else {"limit": bound})}
                 found.append(one)
                 if not counts_links or status.st_nlink > 2:
-                    stack.append((os.open(name, _cgroupfs._DIR_FLAGS, dir_fd=fd), path, iter(())))
-                    stack[-1] = (*stack[-1][:2], iter(_cgroupfs._directories(stack[-1][0])))
+                    stack.append((os.open(name, _cgroupfs.DIR_FLAGS, dir_fd=fd), path, iter(())))
+                    stack[-1] = (*stack[-1][:2], iter(_cgroupfs.directories(stack[-1][0])))
             except OSError:
                 continue
     finally:

@@ -50,7 +50,7 @@ _CONTROLLER = re.compile(rb"^memory\s[0-9]+\s([0-9]{1,20})\s[01]\n", re.MULTILIN
 _ESCAPED = re.compile(rb"\\x([89a-f][0-9a-f])")
 # O_NONBLOCK: a captured tree may hold a FIFO.
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
-_DIR_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY
+DIR_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY
 _CHUNK = 8192
 _MAX_FILE = 1024 * 1024
 _IDLE = {
@@ -293,7 +293,7 @@ def walk(
         return [], {"cgroups": hierarchy.reason}
     walker = _Walk(tree, hierarchy, vendor_files, towards)
     try:
-        walker.run(_open_root(tree, hierarchy.memory), _open_other(tree, hierarchy.pressure))
+        walker.run(open_root(tree, hierarchy.memory), _open_other(tree, hierarchy.pressure))
     except Unreadable as exc:
         return [], {"cgroups": str(exc)}
     return walker.found, walker.unknown()
@@ -343,7 +343,7 @@ class _Walk:
                 _close(directory.fd, directory.other)
 
     def _enter_root(self, fd: int, other: int) -> _Directory:
-        names, children = set(os.listdir(fd)), _directories(fd)
+        names, children = set(os.listdir(fd)), directories(fd)
         # kernfs, tmpfs and ext4 count directories in st_nlink (a leaf needs no listing), btrfs and overlay do not.
         self._counts_links = os.fstat(fd).st_nlink == 2 + len(children)
         self._probe(fd, children)
@@ -362,7 +362,7 @@ class _Walk:
         names: set[str] = set()
         for name in children[:_PROBED_DIRECTORIES]:
             try:
-                below = os.open(name, _DIR_FLAGS, dir_fd=fd)
+                below = os.open(name, DIR_FLAGS, dir_fd=fd)
             except OSError:
                 continue
             names.update(os.listdir(below))
@@ -382,7 +382,7 @@ class _Walk:
         """None if nothing is below it, it is gone, or no memory cgroup."""
         path = f"{above.path}/{display(name)}"
         try:
-            fd = os.open(name, _DIR_FLAGS, dir_fd=above.fd)
+            fd = os.open(name, DIR_FLAGS, dir_fd=above.fd)
         except OSError as exc:
             self._note(path, "directory", exc)
             return None
@@ -392,7 +392,7 @@ class _Walk:
             status = os.fstat(fd)
             leads_on = (self._above is None or path in self._above) and not (self._counts_links and status.st_nlink == 2)
             if self._add(fd, other, path, above.path or "/", status.st_ino) and leads_on:
-                children = _directories(fd)
+                children = directories(fd)
                 if children:
                     below = _Directory(fd, other, path, iter(children))
         except OSError as exc:
@@ -404,7 +404,7 @@ class _Walk:
 
     def _open_beside(self, other: int, name: str, path: str) -> int:
         try:
-            return -1 if other < 0 else os.open(name, _DIR_FLAGS, dir_fd=other)
+            return -1 if other < 0 else os.open(name, DIR_FLAGS, dir_fd=other)
         except OSError as exc:
             if exc.errno not in _GONE:
                 self._note(path, "memory.pressure", exc)
@@ -428,7 +428,7 @@ class _Walk:
         values: dict[str, t.Any] = {}
         for name, key, parse in files:
             try:
-                data = _read_file(fd, name)
+                data = read_file(fd, name)
             except OSError as exc:
                 if required and exc.errno in _GONE and not _is_there(fd, files[0].name):
                     return None
@@ -469,7 +469,7 @@ class _Walk:
             self.found[0]["dying"] = max(0, count - len(self.found))
 
 
-def _read_file(fd: int, name: bytes) -> bytes:
+def read_file(fd: int, name: bytes) -> bytes:
     file = os.open(name, _FILE_FLAGS, dir_fd=fd)
     try:
         data = os.read(file, _CHUNK)
@@ -486,27 +486,27 @@ def _read_file(fd: int, name: bytes) -> bytes:
 
 def _is_there(fd: int, name: bytes) -> bool:
     try:
-        _read_file(fd, name)
+        read_file(fd, name)
     except OSError as exc:
         return exc.errno not in _GONE
     return True
 
 
-def _directories(fd: int) -> list[str]:
+def directories(fd: int) -> list[str]:
     with os.scandir(fd) as entries:
         return sorted([entry.name for entry in entries if entry.is_dir(follow_symlinks=False)])
 
 
-def _open_root(tree: Tree, path: str) -> int:
+def open_root(tree: Tree, path: str) -> int:
     try:
-        return os.open(tree.fs_path(path), _DIR_FLAGS)
+        return os.open(tree.fs_path(path), DIR_FLAGS)
     except OSError as exc:
         raise Unreadable.from_os_error(path, exc) from exc
 
 
 def _open_other(tree: Tree, path: str | None) -> int:
     try:
-        return -1 if path is None else _open_root(tree, path)
+        return -1 if path is None else open_root(tree, path)
     except Unreadable:
         return -1
 
@@ -524,13 +524,13 @@ def sample(tree: Tree, hierarchy: Hierarchy, paths: t.Iterable[str]) -> dict[str
     stat = _StatParser(hierarchy.version, _SAMPLE_KEYS)
     usage = _known_files(hierarchy.version, stat)[0].name
     readings: dict[str, dict[str, t.Any]] = {}
-    root = _open_root(tree, hierarchy.memory)
+    root = open_root(tree, hierarchy.memory)
     for path in paths:
         fd = -1
         try:
             fd = _open_below(root, path)
-            reading: dict[str, t.Any] = {"stat": stat(_read_file(fd, b"memory.stat"))[0]}
-            amount = parse_amount(_read_file(fd, usage))
+            reading: dict[str, t.Any] = {"stat": stat(read_file(fd, b"memory.stat"))[0]}
+            amount = parse_amount(read_file(fd, usage))
         except OSError:
             continue
         finally:
@@ -556,8 +556,8 @@ def _open_below(root: int, path: str) -> int:
 def _open_shown(above: int, shown: str) -> int:
     name = os.fsencode(shown)
     try:
-        return os.open(name, _DIR_FLAGS, dir_fd=above)
+        return os.open(name, DIR_FLAGS, dir_fd=above)
     except FileNotFoundError:
         # A name that is not UTF-8 is shown with escapes.
         raw = _ESCAPED.sub(lambda match: bytes([int(match.group(1), 16)]), name)
-        return os.open(raw, _DIR_FLAGS, dir_fd=above)
+        return os.open(raw, DIR_FLAGS, dir_fd=above)

@@ -110,7 +110,7 @@ def test_memory_high_is_never_set_far_below_what_is_in_use(now: str, wanted: str
     cell = one("memory.high", now, wanted, usage=usage, inactive_file=idle)
     assert cell["status"] == status
     if status == "deferred":
-        assert "is below 90 % of what it has in use (100 MiB, of which" in cell["reason"]
+        assert "is below 90 % of its working set of" in cell["reason"]
 
 
 def test_what_is_deferred_stops_nothing_else() -> None:

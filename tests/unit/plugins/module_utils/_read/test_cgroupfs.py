@@ -532,8 +532,8 @@ class Failing:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, failures: dict[str, int]) -> None:
         self.read: list[str] = []
         self._failures = failures
-        self._read_file = _cgroupfs._read_file
-        monkeypatch.setattr(_cgroupfs, "_read_file", self)
+        self._read_file = _cgroupfs.read_file
+        monkeypatch.setattr(_cgroupfs, "read_file", self)
 
     def __call__(self, fd: int, name: bytes) -> bytes:
         path = os.path.basename(os.readlink(f"/proc/self/fd/{fd}")) + "/" + name.decode()
@@ -562,7 +562,7 @@ def test_a_cgroup_that_vanishes_while_it_is_read(tmp_path: Path, monkeypatch: py
     shutil.copytree(directory, directory.parent / "two")
     usage = "memory.current" if version == 2 else "memory.usage_in_bytes"
     reads = iter(range(99))
-    read_file = _cgroupfs._read_file
+    read_file = _cgroupfs.read_file
 
     def vanish(fd: int, name: bytes) -> bytes:
         """one is there for its first two files."""
@@ -571,7 +571,7 @@ def test_a_cgroup_that_vanishes_while_it_is_read(tmp_path: Path, monkeypatch: py
             raise OSError(code, "")
         return read_file(fd, name)
 
-    monkeypatch.setattr(_cgroupfs, "_read_file", vanish)
+    monkeypatch.setattr(_cgroupfs, "read_file", vanish)
     found, unknown = walk(tmp_path, MOUNT_V2 if version == 2 else MOUNT_V1)
     assert [cgroup["path"] for cgroup in found] == ["/", "/two"]
     assert usage.encode() in [file.name for file in _cgroupfs._known_files(version, _cgroupfs._StatParser(version))][:1]
@@ -580,7 +580,7 @@ def test_a_cgroup_that_vanishes_while_it_is_read(tmp_path: Path, monkeypatch: py
 
 def test_directories_removed_during_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = cgroup_trees.make_tree(tmp_path, 30, shape="flat")
-    read_file = _cgroupfs._read_file
+    read_file = _cgroupfs.read_file
     top = tmp_path / "sys/fs/cgroup"
 
     def remove_next(fd: int, name: bytes) -> bytes:
@@ -590,7 +590,7 @@ def test_directories_removed_during_the_walk(tmp_path: Path, monkeypatch: pytest
                 shutil.rmtree(top / f"cgroup-{index:05}")
         return read_file(fd, name)
 
-    monkeypatch.setattr(_cgroupfs, "_read_file", remove_next)
+    monkeypatch.setattr(_cgroupfs, "read_file", remove_next)
     before = len(os.listdir("/proc/self/fd"))
     found, unknown = walk(tmp_path)
     assert [cgroup["path"] for cgroup in found[1:]] == paths[:10] + paths[20:]
@@ -685,14 +685,14 @@ def test_too_many_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_an_interrupt_closes_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cgroup_trees.make_tree(tmp_path, 10, shape="deep")
-    read_file = _cgroupfs._read_file
+    read_file = _cgroupfs.read_file
 
     def interrupt(fd: int, name: bytes) -> bytes:
         if os.readlink(f"/proc/self/fd/{fd}").endswith("level-6"):
             raise KeyboardInterrupt
         return read_file(fd, name)
 
-    monkeypatch.setattr(_cgroupfs, "_read_file", interrupt)
+    monkeypatch.setattr(_cgroupfs, "read_file", interrupt)
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(KeyboardInterrupt):
         walk(tmp_path)

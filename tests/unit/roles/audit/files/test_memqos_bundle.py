@@ -246,7 +246,7 @@ class Recorder:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.paths: set[str] = set()
-        real_path, real_plain, real_output, real_file = _files.Tree.fs_path, _files.Tree.read_plain, _files.Tree.output, _snapshot._cgroupfs._read_file
+        real_path, real_plain, real_output, real_file = _files.Tree.fs_path, _files.Tree.read_plain, _files.Tree.output, _snapshot._cgroupfs.read_file
 
         def fs_path(tree: _files.Tree, path: t.Any) -> bytes:
             self.paths.add(os.fsdecode(path))
@@ -267,7 +267,7 @@ class Recorder:
         monkeypatch.setattr(_files.Tree, "fs_path", fs_path)
         monkeypatch.setattr(_files.Tree, "read_plain", read_plain)
         monkeypatch.setattr(_files.Tree, "output", output)
-        monkeypatch.setattr(_snapshot._cgroupfs, "_read_file", read_file)
+        monkeypatch.setattr(_snapshot._cgroupfs, "read_file", read_file)
 
     def missed(self) -> set[str]:
         return {path for path in self.paths if not captured(path) and not any(re.fullmatch(pattern, path) for pattern in NOT_CAPTURED)}
