@@ -178,7 +178,7 @@ class Bus:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._timed().connect(path)
         is_daemon = path.endswith(SOCKETS[1])
-        unused, uid, unused = struct.unpack("3i", self._timed().getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        unused, uid, unused_too = struct.unpack("3i", self._timed().getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if uid not in (0, os.geteuid()) and not is_daemon:
             raise BusError(f"user {uid} answers in its place")
         self._timed().sendall(b"\0AUTH EXTERNAL %s\r\n" % str(os.geteuid()).encode().hex().encode())

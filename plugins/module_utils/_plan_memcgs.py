@@ -59,7 +59,7 @@ class Ground(NamedTuple):
     origin: t.Sequence[Memcg] = ()
     taken: t.Container[str] = ()
 
-    def subject(self, path: str, origin: t.Mapping[str, Memcg] = {}) -> Subject:
+    def subject(self, path: str, origin: t.Mapping[str, Memcg]) -> Subject:
         """Of one that no workload has any more, what the journal knows."""
         known = self.subjects.get(path)
         return known or Subject(path.rpartition("/")[2], "", unit=origin[path].unit if path in origin else "")

@@ -213,7 +213,7 @@ def _add_up(sums: dict[tuple[str, str], tuple[int, str]], qos_class: str, reques
     """kubepods itself is Guaranteed's directory, and holds the others. Here memory.low is not raised to memory.min."""
     for file, field in _PERCENT.items():
         if field in config:
-            for place in {"Guaranteed", qos_class}:
+            for place in dict.fromkeys(("Guaranteed", qos_class)):
                 so_far = sums.get((place, file), (0, ""))[0]
                 sums[place, file] = (so_far + _quotient(request * config[field][0], 100), f"sum over pods of {field}")
 

@@ -270,7 +270,7 @@ def _id(container: Pod) -> str:
 
 
 def _is_size(value: t.Any) -> bool:
-    return type(value) is int and 0 <= value < _MAX_BYTES
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MAX_BYTES
 
 
 def _checked(entry: Declared, notes: list[str]) -> Declared | None:

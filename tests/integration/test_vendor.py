@@ -90,7 +90,7 @@ def test_a_cgroup_is_a_directory_of_the_kernel(node: Node) -> None:
     assert code(lambda: (node.group / "mine").write_text("x")) == "EACCES"  # measured on cgroup v1 of Linux 6.18
     assert code((node.group / node.limit).unlink) == "EPERM"
     assert code(lambda: os.rename(node.group / node.limit, node.group / "other")) == "EPERM"
-    assert code(lambda: (node.group / "memory.nothing").read_text()) == "ENOENT"
+    assert code((node.group / "memory.nothing").read_text) == "ENOENT"
     assert code(lambda: (node.group / "memory.stat").write_text("1\n")) == "EINVAL"
 
 

@@ -194,7 +194,7 @@ def _sizes(told: Told, settings: dict[str, t.Any], found: Runtimes) -> None:
     """0 is none. A limit that is not there has no key: the cgroup tells."""
     for key, name in (("request", "MemoryReservation"), ("limit", "Memory")):
         value = settings.get(name)
-        if type(value) is int and 0 < value < _MAX_BYTES:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MAX_BYTES:
             told[key] = value  # type: ignore[literal-required]
         elif value not in (None, 0):
             found.notes.append(f"{told['source']}: {name} of {told['container_id'][:12]} is no size: it was left out")

@@ -79,7 +79,7 @@ class _Running:
         env = {"PATH": ":".join(PLACES), "LC_ALL": "C", "HOME": "/root", **{key: os.environ[key] for key in _KEPT if key in os.environ}}
         try:
             # A session of its own: it is ended with all that it has started.
-            # pylint: disable-next=consider-using-with
+            # pylint: disable-next=consider-using-with,ansible-bad-function
             self._process = subprocess.Popen(
                 [self._path, *argv[1:]], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=env, start_new_session=True
             )

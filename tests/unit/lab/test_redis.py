@@ -203,7 +203,8 @@ def test_goals_name_arms_scenes_loads_and_figures_that_there_are() -> None:
 
 
 def test_the_ratio_of_set_to_get_is_one_to_four() -> None:
-    mixed = [load["mixed"] for load in (WORKLOAD["memqos_bench_redis_default"]["loads"], harness.SMOKE["memqos_bench_workload"]["loads"])]  # type: ignore[index]
+    default, smoke = WORKLOAD["memqos_bench_redis_default"], harness.SMOKE["memqos_bench_workload"]
+    mixed = [workload["loads"]["mixed"] for workload in (default, smoke)]  # type: ignore[index]
     for load in mixed:
         clients = {client["command"]: client for client in load["clients"]}
         assert all(4 * clients["set"][name] == clients["get"][name] for name in ("requests", "connections"))

@@ -65,7 +65,7 @@ INTENTS: list[tuple[str, t.Any, Rows]] = [
                                                         **on("v2", NEAR, high=2 * GI * 80 // 100 // 4096 * 4096)}),
     # Not by memory.high alone, which slows its own tasks.
     ("background_reclaim", {"at": "95%", "throttle": False}, {**on("anolis v1, anolis v2", NATIVE, wmark_ratio=95, wmark_scale_factor=20),
-                                                             **on("openeuler v1", NEAR, high=2 * GI, high_async_ratio=95)}),
+                                                              **on("openeuler v1", NEAR, high=2 * GI, high_async_ratio=95)}),
     ("min_watermark", -25, on("anolis v1, anolis v2", NATIVE, wmark_min_adj=-25)),
     ("swap", False, {**on("v2, anolis v2, openeuler v1", NATIVE, swap__max=0), **on("v1, anolis v1, opencloudos v1", NEAR, swappiness=0)}),
     ("swap", True, {**on("v2, anolis v2, openeuler v1", NATIVE, swap__max="max"), **on("v1, anolis v1, opencloudos v1", NEAR, memsw__limit_in_bytes=-1)}),

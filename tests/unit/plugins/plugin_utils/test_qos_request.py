@@ -23,8 +23,8 @@ PODS = [pod(container("main", "1Gi"), uid=f"uid-{number}", name=f"web-{number}",
 STRATEGY = {"lsClass": {"memoryQOS": {"enable": True, "lowLimitPercent": 60, "wmarkRatio": None}}}
 
 
-def told(layers: t.Any = LAYERS, host: str = "n1", **options: t.Any) -> _qos_request.Told:
-    return _qos_request.told({**DEFAULTS, **options}, layers, host)
+def told(layers: t.Any = None, host: str = "n1", **options: t.Any) -> _qos_request.Told:
+    return _qos_request.told({**DEFAULTS, **options}, LAYERS if layers is None else layers, host)
 
 
 def test_nothing_is_sent_where_nothing_is_asked_for() -> None:
