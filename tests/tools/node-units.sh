@@ -37,7 +37,7 @@ for version in "$@"; do
   ran=$((ran + 1))
   # Run from below the collection's package path: `import ansible_collections` needs no ansible-core.
   prepare "$version" && PYTHONPATH=build/collections ".cache/node-$version/bin/python" -m pytest -q --numprocesses auto -p no:cacheprovider --import-mode=importlib \
-    --junit-xml="$junit/python$version.xml" build/collections/ansible_collections/memqos/fleet/tests/unit/{plugins/module_utils,roles} || failed=1
+    -o tmp_path_retention_policy=failed --junit-xml="$junit/python$version.xml" build/collections/ansible_collections/memqos/fleet/tests/unit/{plugins/module_utils,roles} || failed=1
 done
 
 [ "${#missing[@]}" -eq 0 ] || echo "NOT TESTED, no such Python on this machine: ${missing[*]}" >&2

@@ -111,11 +111,12 @@ if [ "$other $phase" = "containers live" ]; then
     is "$(cgroup_of cache)/memory.max" $((64 << 20))
     is "$(cgroup_of cache)/memory.low" $((24 << 20))
     is "$(cgroup_of cache)/container/memory.swap.max" 0
-    # With the cgroupfs driver pods are no units, and stay as the kubelet made them.
+    # With the cgroupfs driver pods are no units. This one's request is told by its oom_score_adj of 980: the least that makes the kubelet give that, in whole
+    # pages. Its limit stays, and background reclaim by memory.high is not wanted for services.
     worker=$cgroups/kubepods/burstable/pod3f2b8f0a-6c1d-4e57-8a3e-5d0c9b7a6e21/$(printf '%064d' 0 | tr 0 e)
     is "$worker/memory.max" $((48 << 20))
     is "$worker/memory.high" max
-    is "$worker/memory.low" 0
+    is "$worker/memory.low" $(((memory * 20 + 999) / 1000 / page * page))
 fi
 # Processes that ran before the tune keep theirs.
 if [ "$phase" = boot ]; then

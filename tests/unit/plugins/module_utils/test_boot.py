@@ -22,7 +22,8 @@ import pytest
 from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _journal, _tune, _undo
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import tuned_node
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import BIG, BIG_DROP_IN, BIG_UNIT, PENDING, THINNED, Killed
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import BIG, BIG_DROP_IN, BIG_UNIT, PENDING, Killed
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.thinned import THINNED
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import CODE, GIB, MIB, Json, Machine, layer, statuses
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import in_child
 

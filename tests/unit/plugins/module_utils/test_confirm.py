@@ -21,6 +21,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _confir
 from ansible_collections.memqos.fleet.plugins.module_utils._journal import Busy, Journal
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import BIG, BIG_UNIT, Killed
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.thinned import THINNED
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import CODE, GIB, MINE, OPTIONS, Json, Machine, layer
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import META, in_child
 
@@ -535,7 +536,7 @@ def test_a_kill_amid_taking_back_is_ended_by_the_next_boot(made: Made, by_boot: 
         found = case.machine.snapshot()
         assert found == twin.machine.snapshot(), at
         assert case.machine.text("vm.swappiness") == "30" and not case.exists(ARMED)
-        at += 3
+        at += 3 * THINNED
 
 
 @pytest.mark.parametrize("by_boot", [True, False])
@@ -550,7 +551,7 @@ def test_a_tune_that_was_killed_is_undone_when_its_time_runs_out_or_at_boot(made
         was_killed = case.killed(case.tune, at)
         case.reboot() if by_boot else case.time_runs_out()
         assert case.machine.snapshot() == twin.machine.snapshot() and case.nothing_is_armed(), at
-        at += 5
+        at += 5 * THINNED
 
 
 @pytest.mark.parametrize("fails", ["systemd-run", "--probe"])

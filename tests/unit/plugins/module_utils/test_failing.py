@@ -18,7 +18,8 @@ import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _tune, _writer
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_boot import OTHER, STATE, Case, Made, fixture_made
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import PENDING, THINNED
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import PENDING
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.thinned import THINNED
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import OPTIONS, Json, layer
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import META, in_child
 

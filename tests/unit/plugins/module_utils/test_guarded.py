@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.thinned import examples
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, MINE, TMPFILES, UNITS, Machine, layer, rows, statuses
 
 pytestmark = pytest.mark.usefixtures("root_user")
@@ -249,7 +250,7 @@ def test_what_somebody_moved_out_of_its_bounds_between_two_profiles_rests_on_wha
 BOUND = st.builds(lambda word, value: {word: value}, st.sampled_from(["raise_to", "lower_to"]), st.integers(0, 200))
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(60))
 @given(st.lists(st.tuples(st.one_of(st.none(), st.integers(0, 200)), st.lists(BOUND, min_size=1, max_size=2)), min_size=1, max_size=4), st.booleans())
 def test_a_second_run_changes_nothing_whoever_moves_a_bounded_value_between_profiles(runs: t.Any, is_named: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:

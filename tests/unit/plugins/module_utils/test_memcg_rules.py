@@ -95,7 +95,7 @@ def test_a_page_cache_limit_reads_its_own_whatever_stands_above() -> None:
 # The order
 
 
-Tree = dict[str, tuple[int, int]]
+Tree = t.Dict[str, t.Tuple[int, int]]
 
 
 @st.composite

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import typing as t
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _boot, _journal, _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.thinned import THINNED
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, MINE, Json, Machine, layer, statuses
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import Node, in_child
 
@@ -78,10 +78,6 @@ class Killed(Node):
         if kept.exists():
             self.systemd._held, loaded = json.loads(kept.read_text(encoding="utf-8"))
             self.systemd._loaded = {unit: [(path, str(text)) for path, text in files] for unit, files in loaded.items()}
-
-
-# What differs from Python to Python does not hang on the operation: all of them on one, some on the others.
-THINNED = 1 if sys.version_info >= (3, 13) else 7
 
 
 class Case:
@@ -214,7 +210,7 @@ def test_a_recovery_may_itself_be_interrupted(case: t.Tuple[Case, Json], again: 
             machine.write("/proc/sys/kernel/random/boot_id", "c0a80001-0000-4000-8000-000000000003\n")
         answer = machine.tune(layer())
         assert (answer["problem"], machine.snapshot()) == ("", before)
-        at += 3
+        at += 3 * THINNED
 
 
 def test_an_earlier_generation_stands(case: t.Tuple[Case, Json]) -> None:
@@ -235,7 +231,7 @@ def test_an_earlier_generation_stands(case: t.Tuple[Case, Json]) -> None:
         if was_killed and machine.text("/var/lib/memqos/generations/2.json") is None:
             assert (answer["problem"], {*statuses(answer).values()} - {"unsupported"}) == ("", {"ok"})
             assert machine.snapshot() == before
-        at += 4
+        at += 4 * THINNED
 
 
 # Where going back would kill

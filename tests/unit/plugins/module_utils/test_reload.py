@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.thinned import examples
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, UNITS, Json, Machine, Make, layer, rows, statuses
 
 pytestmark = pytest.mark.usefixtures("root_user")
@@ -148,7 +149,7 @@ _WANTED = st.dictionaries(
 )
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(
     st.sampled_from([{"systemd": 252, "hierarchy": 1}, {"systemd": 252}, {"systemd": 257}]),
     st.lists(st.tuples(_WANTED, st.sets(st.sampled_from([APP, "user-1001.slice"])), st.booleans()), min_size=2, max_size=4),

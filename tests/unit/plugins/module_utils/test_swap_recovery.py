@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 import typing as t
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _tune
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.swap_machine import DEVICE, SwapMachine, SwapNode
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.thinned import NEWEST
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, Json, layer
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import in_child
 
@@ -24,8 +24,7 @@ pytestmark = pytest.mark.usefixtures("root_user")
 
 PENDING = "/var/lib/memqos/pending.jsonl"
 # Each takes a node and up to four runs. MEMQOS_EVERY_KILL=1 (make nightly) takes them all, a quarter of an hour.
-_NEWEST = sys.version_info >= (3, 13)
-_THINNED = 1 if os.environ.get("MEMQOS_EVERY_KILL") else 6 if _NEWEST else 36
+_THINNED = 1 if os.environ.get("MEMQOS_EVERY_KILL") else 6 if NEWEST else 36
 
 
 def size(mib: int, **more: t.Any) -> Json:
@@ -90,7 +89,7 @@ def test_it_is_all_or_nothing(tmp_path: Path, run: str, first: int, cut: bool) -
 @pytest.mark.parametrize("encrypted", [False, True])
 def test_a_swap_file_is_all_or_nothing_at_every_write(tmp_path: Path, encrypted: bool) -> None:
     wanted = layer(swap={"file": size(1, encrypted=encrypted)})
-    assert all_or_nothing(tmp_path, NONE, wanted, range(1, 1000, 1 if _NEWEST else _THINNED)) > 20 // (1 if _NEWEST else _THINNED)
+    assert all_or_nothing(tmp_path, NONE, wanted, range(1, 1000, 1 if NEWEST else _THINNED)) > 20 // (1 if NEWEST else _THINNED)
 
 
 def all_or_nothing(tmp_path: Path, before: Json, wanted: Json, kills: t.Iterable[int], *, cut: bool = False) -> int:

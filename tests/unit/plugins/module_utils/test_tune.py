@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _journal, _persist, _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.thinned import examples
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import (
     GIB,
     LATE,
@@ -1840,7 +1841,7 @@ def _layers(without: t.Container[str] = ()) -> st.SearchStrategy[Json]:
 MACHINES = st.sampled_from([{}, {"vendor": True}, {"systemd": 244}, {"hierarchy": 1}, {"hierarchy": 1, "vendor": True}, {"systemd": 0}])
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(MACHINES, st.lists(_layers(), min_size=1, max_size=3), st.sampled_from(["report", "take", "defer"]), st.booleans())
 def test_whatever_is_wanted_is_done_once_and_goes_back(more: Json, layers: t.List[Json], policy: str, rebooted: bool) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -1864,7 +1865,7 @@ def test_whatever_is_wanted_is_done_once_and_goes_back(more: Json, layers: t.Lis
         assert machine.snapshot() == before
 
 
-@settings(max_examples=20)
+@settings(max_examples=examples(20))
 # This kernel never gives as many huge pages as it gave before.
 @given(st.lists(_layers(without=["vm.nr_hugepages"]), min_size=2, max_size=4), st.data())
 def test_each_generation_can_be_gone_back_to(layers: t.List[Json], data: st.DataObject) -> None:
@@ -1889,7 +1890,7 @@ def late_lines(machine: Machine) -> t.List[t.Tuple[str, str]]:
 _OF_SLICES = ("memory.min", "memory.low", "memory.high", "memory.swap.max")
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.lists(st.tuples(_layers(), st.sampled_from([[], ["slices"], ["memcg_qos"], ["slices", "memcg_qos"], ["swap"]])), min_size=2, max_size=4))
 def test_files_of_cgroups_go_by_their_areas_where_systemd_does_not_know_them(runs: t.List[t.Tuple[Json, t.List[str]]]) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -1938,7 +1939,7 @@ def out_of_line(machine: Machine) -> t.List[str]:
     return found
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(st.sampled_from([252, 257]), st.lists(_layers(without=["vm.nr_hugepages"]), min_size=2, max_size=4), st.permutations(list(_STARTING)), st.data())
 def test_units_that_start_between_tunes_follow_their_files_on_every_way(systemd: int, layers: t.List[Json], starting: t.List[str], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -2044,7 +2045,7 @@ def test_a_unit_that_nobody_asked_about_has_not_gone(make: Make) -> None:
     assert machine.snapshot() == before
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(30))
 @given(
     st.sampled_from([252, 257]), st.lists(st.tuples(_layers(without=["vm.nr_hugepages"]), st.sets(st.integers(2000, 2002))), min_size=2, max_size=5), st.data()
 )
