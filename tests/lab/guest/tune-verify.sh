@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Holds a guest against what the profile "lab" wants, by shell and awk alone: tune-verify.sh PHASE [OTHER]. PHASE: live, right after a tune; boot, as the node
-# came up. OTHER: who else has wishes there (tune-seed.sh); containers: the profile is "pods"; numa: it is "numa". Prints what is wrong, nothing if all is
+# came up; started, with containers that no tune has seen yet. OTHER: who else has wishes there (tune-seed.sh); containers: the profile is "pods"; numa: it is "numa". Prints what is wrong, nothing if all is
 # right.
 set -eu
 phase=$1
@@ -86,7 +86,7 @@ fi
 cgroup_of() { # CONTAINER: the scope that Podman's first process is in; below it crun makes one more
     sed -n "s|^0::|$cgroups|; s|/container\$||p" "/proc/$(podman inspect --format '{{.State.Pid}}' "$1")/cgroup"
 }
-if [ "$other $phase" = "containers live" ]; then
+if [ "$other" = containers ] && [ "$phase" != boot ]; then
     pods=$cgroups/kubepods.slice
     guaranteed=$pods/kubepods-pod7c9e6679_7425_40de_944b_e07fc1f90ae7.slice
     burstable=$pods/kubepods-burstable.slice/kubepods-burstable-pod0b5f6d2e_3c1a_4f7b_9d58_1a2b3c4d5e6f.slice
@@ -109,14 +109,17 @@ if [ "$other $phase" = "containers live" ]; then
         is "$2/cri-containerd-$(printf '%064d' 0 | tr 0 "$1").scope/memory.max" $(($3 << 20))
     done
     is "$(cgroup_of cache)/memory.max" $((64 << 20))
-    is "$(cgroup_of cache)/memory.low" $((24 << 20))
     is "$(cgroup_of cache)/container/memory.swap.max" 0
-    # With the cgroupfs driver pods are no units. This one's request is told by its oom_score_adj of 980: the least that makes the kubelet give that, in whole
-    # pages. Its limit stays, and background reclaim by memory.high is not wanted for services.
+    # By files of units they have what stands above when they start, what their own class gives them with the next tune: Podman's reservation, then what the
+    # inventory says; and the request of a pod of the cgroupfs driver, told by its oom_score_adj of 980: the least that makes the kubelet give that, in whole
+    # pages. Limits stay, and background reclaim by memory.high is not wanted for services.
+    cache=$((24 << 20)) worker_low=0
+    if [ "$phase" = live ]; then cache=$((30 << 20)) worker_low=$(((memory * 20 + 999) / 1000 / page * page)); fi
+    is "$(cgroup_of cache)/memory.low" $cache
     worker=$cgroups/kubepods/burstable/pod3f2b8f0a-6c1d-4e57-8a3e-5d0c9b7a6e21/$(printf '%064d' 0 | tr 0 e)
     is "$worker/memory.max" $((48 << 20))
     is "$worker/memory.high" max
-    is "$worker/memory.low" $(((memory * 20 + 999) / 1000 / page * page))
+    is "$worker/memory.low" $worker_low
 fi
 # Processes that ran before the tune keep theirs.
 if [ "$phase" = boot ]; then
