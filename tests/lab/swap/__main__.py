@@ -52,7 +52,7 @@ find /etc/systemd /var/lib -maxdepth 2 -type d -name '*swap*' | sort
 ls /dev/mapper
 systemctl list-units --all --no-legend '*memqos*.swap' 'memqos-crypt*' 'systemd-zram-setup@*' | sed 's/^/unit /'
 """
-# Grows until little swap is left. Half of each page can be compressed away: what zram cannot make smaller frees no memory there, and all that is left is to thrash.
+# Grows until little swap is left. Half of each page can be compressed away: what zram cannot make smaller frees no memory there, and the guest only thrashes.
 HOG = """
 import os, time
 held = []
