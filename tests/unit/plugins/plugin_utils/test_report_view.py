@@ -92,6 +92,7 @@ READ = {
     "C15": "kernel = 2.00 GiB, slab_reclaimable = 100 MiB, sock = 1.00 MiB, working_set = 2.00 GiB",
     "C16": "swap = 1.00 GiB, swap_limit = 1.00 GiB, usage = 2.00 GiB, limit = 4.00 GiB",
     "C17": "high = 4.00 GiB, limit = 4.00 GiB",
+    "C18": "request = 1.00 GiB, usage = 2.00 GiB, effective_low = 0 B, effective_min = 0 B",
     "C21": "min = 0 B, low = 5.00 GiB, limit = 4.00 GiB, low_within_limit = 4.00 GiB",
     "C22": "limit = 4.00 GiB, usage = 1.00 GiB",
     "C24": "full_avg60 = 30 %, usage = 1.00 GiB, high = no limit, limit = no limit",
