@@ -181,10 +181,10 @@ class Bus:
         unused, uid, unused_too = struct.unpack("3i", self._timed().getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if uid not in (0, os.geteuid()) and not is_daemon:
             raise BusError(f"user {uid} answers in its place")
-        self._timed().sendall(b"\0AUTH EXTERNAL %s\r\n" % str(os.geteuid()).encode().hex().encode())
+        # In one, as libsystemd does: what sd-bus reads together with a BEGIN it looks at only when more comes, and a call must not wait for that.
+        self._timed().sendall(b"\0AUTH EXTERNAL %s\r\nBEGIN\r\n" % str(os.geteuid()).encode().hex().encode())
         if not self._line().startswith(b"OK "):
             raise BusError("it does not take us for root")
-        self._timed().sendall(b"BEGIN\r\n")
         if is_daemon:
             self._send(Call("/org/freedesktop/DBus", _DAEMON, "Hello", destination=_DAEMON))
             unused, answer = self._answer()

@@ -248,7 +248,12 @@ class Node:
     def read(self, *, booted: bool = False) -> rule.State:
         """C(booted): between the states came a boot, which takes what lies in /run."""
         state = reading.read(self.files, COUNTED)
-        return {path: value for path, value in state.items() if not (booted and (path in rule.OF_BOOT or path.startswith("/run/")))}
+        # On v1 cgroups that a boot makes begin with the vm.swappiness of that boot.
+        return {
+            path: value
+            for path, value in state.items()
+            if not (booted and (path in rule.OF_BOOT or path.startswith("/run/") or path.endswith("/memory.swappiness")))
+        }
 
     def left(self, *, swap: bool) -> list[str]:
         """A timer of ours; that swap of the machine is off (C(swap): it was to stay on)."""

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -279,6 +280,30 @@ def test_systemds_own_socket_hears_no_hello(root: str) -> None:
     user = str(os.geteuid()).encode().hex().encode()
     assert (peer.lines, daemon.lines) == ([b"\0AUTH EXTERNAL " + user + b"\r\n", b"BEGIN\r\n"], [])
     assert [serial(call) for call in peer.calls] == [1, 2, 3]
+
+
+def test_it_begins_before_it_has_an_answer(root: str) -> None:
+    """sd-bus looks at what it has read together with a BEGIN only when more comes: so that must be there before the first call can be sent."""
+    listener = socket.socket(socket.AF_UNIX)
+    os.makedirs(os.path.dirname(root + PRIVATE), exist_ok=True)
+    listener.bind(root + PRIVATE)
+    listener.listen(1)
+    heard: t.List[bytes] = []
+
+    def silent() -> None:
+        with listener.accept()[0] as peer:
+            peer.settimeout(SECONDS)
+            with contextlib.suppress(OSError):
+                heard.append(peer.recv(4096))
+
+    thread = threading.Thread(target=silent)
+    thread.start()
+    bus = Bus(root, seconds=SECONDS)
+    assert not bus.reach()
+    thread.join()
+    listener.close()
+    bus.close()
+    assert heard[0].endswith(b"\r\nBEGIN\r\n")
 
 
 def test_it_connects_once_and_when_it_is_asked(root: str) -> None:
