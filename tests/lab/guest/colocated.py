@@ -38,7 +38,7 @@ RATE, TURN_SECONDS, BURST_SECONDS = 20, 30, 6
 REQUEST_THOUSANDTHS, BATCH_LIMIT = 400, 0.65
 # Of its limit: colocated's nine tenths of the way from its request, 0, and on v1, where nothing but memory.soft_limit_in_bytes of others protects, what the
 # scenario says.
-THROTTLE = 0.25 if V1 else 0.9
+THROTTLE = 0.05 if V1 else 0.9
 
 SERVICE, BATCH = "5" * 64, "6" * 64
 PODS = {
