@@ -181,7 +181,8 @@ class Bus:
         unused, uid, unused_too = struct.unpack("3i", self._timed().getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         if uid not in (0, os.geteuid()) and not is_daemon:
             raise BusError(f"user {uid} answers in its place")
-        # In one, as libsystemd does: what sd-bus reads together with a BEGIN it looks at only when more comes, and a call must not wait for that.
+        # In one, as libsystemd does: what sd-bus reads together with a BEGIN it looks at only when something else wakes it (252 and 257, tried), and a call
+        # must not wait for that.
         self._timed().sendall(b"\0AUTH EXTERNAL %s\r\nBEGIN\r\n" % str(os.geteuid()).encode().hex().encode())
         if not self._line().startswith(b"OK "):
             raise BusError("it does not take us for root")

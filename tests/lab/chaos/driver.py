@@ -156,9 +156,11 @@ def ask(action: str, values: Json, writer: Writer, *, wait: float = 0) -> Json:
     request.update(until=armed["until"], meta={**META, "confirm": token})
     answer = _tune.tune(request, _tune.Work(Tree("/"), writer, check=False, code=_code))
     if not answer["generation"]:
-        # On a disk that is dead it fails too; what the tune said stands, as for the action plugin.
-        with contextlib.suppress(*EXPECTED):
+        # What the tune said stands if that fails, as for the action plugin; the rule knows where it may.
+        try:
             _confirm.give_up({"token": token, "wait": wait}, _tune.Work(Tree("/"), writer, check=False, code=_code))
+        except EXPECTED as exc:
+            answer = {**answer, "left_armed": str(exc)}
     return answer
 
 

@@ -104,6 +104,8 @@ def _answered(account: Json, changed: t.Sequence[str]) -> list[str]:
         return [f"it crashed: {ended['crash']}"]
     if answer is None and not ended.get("error"):
         return []  # killed: it said nothing
+    if answer and answer.get("left_armed") and account["run"]["fault"]["kind"] != "dead":
+        return [f"what was armed could not be given up: {answer['left_armed']}"]
     if answer and not answer["clean"]:
         return [] if answer["problem"] and "Not undone" in answer["problem"] else [f"half done, and it does not say of what: {answer['problem'][:200]!r}"]
     second = account.get("second")

@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A service with page cache beside batch work, in two pods as the kubelet and CRI-O make them; and what the kernel holds of them. For guests of the lab.
+"""A service with page cache beside batch work, in two pods as the kubelet and CRI-O make them; and what the kernel holds of them. For guests of the lab, v2.
 
   colocated.py start                                the pods, once the kernel reports pressure
   colocated.py window SECONDS                       refaults of the service and of batch work, and requests, meanwhile
@@ -18,7 +18,6 @@ from __future__ import annotations
 import glob
 import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -26,19 +25,16 @@ import typing as t
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1 << 20
-V1 = os.path.isdir("/sys/fs/cgroup/memory")
-MOUNT = "/sys/fs/cgroup/memory" if V1 else "/sys/fs/cgroup"
+MOUNT = "/sys/fs/cgroup"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
-# Of memory: together more than there is. All anonymous memory fits without swap, and most of it is page cache, as that is what v1 takes of one before the
-# other.
+# Of memory: together more than there is, most of it page cache. All anonymous memory fits without swap.
 SERVICE_FILE, SERVICE_HEAP, HOG, BURST, SCAN = 0.18, 0.10, 0.10, 0.10, 0.60
 RATE, TURN_SECONDS, BURST_SECONDS = 20, 30, 6
 # What the pod list would say; a node without it has only oom_score_adj, in thousandths of memory.
 REQUEST_THOUSANDTHS, BATCH_LIMIT = 400, 0.65
-# Of its limit: colocated's nine tenths of the way from its request, 0, and on v1, where nothing but memory.soft_limit_in_bytes of others protects, what the
-# scenario says.
-THROTTLE = 0.05 if V1 else 0.9
+# Nine tenths of the way from batch work's request, 0, to its limit.
+THROTTLE = 0.9
 
 SERVICE, BATCH = "5" * 64, "6" * 64
 PODS = {
@@ -119,7 +115,7 @@ def start() -> None:
 
 def counted(container: str) -> dict[str, int]:
     rows = dict(line.split() for line in read(f"{cgroup_of(container)}/memory.stat").splitlines())
-    return {"refaults": int(rows["workingset_refault_file"]), "file": int(rows["cache" if V1 else "file"])}
+    return {"refaults": int(rows["workingset_refault_file"]), "file": int(rows["file"])}
 
 
 def window(seconds: float) -> None:
@@ -141,10 +137,6 @@ def number(path: str) -> int:
     return sys.maxsize if text == "max" else int(text)
 
 
-def usage(cgroup: str) -> int:
-    return number(f"{cgroup}/memory.current")
-
-
 def lacks(cgroup: str, wanted: int) -> t.Iterator[str]:
     """What keeps the kernel from protecting so many bytes there: its own value, or a cgroup above that has less than its children want of it."""
     found = number(f"{cgroup}/memory.low")
@@ -154,7 +146,7 @@ def lacks(cgroup: str, wanted: int) -> t.Iterator[str]:
     while above != MOUNT:
         # mm/page_counter.c: a child claims what it is promised, as far as it uses it; if all together claim more than there is, each gets its share only.
         children = [os.path.dirname(path) for path in glob.glob(f"{glob.escape(above)}/*/memory.low")]
-        claimed = sum(min(number(f"{child}/memory.low"), usage(child)) for child in children)
+        claimed = sum(min(number(f"{child}/memory.low"), number(f"{child}/memory.current")) for child in children)
         own = number(f"{above}/memory.low")
         if own < claimed:
             yield f"{above}/memory.low is {own}: its children claim {claimed}"
@@ -163,19 +155,17 @@ def lacks(cgroup: str, wanted: int) -> t.Iterator[str]:
 
 def protected(others: t.Sequence[str]) -> None:
     problems: list[str] = []
-    batch = cgroup_of(BATCH)
     # The least request that gives this score, in whole pages: 1000 - 1000 * request // memory.
     request = -(-REQUEST_THOUSANDTHS * MEMORY // 1000) // PAGE * PAGE
     throttle = int(THROTTLE * (round(BATCH_LIMIT * MEMORY) // PAGE * PAGE)) // PAGE * PAGE
-    file = f"{batch}/memory.soft_limit_in_bytes" if V1 else f"{batch}/memory.high"
+    file = f"{cgroup_of(BATCH)}/memory.high"
     if number(file) != throttle:
         problems.append(f"{file} is {number(file)} and should be {throttle}")
-    if not V1:
-        problems += lacks(cgroup_of(SERVICE), request)
-        for other in others:
-            name, _equals, size = other.rpartition("=")
-            paths = glob.glob(f"{MOUNT}/kubepods.slice/**/*{name}*", recursive=True)
-            problems += lacks(min(paths, key=len), int(size)) if paths else [f"no cgroup of {name}"]
+    problems += lacks(cgroup_of(SERVICE), request)
+    for other in others:
+        name, _equals, size = other.rpartition("=")
+        paths = glob.glob(f"{MOUNT}/kubepods.slice/**/*{name}*", recursive=True)
+        problems += lacks(min(paths, key=len), int(size)) if paths else [f"no cgroup of {name}"]
     if problems:
         fail("\n".join(problems))
     print(json.dumps({"request": request, "throttle": throttle}))
@@ -195,14 +185,10 @@ def stop() -> None:
 
 def main() -> None:
     phase, *rest = sys.argv[1:] or ["none"]
-    if re.fullmatch("start|stop", phase):
-        {"start": start, "stop": stop}[phase]()
-    elif phase == "window":
-        window(float(rest[0]))
-    elif phase == "protected":
-        protected(rest)
-    else:
+    phases = {"start": start, "window": lambda: window(float(rest[0])), "protected": lambda: protected(rest), "stop": stop}
+    if phase not in phases:
         sys.exit(__doc__)
+    phases[phase]()
 
 
 if __name__ == "__main__":

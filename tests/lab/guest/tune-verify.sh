@@ -4,8 +4,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Holds a guest against what the profile "lab" wants, by shell and awk alone: tune-verify.sh PHASE [OTHER]. PHASE: live, right after a tune; boot, as the node
-# came up; started, with containers that no tune has seen yet. OTHER: who else has wishes there (tune-seed.sh); containers: the profile is "pods"; numa: it is "numa". Prints what is wrong, nothing if all is
-# right.
+# came up; started, with containers that no tune has seen yet. OTHER: who else has wishes there (tune-seed.sh); containers: the profile is "pods"; numa: it is
+# "numa". Prints what is wrong, nothing if all is right.
 set -eu
 phase=$1
 other=${2:-}
