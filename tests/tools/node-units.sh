@@ -11,11 +11,6 @@ junit=$1
 shift
 mkdir -p "$junit"
 failed=0 ran=0 missing=()
-# Node code syncs what it writes, thousands of times: in memory, where there is room, that takes no time.
-if [ "$(df --output=avail /dev/shm 2>/dev/null | tail -n 1)" -gt 2000000 ] 2>/dev/null && scratch=$(mktemp -d /dev/shm/memqos-units.XXXXXXXX); then
-  export PYTEST_DEBUG_TEMPROOT=$scratch
-  trap 'rm -rf "$scratch"' EXIT
-fi
 
 prepare() { # VERSION: .cache/node-VERSION with pytest and hypothesis
   local environment=.cache/node-$1

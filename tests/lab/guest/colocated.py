@@ -1,14 +1,13 @@
-#!/usr/bin/env python3
 # Copyright (c) 2026, memqos.fleet contributors
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 """A service with page cache beside batch work, in two pods as the kubelet and CRI-O make them; and what the kernel holds of them. For guests of the lab, v2.
 
-  colocated.py start                                the pods, once the kernel reports pressure
-  colocated.py window SECONDS                       refaults of the service and of batch work, and requests, meanwhile
-  colocated.py protected [CONTAINER=BYTES…]         whether these, and the service, have what the profile colocated means them to have
-  colocated.py stop
+  python3 colocated.py start                                the pods, once the kernel reports pressure
+  python3 colocated.py window SECONDS                       refaults of the service and of batch work, and requests, meanwhile
+  python3 colocated.py protected [CONTAINER=BYTES…]         whether these, and the service, have what the profile colocated means them to have
+  python3 colocated.py stop
 
 Shares no code with the collection. Needs service.py and pressure.py beside it. Prints one JSON object, or what is wrong and ends with status 1.
 """

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ansible_collections.memqos.fleet.plugins.module_utils._read import _containers, _programs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Tree
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import runtimes
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.fake_bus import short_root
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.runtimes import Docker, http
 
 if t.TYPE_CHECKING:
@@ -32,10 +33,11 @@ CONTAINERS = {"containers": [runtimes.cri_container(ID, POD_ID, "nginx")]}
 
 
 @pytest.fixture(name="node")
-def fixture_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(_programs, "PLACES", (str(tmp_path), "/usr/bin", "/bin"))
-    monkeypatch.setattr(_containers, "DOCKER_SOCKET", str(tmp_path / "docker.sock"))
-    return tmp_path
+def fixture_node(monkeypatch: pytest.MonkeyPatch) -> t.Iterator[Path]:
+    with short_root() as root:
+        monkeypatch.setattr(_programs, "PLACES", (root, "/usr/bin", "/bin"))
+        monkeypatch.setattr(_containers, "DOCKER_SOCKET", f"{root}/docker.sock")
+        yield Path(root)
 
 
 def read(*asked: str, known: t.Container[str] = ()) -> Runtimes:
