@@ -248,12 +248,13 @@ ARMS ?=
 PAIRS ?=
 SCENES ?=
 LOADS ?=
+RESUME ?=
 
 .PHONY: bench-redis
-bench-redis: .venv/.test | $(COLLECTION) ## Redis beside batch work: arms in alternated pairs, in a VM, for hours; writes docs/results.md. ARMS=untouched,colocated PAIRS=2 SCENES=hog LOADS=mixed: some.
+bench-redis: .venv/.test | $(COLLECTION) ## Redis beside batch work: arms in alternated pairs, in a VM, for hours; writes docs/results.md. ARMS=untouched,colocated PAIRS=2 SCENES=hog LOADS=mixed: some. RESUME=1: go on.
 	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m ansible_collections.memqos.fleet.tests.lab.redis --junit $(JUNIT)/bench-redis/redis.xml $(if $(ARMS),--arms '$(ARMS)') \
-	  $(if $(PAIRS),--pairs '$(PAIRS)') $(if $(SCENES),--scenes '$(SCENES)') $(if $(LOADS),--loads '$(LOADS)')
+	  $(if $(PAIRS),--pairs '$(PAIRS)') $(if $(SCENES),--scenes '$(SCENES)') $(if $(LOADS),--loads '$(LOADS)') $(if $(RESUME),--resume)
 
 .PHONY: bench-redis-smoke
 bench-redis-smoke: .venv/.test | $(COLLECTION) ## The same with two arms, two pairs and short windows, and without goals.

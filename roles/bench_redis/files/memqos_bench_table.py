@@ -6,6 +6,7 @@
 
   python3 memqos_bench_table.py check                                   whether SciPy is here
   python3 memqos_bench_table.py draw --arms untouched,colocated --pairs 7   the runs, as JSON
+  python3 memqos_bench_table.py resume DIRECTORY < {"settings": …, "runs": …}   which of these runs are left, after what is in the directory, as JSON
   python3 memqos_bench_table.py table DIRECTORY                         settings.json and run-*.json there → results.md and results.json
 
 An arm is held against another by pairs next to each other in time. A ratio is the geometric mean over pairs, with a BCa bootstrap interval over the pairs
@@ -89,6 +90,48 @@ def _round(couples: t.Sequence[t.Tuple[str, ...]], number: int) -> t.List[str]:
     for first, second in turned:
         runs += [first, second, BASE] if number % 2 else [second, first, BASE]
     return runs + alone if number % 2 else alone + runs
+
+
+# Going on
+
+
+def resume(directory: pathlib.Path, settings: Json, runs: t.Sequence[Json]) -> t.List[Json]:
+    """Those of C(runs) that are left; all where nothing was compared yet. A round that was cut off is run anew, since neighbours are held against each other:
+    its files go. Raises TableError if what is there is another comparison; then all of it stays.
+    """
+    if not (directory / "settings.json").exists():
+        return list(runs)
+    other = _differing(_json(directory / "settings.json"), settings)
+    if other:
+        raise TableError(
+            f"the runs in {directory} are of another comparison: not the same are {', '.join(other)}. Without resuming, they are forgotten and it begins anew"
+        )
+    paths = list(directory.glob("run-*.json"))
+    done = [{name: run.get(name) for name in ("number", "round", "arm")} for run in map(_json, paths)]
+    cut = {run["round"] for run in runs if run not in done}
+    for path, run in zip(paths, done):
+        if run["round"] in cut:
+            path.unlink()
+    return [run for run in runs if run["round"] in cut]
+
+
+def _differing(before: Json, now: Json) -> t.List[str]:
+    """What of the settings is not the same. The kernel keeps a little more or less of the memory for itself from one boot to the next."""
+    found = [name for name in sorted({*before, *now} - {"facts"}) if before.get(name) != now.get(name)]
+    was, is_ = before.get("facts", {}), now.get("facts", {})
+    for name in sorted({*was, *is_}):
+        if name == "memory" and abs(was.get(name, 0) - is_.get(name, 0)) <= 0.01 * is_.get(name, 0):
+            continue
+        if was.get(name) != is_.get(name):
+            found.append(f"{name} ({was.get(name)}, {is_.get(name)})")
+    return found
+
+
+def _json(path: pathlib.Path) -> Json:
+    try:
+        return t.cast(Json, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as exc:
+        raise TableError(f"{path} cannot be read: {exc}") from None
 
 
 # Figures of runs
@@ -363,11 +406,8 @@ def _table(heads: t.Sequence[str], rows: t.Sequence[t.Sequence[str]]) -> str:
 
 def read(directory: pathlib.Path) -> t.Tuple[Json, t.List[Json]]:
     """(settings, runs by number). Raises TableError."""
-    try:
-        settings = json.loads((directory / "settings.json").read_text(encoding="utf-8"))
-        runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(directory.glob("run-*.json"))]
-    except (OSError, ValueError) as exc:
-        raise TableError(f"{directory} holds no runs that can be read: {exc}") from None
+    settings = _json(directory / "settings.json")
+    runs = [_json(path) for path in sorted(directory.glob("run-*.json"))]
     if not runs:
         raise TableError(f"{directory} holds no run-*.json")
     return settings, sorted(runs, key=lambda run: int(run["number"]))
@@ -401,6 +441,7 @@ def main(argv: t.Optional[t.Sequence[str]] = None) -> int:
     drawing.add_argument("--arms", required=True)
     drawing.add_argument("--pairs", type=int, required=True)
     drawing.add_argument("--couples", type=json.loads, default=[])
+    tasks.add_parser("resume").add_argument("directory", type=pathlib.Path)
     tasks.add_parser("table").add_argument("directory", type=pathlib.Path)
     options = parser.parse_args(argv)
     try:
@@ -408,6 +449,9 @@ def main(argv: t.Optional[t.Sequence[str]] = None) -> int:
             check()
         elif options.what == "draw":
             print(json.dumps(draw([name.strip() for name in options.arms.split(",") if name.strip()], options.pairs, options.couples)))
+        elif options.what == "resume":
+            told = json.load(sys.stdin)
+            print(json.dumps(resume(options.directory, told["settings"], told["runs"])))
         else:
             for goal in write(options.directory):
                 print(f"{_met(goal['met']).strip('*')}: {_versus(goal)}, {goal['figure']}: {_told(goal['found'])}")

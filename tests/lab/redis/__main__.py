@@ -55,6 +55,7 @@ class Options:
     out: Path
     junit: Path | None = None
     results: Path = RESULTS
+    resume: bool = False
 
     @property
     def whole(self) -> bool:
@@ -73,9 +74,10 @@ def run(options: Options, cache: Cache) -> int:
     row = t.cast(Machine, machine_named(MACHINE))
     machine = dataclasses.replace(row, name=f"{MACHINE}_redis", packages=(*row.packages, *PACKAGES), cpus=CPUS, swap_mib=SWAP_MIB)
     options.out.mkdir(parents=True, exist_ok=True)
+    of_all = {"memqos_report_dir": str(options.out), "memqos_bench_may_suffer": True, "memqos_bench_resume": options.resume}
     with tempfile.TemporaryDirectory(prefix="memqos-redis-") as scratch, booted(machine, cache, purpose="redis") as state:
         guest = Guest(state, MACHINE, scratch=Path(scratch), log=options.out / "ansible.log")
-        status = guest.play("bench_redis", {"memqos_report_dir": str(options.out), "memqos_bench_may_suffer": True, **options.variables}, shown=True)
+        status = guest.play("bench_redis", {**of_all, **options.variables}, shown=True)
     return conclude(options, status)
 
 
@@ -122,6 +124,7 @@ def _options(argv: list[str] | None) -> Options:
     parser.add_argument("--pairs", type=int, help="other than the seven; no goals")
     parser.add_argument("--scenes", metavar="NAME,NAME…", help="some of scan, hog, control; no goals")
     parser.add_argument("--loads", metavar="NAME,NAME…", help="some of mixed, small; no goals")
+    parser.add_argument("--resume", action="store_true", help="go on after the whole rounds of an earlier one, of which --out has the runs")
     parser.add_argument("--out", type=Path, default=Path("build/bench-redis"), metavar="DIRECTORY", help="for results (default: %(default)s)")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="a case for each goal")
     given = parser.parse_args(argv)
@@ -133,7 +136,7 @@ def _options(argv: list[str] | None) -> Options:
     for name in ("scenes", "loads"):
         if chosen := getattr(given, name):
             variables[f"memqos_bench_{name}"] = [word.strip() for word in chosen.split(",")]
-    return Options(variables=variables, out=given.out.absolute(), junit=given.junit)
+    return Options(variables=variables, out=given.out.absolute(), junit=given.junit, resume=given.resume)
 
 
 if __name__ == "__main__":

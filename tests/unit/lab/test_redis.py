@@ -81,6 +81,63 @@ def test_an_order_that_compares_nothing_is_refused(arms: list[str], pairs: int) 
         table.draw(arms, pairs)
 
 
+# Going on
+
+THEN: dict[str, t.Any] = {
+    "arms": ["untouched", "colocated"], "goals": GOALS, "workload": {"window_seconds": 600}, "workload_sha256": "ab", "overridden": [],
+    "facts": {"memory": 1_000_000, "kernel": "6.12.9", "redis": "8"},
+}  # fmt: skip
+
+
+def earlier(directory: Path, numbers: t.Iterable[int], **facts: t.Any) -> list[Run]:
+    """Settings and these runs of three rounds are in the directory. Returns all runs that were drawn."""
+    drawn = table.draw(THEN["arms"], 3)
+    (directory / "settings.json").write_text(json.dumps({**THEN, "facts": {**THEN["facts"], **facts}}))
+    for one in drawn:
+        if one["number"] in numbers:
+            (directory / f"run-{one['number']:04}.json").write_text(json.dumps({**one, "at": "", "scenes": {}}))
+    return drawn
+
+
+def kept(directory: Path) -> list[int]:
+    return [int(path.stem.rpartition("-")[2]) for path in sorted(directory.glob("run-*.json"))]
+
+
+def test_it_goes_on_after_the_last_whole_round(tmp_path: Path) -> None:
+    drawn = earlier(tmp_path, [1, 2, 3])
+    assert [one["number"] for one in table.resume(tmp_path, THEN, drawn)] == [3, 4, 5, 6] and kept(tmp_path) == [1, 2]
+
+
+def test_a_round_with_a_failed_run_is_run_anew_wherever_it_is(tmp_path: Path) -> None:
+    drawn = earlier(tmp_path, [1, 2, 4, 5, 6], memory=1_009_000)
+    assert [one["number"] for one in table.resume(tmp_path, THEN, drawn)] == [3, 4] and kept(tmp_path) == [1, 2, 5, 6]
+
+
+def test_more_rounds_are_added_and_nothing_there_is_a_beginning(tmp_path: Path) -> None:
+    assert table.resume(tmp_path, THEN, table.draw(THEN["arms"], 1)) == table.draw(THEN["arms"], 1)
+    earlier(tmp_path, range(1, 7))
+    assert [one["round"] for one in table.resume(tmp_path, THEN, table.draw(THEN["arms"], 4))] == [4, 4] and len(kept(tmp_path)) == 6
+
+
+@pytest.mark.parametrize(
+    ("now", "word"),
+    [({"workload_sha256": "cd"}, "workload_sha256"), ({"arms": ["untouched", "kubelet"]}, "arms"), ({"goals": {}}, "goals"),
+     ({"facts": {**THEN["facts"], "kernel": "6.13"}}, "kernel (6.12.9, 6.13)"), ({"facts": {**THEN["facts"], "memory": 980_000}}, "memory (")],
+)  # fmt: skip
+def test_another_comparison_is_not_gone_on_with_and_keeps_its_runs(tmp_path: Path, now: dict[str, t.Any], word: str) -> None:
+    drawn = earlier(tmp_path, [1, 2, 3])
+    with pytest.raises(table.TableError, match=re.escape(word)):
+        table.resume(tmp_path, {**THEN, **now}, drawn)
+    assert kept(tmp_path) == [1, 2, 3]
+
+
+def test_a_run_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    drawn = earlier(tmp_path, [1, 2])
+    (tmp_path / "run-0002.json").write_text("{")
+    with pytest.raises(table.TableError, match=r"run-0002\.json cannot be read"):
+        table.resume(tmp_path, THEN, drawn)
+
+
 # Pairs and intervals
 
 
@@ -323,6 +380,7 @@ def test_a_playbook_that_left_nothing_is_an_error(tmp_path: Path) -> None:
 def test_options_become_variables_of_the_role() -> None:
     known = set(loaded("meta/argument_specs.yml")["argument_specs"]["main"]["options"])
     assert harness._options([]).whole and set(DEFAULTS) == known
+    assert harness._options(["--resume"]).whole and harness._options(["--resume"]).resume
     smoke = harness._options(["--smoke"])
     assert not smoke.whole and set(smoke.variables) <= known
     given = harness._options(["--arms", "untouched,colocated", "--pairs", "2", "--scenes", "hog", "--loads", "mixed, small"]).variables
