@@ -16,7 +16,7 @@ from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _tune_options
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _propose, _request, _selection, _tune_result, _tuning
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _node_slo, _profiles, _propose, _request, _selection, _tune_result, _tuning
 
 _BOOT_ID = "proc/sys/kernel/random/boot_id"
 
@@ -33,6 +33,7 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         unused, arguments = self.validate_argument_spec(argument_spec=_tune_options.TUNE)
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
+        arguments, of_slo = _tuning.failing(lambda: _node_slo.spread(arguments))
         _tuning.check_file_name(arguments["sysctl_file"])
         _tuning.check_seconds(arguments["confirm_within"], arguments["shrink_within"])
         keep = _tuning.keep(arguments)
@@ -50,7 +51,7 @@ class ActionModule(ActionBase):
             if not arguments["auto_apply"]:
                 return {**result, "changed": False}
             profile = [one.profile for one in proposals]
-        declared = _tuning.failing(lambda: _declared(profile, arguments, selection))
+        declared = _tuning.failing(lambda: _declared(profile, arguments, selection, of_slo))
         layers = declared.layers if selection is None else _with_earlier(declared.layers, everything=profile is None)
         request = {"layers": layers, "options": _options(arguments), "wait": arguments["lock_wait"]}
         request["qos"] = _tuning.qos(arguments, layers, host)
@@ -113,9 +114,11 @@ class ActionModule(ActionBase):
         return proposals
 
 
-def _declared(profile: t.Any, arguments: dict[str, t.Any], selection: _profiles.Profile | None) -> _profiles.Declaration:
+def _declared(profile: t.Any, arguments: dict[str, t.Any], selection: _profiles.Profile | None, of_slo: dict[str, t.Any] | None) -> _profiles.Declaration:
     overrides = {name: arguments[name] for name in ("host", "slices", "swap", "qos")}
     names = [] if profile is None else profile
+    if of_slo:
+        names = [*(names if isinstance(names, list) else [names]), of_slo]
     return _profiles.load_profiles(names, search_paths=arguments["profiles_paths"], overrides=overrides, selection=selection)
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import errno
 import functools
+import os
 import typing as t
 
+from . import _persist
 from ._knobs import _registry
 from ._memcg_rules import is_loose, passes, same
-from ._read._files import Unreadable
+from ._read._files import Tree, Unreadable
 from ._steps import Memcg, MemcgsStep
 from ._tuples import NamedTuple
 from ._writer import Refused, Replaced, Writer, words
@@ -22,6 +24,7 @@ Values = t.List[t.Tuple[str, str, str]]
 
 _FAILURES = (OSError, Refused, Unreadable)
 _GONE = (errno.ENOENT, errno.ENODEV)
+_TRANSIENT = "/run/systemd/transient/"
 
 
 class Failed(Refused):
@@ -53,7 +56,31 @@ def put(step: MemcgsStep, writer: Writer, page_size: int) -> t.Set[str]:
         for memcg, values in passes(step.memcgs):
             if memcg.path not in gone and not _put(memcg, values, writer, page_size):
                 gone.add(memcg.path)
+    _remove_drop_ins([(memcg.unit, file) for memcg in step.memcgs for file in memcg.unmakes], writer)
     return gone
+
+
+def with_drop_ins(memcg: Memcg, writer: Writer) -> Memcg:
+    """With those whose property gets its first run-time drop-in by this. What a transient unit has goes with the unit. Raises OSError and Refused."""
+    owned = {file: _property(file) for file, unused, unused_too in memcg.values} if memcg.unit else {}
+    if not any(owned.values()) or os.path.exists(Tree(writer.root).fs_path(f"{_TRANSIENT}{memcg.unit}")):
+        return memcg
+    fresh = (file for file, name in owned.items() if name and writer.read(_persist.run_time_path(memcg.unit, name)) is None)
+    return memcg._replace(makes=tuple(file for file in fresh if file not in memcg.unmakes))
+
+
+def _remove_drop_ins(pairs: t.Iterable[t.Tuple[str, str]], writer: Writer) -> None:
+    """(unit, file) each. Then systemd reads its units anew, lest it says that they have changed on disk. Raises OSError and Refused."""
+    removed = False
+    for unit, file in pairs:
+        path = _persist.run_time_path(unit, _property(file))
+        if writer.read(path) is not None:
+            writer.remove(path)
+            writer.remove_directory(path.rpartition("/")[0])
+            removed = True
+    if removed:
+        writer.remove_directory(path.rpartition("/")[0].rpartition("/")[0])
+        writer.reload()
 
 
 def _put(memcg: Memcg, values: Values, writer: Writer, page_size: int) -> bool:
@@ -85,6 +112,11 @@ def put_back(step: MemcgsStep, writer: Writer, page_size: int) -> t.Tuple[t.List
             except _FAILURES as exc:
                 if not _has_gone(memcg, exc, writer):
                     troubles.append(f"{memcg.path}: {words(exc)}")
+    try:
+        theirs = {(one.path, one.file) for one in left}
+        _remove_drop_ins([(memcg.unit, file) for memcg in step.memcgs for file in memcg.makes if (memcg.path, file) not in theirs], writer)
+    except _FAILURES as exc:
+        troubles.append(words(exc))
     return left, troubles
 
 

@@ -33,6 +33,11 @@ def drop_in_path(subject: str) -> str:
     return f"/etc/systemd/system/{subject}.d/{DROP_IN}"
 
 
+def run_time_path(unit: str, name: str) -> str:
+    """As unit_write_setting() of systemd names a property's drop-in."""
+    return f"/run/systemd/system.control/{unit}.d/50-{name}.conf"
+
+
 def is_drop_in(path: str) -> bool:
     """Of a unit that a profile names."""
     return path.startswith("/etc/systemd/system/") and path.endswith(f".d/{DROP_IN}") and path != LATE_WANTS

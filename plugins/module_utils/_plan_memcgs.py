@@ -8,7 +8,7 @@ import typing as t
 
 from . import _guards, _memcg_rules
 from ._memcg_rows import Cell, Row, Rows, Subject
-from ._steps import Memcg, MemcgsStep
+from ._steps import Memcg, MemcgsStep, is_same_memcg
 from ._tuples import NamedTuple
 
 
@@ -80,10 +80,18 @@ def plan_memcgs(wanted: Wanted, none: t.Mapping[str, t.Sequence[t.Tuple[str, str
             rows.append(Row(path, subject, cells, befores, wanteds, tuple(none.get(path, ()))))
             changes = tuple([(cell[0], now, text) for cell, now, text in judged if cell[4] == "would_change"])
             if changes:
-                memcgs.append(Memcg(path, one.inode, t.cast("t.Any", changes), subject.unit))
-    gone = tuple(path for path in origin if path not in ground.found or ground.found[path].inode != origin[path].inode)
+                memcgs.append(Memcg(path, one.inode, t.cast("t.Any", changes), subject.unit, unmakes=_unmade(origin.get(path), one, changes)))
+    gone = tuple(path for path, memcg in origin.items() if not is_same_memcg(memcg, ground.found[path].inode if path in ground.found else 0))
     blocked = _conflicts(rows) if refuse else ""
     return MemcgPart(MemcgsStep(tuple(memcgs), gone) if memcgs and not blocked else None, Rows(rows), blocked)
+
+
+def _unmade(memcg: t.Optional[Memcg], one: Found, changes: t.Iterable[t.Tuple[t.Any, ...]]) -> t.Tuple[str, ...]:
+    """What goes back to where it was before us, and whose run-time drop-in we made."""
+    if memcg is None or not is_same_memcg(memcg, one.inode):
+        return ()
+    befores = {file: before for file, before, unused in memcg.values}
+    return tuple(file for file, unused, text in changes if file in memcg.makes and befores.get(file) == text)
 
 
 def returned(steps: t.Iterable[t.Any]) -> Rows:
@@ -100,7 +108,7 @@ def returned(steps: t.Iterable[t.Any]) -> Rows:
 
 def _returning(memcg: t.Optional[Memcg], values: t.Container[str], one: Found, page_size: int) -> t.List[Judged]:
     """What nobody wants any more."""
-    if memcg is None or memcg.inode != one.inode:
+    if memcg is None or not is_same_memcg(memcg, one.inode):
         return []
     return [judged for file, before, after in memcg.values if file not in values for judged in _back(file, before, after, one, page_size)]
 

@@ -41,6 +41,8 @@ _RANKS = {"priority": "memory.priority", "priorityEnable": "memory.use_priority_
 _MARKS = {"wmarkRatio": "memory.wmark_ratio", "wmarkScalePermill": "memory.wmark_scale_factor", "wmarkMinAdj": "memory.wmark_min_adj"}
 _FLAT = {**_MARKS, **_RANKS}
 _CACHE = "memory.pagecache_limit."
+# How the origin ends of what a cgroup has for those below: no less than that, and more where others want more.
+FOR_BELOW = ", for what is below"
 
 
 class Row(NamedTuple):
@@ -330,18 +332,21 @@ def profile(
 ) -> Qos:
     """C(intents): {class: {intent: value}}. C(probe): the names of the files that a cgroup has.
 
-    Containers take the values; what protects them stands on their pod, its QoS directory and kubepods too, as a sum. A workload with a C(path) is that cgroup.
+    Containers take the values; what protects them stands on their pod, its QoS directory and kubepods too, as a sum. A workload with a C(path) is that cgroup,
+    and what protects it stands on all above up to the next such workload (C(FOR_BELOW): at least, as others have a say there).
     """
     paths = Paths(node)
     qos = _empty(paths)
     sums: dict[tuple[str, str], tuple[int, str]] = {}
+    alone: dict[str, dict[str, tuple[int, str]]] = {}
     for workload in workloads:
         wanted = intents.get(class_of(workload)) or (intents.get("LSR") if class_of(workload) == "LSE" else None)
         if not wanted or workload.get("inactive"):
             continue
         own = t.cast("dict[str, t.Any]", workload).get("path")
         if own:
-            _put_intents(qos, own, wanted, (workload.get("request", 0), workload.get("limit", 0)), probe, node, v2)
+            outcomes = _put_intents(qos, own, wanted, (workload.get("request", 0), workload.get("limit", 0)), probe, node, v2)
+            alone[own] = _protecting(outcomes)
             continue
         above = [paths.qos("Guaranteed"), paths.qos(workload["qos_class"]), paths.pod(workload)]
         for container in workload["containers"]:
@@ -349,9 +354,25 @@ def profile(
             if place:
                 outcomes = _put_intents(qos, place, wanted, _amounts(workload, container), probe, node, v2)
                 _add_above(qos, sums, above, outcomes)
-    for (place, file), (total, origin) in sums.items():
+    for (place, file), (total, origin) in [*sums.items(), *_over(alone).items()]:
         qos.put(place, file, total, origin)
     return _full(qos)
+
+
+def _protecting(outcomes: list[_qos_files.Outcome]) -> dict[str, tuple[int, str]]:
+    return {file: (int(value), outcome.intent) for outcome in outcomes for file, value in outcome.files.items() if file in (_MIN, _LOW) and value.isdigit()}
+
+
+def _over(alone: t.Mapping[str, t.Mapping[str, tuple[int, str]]]) -> dict[tuple[str, str], tuple[int, str]]:
+    """What protects a workload that is in no pod counts only where all cgroups above have it, too: the sum over those that are next below."""
+    sums: dict[tuple[str, str], tuple[int, str]] = {}
+    for path, files in alone.items():
+        for file, (value, intent) in files.items():
+            place = path.rpartition("/")[0]
+            while value and place and file not in alone.get(place, {}):
+                sums[place, file] = (sums.get((place, file), (0, ""))[0] + value, f"profile: {intent}{FOR_BELOW}")
+                place = place.rpartition("/")[0]
+    return sums
 
 
 def _put_intents(

@@ -12,7 +12,7 @@ from ._knobs import _registry
 from ._plan_memcgs import Found, Ground, MemcgPart, Subject, Value
 from ._read import _cgroup_names, _cgroupfs
 from ._read._files import Tree
-from ._steps import MemcgsStep, WriteStep
+from ._steps import MemcgsStep, WriteStep, is_same_memcg
 from ._tuples import NamedTuple
 from ._writer import Refused, Writer
 
@@ -103,7 +103,9 @@ class _Work:
             elif row.equivalence == "near":
                 self._mark(wanted.get(place, {}), row)
         self.notes += qos.warnings
-        ground = Ground(self._found(wanted, origin), self._placed(wanted), self._rivals(), self.present.page_size, origin, taken)
+        found = self._found(wanted, origin)
+        _at_least(wanted, found, origin)
+        ground = Ground(found, self._placed(wanted), self._rivals(), self.present.page_size, origin, taken)
         made = _plan_memcgs.plan_memcgs(wanted, none, ground, refuse=options.on_conflict == "refuse")
         return self._guarded(made, options.allow)._replace(notes=tuple(dict.fromkeys(self.notes)))
 
@@ -135,7 +137,7 @@ class _Work:
         whole = _qos.Qos({}, {}, [], [])
         for workloads, known in self._workloads():
             if self.request.model == "profile" or known:
-                one = self._modelled(workloads, known)
+                one = _beside(self._modelled(workloads, known), whole)
                 whole = _qos.Qos({**whole.files, **one.files}, {**whole.origins, **one.origins}, whole.warnings + one.warnings, whole.rows + one.rows)
         return whole
 
@@ -316,6 +318,28 @@ class _Work:
         if persisted.kubelet and persisted.kubelet.swap:
             found.update(dict.fromkeys(_KUBELETS_SWAP, f"the kubelet (swapBehavior {persisted.kubelet.swap}, {persisted.kubelet.config})"))
         return found
+
+
+def _beside(one: _qos.Qos, whole: _qos.Qos) -> _qos.Qos:
+    """Where both want a file, which is above a pod and above what is in none, they want the sum."""
+    files, origins = dict(one.files), dict(one.origins)
+    for path in one.files.keys() & whole.files.keys():
+        mine, theirs = one.files[path], whole.files[path]
+        files[path] = {**theirs, **mine, **{file: str(int(mine[file]) + int(theirs[file])) for file in mine.keys() & theirs.keys()}}
+        origins[path] = {**one.origins[path], **whole.origins[path]}
+    return one._replace(files=files, origins=origins)
+
+
+def _at_least(wanted: t.Mapping[str, t.Dict[str, Value]], found: t.Mapping[str, Found], origin: t.Sequence[t.Any]) -> None:
+    """What somebody else protects stays where it is more than what is wanted for those below."""
+    same = [memcg for memcg in origin if memcg.path in found and is_same_memcg(memcg, found[memcg.path].inode)]
+    ours = {(memcg.path, file): before for memcg in same for file, before, unused in memcg.values}
+    for place, values in wanted.items():
+        for file, value in values.items():
+            if value.origin.endswith(_qos.FOR_BELOW) and place in found:
+                theirs = ours.get((place, file), found[place].files.get(file, ""))
+                if theirs == "max" or (theirs.isdigit() and int(theirs) > int(value.text)):
+                    values[file] = value._replace(text=theirs)
 
 
 def _classes(root: str) -> t.Dict[str, str]:

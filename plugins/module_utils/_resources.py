@@ -47,13 +47,16 @@ def join(
     pods: t.Sequence[Pod] = (),
     declared: t.Sequence[Declared] = (),
 ) -> Joined:
-    """C(cgroups): identified, with C(request) as the node tells it. C(told): by container id. Containers in any case, units that C(declared) names."""
+    """C(cgroups): identified, with C(request) as the node tells it. C(told): by container id. Containers in any case, units that C(declared) names, and
+    cgroups without a unit whose whole path it says.
+    """
     listed = _Listed(pods)
     entries = [checked for checked in (_checked(entry, listed.notes) for entry in declared) if checked]
+    exact = {entry["match"] for entry in entries}
     owners = _owners(cgroups)
     found: list[Resident] = []
     for cgroup in cgroups:
-        if not _is_container(cgroup) and cgroup.get("kind") not in _UNITS:
+        if not (_is_container(cgroup) or cgroup.get("kind") in _UNITS or (cgroup.get("kind") == "cgroup" and cgroup["path"] in exact)):
             continue
         building = _Building(cgroup)
         _hear(building, cgroup, owners, told, listed)

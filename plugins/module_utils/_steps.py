@@ -98,12 +98,23 @@ class SwapStep(NamedTuple):
 
 
 class Memcg(NamedTuple):
-    """A cgroup of a container, a pod or a class. C(values): (file, before, after) each; C(path): its directory. C(unit): systemd's."""
+    """A cgroup of a container, a pod or a class. C(values): (file, before, after) each; C(path): its directory. C(unit): systemd's.
+
+    C(makes): files whose property has no run-time drop-in before, which is filled in by the transaction; C(unmakes): those whose drop-in goes with their value.
+    With such a drop-in a unit that starts anew has our values in its new cgroup, too.
+    """
 
     path: str
     inode: int
     values: t.Tuple[t.Tuple[str, str, str], ...]
     unit: str = ""
+    makes: t.Tuple[str, ...] = ()
+    unmakes: t.Tuple[str, ...] = ()
+
+
+def is_same_memcg(memcg: Memcg, inode: int) -> bool:
+    """Whether a cgroup of this path is what the journal knows."""
+    return memcg.inode == inode or bool(memcg.makes)
 
 
 class MemcgsStep(NamedTuple):
@@ -203,21 +214,23 @@ def _built(cls: t.Any, fields: t.Dict[str, t.Any]) -> t.Any:
 
 
 def _folded(step: MemcgsStep) -> t.Dict[str, t.Any]:
-    """C(sets): of files, which many cgroups have in common. C(memcgs): [path, inode, unit, number of the set, values from before, values]."""
+    """C(sets): of files, which many cgroups have in common. C(memcgs): [path, inode, unit, number of the set, values from before, values], and what
+    C(makes) and C(unmakes) are where there is any.
+    """
     sets: t.Dict[t.Tuple[str, ...], int] = {}
     rows = []
-    for path, inode, values, unit in step.memcgs:
+    for path, inode, values, unit, makes, unmakes in step.memcgs:
         files, before, after = zip(*values) if values else ((), (), ())
-        rows.append((path, inode, unit, sets.setdefault(files, len(sets)), before, after))
+        rows.append((path, inode, unit, sets.setdefault(files, len(sets)), before, after, *((makes, unmakes) if makes or unmakes else ())))
     return {"sets": list(sets), "memcgs": rows, "gone": step.gone, "boot_id": step.boot_id}
 
 
-def _memcg(sets: t.Any, path: t.Any, inode: t.Any, unit: t.Any, number: t.Any, before: t.Any, after: t.Any) -> Memcg:
+def _memcg(sets: t.Any, path: t.Any, inode: t.Any, unit: t.Any, number: t.Any, before: t.Any, after: t.Any, makes: t.Any = (), unmakes: t.Any = ()) -> Memcg:
     files = sets[number]
-    texts = [path, unit, *files, *before, *after]
+    texts = [path, unit, *files, *before, *after, *makes, *unmakes]
     if not (isinstance(inode, int) and len(files) == len(before) == len(after) and set(map(type, texts)) == {str}):
         raise TypeError(f"memcgs: {path!r}")
-    return Memcg(path, inode, tuple(zip(files, before, after)), unit)
+    return Memcg(path, inode, tuple(zip(files, before, after)), unit, tuple(makes), tuple(unmakes))
 
 
 def _joined(old: Step, new: Step) -> Step:
@@ -255,9 +268,13 @@ def _joined_memcgs(old: MemcgsStep, new: MemcgsStep) -> MemcgsStep:
     found = {memcg.path: memcg for memcg in (old.memcgs if old.boot_id == new.boot_id else ()) if memcg.path not in new.gone}
     for memcg in new.memcgs:
         before = found.get(memcg.path)
-        values = {file: (file, was, now) for file, was, now in before.values} if before and before.inode == memcg.inode else {}
+        before = before if before and is_same_memcg(before, memcg.inode) else None
+        values = {file: (file, was, now) for file, was, now in before.values} if before else {}
         values.update((file, (file, values[file][1] if file in values else was, now)) for file, was, now in memcg.values)
-        found[memcg.path] = memcg._replace(values=tuple(value for value in values.values() if value[1] != value[2]))
+        kept = tuple(value for value in values.values() if value[1] != value[2])
+        made = {*(before.makes if before else ()), *memcg.makes} - {*memcg.unmakes}
+        makes = tuple(file for file, unused, unused_too in kept if file in made)
+        found[memcg.path] = memcg._replace(values=kept, makes=makes, unmakes=())
     return new._replace(memcgs=tuple(memcg for memcg in found.values() if memcg.values), gone=())
 
 

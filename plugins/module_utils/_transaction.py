@@ -333,7 +333,7 @@ class _Work:
             return step._replace(boot_id=self.boot_id if step.inode else "", moves=self._moves(step.knob))
         if isinstance(step, MemcgsStep):
             _check_memcgs(step)
-            return step._replace(boot_id=self.boot_id)
+            return step._replace(memcgs=tuple(_memcgs.with_drop_ins(memcg, self.writer) for memcg in step.memcgs), boot_id=self.boot_id)
         if isinstance(step, FileStep):
             old = self.writer.read(step.path)
             filled = step if step.after is None else step._replace(creates=tuple(self.writer.missing_directories(step.path)))
@@ -344,7 +344,7 @@ class _Work:
             property_words(step.unit, step.properties)
             drop_ins = []
             for key, unused in step.properties:
-                path = _drop_in_path(step.unit, key)
+                path = _persist.run_time_path(step.unit, key)
                 old = self.writer.read(path)
                 creates = tuple(self.writer.missing_directories(path))
                 drop_ins.append(t.cast("FileStep", self.filled(FileStep(path, old.text if old else None, None, creates=creates))))
@@ -708,7 +708,7 @@ class _Back:
         with self.work.writer.many():
             back, gone = self._memcgs_now(step)
         if any(memcg.values for memcg in back) or gone:
-            self._put(MemcgsStep(tuple(memcg for memcg in back if memcg.values), tuple(gone)))
+            self._put(MemcgsStep(tuple(memcg for memcg in back if memcg.values or memcg.unmakes), tuple(gone)))
 
     def _memcgs_now(self, step: MemcgsStep) -> t.Tuple[t.List[Memcg], t.List[str]]:
         back, gone = [], []
@@ -716,14 +716,16 @@ class _Back:
             try:
                 if step.boot_id != self.work.boot_id:
                     raise Replaced(memcg.path, "this cgroup was there before a reboot")
-                unused, now = self.work.writer.memcg_read(memcg.path, memcg.inode, [value[0] for value in memcg.values])
+                inode, now = self.work.writer.memcg_read(memcg.path, 0 if memcg.makes else memcg.inode, [value[0] for value in memcg.values])
             except (OSError, Refused) as exc:
                 if not _has_ended(exc):
                     raise
                 gone.append(memcg.path)
+                back += [memcg._replace(values=(), makes=(), unmakes=memcg.makes)] if memcg.makes else []
                 continue
             going, left = _memcgs.sorted_out(memcg, memcg.values, now, self.work.page_size, force=self.force)
-            back.append(memcg._replace(values=tuple(going)))
+            names = {file for file, unused, unused_too in going}
+            back.append(memcg._replace(inode=inode, values=tuple(going), makes=(), unmakes=tuple(file for file in memcg.makes if file in names)))
             self.left += [Left(f"{one.path}/{one.file}", one.target, one.ours, one.found, "changed by others since", one.file, one.path) for one in left]
         return back, gone
 
@@ -795,7 +797,7 @@ class _Back:
             # Before us systemd may have thought otherwise than the kernel, or a reload brings what others have written since.
             if name in going:
                 self._put(file._replace(before=self.work.read(file) or "", after=file.before))
-        ours_only = {_drop_in_path(step.unit, name) for name in going} - {left.name for left in self.left}
+        ours_only = {_persist.run_time_path(step.unit, name) for name in going} - {left.name for left in self.left}
         for drop_in in step.drop_ins:
             # set-property writes it before this step comes, so it is put even if it reads right by now.
             if drop_in.path in ours_only:
@@ -868,11 +870,6 @@ def _besides_these(step: Step, others: t.Iterable[Step]) -> Step:
         return step
     known = {part.path for other in others for part in _parts(other)}
     return step._replace(drop_ins=tuple(drop_in for drop_in in step.drop_ins if drop_in.path not in known))
-
-
-def _drop_in_path(unit: str, name: str) -> str:
-    """As unit_write_setting() of systemd names it."""
-    return f"/run/systemd/system.control/{unit}.d/50-{name}.conf"
 
 
 def _moved_step(move: Moved) -> WriteStep:

@@ -48,6 +48,7 @@ TUNE: dict[str, dict[str, t.Any]] = {
     "qos_model": {"type": "str", "choices": ["profile", "koordinator", "kubelet"], "default": "profile"},
     "qos_strategy": {"type": "raw", "default": {}},
     "kubelet": {"type": "dict", "default": {}},
+    "node_slo": {"type": "raw", "default": {}},
     "pods": {"type": "raw", "default": []},
     "pods_file": {"type": "path", "default": ""},
     "node_name": {"type": "str", "default": ""},

@@ -256,6 +256,17 @@ def test_what_a_model_needs_goes_with_it(node: Node) -> None:
     assert node.request["qos"] == {}
 
 
+def test_a_node_slo_is_a_strategy_a_profile_after_all_others_and_workloads(node: Node) -> None:
+    slo = {"resourceQOSStrategy": STRATEGY, "systemStrategy": {"watermarkScaleFactor": 150}, "hostApplications": [{"name": "nginx", "qos": "LS"}]}
+    run(node, {"profile": "balanced", "host": {"vm.swappiness": 7}, "qos_model": "koordinator", "node_slo": {"kind": "NodeSLO", "spec": slo}})
+    declared = [{"match": "/host-latency-sensitive/nginx", "qos_class": "LS"}]
+    assert node.request["qos"] == {"model": "koordinator", "config": STRATEGY, "declared": declared}
+    assert [layer["profile"] for layer in node.request["layers"]][-2:] == ["node_slo", "host variables"]
+    assert node.request["meta"]["profiles"] == ["balanced", "node_slo"]
+    with pytest.raises(AnsibleActionFail, match="node_slo is no JSON"):
+        run(node, {"profile": "balanced", "node_slo": "{"})
+
+
 def test_intents_of_a_profile_whose_condition_is_false_do_not_count(node: Node) -> None:
     one = {"name": "v1", "when": "facts.hierarchy == 'v1'", "qos": {"LS": {"protect_soft": "1MiB"}}}
     result = run(node, {"profile": [one, {"name": "own", "qos": {"LSR": {"protect_soft": "2MiB"}}}]})

@@ -301,18 +301,63 @@ def test_a_podman_container_with_a_declared_class(node: Node) -> None:
     node.machine.write("/.memqos/output/podman-ps", json.dumps([runtimes.podman_row(IDS["c"], "cache")]))
     node.machine.write("/.memqos/output/podman-inspect", json.dumps([runtimes.podman_inspected(IDS["c"], reservation=64 * MIB)]))
     made = node.part(declared=[{"match": "cache", "qos_class": "LS"}])
-    assert cells(made) == {f"libpod-{IDS['c']}.scope": {"memory.low": (str(64 * MIB), "would_change")}}
+    low = {"memory.low": (str(64 * MIB), "would_change")}
+    assert cells(made) == {f"libpod-{IDS['c']}.scope": low, "machine.slice": low}
     assert row(made, place)["name"] == "cache" and row(made, place)["level"] == "container"
     assert list(node.part().rows) == []  # nobody says its class
 
 
 def test_a_unit_with_a_declared_class_and_request(node: Node) -> None:
     made = node.part(declared=[{"match": "redis-server.service", "qos_class": "LS", "request": 64 * MIB}])
-    assert cells(made) == {"redis-server.service": {"memory.low": (str(64 * MIB), "would_change")}}
+    low = {"memory.low": (str(64 * MIB), "would_change")}
+    assert cells(made) == {"redis-server.service": low, "system.slice": low}
     assert row(made, "redis-server.service")["level"] == "unit"
+    assert row(made, "/system.slice")["values"]["memory.low"]["origin"] == "profile: protect_soft, for what is below"
     assert cells(node.part(declared=[{"match": "/system.slice/redis*", "qos_class": "BE", "limit": GIB}]))["redis-server.service"] == {
         "memory.high": (str(GIB // 2), "would_change"),
     }  # fmt: skip
+
+
+def low_of(made: MemcgPart, path: str) -> tuple[str, str]:
+    cell = row(made, path)["values"]["memory.low"]
+    return cell["wanted"], cell["status"]
+
+
+def test_what_protects_a_workload_outside_of_pods_stands_on_all_above_it(node: Node) -> None:
+    """Once: the next workload above has its own. A cgroup that a NodeSLO names needs no unit."""
+    for path in ("/app.slice/app-db.slice/db.service", "/app.slice/cache.service", "/host-latency-sensitive/nginx"):
+        node.cgroup(path)
+    declared = [
+        {"match": "/app.slice/app-db.slice*", "qos_class": "LS", "request": 8 * MIB}, {"match": "cache.service", "qos_class": "LS", "request": MIB},
+        {"match": "/host-latency-sensitive/nginx", "qos_class": "LS", "request": 2 * MIB},
+    ]  # fmt: skip
+    made = node.part(declared=declared)
+    wanted = {"/db.service": 8, "/app-db.slice": 8, "/cache.service": 1, "/app.slice": 9, "/nginx": 2, "/host-latency-sensitive": 2}
+    assert {path: low_of(made, path) for path in wanted} == {path: (str(size * MIB), "would_change") for path, size in wanted.items()}
+
+
+def test_what_others_protect_above_it_is_never_less(node: Node) -> None:
+    node.cgroup("/system.slice", low=str(GIB))
+    small = {"declared": [{"match": "redis-server.service", "qos_class": "LS", "request": MIB}]}
+    assert low_of(node.part(**small), "/system.slice") == (str(GIB), "ok")
+    node.cgroup("/system.slice", low="max")
+    assert low_of(node.part(**small), "/system.slice") == ("max", "ok")
+
+
+def test_what_a_tune_put_above_it_follows_and_goes_back_to_what_others_had(node: Node) -> None:
+    node.cgroup("/system.slice", low=str(3 * MIB))
+    sizes = []
+    for size in (8, 4, 1, 0):
+        node.tune(profile(**COLOCATED), declared=[{"match": "redis-server.service", "qos_class": "LS", "request": size * MIB}] if size else [])
+        sizes.append(node.text("/system.slice", "low"))
+    assert sizes == [str(size * MIB) for size in (8, 4, 3, 3)]
+
+
+def test_a_host_application_among_pods_counts_with_them(node: Node) -> None:
+    node.pod("a", qos="Burstable", label="LS", request=64 * MIB)
+    node.cgroup("/kubepods/burstable/agent")
+    made = node.part(declared=[{"match": "/kubepods/burstable/agent", "qos_class": "LS", "request": MIB}])
+    assert [low_of(made, path)[0] for path in ("/kubepods", "/burstable", "/agent")] == [str(size * MIB) for size in (65, 65, 1)]
 
 
 @pytest.mark.parametrize("model", ["koordinator", "kubelet"])
@@ -414,6 +459,74 @@ def test_only_containers_leaves_the_rest_as_it_was(node: Node) -> None:
 
 
 # Systemd's
+
+REDIS, UNITS = "/system.slice/redis-server.service", "/run/systemd/system.control"
+
+
+def redis(node: Node, size: int = MIB) -> Json:
+    return node.tune(profile(**COLOCATED), declared=[{"match": "redis-server.service", "qos_class": "LS", "request": size}])
+
+
+def drop_ins(node: Node) -> set[str]:
+    return {name[len(UNITS) + 1 :] for name in node.machine.snapshot() if name.startswith(f"{UNITS}/") and name.endswith(".conf")}
+
+
+OURS = {"redis-server.service.d/50-MemoryLow.conf", "system.slice.d/50-MemoryLow.conf"}
+
+
+@pytest.mark.parametrize("is_last", [True, False])
+def test_run_time_drop_ins_of_lasting_units_go_with_their_values(by_systemd: Node, is_last: bool) -> None:
+    """By a rollback, or by a tune that wants no more of it; and systemd has read that."""
+    before = by_systemd.machine.snapshot()
+    assert redis(by_systemd)["problem"] == "" and drop_ins(by_systemd) == OURS
+    redis(by_systemd, 2 * MIB)
+    assert (by_systemd.text(REDIS, "low"), by_systemd.text("/system.slice", "low"), drop_ins(by_systemd)) == (str(2 * MIB), str(2 * MIB), OURS)
+    answer = by_systemd.machine.rollback("origin") if is_last else by_systemd.tune(profile())
+    assert answer["problem"] == "" and drop_ins(by_systemd) == set()
+    assert {path: text for path, text in by_systemd.machine.snapshot().items() if "/memqos" not in path} == before
+    shown = by_systemd.machine.node.systemd.answer(["systemctl", "show", "--property=NeedDaemonReload", "--", "system.slice"])
+    assert shown == "NeedDaemonReload=no\n"
+
+
+def test_a_drop_in_that_was_there_before_stays(by_systemd: Node) -> None:
+    by_systemd.machine.node.systemd.answer(["systemctl", "set-property", "--runtime", "--", "system.slice", "MemoryLow=4096"])
+    redis(by_systemd)
+    assert by_systemd.text("/system.slice", "low") == str(MIB)
+    by_systemd.machine.rollback("origin")
+    assert by_systemd.text("/system.slice", "low") == "4096" and drop_ins(by_systemd) == {"system.slice.d/50-MemoryLow.conf"}
+
+
+def test_a_transient_unit_has_its_own_and_keeps_them(by_systemd: Node) -> None:
+    by_systemd.machine.write("/run/systemd/transient/redis-server.service", "[Service]\n")
+    redis(by_systemd)
+    by_systemd.machine.rollback("origin")
+    assert by_systemd.text(REDIS, "low") == "0" and drop_ins(by_systemd) == {"redis-server.service.d/50-MemoryLow.conf"}
+
+
+def test_a_unit_that_was_started_anew_has_our_values_and_loses_them_all_the_same(by_systemd: Node) -> None:
+    before = by_systemd.machine.snapshot()
+    redis(by_systemd)
+    by_systemd.machine.stop("redis-server.service")
+    os.makedirs(f"{by_systemd.machine.root}{by_systemd.machine.mount}/another/inode")
+    by_systemd.machine.start("redis-server.service", REDIS)
+    os.removedirs(f"{by_systemd.machine.root}{by_systemd.machine.mount}/another/inode")
+    assert by_systemd.text(REDIS, "low") == str(MIB) and redis(by_systemd)["changed"] is False
+    assert by_systemd.machine.rollback("origin")["problem"] == ""
+    assert {path: text for path, text in by_systemd.machine.snapshot().items() if "/memqos" not in path} == before
+
+
+def test_a_unit_that_has_stopped_is_not_started_with_our_values_later(by_systemd: Node) -> None:
+    redis(by_systemd)
+    by_systemd.machine.stop("redis-server.service")
+    by_systemd.tune(profile(**COLOCATED))
+    assert by_systemd.machine.rollback("origin")["problem"] == "" and drop_ins(by_systemd) == set()
+
+
+def test_what_others_have_set_since_stays_with_its_drop_in(by_systemd: Node) -> None:
+    redis(by_systemd)
+    by_systemd.machine.node.systemd.answer(["systemctl", "set-property", "--runtime", "--", "system.slice", "MemoryLow=12288"])
+    by_systemd.machine.rollback("origin")
+    assert by_systemd.text("/system.slice", "low") == "12288" and drop_ins(by_systemd) == {"system.slice.d/50-MemoryLow.conf"}
 
 
 @pytest.mark.parametrize(

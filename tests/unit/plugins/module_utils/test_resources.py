@@ -97,6 +97,14 @@ def test_units_are_workloads_where_the_inventory_names_them() -> None:
     }  # fmt: skip
 
 
+def test_a_cgroup_without_a_unit_is_a_workload_where_its_whole_path_is_named() -> None:
+    paths = "/", "/host-latency-sensitive", "/host-latency-sensitive/nginx", "/kubepods", "/kubepods/besteffort", "/kubepods/besteffort/yarn"
+    declared: t.Any = [{"match": path, "qos_class": "LS"} for path in paths[2:]]
+    found = _resources.join(cgroups(*paths), capacity=CAPACITY, told={}, declared=declared).workloads
+    assert [one["path"] for one in found] == ["/host-latency-sensitive/nginx", "/kubepods/besteffort/yarn"]
+    assert _resources.join(cgroups(*paths), capacity=CAPACITY, told={}, declared=[{"match": "/host*", "request": 5}]).workloads == []
+
+
 @pytest.mark.parametrize(
     "entry, note",
     [
