@@ -62,7 +62,15 @@ class Ground(NamedTuple):
     def subject(self, path: str, origin: t.Mapping[str, Memcg]) -> Subject:
         """Of one that no workload has any more, what the journal knows."""
         known = self.subjects.get(path)
-        return known or Subject(path.rpartition("/")[2], "", unit=origin[path].unit if path in origin else "")
+        return known or Subject(below_mount(path), "", unit=origin[path].unit if path in origin else "")
+
+
+def below_mount(path: str) -> str:
+    """What a cgroup is called that nobody tells more of: its path in the hierarchy, as two pods can have containers of one name."""
+    for mount in ("/sys/fs/cgroup/memory/", "/sys/fs/cgroup/unified/", "/sys/fs/cgroup/"):
+        if path.startswith(mount):
+            return path[len(mount) :]
+    return path
 
 
 def plan_memcgs(wanted: Wanted, none: t.Mapping[str, t.Sequence[t.Tuple[str, str]]], ground: Ground, *, refuse: bool) -> MemcgPart:
@@ -102,7 +110,7 @@ def returned(steps: t.Iterable[t.Any]) -> Rows:
         if changes:
             files, nows, befores = zip(*changes)
             cells = tuple((file, "", "native", "", "would_change") for file in files)
-            rows.append(Row(memcg.path, Subject(memcg.path.rpartition("/")[2], ""), cells, nows, befores))
+            rows.append(Row(memcg.path, Subject(below_mount(memcg.path), ""), cells, nows, befores))
     return Rows(rows)
 
 

@@ -557,7 +557,7 @@ class _Work:
     def _swap(self, step: t.Union[SwapFileStep, SwapStep], target: t.Optional[str]) -> None:
         """Raises Refused where what it holds fits nowhere: then it stays on."""
         found = self.read(step)
-        if self.holds(step, target, found) and (target or isinstance(step, SwapFileStep)):
+        if self.holds(step, target, found) and target:
             return
         if isinstance(step, SwapStep):
             why = _swap.refusal_now(Tree(self.writer.root), step.area) if found and not step.allowed else ""

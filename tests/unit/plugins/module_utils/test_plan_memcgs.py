@@ -67,7 +67,7 @@ def test_a_step_has_what_changes_with_inode_and_unit() -> None:
     made = plan({POD: {"memory.low": "0"}, MAIN: {"memory.low": "8192", "memory.high": "65536", "memory.oom.group": "1"}}, found, subjects=subjects)
     assert made.step == MemcgsStep((Memcg(MAIN, 7, (("memory.low", "0", "8192"), ("memory.high", "max", "65536")), "cri-1.scope"),))
     pod, main = made.rows
-    assert (pod["name"], pod["level"], pod["class"]) == ("pod1", "", "")
+    assert (pod["name"], pod["level"], pod["class"]) == ("kubepods/pod1", "", "")
     assert {key: main[key] for key in ("path", "name", "level", "class", "request", "limit")} == {
         "path": MAIN, "name": "shop/web/main", "level": "container", "class": "LS", "request": 1, "limit": 2,
     }  # fmt: skip
@@ -207,5 +207,5 @@ def test_a_file_that_has_gone_goes_nowhere() -> None:
 def test_rows_of_a_rollback() -> None:
     step = MemcgsStep((Memcg(MAIN, 7, (("memory.low", "8192", "0"), ("memory.high", "max", "max"))), Memcg(POD, 5, (("memory.low", "0", "0"),))))
     (row,) = _plan_memcgs.returned([step])
-    assert (row["path"], row["name"], list(row["values"])) == (MAIN, "main", ["memory.low"])
+    assert (row["path"], row["name"], list(row["values"])) == (MAIN, "kubepods/pod1/main", ["memory.low"])
     assert row["values"]["memory.low"] == {"before": "8192", "wanted": "0", "origin": "", "equivalence": "native", "reason": "", "status": "would_change"}

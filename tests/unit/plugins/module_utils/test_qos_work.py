@@ -483,7 +483,7 @@ def test_run_time_drop_ins_of_lasting_units_go_with_their_values(by_systemd: Nod
     assert (by_systemd.text(REDIS, "low"), by_systemd.text("/system.slice", "low"), drop_ins(by_systemd)) == (str(2 * MIB), str(2 * MIB), OURS)
     answer = by_systemd.machine.rollback("origin") if is_last else by_systemd.tune(profile())
     assert answer["problem"] == "" and drop_ins(by_systemd) == set()
-    assert {path: text for path, text in by_systemd.machine.snapshot().items() if "/memqos" not in path} == before
+    assert by_systemd.machine.snapshot() == before
     shown = by_systemd.machine.node.systemd.answer(["systemctl", "show", "--property=NeedDaemonReload", "--", "system.slice"])
     assert shown == "NeedDaemonReload=no\n"
 
@@ -512,7 +512,7 @@ def test_a_unit_that_was_started_anew_has_our_values_and_loses_them_all_the_same
     os.removedirs(f"{by_systemd.machine.root}{by_systemd.machine.mount}/another/inode")
     assert by_systemd.text(REDIS, "low") == str(MIB) and redis(by_systemd)["changed"] is False
     assert by_systemd.machine.rollback("origin")["problem"] == ""
-    assert {path: text for path, text in by_systemd.machine.snapshot().items() if "/memqos" not in path} == before
+    assert by_systemd.machine.snapshot() == before
 
 
 def test_a_unit_that_has_stopped_is_not_started_with_our_values_later(by_systemd: Node) -> None:

@@ -175,7 +175,7 @@ def snapshot(root: t.Union[str, Path], *, times: bool = False) -> t.Dict[str, t.
     for directory, unused, files in os.walk(root):
         for path in [directory, *(f"{directory}/{name}" for name in files)]:
             below = path[len(str(root)) :]
-            if times or not below.startswith("/var/lib/memqos"):
+            if times or (below != "/var/lib/memqos" and not below.startswith("/var/lib/memqos/")):
                 status = os.lstat(path)
                 content = None if path == directory else Path(path).read_bytes()
                 found[below] = (content, status.st_mode, status.st_mtime_ns if times else 0)
