@@ -83,7 +83,7 @@ def plan_memcgs(wanted: Wanted, none: t.Mapping[str, t.Sequence[t.Tuple[str, str
         if path in ground.found:
             subject, one = ground.subject(path, origin), ground.found[path]
             judged = [_judged(path, file, value, wanted, ground, highest) for file, value in wanted.get(path, {}).items()]
-            judged += _returning(origin.get(path), wanted.get(path, {}), one, ground.page_size)
+            judged += _returning(origin.get(path), wanted.get(path, {}), one, ground)
             cells, befores, wanteds = zip(*judged) if judged else ((), (), ())
             rows.append(Row(path, subject, cells, befores, wanteds, tuple(none.get(path, ()))))
             changes = tuple([(cell[0], now, text) for cell, now, text in judged if cell[4] == "would_change"])
@@ -114,11 +114,12 @@ def returned(steps: t.Iterable[t.Any]) -> Rows:
     return Rows(rows)
 
 
-def _returning(memcg: t.Optional[Memcg], values: t.Container[str], one: Found, page_size: int) -> t.List[Judged]:
-    """What nobody wants any more."""
+def _returning(memcg: t.Optional[Memcg], values: t.Container[str], one: Found, ground: Ground) -> t.List[Judged]:
+    """What nobody wants any more, slices of profiles included."""
     if memcg is None or not is_same_memcg(memcg, one.inode):
         return []
-    return [judged for file, before, after in memcg.values if file not in values for judged in _back(file, before, after, one, page_size)]
+    leaving = [value for value in memcg.values if value[0] not in values and f"{memcg.path}/{value[0]}" not in ground.taken]
+    return [judged for file, before, after in leaving for judged in _back(file, before, after, one, ground.page_size)]
 
 
 def _judged(path: str, file: str, value: Value, wanted: Wanted, ground: Ground, highest: t.Dict[str, float]) -> Judged:

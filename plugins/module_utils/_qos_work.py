@@ -53,8 +53,10 @@ def asked(given: t.Mapping[str, t.Any], layers: t.Iterable[Json]) -> Asked:
     return Asked(**{**given, "intents": {name: said for name, said in kept.items() if said}})
 
 
-def part(request: Asked, steps: t.Iterable[Step], present: Present, options: Options, tree: Tree, writer: Writer, taken: t.Container[str] = ()) -> MemcgPart:
-    """C(steps): the journal's origin; C(taken): files that the slices of profiles set."""
+def part(
+    request: Asked, steps: t.Iterable[Step], present: Present, options: Options, tree: Tree, writer: Writer, taken: t.Mapping[str, t.Any] = {}
+) -> MemcgPart:
+    """C(steps): the journal's origin; C(taken): files that the slices of profiles set, and to what."""
     origin = next((step for step in steps if isinstance(step, MemcgsStep)), None)
     if not options.covers(AREA) or (request.model == "profile" and not request.intents and not origin):
         return _plan_memcgs.NONE
@@ -84,7 +86,7 @@ class _Work:
         if request.intents and request.model != "profile":
             self.notes.append(f"qos of profiles does not count: the model is {request.model}")
 
-    def plan(self, origin: t.Sequence[t.Any], options: Options, taken: t.Container[str]) -> MemcgPart:
+    def plan(self, origin: t.Sequence[t.Any], options: Options, taken: t.Mapping[str, t.Any]) -> MemcgPart:
         qos = self._values()
         wanted: t.Dict[str, t.Dict[str, Value]] = {}
         none: t.Dict[str, t.List[t.Tuple[str, str]]] = {}
@@ -104,7 +106,7 @@ class _Work:
                 self._mark(wanted.get(place, {}), row)
         self.notes += qos.warnings
         found = self._found(wanted, origin)
-        _at_least(wanted, found, origin)
+        _at_least(wanted, found, origin, taken)
         ground = Ground(found, self._placed(wanted), self._rivals(), self.present.page_size, origin, taken)
         made = _plan_memcgs.plan_memcgs(wanted, none, ground, refuse=options.on_conflict == "refuse")
         return self._guarded(made, options.allow)._replace(notes=tuple(dict.fromkeys(self.notes)))
@@ -242,7 +244,7 @@ class _Work:
         found = {}
         for place in places:
             path = place[len(self.present.mount) :]
-            subject = self.subjects.get(path, Subject(path, ""))
+            subject = self.subjects.get(path, Subject(path[1:], ""))
             found[place] = subject._replace(unit=unit_of(path) if self.v2 and "systemd" in self.present.facts else "")
         return found
 
@@ -330,13 +332,16 @@ def _beside(one: _qos.Qos, whole: _qos.Qos) -> _qos.Qos:
     return one._replace(files=files, origins=origins)
 
 
-def _at_least(wanted: t.Mapping[str, t.Dict[str, Value]], found: t.Mapping[str, Found], origin: t.Sequence[t.Any]) -> None:
-    """What somebody else protects stays where it is more than what is wanted for those below."""
+def _at_least(wanted: t.Mapping[str, t.Dict[str, Value]], found: t.Mapping[str, Found], origin: t.Sequence[t.Any], taken: t.Mapping[str, t.Any]) -> None:
+    """What somebody else protects stays where it is more than what is wanted for those below; what slices of a profile protect is theirs to say."""
     same = [memcg for memcg in origin if memcg.path in found and is_same_memcg(memcg, found[memcg.path].inode)]
     ours = {(memcg.path, file): before for memcg in same for file, before, unused in memcg.values}
     for place, values in wanted.items():
-        for file, value in values.items():
-            if value.origin.endswith(_qos.FOR_BELOW) and place in found:
+        for file, value in [*values.items()]:
+            said = taken.get(f"{place}/{file}", 0)
+            if value.origin.endswith(_qos.FOR_BELOW) and (said is None or (isinstance(said, int) and said >= int(value.text))):
+                del values[file]
+            elif value.origin.endswith(_qos.FOR_BELOW) and place in found:
                 theirs = ours.get((place, file), found[place].files.get(file, ""))
                 if theirs == "max" or (theirs.isdigit() and int(theirs) > int(value.text)):
                     values[file] = value._replace(text=theirs)

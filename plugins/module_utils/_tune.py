@@ -606,13 +606,13 @@ def _guarded(made: Plan, allow: t.Collection[str], present: Present, work: Work)
 # Containers
 
 
-def _taken(folded: Folded, present: Present) -> t.Set[str]:
-    """Files of cgroups that slices want something of."""
-    found = set()
-    for unused, subject, name in folded.wanted:
+def _taken(folded: Folded, present: Present) -> t.Dict[str, t.Any]:
+    """Files of cgroups that slices want something of, and what."""
+    found: t.Dict[str, t.Any] = {}
+    for (unused, subject, name), wanted in folded.wanted.items():
         for unit in present.units.get(subject, ()):
             owners = [knob for knob in _registry.memcg_knobs() if unit.state.cgroup and name in (knob.name, knob.unit_property)]
-            found |= {f"{present.mount}{unit.state.cgroup}/{_present.file_name(knob, present.version)}" for knob in owners}
+            found.update((f"{present.mount}{unit.state.cgroup}/{_present.file_name(knob, present.version)}", wanted.value) for knob in owners)
     return found
 
 

@@ -353,6 +353,22 @@ def test_what_a_tune_put_above_it_follows_and_goes_back_to_what_others_had(node:
     assert sizes == [str(size * MIB) for size in (8, 4, 3, 3)]
 
 
+@pytest.mark.parametrize(("said", "standing", "status"), [("32M", str(32 * MIB), None), ("infinity", "max", None), ("512K", str(512 << 10), "deferred")])
+def test_what_a_profile_says_of_a_slice_above_is_its_own(by_systemd: Node, said: str, standing: str, status: str | None) -> None:
+    """Less than what is needed below is named."""
+    layer = {**profile(**COLOCATED), "slices": {"system.slice": {"MemoryLow": {"value": said}}}}
+    for _time in (1, 2):
+        answer = by_systemd.tune(layer, declared=[{"match": "redis-server.service", "qos_class": "LS", "request": MIB}])
+        rows = [one["values"]["memory.low"]["status"] for one in answer["containers"] if one["name"] == "system.slice" and one["values"]]
+        assert (answer["problem"], by_systemd.text("/system.slice", "low"), rows) == ("", standing, [status] if status else [])
+
+
+def test_a_profile_takes_over_what_stood_above_a_workload(by_systemd: Node) -> None:
+    redis(by_systemd)
+    answer = by_systemd.tune({**profile(), "slices": {"system.slice": {"MemoryLow": {"value": "32M"}}}})
+    assert (answer["problem"], by_systemd.text("/system.slice", "low"), by_systemd.text(REDIS, "low")) == ("", str(32 * MIB), "0")
+
+
 def test_a_host_application_among_pods_counts_with_them(node: Node) -> None:
     node.pod("a", qos="Burstable", label="LS", request=64 * MIB)
     node.cgroup("/kubepods/burstable/agent")
@@ -592,7 +608,7 @@ def test_slices_of_a_profile_come_before_qos(node: Node) -> None:
     taken = f"{node.machine.mount}/kubepods/memory.low"
     present = _present.read(node.tree, knobs=(), subjects=(), properties=())
     asked = Asked(pods=node.pods, intents=COLOCATED)
-    made = _qos_work.part(asked, (), present, Options(**{**OPTIONS, "only": (), "allow": ()}), node.tree, Writer(node.machine.root), {taken})
+    made = _qos_work.part(asked, (), present, Options(**{**OPTIONS, "only": (), "allow": ()}), node.tree, Writer(node.machine.root), {taken: 4096})
     cell = row(made, "/kubepods")["values"]["memory.low"]
     assert (cell["status"], cell["reason"]) == ("deferred", "left to the slices of a profile, which set it")
     assert row(made, place)["values"]["memory.low"]["status"] == "would_change"
