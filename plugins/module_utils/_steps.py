@@ -7,6 +7,7 @@ from __future__ import annotations
 import typing as t
 
 from . import _persist
+from ._knobs import _registry
 from ._tuples import NamedTuple
 
 
@@ -163,12 +164,15 @@ def merge(earlier: t.Iterable[Step], later: t.Iterable[Step]) -> t.List[Step]:
     """What both come to: each thing once, from its first C(before) to its last C(after); without what came back to where it was."""
     merged: t.Dict[t.Tuple[str, str], Step] = {}
     owned: t.Dict[str, str] = {}
+    fresh: t.Set[str] = set()
     for step in (*earlier, *later):
         if isinstance(step, PropertyStep):
-            step = _taken_over(step, merged)
+            step = _from_memcgs(_taken_over(step, merged), merged, fresh)
             owned.update({file.path: file.before for file in step.files if file.path not in owned})
         elif isinstance(step, WriteStep) and owned.get(step.path) == step.after:
             continue  # what a property became is back
+        elif isinstance(step, FileStep) and step.path in fresh:
+            step = _made_by_us(step)
         key = (_kind(step), name(step))
         merged[key] = _joined(merged[key], step) if key in merged else step
     left = [step for step in merged.values() if not _is_nothing(step)]
@@ -185,6 +189,38 @@ def _taken_over(step: PropertyStep, merged: t.Dict[t.Tuple[str, str], Step]) -> 
         moved = merged.pop((_kind(file), file.path), None)
         files.append(file._replace(before=moved.before) if isinstance(moved, WriteStep) else file)
     return step._replace(files=tuple(files))
+
+
+def _from_memcgs(step: PropertyStep, merged: t.Dict[t.Tuple[str, str], Step], fresh: t.Set[str]) -> PropertyStep:
+    """With what stood before a value of memory QoS that a profile's slice has taken over; the cgroup's step has it no more. C(fresh): drop-ins of ours."""
+    memcgs = merged.get(("memcgs", MEMCGS))
+    if not isinstance(memcgs, MemcgsStep):
+        return step
+    known = {memcg.path: memcg for memcg in memcgs.memcgs}
+    files, before, drop_ins = [], dict(step.before), {drop_in.path: drop_in for drop_in in step.drop_ins}
+    for file in step.files:
+        place, unused, name = file.path.rpartition("/")
+        memcg = known.get(place)
+        was = next((value[1] for value in memcg.values if value[0] == name), None) if memcg else None
+        if memcg and was is not None:
+            known[place] = memcg._replace(
+                values=tuple(value for value in memcg.values if value[0] != name), makes=tuple(one for one in memcg.makes if one != name)
+            )
+            file, key = file._replace(before=was), _registry.find(file.knob).unit_property
+            before[key] = "infinity" if was == "max" else was
+            path = _persist.run_time_path(step.unit, key)
+            if name in memcg.makes and path in drop_ins:
+                drop_ins[path] = _made_by_us(drop_ins[path])
+                fresh.add(path)
+        files.append(file)
+    merged["memcgs", MEMCGS] = memcgs._replace(memcgs=tuple(memcg for memcg in known.values() if memcg.values))
+    return step._replace(files=tuple(files), before=tuple(before.items()), drop_ins=tuple(drop_ins.values()))
+
+
+def _made_by_us(step: FileStep) -> FileStep:
+    """A run-time drop-in that was not there before; its directories go too if nothing else is in them."""
+    directory = step.path.rpartition("/")[0]
+    return step._replace(before=None, creates=(directory.rpartition("/")[0], directory))
 
 
 def _kind(step: Step) -> str:

@@ -338,7 +338,7 @@ def test_what_protects_a_workload_outside_of_pods_stands_on_all_above_it(node: N
 
 def test_what_others_protect_above_it_is_never_less(node: Node) -> None:
     node.cgroup("/system.slice", low=str(GIB))
-    small = {"declared": [{"match": "redis-server.service", "qos_class": "LS", "request": MIB}]}
+    small: Json = {"declared": [{"match": "redis-server.service", "qos_class": "LS", "request": MIB}]}
     assert low_of(node.part(**small), "/system.slice") == (str(GIB), "ok")
     node.cgroup("/system.slice", low="max")
     assert low_of(node.part(**small), "/system.slice") == ("max", "ok")
@@ -363,10 +363,14 @@ def test_what_a_profile_says_of_a_slice_above_is_its_own(by_systemd: Node, said:
         assert (answer["problem"], by_systemd.text("/system.slice", "low"), rows) == ("", standing, [status] if status else [])
 
 
-def test_a_profile_takes_over_what_stood_above_a_workload(by_systemd: Node) -> None:
+@pytest.mark.parametrize("way", [["origin"], ["previous", "previous"]])
+def test_a_profile_takes_over_what_stood_above_a_workload(by_systemd: Node, way: list[str]) -> None:
+    before = by_systemd.machine.snapshot()
     redis(by_systemd)
     answer = by_systemd.tune({**profile(), "slices": {"system.slice": {"MemoryLow": {"value": "32M"}}}})
     assert (answer["problem"], by_systemd.text("/system.slice", "low"), by_systemd.text(REDIS, "low")) == ("", str(32 * MIB), "0")
+    assert [by_systemd.machine.rollback(to)["problem"] for to in way] == [""] * len(way)
+    assert by_systemd.machine.snapshot() == before
 
 
 def test_a_host_application_among_pods_counts_with_them(node: Node) -> None:
