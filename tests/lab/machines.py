@@ -12,6 +12,8 @@ from pathlib import Path
 CGROUP_V1 = "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=1"
 CGROUP_HYBRID = "systemd.unified_cgroup_hierarchy=0 systemd.legacy_systemd_cgroup_controller=0"
 
+CONTAINERS = ("podman", "crun", "busybox-static")
+
 
 class LabError(Exception):
     """Something an operator can mend; the message says what and how."""
@@ -88,5 +90,7 @@ MACHINES: tuple[Machine, ...] = (
     # There mount(8) is no longer essential.
     Machine(name="forky", suite="forky", swap_mib=256, packages=("mount",)),
     Machine(name="numa", suite="trixie", swap_mib=256, cpus=2, numa_nodes=2),
-    Machine(name="containers", suite="trixie", swap_mib=256, packages=("podman", "crun", "busybox-static")),
+    Machine(name="containers", suite="trixie", swap_mib=256, packages=CONTAINERS),
+    Machine(name="containers12", suite="bookworm", swap_mib=256, packages=CONTAINERS),
+    Machine(name="containers12_v1", suite="bookworm", swap_mib=256, cmdline=CGROUP_V1, packages=CONTAINERS),
 )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A service with page cache beside batch work, in two pods as the kubelet and CRI-O make them; and what the kernel holds of them. For guests of the lab, v2.
+"""A service with page cache beside batch work, in two pods as the kubelet and CRI-O make them; and what the kernel holds of them. For guests of the lab.
 
   python3 colocated.py start                                the pods, once the kernel reports pressure
   python3 colocated.py window SECONDS                       refaults of the service and of batch work, and requests, meanwhile
@@ -24,16 +24,19 @@ import typing as t
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 MIB = 1 << 20
-MOUNT = "/sys/fs/cgroup"
+V1 = os.path.isdir("/sys/fs/cgroup/memory")
+MOUNT = "/sys/fs/cgroup/memory" if V1 else "/sys/fs/cgroup"
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
-# Of memory: together more than there is, most of it page cache. All anonymous memory fits without swap.
+# Of memory: together more than there is. All anonymous memory fits without swap, and most of it is page cache, as that is what v1 takes of one before the
+# other.
 SERVICE_FILE, SERVICE_HEAP, HOG, BURST, SCAN = 0.18, 0.10, 0.10, 0.10, 0.60
 RATE, TURN_SECONDS, BURST_SECONDS = 20, 30, 6
 # What the pod list would say; a node without it has only oom_score_adj, in thousandths of memory.
 REQUEST_THOUSANDTHS, BATCH_LIMIT = 400, 0.65
-# Nine tenths of the way from batch work's request, 0, to its limit.
-THROTTLE = 0.9
+# Nine tenths of the way from batch work's request, 0, to its limit; on v1, where no more than memory.soft_limit_in_bytes of others helps, what the scenario
+# says.
+THROTTLE = 0.05 if V1 else 0.9
 
 SERVICE, BATCH = "5" * 64, "6" * 64
 PODS = {
@@ -114,7 +117,7 @@ def start() -> None:
 
 def counted(container: str) -> dict[str, int]:
     rows = dict(line.split() for line in read(f"{cgroup_of(container)}/memory.stat").splitlines())
-    return {"refaults": int(rows["workingset_refault_file"]), "file": int(rows["file"])}
+    return {"refaults": int(rows["workingset_refault_file"]), "file": int(rows["cache" if V1 else "file"])}
 
 
 def window(seconds: float) -> None:
@@ -154,17 +157,19 @@ def lacks(cgroup: str, wanted: int) -> t.Iterator[str]:
 
 def protected(others: t.Sequence[str]) -> None:
     problems: list[str] = []
+    batch = cgroup_of(BATCH)
     # The least request that gives this score, in whole pages: 1000 - 1000 * request // memory.
     request = -(-REQUEST_THOUSANDTHS * MEMORY // 1000) // PAGE * PAGE
     throttle = int(THROTTLE * (round(BATCH_LIMIT * MEMORY) // PAGE * PAGE)) // PAGE * PAGE
-    file = f"{cgroup_of(BATCH)}/memory.high"
+    file = f"{batch}/memory.soft_limit_in_bytes" if V1 else f"{batch}/memory.high"
     if number(file) != throttle:
         problems.append(f"{file} is {number(file)} and should be {throttle}")
-    problems += lacks(cgroup_of(SERVICE), request)
-    for other in others:
-        name, _equals, size = other.rpartition("=")
-        paths = glob.glob(f"{MOUNT}/kubepods.slice/**/*{name}*", recursive=True)
-        problems += lacks(min(paths, key=len), int(size)) if paths else [f"no cgroup of {name}"]
+    if not V1:
+        problems += lacks(cgroup_of(SERVICE), request)
+        for other in others:
+            name, _equals, size = other.rpartition("=")
+            paths = glob.glob(f"{MOUNT}/kubepods.slice/**/*{name}*", recursive=True)
+            problems += lacks(min(paths, key=len), int(size)) if paths else [f"no cgroup of {name}"]
     if problems:
         fail("\n".join(problems))
     print(json.dumps({"request": request, "throttle": throttle}))

@@ -4,7 +4,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
 # Starts real containers, by Podman and crun, beside the pods of seed-pods.sh: one with a limit and a reservation, one in a slice of its own, one without
-# systemd's help; and a pod as the kubelet makes it with the cgroupfs driver. Run it on the lab's machine "containers", as root; a second run starts what
+# systemd's help; and a pod as the kubelet makes it with the cgroupfs driver. Run it on one of the lab's machines "containers", as root; a second run starts what
 # has ended since, as after a reboot, and leaves the rest as it is.
 set -eu
 make_image() {
@@ -29,7 +29,8 @@ if ! podman container exists cache; then
 fi
 podman start cache batch queue >/dev/null
 
-kubepods=/sys/fs/cgroup/kubepods
+kubepods=/sys/fs/cgroup/kubepods limit=memory.max
+if [ -d /sys/fs/cgroup/memory ]; then kubepods=/sys/fs/cgroup/memory/kubepods limit=memory.limit_in_bytes; fi
 pod=$kubepods/burstable/pod3f2b8f0a-6c1d-4e57-8a3e-5d0c9b7a6e21
 id=$(printf '%064d' 0 | tr 0 e)
 container=$pod/$id
@@ -40,9 +41,9 @@ if [ ! -d "$container" ]; then
     : >"$logs/0.log"
     ln -sf "$logs/0.log" "/var/log/containers/worker-0_queue_worker-$id.log"
     for directory in "$kubepods" "$kubepods/burstable" "$pod"; do
-        echo +memory >"$directory/cgroup.subtree_control"
+        if [ $limit = memory.max ]; then echo +memory >"$directory/cgroup.subtree_control"; fi
     done
-    echo 48M >"$container/memory.max"
+    echo 48M >"$container/$limit"
     # A session of its own: who runs this over SSH with a terminal hangs up at the end.
     setsid sh -c "echo \$\$ >$container/cgroup.procs; echo 980 >/proc/self/oom_score_adj
         exec python3 -c 'import pathlib, signal; held = bytes([1]) * (8 << 20); pathlib.Path(\"$ready\").touch(); signal.pause()'" >/dev/null 2>&1 </dev/null &

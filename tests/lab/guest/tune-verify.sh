@@ -84,9 +84,23 @@ else
 fi
 
 cgroup_of() { # CONTAINER: the scope that Podman's first process is in; below it crun makes one more
-    sed -n "s|^0::|$cgroups|; s|/container\$||p" "/proc/$(podman inspect --format '{{.State.Pid}}' "$1")/cgroup"
+    sed -n "s|^$controller|$cgroups|; s|/container\$||; /^\/sys/p" "/proc/$(podman inspect --format '{{.State.Pid}}' "$1")/cgroup"
 }
-if [ "$other" = containers ] && [ "$phase" != boot ]; then
+controller=0::
+if [ $version = 1 ]; then controller='[0-9]*:memory:'; fi
+worker=$cgroups/kubepods/burstable/pod3f2b8f0a-6c1d-4e57-8a3e-5d0c9b7a6e21/$(printf '%064d' 0 | tr 0 e)
+# Nine tenths of the limit of a container of batch work, in whole pages: from then on it is slowed down, or on v1 reclaimed from before others.
+nine_tenths=$(((32 << 20) * 9 / 10 / page * page))
+if [ "$other" = containers ] && [ "$phase" != boot ] && [ $version = 1 ]; then
+    soft=9223372036854771712
+    if [ "$phase" = live ]; then soft=$nine_tenths; fi
+    is "$(cgroup_of queue)/memory.soft_limit_in_bytes" $soft
+    is "$(cgroup_of queue)/memory.limit_in_bytes" $((32 << 20))
+    # Nothing protects a cgroup there: Podman's reservation stays what it was, and so do limits.
+    is "$(cgroup_of cache)/memory.soft_limit_in_bytes" $((24 << 20))
+    is "$(cgroup_of cache)/memory.limit_in_bytes" $((64 << 20))
+    is "$worker/memory.limit_in_bytes" $((48 << 20))
+elif [ "$other" = containers ] && [ "$phase" != boot ]; then
     pods=$cgroups/kubepods.slice
     guaranteed=$pods/kubepods-pod7c9e6679_7425_40de_944b_e07fc1f90ae7.slice
     burstable=$pods/kubepods-burstable.slice/kubepods-burstable-pod0b5f6d2e_3c1a_4f7b_9d58_1a2b3c4d5e6f.slice
@@ -113,10 +127,10 @@ if [ "$other" = containers ] && [ "$phase" != boot ]; then
     # By files of units they have what stands above when they start, what their own class gives them with the next tune: Podman's reservation, then what the
     # inventory says; and the request of a pod of the cgroupfs driver, told by its oom_score_adj of 980: the least that makes the kubelet give that, in whole
     # pages. Limits stay, and background reclaim by memory.high is not wanted for services.
-    cache=$((24 << 20)) worker_low=0
-    if [ "$phase" = live ]; then cache=$((30 << 20)) worker_low=$(((memory * 20 + 999) / 1000 / page * page)); fi
+    cache=$((24 << 20)) worker_low=0 queue=max
+    if [ "$phase" = live ]; then cache=$((30 << 20)) worker_low=$(((memory * 20 + 999) / 1000 / page * page)) queue=$nine_tenths; fi
     is "$(cgroup_of cache)/memory.low" $cache
-    worker=$cgroups/kubepods/burstable/pod3f2b8f0a-6c1d-4e57-8a3e-5d0c9b7a6e21/$(printf '%064d' 0 | tr 0 e)
+    is "$(cgroup_of queue)/memory.high" $queue
     is "$worker/memory.max" $((48 << 20))
     is "$worker/memory.high" max
     is "$worker/memory.low" $worker_low
