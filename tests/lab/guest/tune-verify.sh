@@ -96,9 +96,9 @@ if [ "$other" = containers ] && [ "$phase" != boot ] && [ $version = 1 ]; then
     if [ "$phase" = live ]; then soft=$nine_tenths; fi
     is "$(cgroup_of queue)/memory.soft_limit_in_bytes" $soft
     is "$(cgroup_of queue)/memory.limit_in_bytes" $((32 << 20))
-    # Nothing protects a cgroup there: Podman's reservation stays what it was, and so do limits.
-    is "$(cgroup_of cache)/memory.soft_limit_in_bytes" $((24 << 20))
-    is "$(cgroup_of cache)/memory.limit_in_bytes" $((64 << 20))
+    # Nothing protects a cgroup there: Podman's reservation stays what it was, and so do limits, which this crun (1.8) sets on the cgroup below the scope.
+    is "$(cgroup_of cache)/container/memory.soft_limit_in_bytes" $((24 << 20))
+    is "$(cgroup_of cache)/container/memory.limit_in_bytes" $((64 << 20))
     is "$worker/memory.limit_in_bytes" $((48 << 20))
 elif [ "$other" = containers ] && [ "$phase" != boot ]; then
     pods=$cgroups/kubepods.slice
@@ -122,12 +122,15 @@ elif [ "$other" = containers ] && [ "$phase" != boot ]; then
         set -- $limited
         is "$2/cri-containerd-$(printf '%064d' 0 | tr 0 "$1").scope/memory.max" $(($3 << 20))
     done
-    is "$(cgroup_of cache)/memory.max" $((64 << 20))
+    limited=$(cgroup_of cache) reserved=$((24 << 20))
+    # The crun of Debian 12 (1.8) sets a container's limits on the cgroup below its scope.
+    [ "$(cat "$limited/memory.max")" != max ] || limited=$limited/container reserved=0
+    is "$limited/memory.max" $((64 << 20))
     is "$(cgroup_of cache)/container/memory.swap.max" 0
     # By files of units they have what stands above when they start, what their own class gives them with the next tune: Podman's reservation, then what the
     # inventory says; and the request of a pod of the cgroupfs driver, told by its oom_score_adj of 980: the least that makes the kubelet give that, in whole
     # pages. Limits stay, and background reclaim by memory.high is not wanted for services.
-    cache=$((24 << 20)) worker_low=0 queue=max
+    cache=$reserved worker_low=0 queue=max
     if [ "$phase" = live ]; then cache=$((30 << 20)) worker_low=$(((memory * 20 + 999) / 1000 / page * page)) queue=$nine_tenths; fi
     is "$(cgroup_of cache)/memory.low" $cache
     is "$(cgroup_of queue)/memory.high" $queue
