@@ -472,6 +472,8 @@ class _Work:
                 except (OSError, Refused) as exc:
                     if not _is_gone(exc, value):
                         raise
+                if isinstance(value, (FileStep, SwapFileStep)) and value.before is None:
+                    self._check_directories(value)
             if isinstance(step, PropertyStep):
                 self._check_shown(step, step.before)
         except _FAILURES as exc:
@@ -479,6 +481,13 @@ class _Work:
         # An area is off, and not closed.
         error = error if isinstance(step, (ReloadStep, SwapStep, MemcgsStep)) or (isinstance(step, WriteStep) and _is_action(step.knob)) else ""
         return Result(step, "undo_failed" if error else "undone", "", error)
+
+    def _check_directories(self, step: t.Union[FileStep, SwapFileStep]) -> None:
+        """Raises Kept where one that was made for it is still there, with nothing in it."""
+        for path in step.creates:
+            found = self.writer.directory(path)
+            if found and not found[1]:
+                raise Kept(path, "nothing", "an empty directory")
 
     def _try(self, errors: t.Dict[int, str], number: int, action: t.Callable[..., t.Any], *arguments: t.Any) -> None:
         try:

@@ -269,6 +269,28 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path) -> None:
     assert machine.snapshot() == before
 
 
+class Dead(SwapNode):
+    """From the first failure on nothing can be written, and no directory removed, until somebody mends it."""
+
+    is_dead = True
+
+    def operation(self, what: str, path: str) -> None:
+        super().operation(what, path)
+        if self.is_dead and (what == "allocate" or (what == "rmdir" and path == "/var/lib/memqos-swap")):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+
+
+def test_a_directory_that_stays_is_not_undone_and_goes_with_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = SwapMachine(tmp_path / "node", writer=Dead)
+    before = machine.snapshot()
+    answer = tune(machine, ALL)
+    assert "Not undone" in answer["problem"] and "All was undone" not in answer["problem"] and not answer["clean"]
+    assert "/var/lib/memqos-swap" in set(machine.snapshot()) - set(before)
+    monkeypatch.setattr(Dead, "is_dead", False)
+    tune(machine, layer())
+    assert machine.snapshot() == before
+
+
 def test_an_area_that_the_kernel_does_not_take_leaves_nothing(machine: SwapMachine, monkeypatch: pytest.MonkeyPatch) -> None:
     before = machine.snapshot()
     monkeypatch.setattr(machine.node, "_mkswap", lambda path: "")
