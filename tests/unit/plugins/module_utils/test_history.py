@@ -142,12 +142,17 @@ def protected(machine: Machine, *, of_request: int) -> Json:
 def test_values_of_containers_are_a_row_each(make: Make) -> None:
     machine = make()
     assert [protected(machine, of_request=share)["generation"] for share in (100, 50)] == [1, 2]
-    size, half = str(64 << 20), str(32 << 20)
-    wanted = [{"name": "memory.low", "subject": unit} for unit in ("redis-server.service", "app@1.service")]
+    # The services and the slices above them, of which the first has both.
+    units = {"system.slice": 128, "system-app.slice": 64, "redis-server.service": 64, "app@1.service": 64}
+    sizes, halves = ({unit: str((mib << 20) // by) for unit, mib in units.items()} for by in (1, 2))
     answer = told(machine, "origin", "now")
     by_subject = [sorted(one["values"], key=lambda row: str(row["subject"]), reverse=True) for one in answer["generations"]]
-    assert by_subject == [[{**row, "before": "0", "after": size} for row in wanted], [{**row, "before": size, "after": half} for row in wanted]]
-    assert sorted(answer["compared"]["values"], key=lambda row: str(row["subject"]), reverse=True) == [{**row, "before": "0", "after": half} for row in wanted]
+
+    def rows(before: t.Mapping[str, str], after: t.Mapping[str, str]) -> list[dict[str, str]]:
+        return [{"name": "memory.low", "subject": unit, "before": before.get(unit, "0"), "after": after[unit]} for unit in units]
+
+    assert by_subject == [rows({}, sizes), rows(sizes, halves)]
+    assert sorted(answer["compared"]["values"], key=lambda row: str(row["subject"]), reverse=True) == rows({}, halves)
     assert machine.rollback("origin")["generation"] == 3
     assert told(machine, "origin", "now")["compared"]["values"] == []
 
@@ -159,4 +164,4 @@ def test_a_node_of_many_containers_is_told_shortly(make: Make, monkeypatch: pyte
     answer = told(machine, "origin", "now")
     for values in (answer["generations"][0]["values"], answer["compared"]["values"]):
         assert len(values) == 2 and values[0]["name"] == "memory.low"
-        assert values[1] == {"name": "containers", "subject": "", "before": None, "after": "1 more values"}
+        assert values[1] == {"name": "containers", "subject": "", "before": None, "after": "3 more values"}

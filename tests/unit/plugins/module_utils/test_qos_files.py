@@ -220,7 +220,8 @@ def test_an_lse_pod_takes_lsr_s_intents_and_a_class_without_intents_none() -> No
 def test_a_workload_that_is_a_cgroup_itself() -> None:
     unit = {"path": "system.slice/redis.service", "koordinator_class": "LS", "qos_class": "Burstable", "request": GI, "limit": 2 * GI, "containers": []}
     qos = profile("v2", more=[unit])
-    assert qos.files == {"system.slice/redis.service": {"memory.low": str(GI), "memory.high": str(2 * GI * 95 // 100 // 4096 * 4096)}}
+    own = {"memory.low": str(GI), "memory.high": str(2 * GI * 95 // 100 // 4096 * 4096)}
+    assert qos.files == {"system.slice/redis.service": own, "system.slice": {"memory.low": str(GI)}}
 
 
 def test_every_file_is_in_the_registry_and_every_intent_has_a_last_word() -> None:
