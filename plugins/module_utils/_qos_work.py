@@ -54,7 +54,7 @@ def asked(given: t.Mapping[str, t.Any], layers: t.Iterable[Json]) -> Asked:
 
 
 def part(
-    request: Asked, steps: t.Iterable[Step], present: Present, options: Options, tree: Tree, writer: Writer, taken: t.Mapping[str, t.Any] = {}
+    request: Asked, steps: t.Iterable[Step], present: Present, options: Options, tree: Tree, writer: Writer, taken: t.Optional[t.Mapping[str, t.Any]] = None
 ) -> MemcgPart:
     """C(steps): the journal's origin; C(taken): files that the slices of profiles set, and to what."""
     origin = next((step for step in steps if isinstance(step, MemcgsStep)), None)
@@ -64,7 +64,7 @@ def part(
         return MemcgPart(notes=("containers were left alone: this node has no memory controller",))
     work = _Work(request, present, tree, writer)
     boot_id = tree.read_text("/proc/sys/kernel/random/boot_id")
-    return work.plan(origin.memcgs if origin and origin.boot_id == boot_id else (), options, taken)
+    return work.plan(origin.memcgs if origin and origin.boot_id == boot_id else (), options, taken or {})
 
 
 class _Work:
