@@ -33,7 +33,9 @@ class ActionModule(ActionBase):
         result: dict[str, t.Any] = super().run(tmp, task_vars)
         unused, arguments = self.validate_argument_spec(argument_spec=_tune_options.TUNE)
         host = str((task_vars or {}).get("inventory_hostname", "localhost"))
-        arguments, of_slo = _tuning.failing(lambda: _node_slo.spread(arguments))
+        slo = _tuning.failing(lambda: _node_slo.spread(arguments))
+        arguments = slo.arguments
+        _tuning.notes(host, slo.notes)
         _tuning.check_file_name(arguments["sysctl_file"])
         _tuning.check_seconds(arguments["confirm_within"], arguments["shrink_within"])
         keep = _tuning.keep(arguments)
@@ -51,7 +53,7 @@ class ActionModule(ActionBase):
             if not arguments["auto_apply"]:
                 return {**result, "changed": False}
             profile = [one.profile for one in proposals]
-        declared = _tuning.failing(lambda: _declared(profile, arguments, selection, of_slo))
+        declared = _tuning.failing(lambda: _declared(profile, arguments, selection, slo.profile))
         layers = declared.layers if selection is None else _with_earlier(declared.layers, everything=profile is None)
         request = {"layers": layers, "options": _options(arguments), "wait": arguments["lock_wait"]}
         request["qos"] = _tuning.qos(arguments, layers, host)

@@ -566,7 +566,7 @@ class _Work:
     def _swap(self, step: t.Union[SwapFileStep, SwapStep], target: t.Optional[str]) -> None:
         """Raises Refused where what it holds fits nowhere: then it stays on."""
         found = self.read(step)
-        if self.holds(step, target, found) and target:
+        if target and self.holds(step, target, found):
             return
         if isinstance(step, SwapStep):
             why = _swap.refusal_now(Tree(self.writer.root), step.area) if found and not step.allowed else ""

@@ -59,7 +59,7 @@ def _unused(value: object, name: str, model: str) -> None:
 
 def check_node(node: object) -> dict[str, t.Any]:
     """Sizes as bytes or quantities; 4096 where C(page_size) is missing. Raises ValuesError."""
-    given = _mapping(node, "node", (*_SIZES, *_NAMES))
+    given = mapping(node, "node", (*_SIZES, *_NAMES))
     if given.get("allocatable") is None:
         raise ValuesError("node.allocatable is missing: the bytes that pods can have, status.allocatable.memory of the Node")
     checked: dict[str, t.Any] = {"page_size": 4096}
@@ -88,23 +88,24 @@ def _word(value: object, key: str) -> str:
 def check_strategy(strategy: object) -> dict[str, t.Any]:
     """C(resourceQOSStrategy): fields that are null left out. Raises ValuesError."""
     checked: dict[str, t.Any] = {}
-    for name, entry in _mapping(_loaded(strategy), "strategy", _CLASSES).items():
+    for name, entry in mapping(loaded(strategy, "strategy"), "strategy", _CLASSES).items():
         if entry is None or name == "policies":
             continue
         checked[name] = {}
-        memory = _mapping(entry, f"strategy.{name}").get("memoryQOS")
+        memory = mapping(entry, f"strategy.{name}").get("memoryQOS")
         if memory is not None:
-            checked[name]["memoryQOS"] = _checked_fields(_mapping(memory, f"strategy.{name}.memoryQOS"), f"strategy.{name}.memoryQOS")
+            checked[name]["memoryQOS"] = _checked_fields(mapping(memory, f"strategy.{name}.memoryQOS"), f"strategy.{name}.memoryQOS")
     return checked
 
 
-def _loaded(strategy: object) -> object:
-    if not isinstance(strategy, str):
-        return {} if strategy is None else strategy
+def loaded(value: object, name: str) -> object:
+    """An object, or its JSON text. Raises ValuesError."""
+    if not isinstance(value, str):
+        return {} if value is None else value
     try:
-        return json.loads(strategy)
+        return json.loads(value)
     except (ValueError, RecursionError) as exc:
-        raise ValuesError(f"strategy is no JSON: {exc}") from None
+        raise ValuesError(f"{name} is no JSON: {exc}") from None
 
 
 def _checked_fields(fields: Json, place: str) -> dict[str, t.Any]:
@@ -121,7 +122,7 @@ def _checked_fields(fields: Json, place: str) -> dict[str, t.Any]:
 
 def check_kubelet(config: object, node: Json) -> dict[str, t.Any]:
     """Fields of a KubeletConfiguration; others are not looked at. Raises ValuesError."""
-    given = _mapping({} if config is None else config, "kubelet")
+    given = mapping({} if config is None else config, "kubelet")
     checked = {key: given[key] for key in _KUBELET if given.get(key) is not None}
     factor = checked.get("memoryThrottlingFactor")
     if factor is not None and (isinstance(factor, bool) or not isinstance(factor, (int, float)) or not 0 < factor <= 1):
@@ -129,10 +130,10 @@ def check_kubelet(config: object, node: Json) -> dict[str, t.Any]:
     policy = checked.get("memoryReservationPolicy", "None")
     if policy not in ("None", "TieredReservation"):
         raise ValuesError(f"kubelet.memoryReservationPolicy is {policy!r:.40}: None or TieredReservation is expected")
-    gates = _mapping(checked.get("featureGates", {}), "kubelet.featureGates")
+    gates = mapping(checked.get("featureGates", {}), "kubelet.featureGates")
     if not all(isinstance(value, bool) for value in gates.values()):
         raise ValuesError("kubelet.featureGates: true or false is expected after each name")
-    behaviour = _mapping(checked.get("memorySwap", {}), "kubelet.memorySwap").get("swapBehavior") or "NoSwap"
+    behaviour = mapping(checked.get("memorySwap", {}), "kubelet.memorySwap").get("swapBehavior") or "NoSwap"
     if behaviour not in ("NoSwap", "LimitedSwap"):
         raise ValuesError(f"kubelet.memorySwap.swapBehavior is {behaviour!r:.40}: NoSwap or LimitedSwap is expected")
     missing = [key for key in ("capacity", "swap") if behaviour == "LimitedSwap" and not node.get(key) and not (key == "swap" and key in node)]
@@ -141,7 +142,8 @@ def check_kubelet(config: object, node: Json) -> dict[str, t.Any]:
     return checked
 
 
-def _mapping(value: object, place: str, known: tuple[str, ...] = ()) -> Json:
+def mapping(value: object, place: str, known: tuple[str, ...] = ()) -> Json:
+    """Raises ValuesError: it is none, or has a key that is not C(known)."""
     if not isinstance(value, Mapping):
         raise ValuesError(f"{place} is {value!r:.40}: a mapping is expected")
     unknown = [key for key in value if known and key not in known]

@@ -11,12 +11,12 @@ Fields: apis/slo/v1alpha1/nodeslo_types.go and host_application.go of Koordinato
 
 from __future__ import annotations
 
-import json
 import posixpath
 import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _pods
+from ansible_collections.memqos.fleet.plugins.plugin_utils._memcg_values import ValuesError, loaded, mapping
 from ansible_collections.memqos.fleet.plugins.plugin_utils._qos_request import QosError
 
 Json = dict[str, t.Any]
@@ -46,51 +46,49 @@ class NodeSlo(t.NamedTuple):
     workloads: list[Json]
 
 
-def spread(arguments: Mapping[str, t.Any]) -> tuple[dict[str, t.Any], Json | None]:
-    """(options of memory_tune with C(node_slo) in them, a profile that comes after all others). Raises QosError."""
-    found = dict(arguments)
+class Spread(t.NamedTuple):
+    """C(arguments): options of memory_tune with C(node_slo) in them. C(profile): one that comes after all others. C(notes): what of it does not count."""
+
+    arguments: dict[str, t.Any]
+    profile: Json | None = None
+    notes: tuple[str, ...] = ()
+
+
+def spread(arguments: Mapping[str, t.Any]) -> Spread:
+    """Raises QosError."""
     if not arguments["node_slo"]:
-        return found, None
-    slo = read(arguments["node_slo"])
-    found["workloads"] = [*slo.workloads, *arguments["workloads"]]
-    if arguments["qos_model"] != "koordinator":
-        return found, None
+        return Spread(dict(arguments))
+    try:
+        slo = read(arguments["node_slo"])
+    except ValuesError as exc:
+        raise QosError(str(exc)) from None
+    found = {**arguments, "workloads": [*slo.workloads, *arguments["workloads"]]}
+    model, strategies = arguments["qos_model"], [name for name, given in (("resourceQOSStrategy", slo.strategy), ("systemStrategy", slo.host)) if given]
+    if model != "koordinator":
+        left = f"node_slo: its {' and '.join(strategies)} count with qos_model=koordinator only, and qos_model is {model}"
+        return Spread(found, None, (left,) if strategies else ())
     if slo.strategy is not None and arguments["qos_strategy"]:
         raise QosError("node_slo has a resourceQOSStrategy, and qos_strategy is another: one of them is expected")
     found["qos_strategy"] = arguments["qos_strategy"] or slo.strategy or {}
-    return found, {"name": PROFILE, "summary": "systemStrategy of the NodeSLO", "host": slo.host} if slo.host else None
+    profile = {"name": PROFILE, "summary": "systemStrategy of the NodeSLO", "host": slo.host} if slo.host else None
+    return Spread(found, profile, ("node_slo: its hostApplications are left alone, as koordlet leaves them",) if slo.workloads else ())
 
 
 def read(given: object) -> NodeSlo:
-    """C(given): the object, its C(spec), or the JSON text of one. Raises QosError."""
-    spec = _mapping(_loaded(given), "node_slo")
+    """C(given): the object, its C(spec), or the JSON text of one. Raises ValuesError."""
+    spec = mapping(loaded(given, "node_slo"), "node_slo")
     if "spec" in spec:
         if spec.get("kind", "NodeSLO") != "NodeSLO":
-            raise QosError(f"node_slo is a {spec['kind']!r:.40}: a NodeSLO is expected")
-        spec = _mapping(spec["spec"], "node_slo.spec")
+            raise ValuesError(f"node_slo is a {spec['kind']!r:.40}: a NodeSLO is expected")
+        spec = mapping(spec["spec"], "node_slo.spec")
     elif not any(key in spec for key in _SPEC):
-        raise QosError(f"node_slo has none of {', '.join(_SPEC)}: a NodeSLO, or its spec, is expected")
+        raise ValuesError(f"node_slo has none of {', '.join(_SPEC)}: a NodeSLO, or its spec, is expected")
     strategy = spec.get("resourceQOSStrategy")
     return NodeSlo(
-        None if strategy is None else dict(_mapping(strategy, "node_slo.resourceQOSStrategy")),
-        _host(_mapping(spec.get("systemStrategy") or {}, "node_slo.systemStrategy")),
+        None if strategy is None else dict(mapping(strategy, "node_slo.resourceQOSStrategy")),
+        _host(mapping(spec.get("systemStrategy") or {}, "node_slo.systemStrategy")),
         _applications(spec.get("hostApplications") or []),
     )
-
-
-def _loaded(given: object) -> object:
-    if not isinstance(given, str):
-        return given
-    try:
-        return json.loads(given)
-    except (ValueError, RecursionError) as exc:
-        raise QosError(f"node_slo is no JSON: {exc}") from None
-
-
-def _mapping(value: object, place: str) -> Mapping[str, t.Any]:
-    if not isinstance(value, Mapping):
-        raise QosError(f"{place} is {value!r:.40}: a mapping is expected")
-    return value
 
 
 def _host(system: Mapping[str, t.Any]) -> Json:
@@ -100,7 +98,7 @@ def _host(system: Mapping[str, t.Any]) -> Json:
         if value is None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise QosError(f"node_slo.systemStrategy.{field} is {value!r:.40}: a whole number from {least} to {most} is expected")
+            raise ValuesError(f"node_slo.systemStrategy.{field} is {value!r:.40}: a whole number from {least} to {most} is expected")
         if field == "minFreeKbytesFactor":
             found["vm.min_free_kbytes"] = {"of_memory": f"{value / 100:.2f}%", "max": "10GiB"}
         else:
@@ -111,14 +109,14 @@ def _host(system: Mapping[str, t.Any]) -> Json:
 def _applications(listed: object) -> list[Json]:
     """Of those that have a class: to koordlet, too, the others are any process of the host."""
     if not isinstance(listed, list):
-        raise QosError(f"node_slo.hostApplications is {listed!r:.40}: a list is expected")
+        raise ValuesError(f"node_slo.hostApplications is {listed!r:.40}: a list is expected")
     found = []
     for number, entry in enumerate(listed):
         place = f"node_slo.hostApplications[{number}]"
-        application = _mapping(entry, place)
+        application = mapping(entry, place)
         qos_class = application.get("qos") or ""
         if qos_class not in ("", *_pods.CLASSES):
-            raise QosError(f"{place}.qos is {qos_class!r:.40}: one of {', '.join(_pods.CLASSES)} is expected")
+            raise ValuesError(f"{place}.qos is {qos_class!r:.40}: one of {', '.join(_pods.CLASSES)} is expected")
         found += [{"match": path, "qos_class": qos_class} for path in _paths(application, qos_class, place) if qos_class]
     return found
 
@@ -129,18 +127,18 @@ def _paths(application: Mapping[str, t.Any], qos_class: str, place: str) -> list
     if path is None:
         parts = [_word(application, "name", place)]
     else:
-        below = _mapping(path, f"{place}.cgroupPath")
+        below = mapping(path, f"{place}.cgroupPath")
         base = below.get("base") or ""
         if base not in _BASES:
-            raise QosError(f"{place}.cgroupPath.base is {base!r:.40}: one of {', '.join(filter(None, _BASES))} is expected")
+            raise ValuesError(f"{place}.cgroupPath.base is {base!r:.40}: one of {', '.join(filter(None, _BASES))} is expected")
         bases, parts = _BASES[base], [_word(below, name, f"{place}.cgroupPath") for name in ("parentDir", "relativePath")]
     if not any(parts):
-        raise QosError(f"{place} names no cgroup: {'name' if path is None else 'cgroupPath.relativePath'} is expected")
+        raise ValuesError(f"{place} names no cgroup: {'name' if path is None else 'cgroupPath.relativePath'} is expected")
     return [posixpath.normpath("/" + "/".join(filter(None, (base, *(part.strip("/") for part in parts))))) for base in bases]
 
 
 def _word(fields: Mapping[str, t.Any], name: str, place: str) -> str:
     value = fields.get(name) or ""
     if not isinstance(value, str) or ".." in value.split("/") or any(char in value for char in "*?[\n"):
-        raise QosError(f"{place}.{name} is {value!r:.40}: the path of a cgroup is expected, without .. and *")
+        raise ValuesError(f"{place}.{name} is {value!r:.40}: the path of a cgroup is expected, without .. and *")
     return value

@@ -106,9 +106,13 @@ def qos(arguments: dict[str, t.Any], layers: list[dict[str, t.Any]], host: str) 
     told = failing(lambda: _qos_request.told(arguments, layers, host))
     if failing(lambda: _pods_file.told_first(arguments["directory"], [*told.warnings])):
         show(Line(visible(f"pods: {warning}"), "yellow") for warning in told.warnings)
-    if told.note:
-        show([Line(visible(f"{host}: {told.note}"), "yellow")])
+    notes(host, [told.note] if told.note else [])
     return told.request
+
+
+def notes(host: str, texts: Iterable[str]) -> None:
+    """Shows what is odd in a host's options."""
+    show(Line(visible(f"{host}: {text}"), "yellow") for text in texts)
 
 
 def show(lines: Iterable[Line]) -> None:

@@ -12,7 +12,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _present, _qos_work, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _memcgs, _present, _qos_work, _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_memcgs import MemcgPart
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import Options
 from ansible_collections.memqos.fleet.plugins.module_utils._qos_work import Asked, unit_of
@@ -514,6 +514,18 @@ def test_a_drop_in_that_was_there_before_stays(by_systemd: Node) -> None:
     assert by_systemd.text("/system.slice", "low") == str(MIB)
     by_systemd.machine.rollback("origin")
     assert by_systemd.text("/system.slice", "low") == "4096" and drop_ins(by_systemd) == {"system.slice.d/50-MemoryLow.conf"}
+
+
+def test_a_tune_that_fails_after_them_leaves_no_drop_in(by_systemd: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, put = by_systemd.machine.snapshot(), _memcgs._put
+
+    def failing(memcg: Memcg, *more: t.Any) -> bool:
+        if memcg.unit == "redis-server.service":
+            raise _memcgs.Failed(memcg.path, "it does not take that")
+        return put(memcg, *more)
+
+    monkeypatch.setattr(_memcgs, "_put", failing)
+    assert "it does not take that" in redis(by_systemd)["problem"] and by_systemd.machine.snapshot() == before
 
 
 def test_a_transient_unit_has_its_own_and_keeps_them(by_systemd: Node) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import typing as t
 
 import pytest
@@ -30,7 +31,7 @@ SPEC: dict[str, t.Any] = {
 OBJECT = {"apiVersion": "slo.koordinator.sh/v1alpha1", "kind": "NodeSLO", "metadata": {"name": "n1"}, "spec": SPEC}
 
 
-def spread(**options: t.Any) -> tuple[dict[str, t.Any], t.Any]:
+def spread(**options: t.Any) -> _node_slo.Spread:
     return _node_slo.spread({**DEFAULTS, **options})
 
 
@@ -53,31 +54,33 @@ def test_applications_of_the_host_are_where_koordlet_has_them() -> None:
 
 def test_host_knobs_are_values_of_a_profile() -> None:
     """Each is known, and of a kind that its knob takes."""
-    unused, profile = spread(node_slo=SPEC, qos_model="koordinator")
-    (one,) = _profiles.load_profiles([profile], search_paths=[], overrides={}).profiles
+    (one,) = _profiles.load_profiles([spread(node_slo=SPEC, qos_model="koordinator").profile], search_paths=[], overrides={}).profiles
     assert one.name == "node_slo" and {knob for unused_, knob in one.values} == set(_node_slo.read(SPEC).host)
 
 
 def test_strategies_count_for_their_model_and_applications_for_all() -> None:
     mine = [{"match": "/host-latency-sensitive/nginx", "request": "4Gi"}]
-    options, profile = spread(node_slo=OBJECT, qos_model="koordinator", workloads=mine)
-    assert options["qos_strategy"] == STRATEGY and profile["host"]["vm.watermark_scale_factor"] == 150
+    options, profile, notes = spread(node_slo=OBJECT, qos_model="koordinator", workloads=mine)
+    assert notes == ("node_slo: its hostApplications are left alone, as koordlet leaves them",)
+    assert options["qos_strategy"] == STRATEGY and profile and profile["host"]["vm.watermark_scale_factor"] == 150
     # What the inventory says comes after it.
     assert options["workloads"][-1] == mine[0] and len(options["workloads"]) == 5
-    options, profile = spread(node_slo=OBJECT)
+    options, profile, notes = spread(node_slo=OBJECT)
+    assert notes == ("node_slo: its resourceQOSStrategy and systemStrategy count with qos_model=koordinator only, and qos_model is profile",)
     assert profile is None and not options["qos_strategy"] and len(options["workloads"]) == 4
     assert [one["qos_class"] for one in _qos_request.told(options, [{"qos": {"LS": {}}}], "n1").request["declared"]] == ["LS", "BE", "BE", "BE"]
 
 
 def test_without_one_nothing_is_other_than_before() -> None:
-    assert spread(qos_model="koordinator", qos_strategy=STRATEGY) == ({**DEFAULTS, "qos_model": "koordinator", "qos_strategy": STRATEGY}, None)
+    assert spread(qos_model="koordinator", qos_strategy=STRATEGY) == ({**DEFAULTS, "qos_model": "koordinator", "qos_strategy": STRATEGY}, None, ())
+    assert spread(node_slo={"hostApplications": []}).notes == ()
     assert _node_slo.read({"spec": {}}) == _node_slo.NodeSlo(None, {}, [])
 
 
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ([], "node_slo is []: a mapping"),
+        ([3], "node_slo is [3]: a mapping"),
         ("{", "node_slo is no JSON"),
         ("[" * 100000, "node_slo is no JSON"),
         ({"kind": "Node", "spec": {}}, "node_slo is a 'Node': a NodeSLO is expected"),
@@ -98,9 +101,9 @@ def test_without_one_nothing_is_other_than_before() -> None:
     ],
 )  # fmt: skip
 def test_mistakes(given: object, words: str) -> None:
-    with pytest.raises(_qos_request.QosError) as raised:
-        _node_slo.read(given)
-    assert words in str(raised.value)
+    for model in ("profile", "koordinator"):
+        with pytest.raises(_qos_request.QosError, match=re.escape(words)):
+            spread(node_slo=given, qos_model=model)
 
 
 def test_two_strategies_are_one_too_many() -> None:
