@@ -93,7 +93,7 @@ NODE_PYTHONS ?= 3.8 3.9 3.10 3.11 3.12 3.13
 
 .PHONY: test
 test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole audits, browser, three kinds of VM.
-	@NODE_PYTHONS='3.8 3.9 3.11' $(PYTHON) tests/tools/run_steps.py lint sanity units node-units integration integration-targets browser bench-redis-smoke molecule-default molecule-debian12_v1 molecule-containers
+	@NODE_PYTHONS='3.8 3.9 3.11' $(PYTHON) tests/tools/run_steps.py --beside test-images lint sanity units node-units integration integration-targets browser bench-redis-smoke molecule-default molecule-debian12_v1 molecule-containers
 
 .PHONY: nightly
 nightly: .venv/.test ## `make test` with a kill at every write of swap, sanity on every supported ansible-core, all scenarios.
@@ -154,7 +154,7 @@ PROGRAMS := build/programs
 integration: .venv/.test | $(COLLECTION) ## Whole audits on this machine: the built archive, the example fleet, Prometheus, vendor kernels as a file system.
 	@tests/tools/debian-packages.sh git systemd fuse3
 	@tests/tools/debian-programs.sh $(PROGRAMS) prometheus prometheus-node-exporter
-	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m pytest -q -p no:cacheprovider --junit-xml=$(JUNIT)/integration/integration.xml tests/integration
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m pytest -q -p no:cacheprovider --numprocesses auto --dist loadfile --junit-xml=$(JUNIT)/integration/integration.xml tests/integration
 
 .PHONY: integration-targets
 integration-targets: .venv/.test ## The modules as tasks of plays, by ansible-test.
@@ -172,12 +172,18 @@ fixtures: .venv/.test | $(COLLECTION) ## Make the unit tests' captured nodes ane
 .PHONY: browser
 browser: .venv/.test | $(COLLECTION) ## Drive report.html in headless Chromium.
 	@tests/tools/debian-packages.sh chromium
-	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m pytest -q -p no:cacheprovider --junit-xml=$(JUNIT)/browser/browser.xml tests/browser
+	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) -m pytest -q -p no:cacheprovider --numprocesses auto --dist loadfile --junit-xml=$(JUNIT)/browser/browser.xml tests/browser
 
 .PHONY: screenshots
 screenshots: .venv/.test | $(COLLECTION) ## Make the pictures of report.html in docs/images anew.
 	@tests/tools/debian-packages.sh chromium
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) tests/tools/screenshots.py
+
+# Of the VMs of `make test`.
+.PHONY: test-images
+test-images: .venv/.test
+	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
+	@$(PYTHON) tests/lab build debian13_v2 debian12_v1 containers
 
 SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 

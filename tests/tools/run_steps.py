@@ -3,7 +3,10 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""run_steps.py TARGET…: runs these targets of the Makefile one after the other, to the end whatever fails, and counts.
+"""run_steps.py [--beside TARGET] TARGET…: runs these targets of the Makefile one after the other, to the end whatever fails, and counts.
+
+--beside: what makes ready for suites (it counts as one failure if it fails). It runs beside the checks, which leave a processor idle, and the first suite
+waits for it, as suites would disturb each other.
 
 The last line is `N passed, N failed, N skipped`. It counts test cases, from the JUnit files that a suite leaves in build/junit/TARGET, and Molecule
 scenarios, one each. A suite that leaves no case did not run, and that is one failure. Checks (lint, sanity) have no cases of ours: each that fails is one
@@ -12,6 +15,7 @@ failure.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -89,14 +93,38 @@ def run(target: str) -> tuple[Count, float]:
     return count, seconds
 
 
-def main(targets: list[str]) -> int:
+class Beside:
+    """A target that runs while others do; what it prints is in build/TARGET.log, and shown when it has ended."""
+
+    def __init__(self, target: str) -> None:
+        self.target, self.started = target, time.monotonic()
+        self.log = SUMMARY.with_name(f"{target}.log")
+        self.log.parent.mkdir(exist_ok=True)
+        with self.log.open("wb") as stream:
+            self.process = subprocess.Popen(["make", target], env=ENVIRONMENT, stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT)
+
+    def wait(self) -> tuple[Count, float]:
+        """Its count and its seconds."""
+        code = self.process.wait()
+        seconds = time.monotonic() - self.started
+        print(f"\n==== {self.target}, beside the checks\n{self.log.read_text(encoding='utf-8', errors='replace').rstrip()}")
+        print(f"==== {self.target}: {'FAILED' if code else 'ok'}, waited for until {seconds:.0f} s", flush=True)
+        return Count(failed=int(code != 0)), seconds
+
+
+def main(targets: list[str], beside: str | None = None) -> int:
+    background = Beside(beside) if beside else None
+    results = [(target, *run(target)) for target in targets if target in CHECKS]
+    if background:
+        results.append((background.target, *background.wait()))
+    results += [(target, *run(target)) for target in targets if target not in CHECKS]
+    print()
     total = Count()
-    rows = []
-    for target in targets:
-        count, seconds = run(target)
+    for target, count, seconds in results:
         total.add(count)
-        rows.append(f"{target:24} {'FAILED' if count.failed else 'ok':6} {seconds:6.0f} s   {'' if target in CHECKS else count}".rstrip())
-    print("\n" + "\n".join(rows) + "\n")
+        told = "" if target in (*CHECKS, beside) else count
+        print(f"{target:24} {'FAILED' if count.failed else 'ok':6} {seconds:6.0f} s   {told}".rstrip())
+    print()
     SUMMARY.parent.mkdir(exist_ok=True)
     SUMMARY.write_text(f"{total}\n", encoding="utf-8")
     print(total, flush=True)
@@ -104,4 +132,8 @@ def main(targets: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--beside")
+    parser.add_argument("targets", nargs="+")
+    options = parser.parse_args()
+    sys.exit(main(options.targets, options.beside))

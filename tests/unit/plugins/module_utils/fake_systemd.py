@@ -107,7 +107,7 @@ class Systemd:
             "ControlGroup": self.running.get(unit, ""),
             "FragmentPath": fragment,
             # After a set-property too (measured on 252).
-            "NeedDaemonReload": "yes" if active and self._files(unit) != self._loaded[unit] else "no",
+            "NeedDaemonReload": "yes" if "NeedDaemonReload" in asked and active and self._files(unit) != self._loaded[unit] else "no",
             "Slice": self._slice(unit),
         }
         # A unit that nobody uses is read anew each time.
@@ -165,10 +165,12 @@ class Systemd:
     def _files(self, unit: str) -> t.List[t.Tuple[str, str]]:
         """Those that count, with their texts."""
         chosen: t.Dict[str, str] = {}
+        directories = [name for one in self._names(unit) for name in _directories(one)]
         for root in _ROOTS:
-            for directory in (name for one in self._names(unit) for name in _directories(one)):
-                for path in sorted(Path(f"{self.root}{root}/{directory}.d").glob("*.conf")):
-                    chosen.setdefault(path.name, str(path))
+            for directory in directories:
+                for name in _listed(f"{self.root}{root}/{directory}.d"):
+                    if name.endswith(".conf"):
+                        chosen.setdefault(name, f"{self.root}{root}/{directory}.d/{name}")
         fragment = self._fragment(unit)
         paths = [*([self.root + fragment] if fragment else []), *(chosen[name] for name in sorted(chosen))]
         return [(path, Path(path).read_text(encoding="utf-8")) for path in paths]
@@ -177,6 +179,13 @@ class Systemd:
         names = [unit, f"{unit.partition('@')[0]}@.{unit.rpartition('.')[2]}"] if "@" in unit else [unit]
         paths = [f"{root}/{name}" for name in names for root in ("/etc/systemd/system", "/usr/lib/systemd/system")]
         return next((path for path in paths if os.path.isfile(self.root + path)), "")
+
+
+def _listed(directory: str) -> t.List[str]:
+    try:
+        return os.listdir(directory)
+    except OSError:
+        return []
 
 
 def _directories(unit: str) -> t.List[str]:

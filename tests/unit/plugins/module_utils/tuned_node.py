@@ -177,9 +177,14 @@ def snapshot(root: t.Union[str, Path], *, times: bool = False) -> t.Dict[str, t.
             below = path[len(str(root)) :]
             if times or (below != "/var/lib/memqos" and not below.startswith("/var/lib/memqos/")):
                 status = os.lstat(path)
-                content = None if path == directory else Path(path).read_bytes()
+                content = None if path == directory else _content(path)
                 found[below] = (content, status.st_mode, status.st_mtime_ns if times else 0)
     return found
+
+
+def _content(path: str) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read()
 
 
 def journal(root: t.Union[str, Path]) -> Journal:
