@@ -16,31 +16,31 @@ RUNNER = Path(__file__).resolve().parents[1] / "tools" / "run_steps.py"
 CASE = '<testsuite><testcase name="one"/><testcase name="two"><skipped/></testcase></testsuite>'
 RULES = f"""
 lint:
-	@while [ ! -e begun ]; do sleep 0.05; done
-	@touch checked
+    @while [ ! -e begun ]; do sleep 0.05; done
+    @touch checked
 images:
-	@touch begun
-	@while [ ! -e checked ]; do sleep 0.05; done
-	@sleep 0.2
-	@echo built
-	@touch built
+    @touch begun
+    @while [ ! -e checked ]; do sleep 0.05; done
+    @sleep 0.2
+    @echo built
+    @touch built
 broken:
-	@touch begun
-	@echo no disk left
-	@exit 3
+    @touch begun
+    @echo no disk left
+    @exit 3
 units:
-	@mkdir -p build/junit/units
-	@echo '{CASE}' >build/junit/units/units.xml
-	@[ ! -e begun ] || [ -e built ] || exit 1
+    @mkdir -p build/junit/units
+    @echo '{CASE}' >build/junit/units/units.xml
+    @[ ! -e begun ] || [ -e built ] || exit 1
 silent:
-	@true
+    @true
 molecule-default:
-	@true
+    @true
 """
 
 
 def run(directory: Path, *arguments: str) -> tuple[int, list[str]]:
-    (directory / "Makefile").write_text(RULES, encoding="utf-8")
+    (directory / "Makefile").write_text(RULES.replace("    ", "\t"), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, str(RUNNER), *arguments], cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False
     )
