@@ -91,9 +91,11 @@ JUNIT := build/junit
 NOX := nox --no-error-on-missing-interpreters --reuse-existing-virtualenvs --no-install
 NODE_PYTHONS ?= 3.8 3.9 3.10 3.11 3.12 3.13
 
+TEST_SCENARIOS := default debian12_v1 containers
+
 .PHONY: test
 test: .venv/.test ## Everything that the CI runs: lint, sanity, units, whole audits, browser, three kinds of VM.
-	@NODE_PYTHONS='3.8 3.9 3.11' $(PYTHON) tests/tools/run_steps.py --beside test-images lint sanity units node-units integration integration-targets browser bench-redis-smoke molecule-default molecule-debian12_v1 molecule-containers
+	@NODE_PYTHONS='3.8 3.9 3.11' $(PYTHON) tests/tools/run_steps.py --beside test-images lint sanity units node-units integration integration-targets browser bench-redis-smoke $(addprefix molecule-,$(TEST_SCENARIOS))
 
 .PHONY: nightly
 nightly: .venv/.test ## `make test` with a kill at every write of swap, sanity on every supported ansible-core, all scenarios.
@@ -179,11 +181,10 @@ screenshots: .venv/.test | $(COLLECTION) ## Make the pictures of report.html in 
 	@tests/tools/debian-packages.sh chromium
 	@PYTHONPATH=$(COLLECTIONS) $(PYTHON) tests/tools/screenshots.py
 
-# Of the VMs of `make test`.
 .PHONY: test-images
-test-images: .venv/.test
+test-images: .venv/.test ## Build the disk images of the scenarios of `make test`.
 	@tests/tools/debian-packages.sh $(LAB_PACKAGES)
-	@$(PYTHON) tests/lab build debian13_v2 debian12_v1 containers
+	@$(PYTHON) tests/lab build $(foreach one,$(TEST_SCENARIOS),$$(sed -n 's/^ *machine: *//p' molecule/$(one)/molecule.yml))
 
 SCENARIOS := $(sort $(patsubst molecule/%/molecule.yml,%,$(wildcard molecule/*/molecule.yml)))
 
