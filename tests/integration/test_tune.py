@@ -60,9 +60,9 @@ def names(directory: Path, host: str) -> set[str]:
 def test_skipped_tags_leave_the_other_areas(check: t.Callable[..., str], tmp_path: Path) -> None:
     check("-l", "node-a1.example.net")
     every = names(tmp_path, "node-a1.example.net")
-    assert every > {"transparent_hugepage/defrag", "MemoryHigh", "vm.swappiness"}
+    assert every > {"transparent_hugepage/defrag", "MemoryHigh", "MemoryLow", "vm.swappiness"}
     check("--skip-tags", "thp,slices", "-l", "node-a1.example.net")
-    assert names(tmp_path, "node-a1.example.net") == every - {"transparent_hugepage/defrag", "MemoryHigh"}
+    assert names(tmp_path, "node-a1.example.net") == every - {"transparent_hugepage/defrag", "MemoryHigh", "MemoryLow"}
     check("--tags", "thp,swap", "--skip-tags", "thp", "-l", "node-a1.example.net")
     assert names(tmp_path, "node-a1.example.net") == {"vm.swappiness"}
 
