@@ -12,7 +12,7 @@ import functools
 import os
 import typing as t
 
-from . import _persist
+from . import _guards, _persist
 from ._knobs import _registry
 from ._memcg_rules import is_loose, passes, same
 from ._read._files import Tree, Unreadable
@@ -25,6 +25,10 @@ Values = t.List[t.Tuple[str, str, str]]
 _FAILURES = (OSError, Refused, Unreadable)
 _GONE = (errno.ENOENT, errno.ENODEV)
 _TRANSIENT = "/run/systemd/transient/"
+# {what is in use: what of it memory.stat calls idle}
+_USAGE = {"memory.current": "inactive_file", "memory.usage_in_bytes": "total_inactive_file"}
+# The risk of a memory.high that its tasks have outgrown, as an operator allows it.
+STALLS = "high_below_working_set"
 
 
 class Failed(Refused):
@@ -134,6 +138,26 @@ def sorted_out(
         else:
             left.append(Left(memcg.path, file, before, after, now[file]))
     return going, left
+
+
+def stands_still(path: str, inode: int, now: str, high: str, writer: Writer) -> str:
+    """Why memory.high, which reads C(now), cannot come down to C(high) by now; empty if it can. Raises OSError and Refused."""
+    used = usage(path, inode, now, high, writer)
+    return _guards.stands_still(int(high), *used) if used else ""
+
+
+def usage(path: str, inode: int, now: str, high: str, writer: Writer) -> t.Optional[t.Tuple[int, int]]:
+    """(bytes in use, of these of inactive page cache) where memory.high would come below what is in use. Raises OSError and Refused."""
+    if not high.isdigit() or not now or (now.isdigit() and int(now) <= int(high)):
+        return None
+    in_use = writer.memcg_read(path, inode, _USAGE)[1]
+    name = next((name for name in _USAGE if in_use.get(name, "").isdigit()), "")
+    if not name or int(in_use[name]) <= int(high):
+        return None
+    # Costly on a large machine, so only where it counts.
+    stat = writer.memcg_read(path, inode, ("memory.stat",))[1].get("memory.stat", "")
+    idle = dict(line.split(" ", 1) for line in stat.splitlines() if " " in line).get(_USAGE[name], "")
+    return int(in_use[name]), int(idle) if idle.isdigit() else 0
 
 
 def _write(memcg: Memcg, pairs: t.Sequence[t.Tuple[str, str]], writer: Writer) -> t.List[str]:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import re
 import typing as t
 
 from . import _persist, _present, _wanted
@@ -12,9 +11,6 @@ from ._knobs import _registry, _texts
 from ._plan_rows import is_same
 from ._read import _unit_state
 from ._steps import FileStep, PropertyStep, Step, WriteStep
-
-# What set-property makes.
-_RUN_TIME = re.compile(r"/run/systemd/system\.control/([^/]+)\.d/50-([A-Za-z]+)\.conf")
 
 if t.TYPE_CHECKING:
     from ._knobs._values import Value
@@ -84,7 +80,7 @@ def going_back(leaving: t.Iterable[Key], wanted: t.Collection[Key], steps: t.Seq
             by_hand |= {write.path for write in step.besides} if len(names) == len(step.properties) else set()
         elif isinstance(step, FileStep):
             # Of a unit that does not run too: its next start would read it.
-            match = _RUN_TIME.fullmatch(step.path)
+            match = _persist.RUN_TIME.fullmatch(step.path)
             found += [step] if match and is_going("unit", *match.groups()) else []
     return [*found, *(step for step in steps if isinstance(step, WriteStep) and step.path in by_hand and step not in found)]
 
@@ -105,10 +101,6 @@ def only(step: PropertyStep, names: t.Container[str]) -> PropertyStep:
     return step._replace(properties=pairs, before=before, files=files)
 
 
-def is_run_time(path: str) -> bool:
-    return _RUN_TIME.fullmatch(path) is not None
-
-
 def stale(steps: t.Iterable[Step], planned: t.Iterable[Step], wanted: t.Iterable[Key], present: _present.Present) -> t.List[Step]:
     """Of units that no longer run and that no profile names, as instances come and go: the steps to forget, turned round; their run-time drop-ins can go.
 
@@ -127,7 +119,7 @@ def stale(steps: t.Iterable[Step], planned: t.Iterable[Step], wanted: t.Iterable
     turned: t.List[Step] = []
     for step in steps:
         if isinstance(step, FileStep):
-            match = _RUN_TIME.fullmatch(step.path)
+            match = _persist.RUN_TIME.fullmatch(step.path)
             if match and is_gone(match.group(1)) and step.path not in busy and step.before is None:
                 turned.append(step._replace(before=step.after, after=None))
         elif isinstance(step, PropertyStep) and is_gone(step.unit):

@@ -16,6 +16,8 @@ LATE_UNIT = "/etc/systemd/system/memqos-late.service"
 LATE_WANTS = "/etc/systemd/system/multi-user.target.d/zz-memqos.conf"
 DROP_IN = "zz-memqos.conf"
 ASIDE = "# set aside by memqos.fleet: "
+# What set-property makes.
+RUN_TIME = re.compile(r"/run/systemd/system\.control/([^/]+)\.d/50-([A-Za-z]+)\.conf")
 # Started, the slice of somebody who is not logged in would stay.
 _OF_USERS = re.compile(r"user-[0-9]+\.slice")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from . import _guards, _plan, _plan_memcgs, _qos, _qos_files, _qos_near, _residents
+from . import _guards, _memcgs, _plan, _plan_memcgs, _qos, _qos_files, _qos_near, _residents
 from ._knobs import _registry
 from ._plan_memcgs import Found, Ground, MemcgPart, Subject, Value
 from ._read import _cgroup_names, _cgroupfs
@@ -20,7 +20,7 @@ if t.TYPE_CHECKING:
     from ..plugin_utils._shapes import Resident
     from ._plan_rows import Options
     from ._present import Present
-    from ._steps import Step
+    from ._steps import Memcg, Step
 
 Json = t.Dict[str, t.Any]
 AREA = "memcg_qos"
@@ -112,27 +112,10 @@ class _Work:
         return self._guarded(made, options.allow)._replace(notes=tuple(dict.fromkeys(self.notes)))
 
     def _guarded(self, made: MemcgPart, allow: t.Container[str]) -> MemcgPart:
-        """Against more protection than a node can bear: what lies below bounds the top."""
-        depth = self.present.mount.count("/") + 1
-        steps = [
-            WriteStep("memory.min", "memcg", memcg.path, f"{memcg.path}/memory.min", before, after)
-            for memcg in (made.step.memcgs if made.step else ())
-            if memcg.path.count("/") == depth
-            for file, before, after in memcg.values
-            if file == "memory.min"
-        ]
-        blocked = [made.blocked]
-        for (unused, place), danger in self._dangers(steps).items() if steps else ():
-            if danger.risk in allow:
-                self.notes.append(f"{place}: {danger.reason}: allowed ({danger.risk})")
-                continue
-            blocked.append(f"{place} memory.min: {danger.reason} ({danger.risk})")
-        text = "\n".join(filter(None, blocked))
+        refused, notes = protected_too_much(made.step.memcgs if made.step else (), allow, self.present, self.tree)
+        self.notes += notes
+        text = "\n".join(filter(None, (made.blocked, *refused)))
         return made._replace(step=None if text else made.step, blocked=text)
-
-    def _dangers(self, steps: t.Sequence[WriteStep]) -> t.Mapping[t.Tuple[str, str], _guards.Danger]:
-        top = _cgroupfs.walk(self.tree, self.hierarchy, towards=())[0]
-        return _guards.dangers(steps, _plan.figures(self.present)._replace(cgroups={cgroup["path"]: cgroup for cgroup in top}))
 
     def _values(self) -> _qos.Qos:
         """Of all roots of pods: a node has one, but where two kubelets share it, or one changed its driver."""
@@ -280,33 +263,23 @@ class _Work:
                 return frozenset()
         return next(iter(self.names.values()))
 
-    def _found(self, wanted: t.Mapping[str, t.Mapping[str, Value]], origin: t.Iterable[t.Any]) -> t.Dict[str, Found]:
+    def _found(self, wanted: t.Mapping[str, t.Mapping[str, Value]], origin: t.Sequence[t.Any]) -> t.Dict[str, Found]:
         files: t.Dict[str, t.Dict[str, t.Any]] = {place: dict.fromkeys(values) for place, values in wanted.items()}
         for memcg in origin:
             files.setdefault(memcg.path, {}).update((value[0], None) for value in memcg.values)
+        highs = {memcg.path: before for memcg in origin for file, before, unused in memcg.values if file == "memory.high"}
+        highs.update((place, values["memory.high"].text) for place, values in wanted.items() if "memory.high" in values)
         found = {}
         with self.writer.many():
             for place, names in files.items():
                 try:
                     one = Found(*self.writer.memcg_read(place, 0, names))
-                    high = wanted.get(place, {}).get("memory.high")
-                    found[place] = self._used(place, one, high.text) if high else one
+                    high = highs.get(place, "")
+                    used = _memcgs.usage(place, one.inode, one.files.get("memory.high", ""), high, self.writer)
+                    found[place] = one._replace(usage=used[0], inactive_file=used[1]) if used else one
                 except (OSError, Refused):
                     continue  # it has ended since
         return found
-
-    def _used(self, place: str, one: Found, high: str) -> Found:
-        """With what it has in use, where memory.high would come below that."""
-        now = one.files.get("memory.high", "")
-        if not high.isdigit() or not now or (now.isdigit() and int(now) <= int(high)):
-            return one
-        current = "memory.current" if self.v2 else "memory.usage_in_bytes"
-        usage = self.writer.memcg_read(place, one.inode, (current,))[1].get(current, "")
-        if not usage.isdigit() or int(usage) <= int(high):
-            return one
-        stat = self.writer.memcg_read(place, one.inode, ("memory.stat",))[1].get("memory.stat", "")
-        idle = dict(line.split(" ", 1) for line in stat.splitlines() if " " in line).get("inactive_file" if self.v2 else "total_inactive_file", "")
-        return one._replace(usage=int(usage), inactive_file=int(idle) if idle.isdigit() else 0)
 
     def _rivals(self) -> t.Dict[str, str]:
         """{file: who else writes it}: two writers would take turns."""
@@ -320,6 +293,24 @@ class _Work:
         if persisted.kubelet and persisted.kubelet.swap:
             found.update(dict.fromkeys(_KUBELETS_SWAP, f"the kubelet (swapBehavior {persisted.kubelet.swap}, {persisted.kubelet.config})"))
         return found
+
+
+def protected_too_much(memcgs: t.Iterable[Memcg], allow: t.Container[str], present: Present, tree: Tree) -> t.Tuple[t.List[str], t.List[str]]:
+    """(why these are refused, what is allowed all the same): more protection than a node can bear. What lies below bounds the top."""
+    depth = present.mount.count("/") + 1
+    steps = [
+        WriteStep("memory.min", "memcg", memcg.path, f"{memcg.path}/memory.min", before, after)
+        for memcg in memcgs
+        if memcg.path.count("/") == depth
+        for file, before, after in memcg.values
+        if file == "memory.min"
+    ]
+    if not steps or present.hierarchy is None:
+        return [], []
+    top = _cgroupfs.walk(tree, present.hierarchy, towards=())[0]
+    dangers = _guards.dangers(steps, _plan.figures(present)._replace(cgroups={cgroup["path"]: cgroup for cgroup in top}))
+    refused = [f"{place} memory.min: {one.reason} ({one.risk})" for (unused, place), one in dangers.items() if one.risk not in allow]
+    return refused, [f"{place}: {one.reason}: allowed ({one.risk})" for (unused, place), one in dangers.items() if one.risk in allow]
 
 
 def _beside(one: _qos.Qos, whole: _qos.Qos) -> _qos.Qos:

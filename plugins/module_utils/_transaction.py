@@ -73,7 +73,7 @@ class Came(NamedTuple):
 class Left(NamedTuple):
     """What a rollback does not touch, and why: C(found) is neither C(ours) nor C(target), or (C(failed)) nobody knows what it is.
 
-    C(knob) is empty where it is no knob's, but a file, or all of a unit.
+    C(knob) is empty where it is no knob's, but a file, or all of a unit; C(risk): by which name it can be allowed (_guards).
     """
 
     name: str
@@ -84,6 +84,15 @@ class Left(NamedTuple):
     knob: str = ""
     subject: str = ""
     failed: bool = False
+    risk: str = ""
+
+
+class Theirs(NamedTuple):
+    """What others have changed since: C(left) {step: what it holds}, C(steps) without what of units is theirs, C(told) for people."""
+
+    steps: t.Tuple[Step, ...]
+    left: t.Dict[int, str]
+    told: t.Tuple[str, ...] = ()
 
 
 class Rollback(NamedTuple):
@@ -119,8 +128,10 @@ def run(
     entry = journal.begin(prepared, boot_id=boot_id, meta=meta)
     begun: t.List[int] = []
     found: t.Dict[int, str] = {}
+    number = 0
     try:
         for number, step in enumerate(prepared):
+            work.require_unchanged(step)
             begun.append(number)
             journal.step_begins(number)
             found[number] = work.do(step)
@@ -135,12 +146,12 @@ def run(
         warning = journal.commit(entry._replace(steps=(*adopted, *lasting, *moved), results=tuple(told)))
         return Outcome(True, True, entry.generation, results, warning="; ".join(filter(None, (warning, *work.killed()))), gone=frozenset(work.gone))
     except _FAILURES as exc:
-        outcome = _undone(work, journal, prepared, begun, exc)
+        outcome = _undone(work, journal, prepared, begun, found, exc, number)
         return outcome._replace(warning="; ".join(filter(None, (outcome.warning, *work.killed()))))
     except BaseException:
         # From its commit on it stands, and the next run does what is left of that.
         if not journal.is_committed(entry):
-            _undone(work, journal, prepared, begun, RuntimeError("interrupted"))
+            _undone(work, journal, prepared, begun, found, RuntimeError("interrupted"), number)
         raise
 
 
@@ -163,14 +174,14 @@ def shrink(steps: t.Iterable[WriteStep], journal: _journal.Journal, *, boot_id: 
             begun.append(number)
             journal.step_begins(number)
             work.shrink(step, until, last=False)
+            journal.step_done(number, work.read(step) or "")
     except _FAILURES as exc:
         problem = str(exc) if isinstance(exc, Refused) else f"{prepared[begun[-1]].path}: {words(exc)}"
     finally:
         results = work.undo(prepared, begun, {})
         stuck = any(result.status == "undo_failed" for result in results)
-        if not stuck:
-            journal.forget()
-    return Came(tuple(work.shrunk), "; ".join(filter(None, (problem, _stuck(journal, results) if stuck else "", *work.killed()))), clean=not stuck)
+        told = _stuck(journal, results) if stuck else _forgotten(journal)
+    return Came(tuple(work.shrunk), "; ".join(filter(None, (problem, told, *work.killed()))), clean=not stuck)
 
 
 def recover(
@@ -200,7 +211,8 @@ def recover(
         pending = work.after_reboot(entry)
     steps, begun = pending.entry.steps, pending.begun
     steps = tuple(step._replace(allowed=1) if swapoff and isinstance(step, SwapStep) else step for step in steps)
-    left = work.changed_by_others(steps, begun, pending.found, set(begun) - set(pending.found))
+    theirs = work.changed_by_others(steps, begun, pending.found)
+    steps, left = theirs.steps, theirs.left
     undone = [steps[number] for number in begun if number not in left]
     more = plan(undone)
     try:
@@ -216,7 +228,7 @@ def recover(
     clean = all(result.status != "undo_failed" for result in results)
     if clean:
         journal.forget()
-        return Outcome(True, True, 0, results, "an interrupted run was undone")
+        return Outcome(True, True, 0, results, f"an interrupted run was undone{_but(theirs.told)}")
     return Outcome(False, False, 0, results, _stuck(journal, results))
 
 
@@ -241,13 +253,21 @@ def shown_after(journal: _journal.Journal, steps: t.Iterable[Step]) -> t.Dict[t.
 
 
 def back(
-    steps: t.Sequence[Step], journal: _journal.Journal, *, boot_id: str, page_size: int, force: bool = False, started: t.Sequence[PropertyStep] = ()
+    steps: t.Sequence[Step],
+    journal: _journal.Journal,
+    *,
+    boot_id: str,
+    page_size: int,
+    force: bool = False,
+    started: t.Sequence[PropertyStep] = (),
+    allow: t.Container[str] = (),
 ) -> Rollback:
     """The steps that turn C(steps), merged and done, round. Writes nothing. Actions (DAMON's commit) are the caller's to add, who knows what runs.
 
-    C(started): what units took from our drop-ins themselves. Values that others changed since are left, unless C(force). Raises JournalError.
+    C(started): what units took from our drop-ins themselves. Values that others changed since are left, unless C(force); so is a memory.high of a container
+    that its tasks have outgrown, unless C(allow) names that risk. Raises JournalError.
     """
-    collected = _Back(_Work(journal.writer, boot_id, page_size), steps, force, shown_after(journal, steps))
+    collected = _Back(_Work(journal.writer, boot_id, page_size), steps, force, shown_after(journal, steps), allow)
     for step in (*started, *reversed(steps)):
         collected.add(step)
     collected.hold(steps)
@@ -256,28 +276,41 @@ def back(
     return Rollback((*collected.steps.values(), *reload), tuple(collected.left))
 
 
-def _undone(work: _Work, journal: _journal.Journal, steps: t.Sequence[Step], begun: t.Sequence[int], cause: Exception) -> Outcome:
-    """Undoes what was begun, after C(cause) came at the last of these (or, with all done, at the check or the commit)."""
-    results = list(work.undo(steps, begun, {}))
+def _undone(
+    work: _Work, journal: _journal.Journal, steps: t.Sequence[Step], begun: t.Sequence[int], found: t.Mapping[int, str], cause: Exception, at: int
+) -> Outcome:
+    """Undoes what was begun, after C(cause) came at step C(at) (the last one: or at the check or the commit)."""
+    # What the last of them left, if it came to no end, the kernel may have made of ours.
+    theirs = work.changed_by_others(steps, [number for number in begun if number in found], found)
+    results = list(work.undo(theirs.steps, [number for number in begun if number not in theirs.left], theirs.left))
     problem = cause.reason if isinstance(cause, Refused) else words(cause)
     if not isinstance(cause, _journal.JournalError):
-        at, path, found = begun[-1], _steps.name(steps[begun[-1]]), ""
+        path, reads = _steps.name(steps[at]), ""
         if isinstance(cause, Kept):
-            path, found = cause.path, cause.found
+            path, reads = cause.path, cause.found
             at = next((number for number, step in enumerate(steps) if any(value.path == path for value in _checked(step))), at)
-        else:
+        elif at in begun:
             problem = f"{_attempt(steps[at])}{problem}"
-        if results[at].status == "undone":
-            results[at] = Result(steps[at], "failed", found, problem)
+        if results[at].status != "undo_failed":
+            results[at] = Result(steps[at], "failed", reads, problem)
         problem = f"{path}: {problem}"
     if any(result.status == "undo_failed" for result in results):
         return Outcome(False, False, 0, tuple(results), f"{problem}. {_stuck(journal, results)}")
-    problem = f"{problem}. All was undone. {_KEPT if isinstance(cause, Kept) else cure(cause)}".rstrip()
+    problem = f"{problem}. All was undone{_but(theirs.told)}. {_KEPT if isinstance(cause, Kept) else cure(cause)}".rstrip()
+    return Outcome(False, True, 0, tuple(results), problem, _forgotten(journal))
+
+
+def _but(told: t.Sequence[str]) -> str:
+    return f", but for what others have set since: {', '.join(told)}" if told else ""
+
+
+def _forgotten(journal: _journal.Journal) -> str:
+    """Why the journal still has what is all undone; empty if it has not."""
     try:
         journal.forget()
     except _FAILURES as exc:
-        return Outcome(False, True, 0, tuple(results), problem, f"{journal.pending_path}: {words(exc)}; the next run removes it")
-    return Outcome(False, True, 0, tuple(results), problem)
+        return f"{journal.pending_path}: {words(exc)}; the next run removes it"
+    return ""
 
 
 def _attempt(step: Step) -> str:
@@ -308,6 +341,7 @@ class _Work:
         self.theirs: t.Dict[str, str] = {}  # what somebody else wrote meanwhile where usage was brought down
         self.until = 0.0
         self.gone: t.Set[str] = set()  # cgroups that ended meanwhile
+        self.reached: t.List[Step] = []  # what has been done or begun
 
     def prepare(self, steps: t.Iterable[Step]) -> t.Tuple[Result, ...]:
         """Steps with what only the node tells, not_run; failed where the node is not as the plan took it to be, or a path is not its knob's. Writes nothing."""
@@ -384,7 +418,7 @@ class _Work:
             for file in step.files:
                 self._read_back(file)
             self._check_shown(step, step.properties)
-            self.let_go(step.unit)
+            self.let_go(step)
         elif isinstance(step, (SwapFileStep, SwapStep)):
             self._swap(step, step.after)
             return self._read_back(step)
@@ -406,10 +440,27 @@ class _Work:
         if last and not shrunk.done:
             raise _shrink.GaveUp(step.path, f"grown again, to {shrunk.usage} bytes, before {step.subject} {step.bounds} could be set to {step.bound}")
 
-    def let_go(self, unit: str) -> None:
-        """The bounds of this unit stand: what held it there goes, unless systemd has written something else by now."""
+    def _stays_until_now(self, step: Step) -> bool:
+        """Between plan and step nobody has a reason to write it: neither the kernel, nor systemd, nor what we did so far."""
+        if isinstance(step, FileStep):
+            return not _persist.RUN_TIME.fullmatch(step.path)
+        moved = {move.path for one in self.reached if isinstance(one, WriteStep) for move in one.moves}
+        return isinstance(step, WriteStep) and step.scope == "host" and step.path not in moved and not _is_loose(step)
+
+    def require_unchanged(self, step: Step) -> None:
+        """Swap can take long before it. Raises Refused: what somebody writes meanwhile would be lost, as no journal has it. And OSError."""
+        if self._stays_until_now(step):
+            part = t.cast("Part", step)
+            found = self.read(part)
+            if not (self.holds(part, part.before, found) or self.holds(part, part.after, found)):
+                raise Refused(part.path, "somebody has changed it since this run looked at it: run again")
+        self.reached.append(step)
+
+    def let_go(self, step: PropertyStep) -> None:
+        """The bounds of this unit stand: what held it there goes, unless it is a property of this step too, or systemd has written something else by now."""
+        set_ = {file.path for file in step.files}
         for home, unused in self.homes:
-            if home.step.subject == unit and home.version == 2:
+            if home.step.subject == step.unit and home.version == 2 and home.step.path not in set_:
                 home.release()
 
     def killed(self) -> t.List[str]:
@@ -606,26 +657,92 @@ class _Work:
         except _FAILURES:
             return False
 
-    def changed_by_others(self, steps: t.Sequence[Step], begun: t.Iterable[int], found: t.Mapping[int, str], ours: t.Container[int]) -> t.Dict[int, str]:
-        """{step: what it holds now} where that is neither from before nor ours. C(ours) was under way when the process ended; not of what a step moves."""
+    def changed_by_others(self, steps: t.Sequence[Step], begun: t.Iterable[int], found: t.Mapping[int, str]) -> Theirs:
+        """Of what was begun, where it is neither from before nor ours. C(found): what the steps that were done read then; not of what a step moves."""
         chosen = [(number, steps[number]) for number in begun]
         moved = {move.path for unused, step in chosen if isinstance(step, WriteStep) for move in step.moves}
-        left = {}
+        known: t.Dict[str, t.List[t.Optional[str]]] = {}
         for number, step in chosen:
-            if isinstance(step, (ReloadStep, PropertyStep, MemcgsStep)) or number in ours or step.path in moved:
+            if isinstance(step, WriteStep):
+                known.setdefault(step.path, []).extend((step.before, step.after, found.get(number, step.after)))
+        held = {step.path for number, step in chosen if isinstance(step, WriteStep) and step.bound and number not in found}
+        of_units = {file.path for unused, step in chosen if isinstance(step, PropertyStep) for file in step.files}
+        ours, left, told, kept = [*steps], {}, [], {}
+        for number, step in chosen:
+            # Of a cgroup's many files each is looked at when it goes back.
+            if isinstance(step, (ReloadStep, MemcgsStep)):
                 continue
-            try:
+            with contextlib.suppress(*_FAILURES):
+                if isinstance(step, PropertyStep):
+                    rest, theirs, values = self._without_theirs(step, known, held)
+                    ours[number] = rest
+                    told += theirs
+                    kept.update(values)
+                    if not rest.properties:
+                        left[number] = ", ".join(theirs)
+                    continue
+                # One that came to no end, and has no two states alone.
+                is_open = number not in found and (_is_loose(step) or isinstance(step, (SwapStep, SwapFileStep)))
+                if is_open or step.path in moved or step.path in held or step.path in of_units:
+                    continue
                 now = self.read(step)
-            except _FAILURES:
-                continue
-            known = [step.before, step.after, found.get(number, step.after) if isinstance(step, WriteStep) else step.after]
-            # An undoing that was cut off may have turned it off to turn it on as before.
-            known += [None] if isinstance(step, SwapStep) else []
-            if not any(self.holds(step, text, now) for text in known):
-                left[number] = now or "absent"
+                # An undoing that was cut off may have turned it off to turn it on as before.
+                texts = [step.before, step.after, *known.get(step.path, ()), *([None] if isinstance(step, SwapStep) else [])]
+                if not any(self.holds(step, text, now) for text in texts):
+                    left[number] = now or "absent"
+                    told.append(f"{step.knob} ({now})" if isinstance(step, WriteStep) else step.name if isinstance(step, SwapStep) else step.path)
+        # The way to what is theirs by now.
+        left.update((number, kept[step.path]) for number, step in chosen if isinstance(step, WriteStep) and step.bound and step.path in kept)
         areas = [steps[number] for number in left]
         left.update((number, _swap.NEEDED) for number, step in chosen if _swap.serves(step, areas))
-        return left
+        return Theirs(tuple(ours), left, tuple(dict.fromkeys(told)))
+
+    def _without_theirs(
+        self, step: PropertyStep, known: t.Mapping[str, t.Sequence[t.Optional[str]]], held: t.Container[str]
+    ) -> t.Tuple[PropertyStep, t.List[str], t.Dict[str, str]]:
+        """(the step without properties that somebody else has set since, which those are, {file that stays: its value}).
+
+        What was written past systemd stays too, and systemd goes back.
+        """
+        files = {_registry.find(file.knob).unit_property: file for file in step.files}
+        target, shown = dict(step.before), None
+        theirs: t.Set[str] = set()
+        kept: t.Dict[str, WriteStep] = {}
+        told = []
+        for name, ours in step.properties:
+            file = files.get(name)
+            now = self.read(file) if file else None
+            if file and (file.path in held or any(self.holds(file, text, now) for text in (file.before, file.after, *known.get(file.path, ())))):
+                continue
+            shown = self.writer.properties(step.unit, [one for one, unused in step.properties]) if shown is None else shown
+            # A reload may have given it our persistent value, and what somebody said still stands in its file.
+            said = [one for one in (shown.get(name, ""), self._said_at_run_time(step, name)) if one]
+            is_ours = not target.get(name) or all(self.same(name, one, ours) or self.same(name, one, target[name]) for one in said)
+            if is_ours and not file:
+                continue
+            told.append(f"{step.unit} {name} ({now if file else said[-1]})")
+            if file:
+                kept[file.path] = file._replace(before=now or "", after=now or "")
+            if not is_ours:
+                theirs.add(name)
+        run_time = {_persist.run_time_path(step.unit, name) for name in theirs}
+        pairs, before = (tuple(pair for pair in pairs if pair[0] not in theirs) for pairs in (step.properties, step.before))
+        rest = step._replace(
+            properties=pairs,
+            before=before,
+            files=tuple(file for file in step.files if file.path not in kept),
+            drop_ins=tuple(drop_in for drop_in in step.drop_ins if drop_in.path not in run_time),
+            besides=(*step.besides, *kept.values()),
+        )
+        return rest, told, {path: file.before for path, file in kept.items()}
+
+    def _said_at_run_time(self, step: PropertyStep, name: str) -> str:
+        """By the drop-in that set-property makes; empty where none was made since."""
+        path = _persist.run_time_path(step.unit, name)
+        file = self.writer.read(path)
+        if file is None or any(drop_in.path == path and drop_in.before == file.text for drop_in in step.drop_ins):
+            return ""
+        return next((line.partition("=")[2] for line in reversed(file.text.splitlines()) if line.startswith(f"{name}=")), "")
 
     def read(self, value: Part) -> t.Optional[str]:
         if isinstance(value, FileStep):
@@ -674,9 +791,10 @@ class _Work:
 class _Back:
     """Collects the steps of a rollback."""
 
-    def __init__(self, work: _Work, steps: t.Iterable[Step], force: bool, found: t.Mapping[t.Tuple[str, str], str]) -> None:
+    def __init__(self, work: _Work, steps: t.Iterable[Step], force: bool, found: t.Mapping[t.Tuple[str, str], str], allow: t.Container[str]) -> None:
         self.work = work
         self.force = force
+        self.allow = allow
         self.found = found
         self.origins = {step.path: step.before for step in steps if isinstance(step, WriteStep)}
         self.steps: t.Dict[str, Step] = {}
@@ -733,10 +851,18 @@ class _Back:
                 back += [memcg._replace(values=(), makes=(), unmakes=memcg.makes)] if memcg.makes else []
                 continue
             going, left = _memcgs.sorted_out(memcg, memcg.values, now, self.work.page_size, force=self.force)
+            going = [value for value in going if not self._stands_still(memcg.path, inode, *value)]
             names = {file for file, unused, unused_too in going}
             back.append(memcg._replace(inode=inode, values=tuple(going), makes=(), unmakes=tuple(file for file in memcg.makes if file in names)))
             self.left += [Left(f"{one.path}/{one.file}", one.target, one.ours, one.found, "changed by others since", one.file, one.path) for one in left]
         return back, gone
+
+    def _stands_still(self, path: str, inode: int, file: str, now: str, target: str) -> bool:
+        """Whether it is left for that: rolling back must not stop a container that has grown since."""
+        why = _memcgs.stands_still(path, inode, now, target, self.work.writer) if file == "memory.high" and _memcgs.STALLS not in self.allow else ""
+        if why:
+            self.left.append(Left(f"{path}/{file}", target, now, now, why, file, path, risk=_memcgs.STALLS))
+        return bool(why)
 
     def _again(self, step: WriteStep) -> WriteStep:
         """A cgroup that was made anew (a reboot) has what boot gave it: ours, if it holds our value."""

@@ -184,8 +184,10 @@ class Work:
         self.clean = came.clean
         return made._replace(steps=(), rows=rows, blocked=problem)
 
-    def turned(self, steps: t.Sequence[Step], started: t.Sequence[PropertyStep] = (), *, force: bool = False) -> _transaction.Rollback:
-        return _transaction.back(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), force=force, started=started)
+    def turned(
+        self, steps: t.Sequence[Step], started: t.Sequence[PropertyStep] = (), *, force: bool = False, allow: t.Collection[str] = ()
+    ) -> _transaction.Rollback:
+        return _transaction.back(steps, self.journal, boot_id=self.boot_id(), page_size=self.page_size(), force=force, started=started, allow=allow)
 
 
 @contextlib.contextmanager
@@ -257,10 +259,10 @@ def rollback(request: Json, work: Work) -> Json:
         target, stands = _target(request["to"], work.journal)
         done = _transaction.done_since(work.journal, target)
         present = _read_again(done, work.tree)
-        turned = _turned(done, present, work, force=request["force"])
+        turned = _turned(done, present, work, request["allow"], force=request["force"])
         made = _rollback_plan(turned, present, request)
         made, present = _with_unread(made, present, request["allow"], work)
-        made = _guarded(made, request["allow"], present, work)
+        made = _bearable(_guarded(made, request["allow"], present, work), request["allow"], present, work)
         was: Json = {"layers": []} if target == "origin" else work.journal.generation(int(target)).meta
         wanted = was.get("wanted", [])
         adopted = _started.adopted(made.steps, present, origin, _late(work))
@@ -550,7 +552,7 @@ def _without_stale(made: Plan, origin: t.Sequence[Step], wanted: t.Iterable[Key]
         elif text == step.before:
             going.append(step)
     # Before systemd reads them anew, and what made a directory last, when that is empty.
-    leaving: t.List[FileStep] = [step for step in made.steps if isinstance(step, FileStep) and step.after is None and _origin.is_run_time(step.path)]
+    leaving: t.List[FileStep] = [step for step in made.steps if isinstance(step, FileStep) and step.after is None and _persist.RUN_TIME.fullmatch(step.path)]
     steps = [step for step in made.steps if step not in leaving]
     # Swap that comes on has a reload of its own, before the units.
     reloads = [
@@ -616,6 +618,15 @@ def _taken(folded: Folded, present: Present) -> t.Dict[str, t.Any]:
     return found
 
 
+def _bearable(made: Plan, allow: t.Container[str], present: Present, work: Work) -> Plan:
+    """Of a way back: without steps where it brings more protection of containers than the node can bear."""
+    memcgs = [memcg for step in made.steps if isinstance(step, MemcgsStep) for memcg in step.memcgs]
+    refused, notes = _qos_work.protected_too_much(memcgs, allow, present, work.tree)
+    work.notes += notes
+    blocked = "\n".join(filter(None, (made.blocked, *refused)))
+    return made._replace(steps=() if blocked else made.steps, blocked=blocked)
+
+
 def _with_memcgs(made: Plan, memcgs: _plan_memcgs.MemcgPart) -> Plan:
     """Their values come last: a daemon-reload resets what is written by hand."""
     blocked = "\n".join(filter(None, (made.blocked, memcgs.blocked)))
@@ -664,7 +675,7 @@ def _old(journal: _journal.Journal, keep: Json) -> t.List[int]:
     return going
 
 
-def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool) -> _transaction.Rollback:
+def _turned(done: t.Sequence[Step], present: Present, work: Work, allow: t.Collection[str], *, force: bool) -> _transaction.Rollback:
     """With the units that started since, and took our values from drop-ins that change or go."""
     files = work.turned([step for step in done if isinstance(step, FileStep)], force=force).steps
     changes = _started.lines_of(files)
@@ -672,7 +683,7 @@ def _turned(done: t.Sequence[Step], present: Present, work: Work, *, force: bool
     late = next((step for step in files if isinstance(step, FileStep) and step.path == _persist.LATE_TMPFILES), None)
     now, then = (_persist.tmpfiles_lines(text) for text in ((late.before, late.after) if late else (None, None)))
     done, left = _known(_started.with_late(done, now, then, present), done)
-    turned = work.turned(done, _started.steps(changes, present, _origin.parts(done, {})), force=force)
+    turned = work.turned(done, _started.steps(changes, present, _origin.parts(done, {})), force=force, allow=allow)
     unknown = [_transaction.Left(path, "", "", "", present.no_units, failed=True) for path in changes if present.no_units]
     return turned._replace(left=(*turned.left, *left, *unknown))
 
@@ -687,7 +698,8 @@ def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Jso
             continue
         target = f" to {one.target or 'its default'}" if one.knob else ""
         stays = "it stays as it is" if one.knob or not one.found else "it stays, and what stands in it decides at the next boot"
-        reason = f"{one.reason}: {stays}; memqos_rollback_force: true takes it back{target} all the same"
+        way = f"memqos_allow_risks: [{one.risk}]" if one.risk else "memqos_rollback_force: true"
+        reason = f"{one.reason}: {stays}; {way} takes it back{target} all the same"
         found = one.found if one.knob else None
         rows.append(Row(one.knob or one.name, "", one.subject, None, found, found, status="deferred").because(reason))
     blocked = _refusals(rows)
@@ -706,18 +718,18 @@ def _recovery(undone: t.Sequence[Step], allow: t.Collection[str], work: Work) ->
     inodes = {0, *(unit.inode for units in present.units.values() for unit in units)}
     writes = {step.path: step for step in undone if isinstance(step, WriteStep) and step.inode in inodes}
     moved = {move.path: WriteStep(move.knob, "host", "", move.path, move.before, move.before) for step in writes.values() for move in step.moves}
-    turned = work.turned([*{**moved, **writes}.values(), *(step for step in undone if not isinstance(step, WriteStep))], force=True)
+    turned = work.turned([*{**moved, **writes}.values(), *(step for step in undone if not isinstance(step, WriteStep))], force=True, allow=allow)
     known = _origin.parts([step for step in undone if not isinstance(step, PropertyStep) or all(file.inode in inodes for file in step.files)], {})
     changes = _started.lines_of(turned.steps)
     started = _started.taken(changes, present, known)
     back = work.turned((), started, force=True)
-    troubles = [f"{one.name}: {one.reason}" for one in (*turned.left, *back.left) if one.failed]
+    troubles = [f"{one.name}: {one.reason}" for one in (*turned.left, *back.left) if one.failed or one.risk]
     if present.no_units and (changes or any(key[1] for key in _origin.parts(undone, {}))):
         troubles.append(present.no_units)
     made = _rollback_plan(_transaction.Rollback((*turned.steps, *back.steps), ()), present, {"allow": allow, "force": True})
     own = sorted({unit.state.name for units in present.units.values() for unit in units if unit.state.cgroup})
     made, unused = _with_unread(made, present, allow, work, own)
-    made = _guarded(made, allow, present, work)
+    made = _bearable(_guarded(made, allow, present, work), allow, present, work)
     refused = "\n".join(filter(None, (*troubles, made.blocked)))
     if refused:
         raise TuneError(f"an interrupted run has to be undone first, and nothing was written for that:\n{refused}\n{_STAYS.format(work.journal.pending_path)}")

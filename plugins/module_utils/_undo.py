@@ -75,11 +75,19 @@ def undo(work: Undo) -> str:
             if work.journal.armed() and not _boot.ticks(work.writer):
                 start(_AGAIN_SECONDS, sys.executable, work)
         raise
-    left = ", ".join(f"{row['subject']} {row['name']}".strip() for row in answer["results"] if row["status"] == "deferred")
+    left = _left(row for row in answer["results"] if row["status"] == "deferred")
     told = f"generation {work.generation} was not confirmed within {armed['within']} s, and"
     if not answer["generation"]:
-        return f"{told} nothing was left of it to take back" + (f": others have changed {left} since" if left else "")
-    return f"{told} is taken back (generation {answer['generation']})" + (f", but for what others have changed since: {left}" if left else "")
+        return f"{told} nothing was left of it to take back" + (f": {left}" if left else "")
+    return f"{told} is taken back (generation {answer['generation']})" + (f", but for {left}" if left else "")
+
+
+def _left(rows: t.Iterable[t.Mapping[str, t.Any]]) -> str:
+    """What stays, and why, for people."""
+    names: t.Dict[str, t.List[str]] = {}
+    for row in rows:
+        names.setdefault(row["reason"].partition(": it stays")[0], []).append(f"{row['subject']} {row['name']}".strip())
+    return "; ".join(f"{', '.join(found)} ({why})" for why, found in names.items())
 
 
 def main(argv: t.Sequence[str]) -> int:

@@ -51,6 +51,7 @@ def judge(account: Json) -> list[str]:
     first, mended = account["before"], account["mended"]
     changed = differences(mended, first, foreign=foreign)
     problems += _answered(account, changed)
+    problems += _theirs_gone(account)
     problems += [f"its time to be confirmed was over, and it stands: {text}" for text in changed if account["over"]]
     problems += _once_more(account, changed)
     problems += not_as_told(mended, account["standing"], besides=(*foreign, *account["loose"]), booted=account["booted"])
@@ -128,6 +129,19 @@ def _answered(account: Json, changed: t.Sequence[str]) -> list[str]:
     if not changed and not account["over"] and any(row["status"] == "changed" and row["live_after"] is not None for row in answer["results"]) and not foreign:
         problems.append("it says changed, and nothing is")
     return problems
+
+
+def _theirs_gone(account: Json) -> list[str]:
+    """What a human wrote amid a run that was undone stands. Not where it was written in the moment before our own write of the same file."""
+    ended, state = account["ended"], account["faulted"]
+    answer, struck = ended.get("answer"), ended.get("struck", "")
+    if account.get("run", {}).get("fault", {}).get("kind") != "sysctl" or not struck or not answer or answer["generation"] or not answer["problem"]:
+        return []
+    return [
+        f"it was undone, and what somebody wrote meanwhile is gone: {path} reads {_short(state.get(path))}, not {_short(value)}"
+        for path, value in account["foreign"].items()
+        if not struck.endswith(path) and not same(value, str(state.get(path)))
+    ]
 
 
 def _rows(answer: Json, state: State, files: t.Mapping[str, str], foreign: t.Mapping[str, t.Any]) -> list[str]:

@@ -45,13 +45,16 @@ def draw(number: int, seed: str) -> dict[str, t.Any]:
     if kind in ("reads", "writes"):
         load["read" if kind == "reads" else "write"] = chance.choice([2.0, 8.0, 32.0])
     share = chance.uniform(0.3, 1.1)
+    knob = chance.choice(["MemoryMax"] * 3 + ["MemoryHigh"])
     return {
         "number": number,
         "kind": kind,
         "swap": number // len(KINDS) % 2 == 1,
         "load": load,
         "share": share,
-        "knob": chance.choice(["MemoryMax"] * 3 + ["MemoryHigh"]),
+        "knob": knob,
+        # At the same value.
+        "high_too": knob == "MemoryMax" and chance.random() < 0.25,
     }
 
 
@@ -126,7 +129,8 @@ def run(number: int, seed: str, areas: t.Sequence[str]) -> dict[str, t.Any]:
         before = state()
         bound = max(8, int(before["usage"] * drawn["share"]) // MIB)
         begun = time.monotonic()
-        answer = tune({SLICE: {drawn["knob"]: {"value": f"{bound}MiB"}}})
+        knobs = [drawn["knob"], *(["MemoryHigh"] if drawn["high_too"] else [])]
+        answer = tune({SLICE: {knob: {"value": f"{bound}MiB"} for knob in knobs}})
         seconds = time.monotonic() - begun
         after = state()
         time.sleep(WATCHED_SECONDS)

@@ -105,7 +105,8 @@ def _machine(name: str, runs: int, options: argparse.Namespace, cache: Cache, st
 def _line(name: str, run: Json, wrong: str) -> str:
     mib = [round(run[when]["usage"] / (1 << 20)) for when in ("before", "after", "later")]
     swap = "swap" if run["swap"] else "no swap"
-    what = f"{run['kind']} {run['knob']}, {swap}: {mib[0]} MiB, {run['bound'] >> 20} wanted, {mib[1]} after {run['seconds']} s, {mib[2]} later"
+    knob = f"{run['knob']}{' and MemoryHigh' if run['high_too'] else ''}"
+    what = f"{run['kind']} {knob}, {swap}: {mib[0]} MiB, {run['bound'] >> 20} wanted, {mib[1]} after {run['seconds']} s, {mib[2]} later"
     told = f"{run['told']['status']}{' ' + run['told']['problem'].splitlines()[-1][:200] if run['told']['problem'] else ''}"
     return f"{'FAILED' if wrong else 'ok':6} {name} {run['number']:3} {what}: {wrong or told}"
 

@@ -23,11 +23,11 @@ def problem(run: Json, *, version: int) -> str:
         return "the service has ended"
     if not told["clean"]:
         return f"it was not undone altogether: {told['problem']}"
-    file = {"MemoryMax": "limit", "MemoryHigh": "high"}[run["knob"]]
+    files = [{"MemoryMax": "limit", "MemoryHigh": "high"}[run["knob"]], *(["high"] if run["high_too"] and version == 2 else [])]
     is_set = told["status"] == "changed"
     wanted = str(run["bound"] // _PAGE * _PAGE)
     for when, found in (("right after", after), ("later", later)):
-        expected = {**{key: before[key] for key in ("limit", "high")}, **({file: wanted} if is_set else {})}
+        expected = {**{key: before[key] for key in ("limit", "high")}, **(dict.fromkeys(files, wanted) if is_set else {})}
         wrong = {key: found[key] for key in expected if found[key] != expected[key]}
         if wrong:
             return f"it said {told['status']}, and {when} {wrong} is not {expected}"

@@ -131,6 +131,16 @@ def test_what_others_wrote_may_stand() -> None:
         assert rule.judge({**good, "faulted": state}) != []
 
 
+@pytest.mark.parametrize(("struck", "seen"), [("append pending.jsonl", True), (f"kernel {SWAPPINESS}", False), ("", False)])
+def test_what_others_wrote_amid_a_run_that_is_undone_has_to_stand(struck: str, seen: bool) -> None:
+    """Unless it is our own write that follows at once, or nothing was written."""
+    undone = {**account("undone"), "foreign": {SWAPPINESS: "41"}, "run": {"fault": {"kind": "sysctl"}}}
+    undone["ended"]["struck"] = struck
+    assert any("what somebody wrote meanwhile is gone" in problem for problem in rule.judge(undone)) is seen
+    theirs = _other(NOTHING, SWAPPINESS, "41")
+    assert rule.judge({**undone, "faulted": theirs, "mended": theirs, "end": theirs}) == []
+
+
 def test_a_plan_that_may_be_refused_is_all_or_nothing_all_the_same() -> None:
     refused = {**account("undone"), "refusable": True, "repeated": {"error": "nothing was written: below its usage"}, "again": NOTHING}
     refused["back"] = {"error": "there is nothing to roll back: memqos.fleet has never changed this node", "generation": 0}

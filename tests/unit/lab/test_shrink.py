@@ -27,6 +27,7 @@ def run(*, bound: int = 150, status: str = "changed", problem: str = "", later: 
     load = {"hold": 80, "grow": 0.0, "most": 0, "file": 120, "read": 0.0, "write": 0.0}
     told = {"status": status, "problem": problem, "clean": True}
     plain = {"kind": "holds", "swap": False, "knob": "MemoryMax", "alive": True, "load": load, "bound": bound * MIB, "before": STATE, "after": found}
+    plain["high_too"] = False
     return {**plain, "later": found, "told": told, **drawn}
 
 
@@ -42,6 +43,8 @@ REFUSED: t.Any = {"status": "refused", "problem": "it does not fit"}
         (run(kind="reads", status="undone", problem="it stalls"), 2),
         (run(knob="MemoryHigh", later={"limit": "max", "high": str(150 * MIB)}), 2),
         (run(knob="MemoryHigh", status="unsupported"), 1),
+        (run(high_too=True, later={"high": str(150 * MIB)}), 2),
+        (run(high_too=True), 1),
     ],
 )
 def test_good_runs(found: dict[str, t.Any], version: int) -> None:
@@ -57,6 +60,7 @@ def test_good_runs(found: dict[str, t.Any], version: int) -> None:
         (run(later={"limit": "max"}), "it said changed, and right after {'limit': 'max'}"),
         (run(bound=70, later={"limit": str(70 * MIB)}, **REFUSED), "it said refused, and right after"),
         (run(later={"high": str(150 * MIB)}), "it said changed, and right after {'high'"),
+        (run(high_too=True), "it said changed, and right after {'high': 'max'}"),
         (run(later={}, told={"status": "changed", "problem": "x", "clean": True}), "and as problem 'x'"),
         (run(status="refused"), "and as problem ''"),
         (run(**REFUSED), "it could have been set, and was not"),

@@ -327,7 +327,7 @@ def test_what_others_changed_since_stays_and_is_named(made: Made) -> None:
     case.arm()
     case.tune()
     case.machine.set("vm.swappiness", "77")
-    assert case.time_runs_out().endswith("(generation 3), but for what others have changed since: vm.swappiness")
+    assert case.time_runs_out().endswith("(generation 3), but for vm.swappiness (changed by others since)")
     assert case.machine.text("vm.swappiness") == "77" and case.machine.text("/batch.slice memory.high") == "max" and case.nothing_is_armed()
 
 
@@ -346,8 +346,8 @@ def changed_by_others(made: Made) -> Case:
 
 def test_where_others_have_changed_all_since_nothing_awaits_confirmation_any_more(made: Made) -> None:
     case = changed_by_others(made)
-    told = "generation 2 was not confirmed within 120 s, and nothing was left of it to take back: others have changed"
-    assert case.time_runs_out() == f"{told} vm.swappiness, /etc/sysctl.d/zz-memqos.conf since"
+    told = "generation 2 was not confirmed within 120 s, and nothing was left of it to take back"
+    assert case.time_runs_out() == f"{told}: vm.swappiness, /etc/sysctl.d/zz-memqos.conf (changed by others since)"
     assert case.machine.text("vm.swappiness") == "77" and case.nothing_is_armed() and case.journal.generations() == [1, 2]
     assert case.tune("", FIRST)["problem"] == ""
 

@@ -440,6 +440,49 @@ def test_a_throttle_below_what_is_in_use_waits(node: Node, usage: int, idle: int
     assert cells(node.part())[IDS["a"]]["memory.high"] == (str(GIB), status)
 
 
+def outgrown(node: Node) -> str:
+    """A container whose memory.high was half of its limit, then nine tenths, and which uses more than half by now."""
+    place = node.pod("b", "BestEffort", label="BE")
+    for share in ((1, 2), (9, 10)):
+        assert node.tune(profile(BE={"throttle": {"of": "limit", "share": share}}))["problem"] == ""
+    node.cgroup(place, current=str(17 * GIB // 10), stat="inactive_file 0")
+    return place
+
+
+def test_a_rollback_does_not_stop_what_has_outgrown_the_old_throttle(node: Node) -> None:
+    place = outgrown(node)
+    now = node.text(place, "high")
+    answer = node.machine.rollback("previous")
+    (left,) = (one for one in answer["results"] if one["status"] == "deferred")
+    assert left["name"] == "memory.high" and "1.00 GiB is below 90 % of its working set of 1.70 GiB" in left["reason"]
+    assert "memqos_allow_risks: [high_below_working_set] takes it back" in left["reason"] and node.text(place, "high") == now
+    assert node.machine.rollback("1", allow=["high_below_working_set"])["problem"] == "" and node.text(place, "high") == str(GIB)
+
+
+def test_a_tune_that_gives_a_throttle_up_does_not_stop_what_has_outgrown_it(node: Node) -> None:
+    place = node.pod("b", "BestEffort", label="BE")
+    node.cgroup(place, high=str(GIB))
+    node.tune(profile(BE={"throttle": {"of": "limit", "share": (9, 10)}}))
+    node.cgroup(place, current=str(17 * GIB // 10), stat="inactive_file 0")
+    now = node.text(place, "high")
+    cell = row(node.tune(profile()), place)["values"]["memory.high"]
+    assert cell["status"] == "deferred" and "1.00 GiB is below 90 % of its working set" in cell["reason"] and node.text(place, "high") == now
+    node.cgroup(place, current=str(MIB))
+    assert node.tune(profile())["changed"] and node.text(place, "high") == str(GIB)
+
+
+def test_a_rollback_to_more_hard_protection_than_the_node_has_is_refused_or_allowed(node: Node) -> None:
+    node.pod("a", label="LS", request=6 * GIB, limit=7 * GIB)
+    hard = {"LS": {"protect_hard": {"of": "request", "share": (1, 1)}}}
+    assert node.tune(profile(**hard))["problem"] == "" and node.tune(profile())["problem"] == ""
+    node.cgroup("/other", min=str(GIB), current=str(GIB))
+    answer = node.machine.rollback("1")
+    assert "kubepods memory.min: Σ memory.min would be 7.00 GiB, more than 80 % of memory" in answer["problem"] and node.text("/kubepods", "min") == "0"
+    answer = node.machine.rollback("1", allow=["protection_above_80_percent"])
+    assert answer["problem"] == "" and node.text("/kubepods", "min") == str(6 * GIB)
+    assert any("allowed (protection_above_80_percent)" in note for note in answer["notes"])
+
+
 # What stands because of us
 
 

@@ -306,6 +306,47 @@ def test_what_systemd_257_holds_alone_goes_back_too(tmp_path: Path, line: str) -
     assert (machine.text(f"{BIG} memory.max"), machine.text(BIG_DROP_IN)) == (str(512 * MIB), None)
 
 
+HIGH = layer(host={"vm.swappiness": 10}, slices={"batch.slice": {"MemoryHigh": "3G"}})
+BATCH_HIGH = "/run/systemd/system.control/batch.slice.d/50-MemoryHigh.conf"
+LAST_LINE = "rename /var/lib/memqos/generations/1.json"
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_a_property_that_somebody_set_since_stays(tmp_path: Path, systemd: int) -> None:
+    machine, unused = Case(tmp_path, {"systemd": systemd}).killed(HIGH, line=LAST_LINE)
+    machine.node.systemd.answer(["systemctl", "set-property", "--runtime", "--", "batch.slice", f"MemoryHigh={GIB}"])
+    answer = machine.tune(layer())
+    assert answer["notes"] == [f"an interrupted run was undone, but for what others have set since: batch.slice MemoryHigh ({GIB})"]
+    assert (machine.text("/batch.slice memory.high"), machine.text("vm.swappiness"), machine.text(PENDING)) == (str(GIB), "60", None)
+    assert f"MemoryHigh={GIB}" in (machine.text(BATCH_HIGH) or "")
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_what_somebody_wrote_past_systemd_since_stays_and_systemd_goes_back(tmp_path: Path, systemd: int) -> None:
+    machine, unused = Case(tmp_path, {"systemd": systemd}).killed(HIGH, line=LAST_LINE)
+    machine.set("/sys/fs/cgroup/batch.slice/memory.high", str(GIB))
+    answer = machine.tune(layer())
+    assert answer["notes"] == [f"an interrupted run was undone, but for what others have set since: batch.slice MemoryHigh ({GIB})"]
+    assert (machine.text("/batch.slice memory.high"), machine.text("vm.swappiness"), machine.text(BATCH_HIGH)) == (str(GIB), "60", None)
+    assert machine.node.systemd._held["batch.slice"].get("MemoryHigh", "infinity") == "infinity"
+
+
+def test_a_property_of_two_that_somebody_set_since_stays_alone(tmp_path: Path) -> None:
+    wanted = layer(slices={"batch.slice": {"MemoryHigh": "3G", "MemoryLow": "64M"}})
+    machine, unused = Case(tmp_path, {"systemd": 257}).killed(wanted, line=LAST_LINE)
+    machine.node.systemd.answer(["systemctl", "set-property", "--runtime", "--", "batch.slice", f"MemoryHigh={GIB}"])
+    machine.tune(layer())
+    assert (machine.text("/batch.slice memory.high"), machine.text("/batch.slice memory.low")) == (str(GIB), "0")
+    assert machine.text(BATCH_HIGH.replace("High", "Low")) is None and machine.text(BATCH_HIGH) is not None
+
+
+def test_what_was_under_way_and_somebody_set_since_stays(tmp_path: Path) -> None:
+    machine, unused = Case(tmp_path, {"systemd": 257}).killed(HIGH, line="kernel /proc/sys/vm/swappiness")
+    machine.set("/proc/sys/vm/swappiness", "33")
+    assert machine.tune(layer())["notes"] == ["an interrupted run was undone, but for what others have set since: vm.swappiness (33)"]
+    assert machine.text("vm.swappiness") == "33"
+
+
 def test_a_run_time_drop_in_that_cannot_be_read_stops_it_in_time(tmp_path: Path) -> None:
     machine = raised(tmp_path, 257, cut=True, usage=256 * MIB)
     os.makedirs(f"{machine.root}/run/systemd/system.control/big.service.d")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import shutil
 import signal
 import typing as t
 from pathlib import Path
@@ -300,6 +301,36 @@ def test_memory_high_below_usage_comes_in_steps_where_it_would_not_be_refused(tm
     assert node.text("/batch.slice memory.high") == str(200 * MIB)
 
 
+@pytest.mark.parametrize("reclaim", [True, False])
+def test_both_bounds_at_the_same_value(tmp_path: Path, reclaim: bool) -> None:
+    """memory.high is the way to memory.max, and ends there too."""
+    node = machine(tmp_path, reclaim=reclaim)
+    wanted = layer(slices={"batch.slice": {"MemoryMax": "200MiB", "MemoryHigh": "200MiB"}})
+    answer = tune(node, wanted)
+    assert (answer["problem"], set(statuses(answer).values())) == ("", {"changed"})
+    assert (node.text("/batch.slice memory.high"), bound(node)) == (str(200 * MIB), str(200 * MIB))
+    assert not tune(node, wanted)["changed"]
+    node.rollback("origin")
+    assert (node.text("/batch.slice memory.high"), bound(node)) == ("max", "max")
+
+
+def test_what_grows_again_before_memory_high_is_set_is_brought_down_to_it(tmp_path: Path) -> None:
+    """Without memory.reclaim by memory.high itself, which then stands where it shall."""
+    node = machine(tmp_path, reclaim=False)
+
+    class Growing(Reclaiming):
+        def operation(self, what: str, path: str) -> None:
+            super().operation(what, path)
+            if (what, path) == ("kernel", "/proc/sys/vm/swappiness"):
+                node.write(f"{BATCH}/memory.current", f"{256 * MIB}\n")
+                node.write(f"{BATCH}/memory.stat", f"inactive_file {96 * MIB}\n")
+
+    writer = Growing(node.root, systemd=257, hierarchy=2)
+    writer.systemd = node.node.systemd
+    answer = tune(node, layer(host={"vm.swappiness": 10}, slices={"batch.slice": {"MemoryHigh": "200MiB"}}), writer=writer)
+    assert (answer["problem"], node.text("/batch.slice memory.high")) == ("", str(200 * MIB))
+
+
 def test_the_hold_lasts_until_the_limit_stands(tmp_path: Path) -> None:
     node = machine(tmp_path)
     held: t.List[t.Optional[str]] = []
@@ -370,3 +401,126 @@ def test_killed_at_any_write_the_next_run_leaves_all_or_nothing(tmp_path: Path, 
             assert node.text("/batch.slice memory.high") == "max", at
         assert node.text("/var/lib/memqos/pending.jsonl") is None, at
     assert len(seen) == 2 or THINNED > 1
+
+
+# What others do meanwhile
+
+
+THREE = layer(host={"vm.swappiness": 10}, slices={"batch.slice": {"MemoryHigh": "3G"}})
+RUN_TIME = "/run/systemd/system.control/batch.slice.d/50-MemoryHigh.conf"
+
+
+def test_what_somebody_sets_amid_a_run_stays_when_it_is_undone(tmp_path: Path) -> None:
+    node = machine(tmp_path)
+    answer = tune(node, THREE, writer=meddled(node, "command", "batch.slice", "/proc/sys/vm/swappiness", "33"))
+    assert "after writing '10' it reads '33'. All was undone, but for what others have set since: vm.swappiness (33). Somebody else" in answer["problem"]
+    assert (node.text("vm.swappiness"), node.text("/batch.slice memory.high")) == ("33", "max")
+    assert answer["clean"] and node.text("/var/lib/memqos/pending.jsonl") is None
+
+
+def test_a_property_that_somebody_sets_amid_a_run_stays_when_it_is_undone(tmp_path: Path) -> None:
+    node = machine(tmp_path)
+
+    class Setting(Reclaiming):
+        seen = 0
+
+        def operation(self, what: str, path: str) -> None:
+            super().operation(what, path)
+            # Right before the commit: all was set.
+            if (what, path) == ("rename", "/var/lib/memqos/generations/1.json"):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            if what == "append" and node.text("/batch.slice memory.high") == str(3 << 30) and not self.seen:
+                self.seen = 1
+                self.systemd.answer(["systemctl", "set-property", "--runtime", "--", "batch.slice", f"MemoryHigh={1 << 30}"])
+
+    writer = Setting(node.root, systemd=257, hierarchy=2)
+    writer.systemd = node.node.systemd
+    answer = tune(node, THREE, writer=writer)
+    assert "All was undone, but for what others have set since: batch.slice MemoryHigh (1073741824)" in answer["problem"]
+    assert (node.text("vm.swappiness"), node.text("/batch.slice memory.high")) == ("60", str(1 << 30))
+    assert f"MemoryHigh={1 << 30}" in (node.text(RUN_TIME) or "")
+
+
+class Restarting(Reclaiming):
+    """The unit starts anew at our first C(what) of C(path): another cgroup has its path."""
+
+    at: t.Tuple[str, str] = ("", "")
+
+    def operation(self, what: str, path: str) -> None:
+        super().operation(what, path)
+        if (what, path) == self.at:
+            self.at = ("", "")
+            directory = Path(self.root + BATCH)
+            old = directory.with_name("old")
+            directory.rename(old)
+            shutil.copytree(old, directory)
+            shutil.rmtree(old)
+
+
+@pytest.mark.parametrize("at", [("kernel", f"{BATCH}/memory.reclaim"), ("command", "batch.slice"), ("kernel", "/proc/sys/vm/swappiness")])
+def test_a_unit_that_starts_anew_while_it_shrinks_leaves_all_as_it_was(tmp_path: Path, at: t.Tuple[str, str]) -> None:
+    node = machine(tmp_path)
+    before = node.text("/batch.slice memory.max"), node.text("vm.swappiness")
+    writer = Restarting(node.root, systemd=257, hierarchy=2)
+    writer.systemd, writer.at = node.node.systemd, at
+    answer = tune(node, HALF, writer=writer)
+    assert "another cgroup has this path now" in answer["problem"] and set(statuses(answer).values()) <= {"failed", "undone"}
+    assert (node.text("/batch.slice memory.max"), node.text("vm.swappiness"), node.text("/var/lib/memqos/pending.jsonl")) == (*before, None)
+
+
+def test_a_unit_that_starts_anew_when_all_is_done_does_not_undo_it(tmp_path: Path) -> None:
+    node = machine(tmp_path)
+    writer = Restarting(node.root, systemd=257, hierarchy=2)
+    writer.systemd, writer.at = node.node.systemd, ("rename", "/var/lib/memqos/generations/1.json")
+    answer = tune(node, HALF, writer=writer)
+    assert (answer["problem"], answer["generation"]) == ("", 1)
+    assert (bound(node), node.text("vm.swappiness")) == (str(200 * MIB), "10")
+
+
+def test_a_journal_that_cannot_be_removed_after_shrinking_is_told(tmp_path: Path) -> None:
+    node = machine(tmp_path)
+
+    class ReadOnly(Reclaiming):
+        def operation(self, what: str, path: str) -> None:
+            super().operation(what, path)
+            if (what, path) == ("remove", "/var/lib/memqos/pending.jsonl"):
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    writer = ReadOnly(node.root, systemd=257, hierarchy=2)
+    writer.systemd = node.node.systemd
+    answer = tune(node, HALF, shrink={"within": 2.1, "slice": 10, "last": True}, writer=writer)
+    assert "pending.jsonl: Read-only file system (EROFS); the next run removes it" in answer["problem"]
+    assert tune(node, HALF)["problem"] == "" and bound(node) == str(200 * MIB)
+
+
+def test_a_file_that_somebody_changes_before_its_step_is_not_overwritten(tmp_path: Path) -> None:
+    """The journal would have it nowhere: neither is it what stood there when the run looked, nor ours."""
+    node = machine(tmp_path)
+    site = "/etc/sysctl.d/zzz-site.conf"
+    node.write(site, "vm.swappiness=0\n")
+
+    class Editing(Reclaiming):
+        seen = 0
+
+        def operation(self, what: str, path: str) -> None:
+            super().operation(what, path)
+            if what == "append" and not self.seen:
+                self.seen = 1
+                node.write(site, "vm.swappiness=0\nnet.ipv4.ip_forward=1\n")
+
+    writer = Editing(node.root, systemd=257, hierarchy=2)
+    writer.systemd = node.node.systemd
+    options = {"on_conflict": "take", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf"}
+    request = {"layers": [layer(host={"vm.swappiness": 10})], "options": options, "shrink": SHRINK}
+    answer = node.asked(_tune.tune, request, writer=writer)
+    assert f"{site}: somebody has changed it since this run looked at it: run again. All was undone" in answer["problem"]
+    assert (node.text(site), node.text("vm.swappiness")) == ("vm.swappiness=0\nnet.ipv4.ip_forward=1", "60")
+    assert node.asked(_tune.tune, request)["problem"] == "" and node.text("vm.swappiness") == "10"
+    node.rollback("origin")
+    assert node.text(site) == "vm.swappiness=0\nnet.ipv4.ip_forward=1"
+
+
+def test_a_value_that_somebody_writes_before_its_step_is_not_overwritten(tmp_path: Path) -> None:
+    node = machine(tmp_path)
+    answer = tune(node, THREE, writer=meddled(node, "append", "/var/lib/memqos/pending.jsonl", "/proc/sys/vm/swappiness", "33"))
+    assert "somebody has changed it since this run looked at it: run again" in answer["problem"] and node.text("vm.swappiness") == "33"
