@@ -14,7 +14,7 @@ import os
 import typing as t
 
 from . import _journal, _memcgs, _persist, _shrink, _steps, _swap
-from ._knobs import _registry
+from ._knobs import _registry, _texts
 from ._knobs._values import KnobValueError
 from ._read._files import Tree, Unreadable
 from ._steps import FileStep, Memcg, MemcgsStep, Moved, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
@@ -50,7 +50,7 @@ class Result(NamedTuple):
 class Outcome(NamedTuple):
     """C(ok): all is done (of a recovery: all is undone, or it was done). C(clean): nothing is half done. C(generation) is 0 if none was made.
 
-    C(gone): cgroups of containers that ended before they were written.
+    C(gone): cgroups of containers that ended before they were written. C(theirs): {(knob, subject): value} that others set meanwhile, and that stays.
     """
 
     ok: bool
@@ -60,6 +60,7 @@ class Outcome(NamedTuple):
     problem: str = ""
     warning: str = ""
     gone: t.FrozenSet[str] = frozenset()
+    theirs: t.Mapping[t.Tuple[str, str], str] = {}
 
 
 class Came(NamedTuple):
@@ -88,11 +89,25 @@ class Left(NamedTuple):
 
 
 class Theirs(NamedTuple):
-    """What others have changed since: C(left) {step: what it holds}, C(steps) without what of units is theirs, C(told) for people."""
+    """What others have changed since. C(steps): without what of units is theirs; C(left): {step that is not undone: what it holds}; C(units): steps of which
+    all is theirs, and which keep that; C(values): {(knob, subject): its value}, of a file its path and nothing.
+    """
 
-    steps: t.Tuple[Step, ...]
+    steps: t.List[Step]
     left: t.Dict[int, str]
-    told: t.Tuple[str, ...] = ()
+    units: t.Set[int]
+    values: t.Dict[t.Tuple[str, str], str]
+
+    def told(self, earlier: t.Iterable[str] = ()) -> t.List[str]:
+        """For people, after what an earlier recovery found."""
+        return [*dict.fromkeys([*earlier, *(f"{subject} {name}{f' ({value})' if value else ''}".strip() for (name, subject), value in self.values.items())])]
+
+    def judged(self, results: t.Iterable[Result]) -> t.List[Result]:
+        """What became of the steps: of a unit that kept what is theirs nothing was undone."""
+        return [
+            result._replace(status="left", reason=_SINCE) if number in self.units and result.status == "undone" else result
+            for number, result in enumerate(results)
+        ]
 
 
 class Rollback(NamedTuple):
@@ -105,6 +120,7 @@ class Rollback(NamedTuple):
 _KEPT = "Somebody else writes it too, or this kernel makes another value of it: choose the one that it reads, or leave the knob out."
 # Of a shrinking that has been done before the transaction.
 _AT_LAST_SECONDS = 10.0
+_SINCE = "changed by others since"
 _FAILURES = (OSError, Refused, Kept, Unreadable, _registry.UnknownKnob, _journal.JournalError)
 
 
@@ -189,13 +205,14 @@ def recover(
     *,
     boot_id: str,
     page_size: int,
-    plan: t.Callable[[t.Sequence[Step]], t.Sequence[Step]] = lambda undone: (),
+    plan: t.Callable[[t.Sequence[Step], t.Sequence[Step]], t.Sequence[Step]] = lambda undone, begun: (),
     swapoff: bool = False,
 ) -> t.Optional[Outcome]:
     """Ends an interrupted transaction: undoes it, or finishes its commit. None if there is none. The journal is locked by the caller.
 
-    After a reboot files are put back; live values only of host knobs and files of cgroups that boot took from these files. C(plan) is told what will be undone,
-    and gives the steps that nobody ran and that are to be undone too; what it raises leaves all as it is. May itself be interrupted.
+    After a reboot files are put back; live values only of host knobs and files of cgroups that boot took from these files. C(plan) is told what will be undone
+    (and what was begun, of which others may have some by now), and gives the steps that nobody ran and that are to be undone too; what it raises leaves all as
+    it is. May itself be interrupted.
     C(swapoff): one that does not fit is allowed.
     """
     pending = journal.pending()
@@ -212,23 +229,26 @@ def recover(
     steps, begun = pending.entry.steps, pending.begun
     steps = tuple(step._replace(allowed=1) if swapoff and isinstance(step, SwapStep) else step for step in steps)
     theirs = work.changed_by_others(steps, begun, pending.found)
-    steps, left = theirs.steps, theirs.left
+    told = theirs.told(t.cast("t.Iterable[str]", entry.meta.get("theirs", ())))
+    taken = [steps[number] for number in begun]
+    steps, left = tuple(theirs.steps), theirs.left
     undone = [steps[number] for number in begun if number not in left]
-    more = plan(undone)
+    more = plan(undone, taken)
     try:
         more = [_besides_these(work.filled(step), undone) for step in more]
     except _FAILURES as exc:
         raise _journal.JournalError(journal.pending_path, f"an interrupted run cannot be undone: {getattr(exc, 'path', '')}: {words(exc)}") from exc
-    if more or entry.boot_id != boot_id:
+    if more or theirs.values or entry.boot_id != boot_id:
         # What is undone now must be known to the next run, should this one be interrupted.
         begun = (*begun, *range(len(steps), len(steps) + len(more)))
         steps = (*steps, *more)
-        journal.replace(pending._replace(entry=pending.entry._replace(steps=steps), begun=begun))
-    results = work.undo(steps, [number for number in begun if number not in left], left)
+        meta = {**pending.entry.meta, "theirs": told}
+        journal.replace(pending._replace(entry=pending.entry._replace(steps=steps, meta=meta), begun=begun))
+    results = tuple(theirs.judged(work.undo(steps, [number for number in begun if number not in left], left)))
     clean = all(result.status != "undo_failed" for result in results)
     if clean:
         journal.forget()
-        return Outcome(True, True, 0, results, f"an interrupted run was undone{_but(theirs.told)}")
+        return Outcome(True, True, 0, results, f"an interrupted run was undone{_but(told)}", theirs=theirs.values)
     return Outcome(False, False, 0, results, _stuck(journal, results))
 
 
@@ -281,8 +301,8 @@ def _undone(
 ) -> Outcome:
     """Undoes what was begun, after C(cause) came at step C(at) (the last one: or at the check or the commit)."""
     # What the last of them left, if it came to no end, the kernel may have made of ours.
-    theirs = work.changed_by_others(steps, [number for number in begun if number in found], found)
-    results = list(work.undo(theirs.steps, [number for number in begun if number not in theirs.left], theirs.left))
+    theirs = work.changed_by_others(steps, begun, found, unjudged=set(begun) - set(found))
+    results = theirs.judged(work.undo(theirs.steps, [number for number in begun if number not in theirs.left], theirs.left))
     problem = cause.reason if isinstance(cause, Refused) else words(cause)
     if not isinstance(cause, _journal.JournalError):
         path, reads = _steps.name(steps[at]), ""
@@ -295,9 +315,9 @@ def _undone(
             results[at] = Result(steps[at], "failed", reads, problem)
         problem = f"{path}: {problem}"
     if any(result.status == "undo_failed" for result in results):
-        return Outcome(False, False, 0, tuple(results), f"{problem}. {_stuck(journal, results)}")
-    problem = f"{problem}. All was undone{_but(theirs.told)}. {_KEPT if isinstance(cause, Kept) else cure(cause)}".rstrip()
-    return Outcome(False, True, 0, tuple(results), problem, _forgotten(journal))
+        return Outcome(False, False, 0, tuple(results), f"{problem}. {_stuck(journal, results)}", theirs=theirs.values)
+    problem = f"{problem}. All was undone{_but(theirs.told())}. {_KEPT if isinstance(cause, Kept) else cure(cause)}".rstrip()
+    return Outcome(False, True, 0, tuple(results), problem, _forgotten(journal), theirs=theirs.values)
 
 
 def _but(told: t.Sequence[str]) -> str:
@@ -513,7 +533,7 @@ class _Work:
     def _judged(self, number: int, step: Step, chosen: bool, left: t.Optional[str], error: str) -> Result:
         left = left or (self.theirs.get(step.path) if isinstance(step, WriteStep) and step.bound else None) or None
         if left is not None:
-            return Result(step, "left", left, "changed by others since")
+            return Result(step, "left", left, _SINCE)
         if not chosen:
             return Result(step, "not_run")
         try:
@@ -563,7 +583,7 @@ class _Work:
                 self._swap(step, step.before)
         elif isinstance(step, PropertyStep):
             try:
-                if not step.files or any(map(self._differs, _parts(step))):
+                if step.properties and (not step.files or any(map(self._differs, _parts(step)))):
                     self.writer.set_properties(step.unit, step.before)
             finally:
                 for drop_in in step.drop_ins:
@@ -657,84 +677,92 @@ class _Work:
         except _FAILURES:
             return False
 
-    def changed_by_others(self, steps: t.Sequence[Step], begun: t.Iterable[int], found: t.Mapping[int, str]) -> Theirs:
-        """Of what was begun, where it is neither from before nor ours. C(found): what the steps that were done read then; not of what a step moves."""
+    def changed_by_others(self, steps: t.Sequence[Step], begun: t.Sequence[int], found: t.Mapping[int, str], unjudged: t.Container[int] = ()) -> Theirs:
+        """Of what was begun, where it is neither from before nor ours. C(found): what the steps that were done read then; not of what a step moves.
+
+        C(unjudged): of which nobody knows what the kernel made of ours.
+        """
         chosen = [(number, steps[number]) for number in begun]
-        moved = {move.path for unused, step in chosen if isinstance(step, WriteStep) for move in step.moves}
-        known: t.Dict[str, t.List[t.Optional[str]]] = {}
-        for number, step in chosen:
-            if isinstance(step, WriteStep):
-                known.setdefault(step.path, []).extend((step.before, step.after, found.get(number, step.after)))
-        held = {step.path for number, step in chosen if isinstance(step, WriteStep) and step.bound and number not in found}
+        writes = [(number, step) for number, step in chosen if isinstance(step, WriteStep)]
+        known = _known_texts(chosen, found)
+        moved = {move.path for unused, step in writes for move in step.moves}
+        held = {step.path for number, step in writes if step.bound and number not in found}
         of_units = {file.path for unused, step in chosen if isinstance(step, PropertyStep) for file in step.files}
-        ours, left, told, kept = [*steps], {}, [], {}
+        theirs = Theirs([*steps], {}, set(), {})
+        kept: t.Dict[str, str] = {}
         for number, step in chosen:
             # Of a cgroup's many files each is looked at when it goes back.
-            if isinstance(step, (ReloadStep, MemcgsStep)):
+            if number in unjudged or isinstance(step, (ReloadStep, MemcgsStep)):
                 continue
             with contextlib.suppress(*_FAILURES):
                 if isinstance(step, PropertyStep):
-                    rest, theirs, values = self._without_theirs(step, known, held)
-                    ours[number] = rest
-                    told += theirs
-                    kept.update(values)
-                    if not rest.properties:
-                        left[number] = ", ".join(theirs)
-                    continue
-                # One that came to no end, and has no two states alone.
-                is_open = number not in found and (_is_loose(step) or isinstance(step, (SwapStep, SwapFileStep)))
-                if is_open or step.path in moved or step.path in held or step.path in of_units:
-                    continue
-                now = self.read(step)
-                # An undoing that was cut off may have turned it off to turn it on as before.
-                texts = [step.before, step.after, *known.get(step.path, ()), *([None] if isinstance(step, SwapStep) else [])]
-                if not any(self.holds(step, text, now) for text in texts):
-                    left[number] = now or "absent"
-                    told.append(f"{step.knob} ({now})" if isinstance(step, WriteStep) else step.name if isinstance(step, SwapStep) else step.path)
-        # The way to what is theirs by now.
-        left.update((number, kept[step.path]) for number, step in chosen if isinstance(step, WriteStep) and step.bound and step.path in kept)
-        areas = [steps[number] for number in left]
-        left.update((number, _swap.NEEDED) for number, step in chosen if _swap.serves(step, areas))
-        return Theirs(tuple(ours), left, tuple(dict.fromkeys(told)))
+                    rest, values, stays = self._without_theirs(step, known, held)
+                    theirs.steps[number] = rest
+                    theirs.values.update(values)
+                    kept.update(stays)
+                    theirs.units.update([number] if values and not rest.properties else [])
+                elif not _is_open(step, done=number in found) and step.path not in moved and step.path not in of_units:
+                    now = self.read(step)
+                    # An undoing that was cut off may have turned it off to turn it on as before.
+                    texts = [step.before, step.after, *known.get(step.path, ()), *([None] if isinstance(step, SwapStep) else [])]
+                    if not any(self.holds(step, text, now) for text in texts):
+                        theirs.left[number] = now or "absent"
+                        theirs.values[_key(step)] = now if isinstance(step, WriteStep) and now else ""
+        # Other steps of a unit's files: the way to a bound, what a rollback writes besides.
+        theirs.left.update((number, kept[step.path]) for number, step in chosen if isinstance(step, (WriteStep, FileStep)) and step.path in kept)
+        areas = [steps[number] for number in theirs.left]
+        theirs.left.update((number, _swap.NEEDED) for number, step in chosen if _swap.serves(step, areas))
+        return theirs
 
     def _without_theirs(
         self, step: PropertyStep, known: t.Mapping[str, t.Sequence[t.Optional[str]]], held: t.Container[str]
-    ) -> t.Tuple[PropertyStep, t.List[str], t.Dict[str, str]]:
-        """(the step without properties that somebody else has set since, which those are, {file that stays: its value}).
+    ) -> t.Tuple[PropertyStep, t.Dict[t.Tuple[str, str], str], t.Dict[str, str]]:
+        """(the step without properties that somebody has told systemd since, what is theirs, {file that stays: what it shall hold}).
 
-        What was written past systemd stays too, and systemd goes back.
+        What was written past systemd stays too, and systemd goes back. In a cgroup that is another one by now nobody wrote.
         """
         files = {_registry.find(file.knob).unit_property: file for file in step.files}
         target, shown = dict(step.before), None
-        theirs: t.Set[str] = set()
+        told: t.Dict[str, str] = {}
+        values: t.Dict[t.Tuple[str, str], str] = {}
         kept: t.Dict[str, WriteStep] = {}
-        told = []
         for name, ours in step.properties:
             file = files.get(name)
-            now = self.read(file) if file else None
-            if file and (file.path in held or any(self.holds(file, text, now) for text in (file.before, file.after, *known.get(file.path, ())))):
-                continue
-            shown = self.writer.properties(step.unit, [one for one, unused in step.properties]) if shown is None else shown
+            now = self._held(file) if file else None
+            is_ours = file is None or now is None or file.path in held or any(self.holds(file, text, now) for text in known.get(file.path, ()))
             # A reload may have given it our persistent value, and what somebody said still stands in its file.
-            said = [one for one in (shown.get(name, ""), self._said_at_run_time(step, name)) if one]
-            is_ours = not target.get(name) or all(self.same(name, one, ours) or self.same(name, one, target[name]) for one in said)
-            if is_ours and not file:
+            said = self._said_at_run_time(step, name)
+            if not said and not (is_ours and file):
+                shown = self.writer.properties(step.unit, [one for one, unused in step.properties]) if shown is None else shown
+                said = shown.get(name, "") if target.get(name) else ""
+            if said and not any(self.same(name, said, text) for text in (ours, target.get(name)) if text):
+                told[name] = said
+            elif is_ours:
                 continue
-            told.append(f"{step.unit} {name} ({now if file else said[-1]})")
-            if file:
-                kept[file.path] = file._replace(before=now or "", after=now or "")
-            if not is_ours:
-                theirs.add(name)
-        run_time = {_persist.run_time_path(step.unit, name) for name in theirs}
-        pairs, before = (tuple(pair for pair in pairs if pair[0] not in theirs) for pairs in (step.properties, step.before))
+            values[name, step.unit] = said if file is None or now is None else now
+            if file and now is not None:
+                text = _texts.kernel_text(_registry.normalize(_registry.find(name), told[name]), version=_version_of(file)) if is_ours else now
+                kept[file.path] = file._replace(before=text, after=text)
+                values[name, step.unit] = text
+        run_time = {_persist.run_time_path(step.unit, name) for name in told}
+        pairs, before = (tuple(pair for pair in pairs if pair[0] not in told) for pairs in (step.properties, step.before))
         rest = step._replace(
             properties=pairs,
             before=before,
-            files=tuple(file for file in step.files if file.path not in kept),
+            files=tuple(file for name, file in files.items() if name not in told and file.path not in kept),
             drop_ins=tuple(drop_in for drop_in in step.drop_ins if drop_in.path not in run_time),
             besides=(*step.besides, *kept.values()),
         )
-        return rest, told, {path: file.before for path, file in kept.items()}
+        return rest, values, {**{path: file.before for path, file in kept.items()}, **dict.fromkeys(run_time, "")}
+
+    def _held(self, file: WriteStep) -> t.Optional[str]:
+        """None where its cgroup has ended."""
+        try:
+            return self.read(file)
+        except (OSError, Refused) as exc:
+            if _has_ended(exc):
+                return None
+            raise
 
     def _said_at_run_time(self, step: PropertyStep, name: str) -> str:
         """By the drop-in that set-property makes; empty where none was made since."""
@@ -1039,6 +1067,39 @@ def _check_path(step: WriteStep) -> None:
     knob = _registry.find(step.knob)
     if step.path != knob.path if knob.path else step.path.rpartition("/")[2] not in {knob.v1, knob.v2} - {""}:
         raise Refused(step.path, f"is not the file of {step.knob}")
+
+
+def _known_texts(chosen: t.Iterable[t.Tuple[int, Step]], found: t.Mapping[int, str]) -> t.Dict[str, t.List[t.Optional[str]]]:
+    """{kernel file: what it may hold by us}: what stood before, what we wrote and what came of it, and what systemd makes of its properties on either way."""
+    known: t.Dict[str, t.List[t.Optional[str]]] = {}
+    for number, step in chosen:
+        if isinstance(step, WriteStep):
+            known.setdefault(step.path, []).extend((step.before, step.after, found.get(number, step.after)))
+        elif isinstance(step, PropertyStep):
+            for file in step.files:
+                name = _registry.find(file.knob).unit_property
+                words = [value for key, value in (*step.properties, *step.before) if key == name and value]
+                known.setdefault(file.path, []).extend((file.before, file.after, *words))
+    return known
+
+
+def _is_open(step: Step, *, done: bool) -> bool:
+    """It may hold more than what stood before, and what we made of it: what came to no end, and a file that set-property writes besides."""
+    if isinstance(step, FileStep):
+        return _persist.RUN_TIME.fullmatch(step.path) is not None
+    return not done and (isinstance(step, (SwapStep, SwapFileStep)) or (isinstance(step, WriteStep) and (_is_loose(step) or step.bound > 0)))
+
+
+def _key(step: t.Union[WriteStep, FileStep, SwapFileStep, SwapStep]) -> t.Tuple[str, str]:
+    """(knob, subject), as rows have it; of a file its path."""
+    if isinstance(step, WriteStep):
+        return step.knob, step.subject
+    return (step.name if isinstance(step, SwapStep) else step.path), ""
+
+
+def _version_of(file: WriteStep) -> int:
+    """Of the hierarchy that has this file."""
+    return 1 if file.path.endswith("_in_bytes") else 2
 
 
 def _is_shrinking(step: Step) -> bool:

@@ -98,8 +98,8 @@ class Work:
             yield
 
     def recover(self, allow: t.Collection[str]) -> None:
-        def plan(undone: t.Sequence[Step]) -> t.Sequence[Step]:
-            return _recovery(undone, allow, self) if undone else ()
+        def plan(undone: t.Sequence[Step], begun: t.Sequence[Step]) -> t.Sequence[Step]:
+            return _recovery(undone, begun, allow, self) if undone else ()
 
         swapoff = _plan_swap.RISK in allow
         with _uncut():
@@ -710,23 +710,29 @@ def _rollback_plan(turned: _transaction.Rollback, present: Present, request: Jso
 # Undoing what was interrupted
 
 
-def _recovery(undone: t.Sequence[Step], allow: t.Collection[str], work: Work) -> t.List[Step]:
-    """What units took from our drop-ins since, to be undone as well: like a rollback. Raises TuneError where that is refused; then nothing was written."""
+def _recovery(undone: t.Sequence[Step], begun: t.Sequence[Step], allow: t.Collection[str], work: Work) -> t.List[Step]:
+    """What units took from our drop-ins since, to be undone as well: like a rollback. Raises TuneError where that is refused; then nothing was written.
+
+    C(begun): with what others have set since.
+    """
     present = _read_again(undone, work.tree)
     work.interrupted = _subjects(undone)
     # A unit that was started anew has another cgroup, in which nobody has set anything.
     inodes = {0, *(unit.inode for units in present.units.values() for unit in units)}
     writes = {step.path: step for step in undone if isinstance(step, WriteStep) and step.inode in inodes}
     moved = {move.path: WriteStep(move.knob, "host", "", move.path, move.before, move.before) for step in writes.values() for move in step.moves}
-    turned = work.turned([*{**moved, **writes}.values(), *(step for step in undone if not isinstance(step, WriteStep))], force=True, allow=allow)
-    known = _origin.parts([step for step in undone if not isinstance(step, PropertyStep) or all(file.inode in inodes for file in step.files)], {})
+    turned = work.turned([*{**moved, **writes}.values(), *(step for step in undone if not isinstance(step, (WriteStep, MemcgsStep)))], force=True)
+    # What others have written there since is not undone.
+    memcgs = work.turned([step for step in undone if isinstance(step, MemcgsStep)], allow=allow)
+    known = _origin.parts([step for step in begun if not isinstance(step, PropertyStep) or all(file.inode in inodes for file in step.files)], {})
     changes = _started.lines_of(turned.steps)
     started = _started.taken(changes, present, known)
     back = work.turned((), started, force=True)
-    troubles = [f"{one.name}: {one.reason}" for one in (*turned.left, *back.left) if one.failed or one.risk]
+    troubles = [f"{one.name}: {one.reason}" for one in (*turned.left, *back.left) if one.failed]
+    troubles += [f"{one.name}: {one.reason}. To do it all the same: memqos_allow_risks: [{one.risk}]" for one in memcgs.left if one.risk]
     if present.no_units and (changes or any(key[1] for key in _origin.parts(undone, {}))):
         troubles.append(present.no_units)
-    made = _rollback_plan(_transaction.Rollback((*turned.steps, *back.steps), ()), present, {"allow": allow, "force": True})
+    made = _rollback_plan(_transaction.Rollback((*turned.steps, *memcgs.steps, *back.steps), ()), present, {"allow": allow, "force": True})
     own = sorted({unit.state.name for units in present.units.values() for unit in units if unit.state.cgroup})
     made, unused = _with_unread(made, present, allow, work, own)
     made = _bearable(_guarded(made, allow, present, work), allow, present, work)
@@ -782,7 +788,11 @@ def _final(row: Row, outcome: Outcome, present: Present, after: Present) -> Row:
         return row
     if not outcome.ok:
         failed = next((result for result in outcome.results if result.status in ("failed", "undo_failed") and row.key in _keys(result.step)), None)
-        return row.because(failed.reason, "failed") if failed else row._replace(status="undone")
+        theirs = outcome.theirs.get(row.key)
+        row = row._replace(live_after=row.live_after if theirs is None else theirs)
+        if failed:
+            return row.because(failed.reason, "failed")
+        return row._replace(status="undone") if theirs is None else row.because("others have set it since, and it stays as they want it", "deferred")
     if row.scope == "swap":
         found = next((result.found for result in reversed(outcome.results) if row.key in _keys(result.step)), "")
         return row._replace(live_after=found or None, status="changed")

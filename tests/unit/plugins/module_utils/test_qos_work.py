@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import typing as t
 
 import pytest
@@ -21,7 +22,9 @@ from ansible_collections.memqos.fleet.plugins.module_utils._read._persisted impo
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import Memcg, MemcgsStep
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import runtimes
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import Killed
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import OPTIONS, Json, Machine, Make
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import in_child
 
 MIB, GIB = 1 << 20, 1 << 30
 UIDS = {name: f"{name * 8}-1111-4222-8333-444444444444" for name in "abcdef"}
@@ -481,6 +484,26 @@ def test_a_rollback_to_more_hard_protection_than_the_node_has_is_refused_or_allo
     answer = node.machine.rollback("1", allow=["protection_above_80_percent"])
     assert answer["problem"] == "" and node.text("/kubepods", "min") == str(6 * GIB)
     assert any("allowed (protection_above_80_percent)" in note for note in answer["notes"])
+
+
+@pytest.mark.parametrize(("now", "allow", "end"), [("", [], None), ("", ["high_below_working_set"], GIB), (str(19 * GIB // 10), [], 19 * GIB // 10)])
+def test_an_interrupted_run_is_undone_where_that_stops_no_container(make: Make, now: str, allow: list[str], end: int | None) -> None:
+    """Else it is refused, as all that would kill; what somebody has written since stays, and is no reason to refuse."""
+    node = Node(make(systemd=0, writer=Killed))
+    place = node.pod("b", "BestEffort", label="BE")
+    node.cgroup(place, high=str(GIB))
+    killer = t.cast("Killed", node.machine.node)
+    killer.line = "rename /var/lib/memqos/generations/1.json"
+    assert in_child(lambda: node.tune(profile(BE={"throttle": {"of": "limit", "share": (9, 10)}}))) == signal.SIGKILL
+    killer.line = ""
+    ours = node.text(place, "high")
+    node.cgroup(place, current=str(17 * GIB // 10), stat="inactive_file 0", **({"high": now} if now else {}))
+    if end is None:
+        with pytest.raises(_tune.TuneError, match=r"1\.00 GiB is below 90 % of its working set .*memqos_allow_risks: \[high_below_working_set\]"):
+            node.machine.tune(profile(), only=["watermarks"])
+    else:
+        assert node.machine.tune(profile(), only=["watermarks"], allow=allow)["problem"] == ""
+    assert node.text(place, "high") == (ours if end is None else str(end))
 
 
 # What stands because of us

@@ -347,6 +347,96 @@ def test_what_was_under_way_and_somebody_set_since_stays(tmp_path: Path) -> None
     assert machine.text("vm.swappiness") == "33"
 
 
+def again(machine: Machine, at: int) -> bool:
+    """A recovery that is killed before its operation C(at); False if it had come to its end."""
+    machine.node.operations, machine.node.at, machine.node.line = 0, at, ""  # type: ignore[attr-defined]
+    status = in_child(lambda: machine.tune(layer(), only=["watermarks"]))
+    machine.node.operations, machine.node.at = 0, 0  # type: ignore[attr-defined]
+    t.cast("Killed", machine.node).remember()
+    return status == signal.SIGKILL
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+@pytest.mark.parametrize("who", ["before us", "since, past systemd", "since"])
+def test_what_others_wrote_outlives_a_recovery_that_is_killed(tmp_path: Path, systemd: int, who: str) -> None:
+    """On the way the kernel has what systemd makes of its property: that is ours too."""
+    at, was_killed = 1, True
+    case = Case(tmp_path, {"systemd": systemd})
+    while was_killed:
+        machine = case.machine()
+        if who == "before us":
+            machine.set("/sys/fs/cgroup/batch.slice/memory.high", str(GIB))
+        kill(machine, HIGH, line=LAST_LINE)
+        if who == "since, past systemd":
+            machine.set("/sys/fs/cgroup/batch.slice/memory.high", str(GIB))
+        elif who == "since":
+            machine.node.systemd.answer(["systemctl", "set-property", "--runtime", "--", "batch.slice", f"MemoryHigh={GIB}"])
+        was_killed = again(machine, at)
+        kept = "" if who == "before us" else f", but for what others have set since: batch.slice MemoryHigh ({GIB})"
+        expected = [f"an interrupted run was undone{kept}"] if machine.text(PENDING) else []
+        assert machine.tune(layer(), only=["watermarks"])["notes"] == expected, at
+        assert (machine.text("/batch.slice memory.high"), machine.text("vm.swappiness"), machine.text(PENDING)) == (str(GIB), "60", None), at
+        assert (machine.text(BATCH_HIGH) is None) is (who != "since"), at
+        at += 3 * THINNED
+
+
+def kill_rollback(machine: Machine, line: str) -> None:
+    machine.node.operations, machine.node.line = 0, line  # type: ignore[attr-defined]
+    assert in_child(lambda: machine.rollback("origin")) == signal.SIGKILL
+    machine.node.line = ""  # type: ignore[attr-defined]
+    t.cast("Killed", machine.node).remember()
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+@pytest.mark.parametrize("by_systemd", [False, True])
+def test_what_somebody_set_since_a_rollback_was_killed_stays(tmp_path: Path, systemd: int, by_systemd: bool) -> None:
+    machine = Case(tmp_path, {"systemd": systemd}).machine()
+    assert machine.tune(HIGH)["problem"] == ""
+    kill_rollback(machine, "rename /var/lib/memqos/generations/2.json")
+    if by_systemd:
+        machine.node.systemd.answer(["systemctl", "set-property", "--runtime", "--", "batch.slice", f"MemoryHigh={GIB}"])
+    else:
+        machine.set("/sys/fs/cgroup/batch.slice/memory.high", str(GIB))
+    answer = machine.tune(layer(), only=["watermarks"])
+    assert answer["notes"] == [f"an interrupted run was undone, but for what others have set since: batch.slice MemoryHigh ({GIB})"]
+    assert (machine.text("/batch.slice memory.high"), machine.text("vm.swappiness"), machine.text(PENDING)) == (str(GIB), "10", None)
+    assert f"MemoryHigh={GIB if by_systemd else 3 * GIB}" in (machine.text(BATCH_HIGH) or "")
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_a_run_time_drop_in_of_our_own_way_back_is_nobody_elses(tmp_path: Path, systemd: int) -> None:
+    machine = Case(tmp_path, {"systemd": systemd}).machine()
+    machine.tune(HIGH)
+    kill_rollback(machine, f"remove {BATCH_HIGH}")
+    assert machine.tune(layer(), only=["watermarks"])["notes"] == ["an interrupted run was undone"]
+    assert (machine.text("/batch.slice memory.high"), machine.text(BATCH_HIGH)) == (str(3 * GIB), f"[Slice]\nMemoryHigh={3 * GIB}")
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_what_somebody_told_systemd_stays_where_a_reload_has_outranked_it(tmp_path: Path, systemd: int) -> None:
+    """Up to 252 a reload brings our persistent value into the kernel, which outranks what is set at run time."""
+    machine, unused = Case(tmp_path, {"systemd": systemd}).killed(HIGH, line=LAST_LINE)
+    machine.node.systemd.answer(["systemctl", "set-property", "--runtime", "--", "batch.slice", f"MemoryHigh={GIB}"])
+    machine.node.systemd.answer(["systemctl", "daemon-reload"])
+    answer = machine.tune(layer())
+    assert answer["notes"] == [f"an interrupted run was undone, but for what others have set since: batch.slice MemoryHigh ({GIB})"]
+    assert (machine.text("/batch.slice memory.high"), machine.text("vm.swappiness")) == (str(GIB), "60")
+    assert f"MemoryHigh={GIB}" in (machine.text(BATCH_HIGH) or "")
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_what_somebody_told_systemd_stays_where_the_unit_has_started_anew(tmp_path: Path, systemd: int) -> None:
+    wanted = layer(host={"vm.swappiness": 10}, slices={"redis-server.service": {"MemoryMax": "2G"}})
+    machine, unused = Case(tmp_path, {"systemd": systemd}).killed(wanted, line=LAST_LINE)
+    machine.node.systemd.answer(["systemctl", "set-property", "--runtime", "--", "redis-server.service", f"MemoryMax={GIB}"])
+    machine.stop("redis-server.service")
+    machine.start("redis-server.service", REDIS)
+    answer = machine.tune(layer())
+    assert answer["notes"] == [f"an interrupted run was undone, but for what others have set since: redis-server.service MemoryMax ({GIB})"]
+    run_time = machine.text("/run/systemd/system.control/redis-server.service.d/50-MemoryMax.conf")
+    assert machine.text(f"{REDIS} memory.max") == str(GIB) and f"MemoryMax={GIB}" in (run_time or "")
+
+
 def test_a_run_time_drop_in_that_cannot_be_read_stops_it_in_time(tmp_path: Path) -> None:
     machine = raised(tmp_path, 257, cut=True, usage=256 * MIB)
     os.makedirs(f"{machine.root}/run/systemd/system.control/big.service.d")

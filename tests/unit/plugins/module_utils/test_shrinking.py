@@ -524,3 +524,65 @@ def test_a_value_that_somebody_writes_before_its_step_is_not_overwritten(tmp_pat
     node = machine(tmp_path)
     answer = tune(node, THREE, writer=meddled(node, "append", "/var/lib/memqos/pending.jsonl", "/proc/sys/vm/swappiness", "33"))
     assert "somebody has changed it since this run looked at it: run again" in answer["problem"] and node.text("vm.swappiness") == "33"
+
+
+class Meanwhile(Reclaiming):
+    """Somebody acts when all is set, and the commit fails."""
+
+    act: t.Callable[[Node], t.Any] = staticmethod(lambda node: None)
+    generation = 1
+
+    def operation(self, what: str, path: str) -> None:
+        super().operation(what, path)
+        if (what, path) == ("rename", f"/var/lib/memqos/generations/{self.generation}.json"):
+            self.act(self)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def tell_systemd(node: Node) -> None:
+    node.systemd.answer(["systemctl", "set-property", "--runtime", "--", "batch.slice", f"MemoryHigh={1 << 30}"])
+
+
+def write_past_systemd(node: Node) -> None:
+    node.set(f"{BATCH}/memory.high", str(1 << 30))
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+@pytest.mark.parametrize("act", [tell_systemd, write_past_systemd])
+@pytest.mark.parametrize("back", [False, True])
+def test_rows_tell_what_others_set_amid_a_run_that_is_undone(tmp_path: Path, systemd: int, act: t.Callable[[Node], None], back: bool) -> None:
+    """Of a rollback too, whose undoing brings our persistent values with a reload."""
+    node = Machine(tmp_path, systemd=systemd, writer=Reclaiming)
+    wanted = layer(host={"vm.swappiness": 10}, slices={"batch.slice": {"MemoryHigh": "3G", "MemoryLow": "64M"}})
+    assert not back or tune(node, wanted)["generation"] == 1
+    writer = Meanwhile(node.root, systemd=systemd, hierarchy=2)
+    writer.systemd, writer.act, writer.generation = node.node.systemd, act, 2 if back else 1
+    node.node = writer
+    answer = node.rollback("origin") if back else tune(node, wanted, writer=writer)
+    assert answer["clean"] and f"All was undone, but for what others have set since: batch.slice MemoryHigh ({1 << 30})" in answer["problem"]
+    found = rows(answer)
+    assert (found["batch.slice MemoryHigh"]["status"], found["batch.slice MemoryHigh"]["live_after"]) == ("deferred", str(1 << 30))
+    assert {found[name]["status"] for name in ("vm.swappiness", "batch.slice MemoryLow")} == {"undone"}
+    assert node.text("/batch.slice memory.high") == str(1 << 30)
+    assert (node.text("/batch.slice memory.low"), node.text("vm.swappiness")) == ((str(64 * MIB), "10") if back else ("0", "60"))
+
+
+@pytest.mark.parametrize(("most", "high"), [("200MiB", "195MiB"), ("200MiB", "220MiB"), ("205MiB", "200MiB")])
+@pytest.mark.parametrize("reclaim", [True, False])
+def test_a_property_that_was_set_and_not_answered_is_nobody_elses(tmp_path: Path, most: str, high: str, reclaim: bool) -> None:
+    node = machine(tmp_path, reclaim=reclaim)
+
+    class Slow(Reclaiming):
+        seen = 0
+
+        def set_properties(self, unit: str, properties: t.Sequence[t.Tuple[str, str]]) -> None:
+            super().set_properties(unit, properties)
+            self.seen += 1
+            if self.seen == 1:
+                raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    writer = Slow(node.root, systemd=257, hierarchy=2)
+    writer.systemd = node.node.systemd
+    answer = tune(node, layer(host={"vm.swappiness": 10}, slices={"batch.slice": {"MemoryMax": most, "MemoryHigh": high}}), writer=writer)
+    assert answer["clean"] and "All was undone." in answer["problem"]
+    assert (node.text("/batch.slice memory.high"), bound(node), node.text("vm.swappiness")) == ("max", "max", "60")
