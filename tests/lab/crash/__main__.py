@@ -14,6 +14,7 @@ import concurrent.futures
 import fnmatch
 import sys
 import tempfile
+import threading
 import time
 import typing as t
 from pathlib import Path
@@ -63,9 +64,15 @@ def _run(options: argparse.Namespace, cache: Cache) -> int:
     if not any(chosen.values()):
         raise LabError(f"no crash of {options.machine} is called {options.only}")
     require_programs(BOOT_PROGRAMS)
+    stop = threading.Event()
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        parts = pool.map(lambda pair: list(_crashes(pair[0], pair[1], options.out, cache)), [pair for pair in chosen.items() if pair[1]])
-    outcomes = [outcome for part in parts for outcome in part]
+        try:
+            parts = pool.map(lambda pair: list(_crashes(pair[0], pair[1], options.out, cache, stop)), [pair for pair in chosen.items() if pair[1]])
+            outcomes = [outcome for part in parts for outcome in part]
+        except BaseException:
+            # The machines end with the crash that they are at.
+            stop.set()
+            raise
     if options.junit:
         _write_junit(outcomes, options.junit)
     failed = sum(1 for outcome in outcomes if outcome.problem)
@@ -73,20 +80,20 @@ def _run(options: argparse.Namespace, cache: Cache) -> int:
     return int(failed > 0)
 
 
-def _crashes(name: str, crashes: t.Sequence[Crash], out: Path, cache: Cache) -> t.Iterator[Outcome]:
+def _crashes(name: str, crashes: t.Sequence[Crash], out: Path, cache: Cache, stop: threading.Event) -> t.Iterator[Outcome]:
     """One after the other, as each leaves the machine as it was; after one that does not, on another machine."""
     machine = machine_named(name)
     if not isinstance(machine, Machine):
         raise LabError(f"{name} is a real machine: no place to pull the plug")
     waiting = list(crashes)
-    while waiting:
+    while waiting and not stop.is_set():
         directory = out / name
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="memqos-crash-") as scratch, booted(machine, cache, purpose=f"crash-{name}") as state:
             node = Node(state, scratch=Path(scratch), out=directory)
             node.prepare()
             problem = ""
-            while waiting and not problem:
+            while waiting and not problem and not stop.is_set():
                 outcome = _judge(waiting.pop(0), node, name)
                 problem = outcome.problem
                 yield outcome

@@ -4,7 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import threading
 import typing as t
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -84,3 +89,23 @@ def test_a_machine_that_does_not_answer_is_a_failure() -> None:
 def test_a_name_that_fits_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert crash.main(["--only", "no such"]) == 1
     assert "is called no such" in capsys.readouterr().err
+
+
+def test_who_interrupts_it_waits_for_the_crash_under_way_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    stop, booted = threading.Event(), []
+
+    @contextlib.contextmanager
+    def machine(*unused: t.Any, **unused_too: t.Any) -> t.Iterator[None]:
+        booted.append(1)
+        yield None
+
+    def judge(one: Crash, node: Node, name: str) -> crash.Outcome:
+        stop.set()
+        return crash.Outcome(one, name, "", 0.0)
+
+    monkeypatch.setattr(crash, "booted", machine)
+    monkeypatch.setattr(crash, "_judge", judge)
+    monkeypatch.setattr(crash, "Node", mock.Mock())
+    run = functools.partial(crash._crashes, BOTH[0], list(CRASHES), tmp_path, t.cast("t.Any", None), stop)
+    assert [outcome.crash for outcome in run()] == [CRASHES[0]]
+    assert not list(run()) and len(booted) == 1
