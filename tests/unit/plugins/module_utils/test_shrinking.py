@@ -575,8 +575,8 @@ def test_a_property_that_was_set_and_not_answered_is_nobody_elses(tmp_path: Path
     class Slow(Reclaiming):
         seen = 0
 
-        def set_properties(self, unit: str, properties: t.Sequence[t.Tuple[str, str]]) -> None:
-            super().set_properties(unit, properties)
+        def set_properties(self, unit: str, pairs: t.Iterable[t.Tuple[str, str]]) -> None:
+            super().set_properties(unit, pairs)
             self.seen += 1
             if self.seen == 1:
                 raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
