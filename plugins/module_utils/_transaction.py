@@ -14,7 +14,7 @@ import os
 import typing as t
 
 from . import _journal, _memcgs, _persist, _shrink, _steps, _swap
-from ._knobs import _registry, _texts
+from ._knobs import _registry
 from ._knobs._values import KnobValueError
 from ._read._files import Tree, Unreadable
 from ._steps import FileStep, Memcg, MemcgsStep, Moved, PropertyStep, ReloadStep, Step, SwapFileStep, SwapStep, WriteStep
@@ -90,17 +90,18 @@ class Left(NamedTuple):
 
 class Theirs(NamedTuple):
     """What others have changed since. C(steps): without what of units is theirs; C(left): {step that is not undone: what it holds}; C(units): steps of which
-    all is theirs, and which keep that; C(values): {(knob, subject): its value}, of a file its path and nothing.
+    all is theirs; C(values): {(knob, subject): its value}, of a file its path and nothing; C(kept): {file of a unit that stays: its value}.
     """
 
     steps: t.List[Step]
     left: t.Dict[int, str]
     units: t.Set[int]
     values: t.Dict[t.Tuple[str, str], str]
+    kept: t.Dict[str, str]
 
-    def told(self, earlier: t.Iterable[str] = ()) -> t.List[str]:
-        """For people, after what an earlier recovery found."""
-        return [*dict.fromkeys([*earlier, *(f"{subject} {name}{f' ({value})' if value else ''}".strip() for (name, subject), value in self.values.items())])]
+    def told(self) -> t.List[str]:
+        """For people."""
+        return [f"{subject} {name}{f' ({value})' if value else ''}".strip() for (name, subject), value in self.values.items()]
 
     def judged(self, results: t.Iterable[Result]) -> t.List[Result]:
         """What became of the steps: of a unit that kept what is theirs nothing was undone."""
@@ -228,22 +229,22 @@ def recover(
         pending = work.after_reboot(entry)
     steps, begun = pending.entry.steps, pending.begun
     steps = tuple(step._replace(allowed=1) if swapoff and isinstance(step, SwapStep) else step for step in steps)
-    theirs = work.changed_by_others(steps, begun, pending.found)
-    told = theirs.told(t.cast("t.Iterable[str]", entry.meta.get("theirs", ())))
-    taken = [steps[number] for number in begun]
-    steps, left = tuple(theirs.steps), theirs.left
+    earlier: t.Mapping[str, str] = entry.meta.get("kept", {}) if entry.boot_id == boot_id else {}
+    theirs = work.changed_by_others(steps, begun, pending.found, earlier=earlier)
+    taken, left = [steps[number] for number in begun], theirs.left
+    told, known, steps = theirs.told(), steps, tuple(theirs.steps)
     undone = [steps[number] for number in begun if number not in left]
     more = plan(undone, taken)
     try:
         more = [_besides_these(work.filled(step), undone) for step in more]
     except _FAILURES as exc:
         raise _journal.JournalError(journal.pending_path, f"an interrupted run cannot be undone: {getattr(exc, 'path', '')}: {words(exc)}") from exc
-    if more or theirs.values or entry.boot_id != boot_id:
+    if more or theirs.kept or entry.boot_id != boot_id:
         # What is undone now must be known to the next run, should this one be interrupted.
         begun = (*begun, *range(len(steps), len(steps) + len(more)))
         steps = (*steps, *more)
-        meta = {**pending.entry.meta, "theirs": told}
-        journal.replace(pending._replace(entry=pending.entry._replace(steps=steps, meta=meta), begun=begun))
+        meta = {**pending.entry.meta, "kept": theirs.kept}
+        journal.replace(pending._replace(entry=pending.entry._replace(steps=(*known, *more), meta=meta), begun=begun))
     results = tuple(theirs.judged(work.undo(steps, [number for number in begun if number not in left], left)))
     clean = all(result.status != "undo_failed" for result in results)
     if clean:
@@ -528,6 +529,10 @@ class _Work:
         for number, step in chosen:
             for value in _values(step):
                 self._try(errors, number, self._restore, value)
+            for value in given_up(step):
+                # Theirs comes from systemd, now or when it next writes it.
+                if self._holds_after(value):
+                    self._try(errors, number, self._restore, value)
         return tuple(self._judged(number, step, number in begun, left.get(number), errors.get(number, "")) for number, step in enumerate(steps))
 
     def _judged(self, number: int, step: Step, chosen: bool, left: t.Optional[str], error: str) -> Result:
@@ -677,10 +682,18 @@ class _Work:
         except _FAILURES:
             return False
 
-    def changed_by_others(self, steps: t.Sequence[Step], begun: t.Sequence[int], found: t.Mapping[int, str], unjudged: t.Container[int] = ()) -> Theirs:
+    def changed_by_others(
+        self,
+        steps: t.Sequence[Step],
+        begun: t.Sequence[int],
+        found: t.Mapping[int, str],
+        *,
+        unjudged: t.Container[int] = (),
+        earlier: t.Mapping[str, str] = {},
+    ) -> Theirs:
         """Of what was begun, where it is neither from before nor ours. C(found): what the steps that were done read then; not of what a step moves.
 
-        C(unjudged): of which nobody knows what the kernel made of ours.
+        C(unjudged): of which nobody knows what the kernel made of ours; C(earlier): what a recovery that was cut off has kept.
         """
         chosen = [(number, steps[number]) for number in begun]
         writes = [(number, step) for number, step in chosen if isinstance(step, WriteStep)]
@@ -688,18 +701,17 @@ class _Work:
         moved = {move.path for unused, step in writes for move in step.moves}
         held = {step.path for number, step in writes if step.bound and number not in found}
         of_units = {file.path for unused, step in chosen if isinstance(step, PropertyStep) for file in step.files}
-        theirs = Theirs([*steps], {}, set(), {})
-        kept: t.Dict[str, str] = {}
+        theirs = Theirs([*steps], {}, set(), {}, {**earlier})
+        kept = theirs.kept
         for number, step in chosen:
             # Of a cgroup's many files each is looked at when it goes back.
             if number in unjudged or isinstance(step, (ReloadStep, MemcgsStep)):
                 continue
             with contextlib.suppress(*_FAILURES):
                 if isinstance(step, PropertyStep):
-                    rest, values, stays = self._without_theirs(step, known, held)
+                    rest, values = self._without_theirs(step, known, held, kept)
                     theirs.steps[number] = rest
                     theirs.values.update(values)
-                    kept.update(stays)
                     theirs.units.update([number] if values and not rest.properties else [])
                 elif not _is_open(step, done=number in found) and step.path not in moved and step.path not in of_units:
                     now = self.read(step)
@@ -707,7 +719,7 @@ class _Work:
                     texts = [step.before, step.after, *known.get(step.path, ()), *([None] if isinstance(step, SwapStep) else [])]
                     if not any(self.holds(step, text, now) for text in texts):
                         theirs.left[number] = now or "absent"
-                        theirs.values[_key(step)] = now if isinstance(step, WriteStep) and now else ""
+                        theirs.values[_key(step)] = "" if now is None or isinstance(step, FileStep) else now
         # Other steps of a unit's files: the way to a bound, what a rollback writes besides.
         theirs.left.update((number, kept[step.path]) for number, step in chosen if isinstance(step, (WriteStep, FileStep)) and step.path in kept)
         areas = [steps[number] for number in theirs.left]
@@ -715,45 +727,51 @@ class _Work:
         return theirs
 
     def _without_theirs(
-        self, step: PropertyStep, known: t.Mapping[str, t.Sequence[t.Optional[str]]], held: t.Container[str]
-    ) -> t.Tuple[PropertyStep, t.Dict[t.Tuple[str, str], str], t.Dict[str, str]]:
-        """(the step without properties that somebody has told systemd since, what is theirs, {file that stays: what it shall hold}).
+        self, step: PropertyStep, known: t.Mapping[str, t.Sequence[t.Optional[str]]], held: t.Container[str], kept: t.Dict[str, str]
+    ) -> t.Tuple[PropertyStep, t.Dict[t.Tuple[str, str], str]]:
+        """(the step without properties that somebody has told systemd since, what is theirs). In a cgroup that is another one by now nobody wrote.
 
-        What was written past systemd stays too, and systemd goes back. In a cgroup that is another one by now nobody wrote.
+        C(kept), {file that stays: its value}, is added to: what was written past systemd stays too, and systemd goes back.
         """
         files = {_registry.find(file.knob).unit_property: file for file in step.files}
         target, shown = dict(step.before), None
-        told: t.Dict[str, str] = {}
-        values: t.Dict[t.Tuple[str, str], str] = {}
-        kept: t.Dict[str, WriteStep] = {}
+        told, besides, values = set(), [], {}
         for name, ours in step.properties:
             file = files.get(name)
             now = self._held(file) if file else None
             is_ours = file is None or now is None or file.path in held or any(self.holds(file, text, now) for text in known.get(file.path, ()))
-            # A reload may have given it our persistent value, and what somebody said still stands in its file.
+            if file and is_ours and file.path in kept:
+                # An undoing that was cut off has written over it.
+                now, is_ours = kept[file.path], False
+            path = _persist.run_time_path(step.unit, name)
             said = self._said_at_run_time(step, name)
-            if not said and not (is_ours and file):
+            is_theirs = bool(said) and not self._is_either(name, said, ours, target)
+            if is_theirs:
+                kept[path] = said
+            elif file is None or not is_ours:
+                # By another file, which counts instead of this one: ours goes.
                 shown = self.writer.properties(step.unit, [one for one, unused in step.properties]) if shown is None else shown
-                said = shown.get(name, "") if target.get(name) else ""
-            if said and not any(self.same(name, said, text) for text in (ours, target.get(name)) if text):
-                told[name] = said
-            elif is_ours:
-                continue
-            values[name, step.unit] = said if file is None or now is None else now
-            if file and now is not None:
-                text = _texts.kernel_text(_registry.normalize(_registry.find(name), told[name]), version=_version_of(file)) if is_ours else now
-                kept[file.path] = file._replace(before=text, after=text)
-                values[name, step.unit] = text
-        run_time = {_persist.run_time_path(step.unit, name) for name in told}
+                said = shown.get(name, "")
+                is_theirs = bool(said and target.get(name)) and not self._is_either(name, said, ours, target)
+            if is_theirs:
+                told.add(name)
+            if file and now is not None and not is_ours:
+                kept[file.path] = now
+                besides.append(file._replace(before=now, after=now))
+            if is_theirs or not is_ours:
+                values[name, step.unit] = said if now is None or is_ours else now
         pairs, before = (tuple(pair for pair in pairs if pair[0] not in told) for pairs in (step.properties, step.before))
         rest = step._replace(
             properties=pairs,
             before=before,
-            files=tuple(file for name, file in files.items() if name not in told and file.path not in kept),
-            drop_ins=tuple(drop_in for drop_in in step.drop_ins if drop_in.path not in run_time),
-            besides=(*step.besides, *kept.values()),
+            files=tuple(file for file in step.files if file.path not in kept),
+            drop_ins=tuple(drop_in for drop_in in step.drop_ins if drop_in.path not in kept),
+            besides=(*step.besides, *besides),
         )
-        return rest, values, {**{path: file.before for path, file in kept.items()}, **dict.fromkeys(run_time, "")}
+        return rest, values
+
+    def _is_either(self, name: str, said: str, ours: str, target: t.Mapping[str, str]) -> bool:
+        return any(self.same(name, said, text) for text in (ours, target.get(name)) if text)
 
     def _held(self, file: WriteStep) -> t.Optional[str]:
         """None where its cgroup has ended."""
@@ -807,7 +825,7 @@ class _Work:
 
     def _check_shown(self, step: PropertyStep, wanted: t.Iterable[t.Tuple[str, str]]) -> None:
         """Of the properties without a kernel file, what systemd says; an empty one is its default, whatever that is. Raises Kept."""
-        covered = {_registry.find(file.knob).unit_property for file in step.files}
+        covered = {_registry.find(file.knob).unit_property for file in (*step.files, *step.besides)}
         asked = {key: value for key, value in wanted if value and key not in covered}
         shown = self.writer.properties(step.unit, asked) if asked else {}
         for key, value in asked.items():
@@ -1008,10 +1026,17 @@ def _side_by_side(old: PropertyStep, new: PropertyStep) -> PropertyStep:
 def _values(step: Step) -> t.List[WriteStep]:
     """The kernel values that undoing a step has to bring back: its own first, then those it moves."""
     if isinstance(step, PropertyStep):
-        return [*step.files, *step.besides]
+        left_out = given_up(step)
+        return [*(file for file in step.files if file not in left_out), *step.besides]
     if not isinstance(step, WriteStep) or _is_action(step.knob):
         return []
     return [step, *map(_moved_step, step.moves)]
+
+
+def given_up(step: Step) -> t.List[WriteStep]:
+    """Files of properties that somebody else has set since, where the kernel has ours still."""
+    names = {name for name, unused in step.properties} if isinstance(step, PropertyStep) else ()
+    return [file for file in step.files if _registry.find(file.knob).unit_property not in names] if isinstance(step, PropertyStep) else []
 
 
 def _parts(step: Step) -> t.List[Part]:
@@ -1094,12 +1119,7 @@ def _key(step: t.Union[WriteStep, FileStep, SwapFileStep, SwapStep]) -> t.Tuple[
     """(knob, subject), as rows have it; of a file its path."""
     if isinstance(step, WriteStep):
         return step.knob, step.subject
-    return (step.name if isinstance(step, SwapStep) else step.path), ""
-
-
-def _version_of(file: WriteStep) -> int:
-    """Of the hierarchy that has this file."""
-    return 1 if file.path.endswith("_in_bytes") else 2
+    return (step.name if isinstance(step, SwapStep) else f"swap.file {step.path}" if isinstance(step, SwapFileStep) else step.path), ""
 
 
 def _is_shrinking(step: Step) -> bool:

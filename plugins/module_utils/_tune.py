@@ -720,6 +720,8 @@ def _recovery(undone: t.Sequence[Step], begun: t.Sequence[Step], allow: t.Collec
     # A unit that was started anew has another cgroup, in which nobody has set anything.
     inodes = {0, *(unit.inode for units in present.units.values() for unit in units)}
     writes = {step.path: step for step in undone if isinstance(step, WriteStep) and step.inode in inodes}
+    # Of a property that somebody else has set by now ours goes back in the kernel alone.
+    writes.update((file.path, file) for step in undone for file in _transaction.given_up(step) if file.inode in inodes)
     moved = {move.path: WriteStep(move.knob, "host", "", move.path, move.before, move.before) for step in writes.values() for move in step.moves}
     turned = work.turned([*{**moved, **writes}.values(), *(step for step in undone if not isinstance(step, (WriteStep, MemcgsStep)))], force=True)
     # What others have written there since is not undone.
@@ -789,7 +791,7 @@ def _final(row: Row, outcome: Outcome, present: Present, after: Present) -> Row:
     if not outcome.ok:
         failed = next((result for result in outcome.results if result.status in ("failed", "undo_failed") and row.key in _keys(result.step)), None)
         theirs = outcome.theirs.get(row.key)
-        row = row._replace(live_after=row.live_after if theirs is None else theirs)
+        row = row._replace(live_after=theirs or row.live_after)
         if failed:
             return row.because(failed.reason, "failed")
         return row._replace(status="undone") if theirs is None else row.because("others have set it since, and it stays as they want it", "deferred")

@@ -41,7 +41,8 @@ def _as_text(knob: WrittenRow, value: object) -> str:
 
 
 def _percent(text: str) -> int:
-    return integer(text[:-1].strip() if text.endswith("%") else text)
+    """systemd writes 50.00%."""
+    return integer(re.sub(r"(\.0+)?\s*%$", "", text))
 
 
 def _limit(text: str) -> int | None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -422,6 +423,64 @@ def test_what_somebody_told_systemd_stays_where_a_reload_has_outranked_it(tmp_pa
     assert answer["notes"] == [f"an interrupted run was undone, but for what others have set since: batch.slice MemoryHigh ({GIB})"]
     assert (machine.text("/batch.slice memory.high"), machine.text("vm.swappiness")) == (str(GIB), "60")
     assert f"MemoryHigh={GIB}" in (machine.text(BATCH_HIGH) or "")
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+@pytest.mark.parametrize("reload", [False, True])
+def test_what_somebody_told_systemd_by_another_file_stays(tmp_path: Path, systemd: int, reload: bool) -> None:
+    """A set-property that lasts, or one of a percentage: ours goes. Before a reload, which has our persistent value count again."""
+    machine, unused = Case(tmp_path, {"systemd": systemd}).killed(HIGH, line=LAST_LINE)
+    machine.write("/etc/systemd/system.control/batch.slice.d/50-MemoryHigh.conf", f"[Slice]\nMemoryHigh={GIB}\n")
+    machine.node.systemd._held["batch.slice"]["MemoryHigh"] = str(3 * GIB if reload else GIB)
+    machine.set("/sys/fs/cgroup/batch.slice/memory.high", str(GIB))
+    answer = machine.tune(layer())
+    assert answer["notes"] == [f"an interrupted run was undone, but for what others have set since: batch.slice MemoryHigh ({GIB})"]
+    assert (machine.text("/batch.slice memory.high"), machine.text(BATCH_HIGH), machine.text(PENDING)) == (str(GIB), None, None)
+
+
+def test_a_limit_of_others_that_usage_has_outgrown_is_not_written(tmp_path: Path) -> None:
+    """It stands in their file alone: the kernel has ours, as ours outranks it."""
+    machine = raised(tmp_path, 257, cut=False, usage=256 * MIB)
+    for words in (["set-property", "--runtime", "--", "big.service", f"MemoryMax={GIB}"], ["daemon-reload"],
+                  ["set-property", "--runtime", "--", "big.service", "MemoryLow=1M"], ["daemon-reload"]):  # fmt: skip
+        machine.node.systemd.answer(["systemctl", *words])
+    machine.set(f"{machine.mount}{BIG}/memory.current", str(2 * GIB))
+    with pytest.raises(_tune.TuneError, match=r"is below its usage of 2\.00 GiB"):
+        machine.tune(layer())
+    assert machine.text(f"{BIG} memory.max") == str(4 * GIB) and machine.text(PENDING)
+
+
+@pytest.mark.parametrize("by_systemd", [False, True])
+def test_what_somebody_sets_between_two_recoveries_is_the_value_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_systemd: bool) -> None:
+    machine, unused = Case(tmp_path, {"systemd": 257}).killed(HIGH, line=LAST_LINE)
+
+    def put(value: int) -> None:
+        if by_systemd:
+            machine.node.systemd.answer(["systemctl", "set-property", "--runtime", "--", "batch.slice", f"MemoryHigh={value}"])
+        else:
+            machine.set("/sys/fs/cgroup/batch.slice/memory.high", str(value))
+
+    def failing(path: str, text: str, inode: int = 0) -> None:
+        if path.endswith("swappiness"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        write(path, text, inode)
+
+    write = machine.node.kernel_write
+    put(GIB)
+    with monkeypatch.context() as patched:
+        patched.setattr(machine.node, "kernel_write", failing)
+        with pytest.raises(_tune.TuneError, match="Not undone: /proc/sys/vm/swappiness"):
+            machine.tune(layer())
+    put(2 * GIB)
+    assert machine.tune(layer())["notes"] == [f"an interrupted run was undone, but for what others have set since: batch.slice MemoryHigh ({2 * GIB})"]
+    assert (machine.text("/batch.slice memory.high"), machine.text("vm.swappiness")) == (str(2 * GIB), "60")
+
+
+def test_a_percentage_in_a_run_time_drop_in_is_somebodys_too(tmp_path: Path) -> None:
+    machine, unused = Case(tmp_path, {"systemd": 252}).killed(HIGH, line=LAST_LINE)
+    machine.write(BATCH_HIGH, "[Slice]\nMemoryHigh=20%\n")
+    assert machine.tune(layer())["notes"] == ["an interrupted run was undone, but for what others have set since: batch.slice MemoryHigh (20%)"]
+    assert machine.text(BATCH_HIGH) == "[Slice]\nMemoryHigh=20%" and machine.text("vm.swappiness") == "60"
 
 
 @pytest.mark.parametrize("systemd", [252, 257])

@@ -123,6 +123,7 @@ def test_what_is_printed(name: str, text: str, value: object) -> None:
         ("vm.min_free_kbytes", "64MiB", 65536),
         ("vm.min_free_kbytes", "1023b", 0),
         ("vm.dirty_ratio", "20%", 20),
+        ("ManagedOOMMemoryPressureLimit", "50.00%", 50),  # by systemd, in its drop-ins
         ("vm.dirty_ratio", " 20 % ", 20),
         ("kernel.panic", -1, -1),
         ("kernel.panic_on_oops", True, 1),
