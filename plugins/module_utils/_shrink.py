@@ -72,10 +72,10 @@ CLOCK = Clock()
 class Home:
     """The cgroup that a step shrinks, in the kernel. All methods raise OSError, Refused and Unreadable.
 
-    C(wrote): {path: what stood there after our last write}, for all homes of a run: what is something else by now is somebody else's.
+    C(wrote): {path: what may stand there by our writes}, for all homes of a run: what is something else by now is somebody else's.
     """
 
-    def __init__(self, step: WriteStep, writer: Writer, wrote: t.Dict[str, str]) -> None:
+    def __init__(self, step: WriteStep, writer: Writer, wrote: t.Dict[str, t.Tuple[str, ...]]) -> None:
         self.step = step
         self.wrote = wrote
         self.writer = writer
@@ -128,17 +128,17 @@ class Home:
         """By memory.high, or on v1 by the limit. Never above what stands there."""
         now = self._amount(self.directory, self.step.path.rpartition("/")[2])
         if now is None or bytes_ < now:
-            # Until it is known how the kernel keeps it.
-            self.wrote[self.step.path] = str(bytes_)
+            # Until it is known how the kernel keeps it, or that it did not take it.
+            self.wrote[self.step.path] = (*self.wrote.get(self.step.path, ()), str(bytes_))
             self._write(self.step.path.rpartition("/")[2], str(bytes_))
-            self.wrote[self.step.path] = self.writer.kernel_read(self.step.path, self.step.inode)
+            self.wrote[self.step.path] = (self.writer.kernel_read(self.step.path, self.step.inode),)
 
     def release(self) -> str:
         """As before, if what we wrote stands there still; else what somebody else wrote, which stays."""
         if self.step.path not in self.wrote:
             return ""
         now = self.writer.kernel_read(self.step.path, self.step.inode)
-        if now not in (self.step.before, self.wrote[self.step.path]):
+        if now not in (self.step.before, *self.wrote[self.step.path]):
             return now
         if now != self.step.before:
             self.writer.kernel_write(self.step.path, self.step.before, self.step.inode)

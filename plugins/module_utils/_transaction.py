@@ -358,7 +358,7 @@ class _Work:
         self.clock = _shrink.CLOCK
         self.shrunk: t.List[_shrink.Shrunk] = []
         self.homes: t.List[t.Tuple[_shrink.Home, int]] = []  # with the kills that there had been
-        self.wrote: t.Dict[str, str] = {}
+        self.wrote: t.Dict[str, t.Tuple[str, ...]] = {}
         self.theirs: t.Dict[str, str] = {}  # what somebody else wrote meanwhile where usage was brought down
         self.until = 0.0
         self.gone: t.Set[str] = set()  # cgroups that ended meanwhile
@@ -701,6 +701,8 @@ class _Work:
         moved = {move.path for unused, step in writes for move in step.moves}
         held = {step.path for number, step in writes if step.bound and number not in found}
         of_units = {file.path for unused, step in chosen if isinstance(step, PropertyStep) for file in step.files}
+        units = {step.unit for unused, step in chosen if isinstance(step, PropertyStep)}
+        reloads = any(isinstance(step, ReloadStep) for unused, step in chosen)
         theirs = Theirs([*steps], {}, set(), {}, {**earlier})
         kept = theirs.kept
         for number, step in chosen:
@@ -717,7 +719,9 @@ class _Work:
                     now = self.read(step)
                     # An undoing that was cut off may have turned it off to turn it on as before.
                     texts = [step.before, step.after, *known.get(step.path, ()), *([None] if isinstance(step, SwapStep) else [])]
-                    if not any(self.holds(step, text, now) for text in texts):
+                    if any(self.holds(step, text, now) for text in texts):
+                        continue
+                    if not (isinstance(step, WriteStep) and (reloads or step.subject in units) and self._is_by_systemd(step, now)):
                         theirs.left[number] = now or "absent"
                         theirs.values[_key(step)] = "" if now is None or isinstance(step, FileStep) else now
         # Other steps of a unit's files: the way to a bound, what a rollback writes besides.
@@ -736,23 +740,24 @@ class _Work:
         files = {_registry.find(file.knob).unit_property: file for file in step.files}
         target, shown = dict(step.before), None
         told, besides, values = set(), [], {}
-        for name, ours in step.properties:
+        for name, unused in step.properties:
             file = files.get(name)
             now = self._held(file) if file else None
+            words = [word for word in known.get(f"{step.unit} {name}", ()) if word]
             is_ours = file is None or now is None or file.path in held or any(self.holds(file, text, now) for text in known.get(file.path, ()))
             if file and is_ours and file.path in kept:
                 # An undoing that was cut off has written over it.
                 now, is_ours = kept[file.path], False
             path = _persist.run_time_path(step.unit, name)
             said = self._said_at_run_time(step, name)
-            is_theirs = bool(said) and not self._is_either(name, said, ours, target)
+            is_theirs = bool(said) and not any(self.same(name, said, word) for word in words)
             if is_theirs:
                 kept[path] = said
             elif file is None or not is_ours:
                 # By another file, which counts instead of this one: ours goes.
                 shown = self.writer.properties(step.unit, [one for one, unused in step.properties]) if shown is None else shown
                 said = shown.get(name, "")
-                is_theirs = bool(said and target.get(name)) and not self._is_either(name, said, ours, target)
+                is_theirs = bool(said and target.get(name)) and not any(self.same(name, said, word) for word in words)
             if is_theirs:
                 told.add(name)
             if file and now is not None and not is_ours:
@@ -770,8 +775,12 @@ class _Work:
         )
         return rest, values
 
-    def _is_either(self, name: str, said: str, ours: str, target: t.Mapping[str, str]) -> bool:
-        return any(self.same(name, said, text) for text in (ours, target.get(name)) if text)
+    def _is_by_systemd(self, step: WriteStep, now: t.Optional[str]) -> bool:
+        """Whether a file that we write is as systemd has it, which resets it with a reload, or a property beside it. Not if somebody told it at run time."""
+        name = _registry.find(step.knob).unit_property
+        if step.scope != "memcg" or not name or not _registry.find(name).run_time or self.writer.read(_persist.run_time_path(step.subject, name)):
+            return False
+        return self.holds(step, self.writer.properties(step.subject, [name]).get(name) or None, now)
 
     def _held(self, file: WriteStep) -> t.Optional[str]:
         """None where its cgroup has ended."""
@@ -1095,15 +1104,16 @@ def _check_path(step: WriteStep) -> None:
 
 
 def _known_texts(chosen: t.Iterable[t.Tuple[int, Step]], found: t.Mapping[int, str]) -> t.Dict[str, t.List[t.Optional[str]]]:
-    """{kernel file: what it may hold by us}: what stood before, what we wrote and what came of it, and what systemd makes of its properties on either way."""
+    """{kernel file, or unit and property: what it may hold by us}: what stood before, what we wrote and what came of it, what systemd makes of it."""
     known: t.Dict[str, t.List[t.Optional[str]]] = {}
     for number, step in chosen:
         if isinstance(step, WriteStep):
             known.setdefault(step.path, []).extend((step.before, step.after, found.get(number, step.after)))
         elif isinstance(step, PropertyStep):
-            for file in step.files:
-                name = _registry.find(file.knob).unit_property
-                words = [value for key, value in (*step.properties, *step.before) if key == name and value]
+            for name, value in (*step.properties, *step.before):
+                known.setdefault(f"{step.unit} {name}", []).extend([value] if value else [])
+            for file in (*step.files, *step.besides):
+                words = known.get(f"{step.unit} {_registry.find(file.knob).unit_property}", ())
                 known.setdefault(file.path, []).extend((file.before, file.after, *words))
     return known
 

@@ -720,8 +720,9 @@ def _recovery(undone: t.Sequence[Step], begun: t.Sequence[Step], allow: t.Collec
     # A unit that was started anew has another cgroup, in which nobody has set anything.
     inodes = {0, *(unit.inode for units in present.units.values() for unit in units)}
     writes = {step.path: step for step in undone if isinstance(step, WriteStep) and step.inode in inodes}
-    # Of a property that somebody else has set by now ours goes back in the kernel alone.
-    writes.update((file.path, file) for step in undone for file in _transaction.given_up(step) if file.inode in inodes)
+    # What goes back in the kernel alone: of a property that somebody else has set by now, and what was written past systemd.
+    alone = [file for step in undone if isinstance(step, PropertyStep) for file in (*_transaction.given_up(step), *step.besides)]
+    writes.update((file.path, file) for file in alone if file.inode in inodes)
     moved = {move.path: WriteStep(move.knob, "host", "", move.path, move.before, move.before) for step in writes.values() for move in step.moves}
     turned = work.turned([*{**moved, **writes}.values(), *(step for step in undone if not isinstance(step, (WriteStep, MemcgsStep)))], force=True)
     # What others have written there since is not undone.

@@ -476,6 +476,54 @@ def test_what_somebody_sets_between_two_recoveries_is_the_value_that_stays(tmp_p
     assert (machine.text("/batch.slice memory.high"), machine.text("vm.swappiness")) == (str(2 * GIB), "60")
 
 
+def test_a_file_that_our_own_reload_reset_goes_back_to_the_last_tune(tmp_path: Path) -> None:
+    """252 resets what is written past it; that is nobody else's."""
+    machine = Case(tmp_path, {"systemd": 252}).machine()
+    assert machine.tune(layer(slices={"batch.slice": {"memory.high": "3G"}}))["problem"] == ""
+    wanted = layer(slices={"batch.slice": {"memory.high": "2G"}, "redis-server.service": {"MemoryMax": "2G"}})
+    kill(machine, wanted, line="kernel /sys/fs/cgroup/batch.slice/memory.high")
+    assert machine.text("/batch.slice memory.high") == "max"
+    assert machine.tune(layer(), only=["watermarks"])["notes"] == ["an interrupted run was undone"]
+    assert machine.text("/batch.slice memory.high") == str(3 * GIB)
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_what_was_kept_is_not_written_below_usage_either(tmp_path: Path, systemd: int) -> None:
+    """A recovery that was cut off had systemd write over it, and usage has grown since."""
+    wanted = layer(slices={"batch.slice": {"MemoryMax": "4G"}})
+    machine, unused = Case(tmp_path, {"systemd": systemd}).killed(wanted, line=LAST_LINE)
+    machine.set("/sys/fs/cgroup/batch.slice/memory.max", str(GIB))
+    machine.node.operations, machine.node.line = 0, "remove /run/systemd/system.control/batch.slice.d/50-MemoryMax.conf"  # type: ignore[attr-defined]
+    assert in_child(lambda: machine.tune(layer(), only=["watermarks"])) == signal.SIGKILL
+    machine.node.line = ""  # type: ignore[attr-defined]
+    t.cast("Killed", machine.node).remember()
+    machine.set("/sys/fs/cgroup/batch.slice/memory.current", str(2 * GIB))
+    with pytest.raises(_tune.TuneError, match=r"batch\.slice memory\.max: 1\.00 GiB is below its usage of 2\.00 GiB"):
+        machine.tune(layer(), only=["watermarks"])
+    assert machine.text("/batch.slice memory.max") == "max"
+    machine.set("/sys/fs/cgroup/batch.slice/memory.current", str(MIB))
+    assert machine.tune(layer(), only=["watermarks"])["problem"] == "" and machine.text("/batch.slice memory.max") == str(GIB)
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_words_of_another_step_of_the_same_unit_are_ours(tmp_path: Path, systemd: int) -> None:
+    """A recovery has two, of what the run set and of what the unit took when it started anew."""
+    at, was_killed, case = 1, True, Case(tmp_path, {"systemd": systemd})
+    unit = "redis-server.service"
+    while was_killed:
+        machine = case.machine()
+        machine.tune(layer(slices={unit: {"MemoryMax": "3G"}}))
+        machine.node.systemd.answer(["systemctl", "set-property", "--runtime", "--", unit, f"MemoryMax={GIB}"])
+        kill(machine, layer(slices={unit: {"MemoryMax": "4G"}}), line="rename /var/lib/memqos/generations/2.json")
+        machine.stop(unit)
+        machine.start(unit, REDIS)
+        was_killed = again(machine, at)
+        machine.tune(layer(), only=["watermarks"])
+        run_time = machine.text(f"/run/systemd/system.control/{unit}.d/50-MemoryMax.conf")
+        assert f"MemoryMax={GIB}" in (run_time or "") and machine.text(PENDING) is None, at
+        at += 2 * THINNED
+
+
 def test_a_percentage_in_a_run_time_drop_in_is_somebodys_too(tmp_path: Path) -> None:
     machine, unused = Case(tmp_path, {"systemd": 252}).killed(HIGH, line=LAST_LINE)
     machine.write(BATCH_HIGH, "[Slice]\nMemoryHigh=20%\n")

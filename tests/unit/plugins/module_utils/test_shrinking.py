@@ -403,6 +403,39 @@ def test_killed_at_any_write_the_next_run_leaves_all_or_nothing(tmp_path: Path, 
     assert len(seen) == 2 or THINNED > 1
 
 
+@KERNELS
+def test_a_step_that_cannot_be_written_leaves_no_bound_of_the_one_before(tmp_path: Path, hierarchy: int, reclaim: bool) -> None:
+    """The kernel holds what the step before wrote: that is ours, and goes back, or is told."""
+    node = machine(tmp_path, hierarchy=hierarchy, reclaim=reclaim)
+    before = bound(node), node.text("/batch.slice memory.high")
+
+    class Broken(Reclaiming):
+        """From the second bound on no write works, C(for_good) or once."""
+
+        seen, for_good = 0, False
+
+        def operation(self, what: str, path: str) -> None:
+            super().operation(what, path)
+            self.seen += (what, path.rpartition("/")[2]) in (("kernel", "memory.high"), ("kernel", "memory.limit_in_bytes"))
+            if self.seen == 2 or (self.for_good and self.seen > 1):
+                self.seen += 1
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for for_good in (False, True):
+        writer = Broken(node.root, systemd=257, hierarchy=hierarchy)
+        writer.systemd, writer.for_good = node.node.systemd, for_good
+        answer = tune(node, HALF, writer=writer)
+        if writer.seen < 2:
+            continue  # by memory.reclaim alone
+        now = bound(node), node.text("/batch.slice memory.high")
+        assert answer["problem"] and (now == before if answer["clean"] else "Not undone" in answer["problem"])
+        assert answer["clean"] is not for_good
+        assert tune(node, layer())["problem"] == "" and (bound(node), node.text("/batch.slice memory.high")) == before
+        node.write(f"{BATCH if hierarchy == 2 else node.mount + '/batch.slice'}/memory.{'current' if hierarchy == 2 else 'usage_in_bytes'}", f"{256 * MIB}\n")
+        stat = f"inactive_file {96 * MIB}\n" if hierarchy == 2 else f"total_inactive_file {96 * MIB}\ntotal_rss {160 * MIB}\n"
+        node.write(f"{node.mount}/batch.slice/memory.stat", stat)
+
+
 # What others do meanwhile
 
 
@@ -565,6 +598,20 @@ def test_rows_tell_what_others_set_amid_a_run_that_is_undone(tmp_path: Path, sys
     assert {found[name]["status"] for name in ("vm.swappiness", "batch.slice MemoryLow")} == {"undone"}
     assert node.text("/batch.slice memory.high") == str(1 << 30)
     assert (node.text("/batch.slice memory.low"), node.text("vm.swappiness")) == ((str(64 * MIB), "10") if back else ("0", "60"))
+
+
+@pytest.mark.parametrize("systemd", [252, 257])
+def test_a_value_from_before_that_our_way_reset_is_nobody_elses(tmp_path: Path, systemd: int) -> None:
+    """memory.high by hand, which is the way to a limit, and which set-property resets."""
+    node = Machine(tmp_path, systemd=systemd, writer=Reclaiming)
+    node.set(f"{BATCH}/memory.high", str(1 << 30))
+    node.write(f"{BATCH}/memory.current", f"{256 * MIB}\n")
+    node.write(f"{BATCH}/memory.stat", f"inactive_file {96 * MIB}\n")
+    writer = Meanwhile(node.root, systemd=systemd, hierarchy=2)
+    writer.systemd = node.node.systemd
+    answer = tune(node, HALF, writer=writer)
+    assert answer["clean"] and "All was undone." in answer["problem"]
+    assert (node.text("/batch.slice memory.high"), bound(node)) == (str(1 << 30), "max")
 
 
 @pytest.mark.parametrize(("most", "high"), [("200MiB", "195MiB"), ("200MiB", "220MiB"), ("205MiB", "200MiB")])
