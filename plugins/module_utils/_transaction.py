@@ -689,7 +689,7 @@ class _Work:
         found: t.Mapping[int, str],
         *,
         unjudged: t.Container[int] = (),
-        earlier: t.Mapping[str, str] = {},
+        earlier: t.Optional[t.Mapping[str, str]] = None,
     ) -> Theirs:
         """Of what was begun, where it is neither from before nor ours. C(found): what the steps that were done read then; not of what a step moves.
 
@@ -703,7 +703,7 @@ class _Work:
         of_units = {file.path for unused, step in chosen if isinstance(step, PropertyStep) for file in step.files}
         units = {step.unit for unused, step in chosen if isinstance(step, PropertyStep)}
         reloads = any(isinstance(step, ReloadStep) for unused, step in chosen)
-        theirs = Theirs([*steps], {}, set(), {}, {**earlier})
+        theirs = Theirs([*steps], {}, set(), {}, dict(earlier or {}))
         kept = theirs.kept
         for number, step in chosen:
             # Of a cgroup's many files each is looked at when it goes back.
