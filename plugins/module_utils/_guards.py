@@ -36,8 +36,8 @@ _LEAST_MAPS = 65530
 # Four of the chunks that writeback writes at least (fs/fs-writeback.c: MIN_WRITEBACK_PAGES). With less, or than 1 % of a small memory, every writer waits.
 _LEAST_DIRTY = 16 << 20
 _BOUNDED = ("memory.min", "memory.max", "memory.high")
-# The risk of a limit on what nobody knows.
-_UNKNOWN = {"memory.max": "limit_below_usage", "memory.high": "high_below_working_set"}
+# The risk of a bound below what is in use, or on what nobody knows.
+BELOW_USE = {"memory.max": "limit_below_usage", "memory.high": "high_below_working_set"}
 # What bounds the protection of a cgroup: file or property, and where it stands among its figures.
 _PROTECTING = {"memory.min": "min", "DefaultMemoryMin": "default_min", "memory.max": "limit"}
 
@@ -234,13 +234,13 @@ def _cgroup_danger(change: _Change, cgroup: Cgroup) -> Danger | None:
     if not isinstance(after, int):
         return None
     if usage is None:
-        shrinks = file in _UNKNOWN and (change.before is None or change.more < 0)
-        return Danger(_UNKNOWN[file], f"its usage cannot be read, so whether it fits into {_size(after)} is not known") if shrinks else None
+        shrinks = file in BELOW_USE and (change.before is None or change.more < 0)
+        return Danger(BELOW_USE[file], f"its usage cannot be read, so whether it fits into {_size(after)} is not known") if shrinks else None
     if file == "memory.max" and after < usage:
-        return Danger("limit_below_usage", f"{_size(after)} is below its usage of {_size(usage)}: the kernel would kill its processes, or (v1) answer EBUSY")
+        return Danger(BELOW_USE[file], f"{_size(after)} is below its usage of {_size(usage)}: the kernel would kill its processes, or (v1) answer EBUSY")
     why = stands_still(after, usage, cgroup.get("stat", {}).get("inactive_file", 0)) if file == "memory.high" else ""
     if why:
-        return Danger("high_below_working_set", why)
+        return Danger(BELOW_USE[file], why)
     if file in ("memory.max", "memory.high") and not usage and after < LEAST_TO_START:
         return Danger("limit_too_small_to_start", f"{_size(after)} is less than {_size(LEAST_TO_START)}, without which hardly a program starts")
     return None

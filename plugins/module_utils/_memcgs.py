@@ -28,7 +28,7 @@ _TRANSIENT = "/run/systemd/transient/"
 # {what is in use: what of it memory.stat calls idle}
 _USAGE = {"memory.current": "inactive_file", "memory.usage_in_bytes": "total_inactive_file"}
 # The risk of a memory.high that its tasks have outgrown, as an operator allows it.
-STALLS = "high_below_working_set"
+STALLS = _guards.BELOW_USE["memory.high"]
 
 
 class Failed(Refused):

@@ -156,9 +156,10 @@ def _back(file: str, before: str, after: str, one: Found, page_size: int) -> t.I
     if now is None or _memcg_rules.same(file, now, before, page_size):
         return
     why = _stalls(before, now, one) if file == "memory.high" else ""
-    if why:
+    is_ours = _memcg_rules.same(file, now, after, page_size) or _memcg_rules.is_loose(file)
+    if is_ours and why:
         yield (file, "", "native", f"nobody wants it any more; {why}", "deferred"), now, None
-    elif _memcg_rules.same(file, now, after, page_size) or _memcg_rules.is_loose(file):
+    elif is_ours:
         yield (file, "", "native", "nobody wants it any more: back to what stood before", "would_change"), now, before
     else:
         yield (file, "", "native", "nobody wants it any more, and others have changed it since: it stays", "deferred"), now, None

@@ -20,7 +20,6 @@ if t.TYPE_CHECKING:
 
 # Read of every node: 0 keeps anonymous memory where it is.
 KNOBS = ("vm.swappiness",)
-_RISKS = {"memory.max": "limit_below_usage", "memory.high": "high_below_working_set"}
 _MIB = 1 << 20
 _size = _shares.format_size
 
@@ -64,14 +63,14 @@ def resolved(
         key = (file.knob, file.subject)
         cgroup = present.cgroups.get(file.path[len(present.mount) :].rpartition("/")[0], {})
         step = _way(file, present)
-        if step is None or key in found or "usage" not in cgroup or (key in left and left[key].risk not in _RISKS.values()):
+        if step is None or key in found or "usage" not in cgroup or (key in left and left[key].risk not in _guards.BELOW_USE.values()):
             continue
         one = _planned(cgroup, present)
         if one.fixed > most(step):
             text = f"no more than {_size(max(0, one.usage - one.fixed))} of that can be reclaimed ({_why(one)})"
             danger = left.get(key)
             reason = danger.reason if danger else f"{_size(step.bound)} is hardly above its usage of {_size(one.usage)}: the next allocations would kill"
-            left[key] = _guards.Danger(danger.risk if danger else _RISKS[step.bounds], f"{reason}; {text}")
+            left[key] = _guards.Danger(danger.risk if danger else _guards.BELOW_USE[step.bounds], f"{reason}; {text}")
             continue
         found[key] = step
         left.pop(key, None)
@@ -94,7 +93,7 @@ def _bounds(steps: t.Iterable[Step]) -> t.Iterator[WriteStep]:
     """The files of cgroups that are lowered to an amount."""
     for step in steps:
         for file in step.files if isinstance(step, PropertyStep) else (step,):
-            if isinstance(file, WriteStep) and file.scope == "memcg" and file.knob in _RISKS:
+            if isinstance(file, WriteStep) and file.scope == "memcg" and file.knob in _guards.BELOW_USE:
                 before, after = (_registry.normalize(_registry.find(file.knob), text) for text in (file.before, file.after))
                 if isinstance(after, int) and (before is None or t.cast(int, before) > after):
                     yield file

@@ -470,7 +470,9 @@ def test_a_tune_that_gives_a_throttle_up_does_not_stop_what_has_outgrown_it(node
     now = node.text(place, "high")
     cell = row(node.tune(profile()), place)["values"]["memory.high"]
     assert cell["status"] == "deferred" and "1.00 GiB is below 90 % of its working set" in cell["reason"] and node.text(place, "high") == now
-    node.cgroup(place, current=str(MIB))
+    node.cgroup(place, high=str(19 * GIB // 10))
+    assert "others have changed it since" in row(node.tune(profile()), place)["values"]["memory.high"]["reason"]
+    node.cgroup(place, high=str(now), current=str(MIB))
     assert node.tune(profile())["changed"] and node.text(place, "high") == str(GIB)
 
 
