@@ -6,20 +6,39 @@
 
 from __future__ import annotations
 
+import ast
 import typing as t
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _plan_swap, _tune_options
+from ansible_collections.memqos.fleet.plugins.module_utils import _guards, _plan_shrink, _plan_swap, _tune_options
 from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry, _texts
 
 
+def _name(node: ast.AST) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def _risks(call: ast.Call) -> t.Set[str]:
+    """The names that a danger is told by: written there, or a constant of the rooms that know dangers."""
+    found: t.Set[str] = set()
+    for node in ast.walk(call.args[0]):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.add(node.value)
+        elif _name(node) == "RISK":
+            found.add(_plan_swap.RISK)
+        elif _name(node) == "BELOW_USE":
+            found.update(_guards.BELOW_USE.values())
+    return found
+
+
 def test_every_danger_has_a_name_that_can_be_allowed() -> None:
-    sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (_guards, _plan_swap)]
-    source = "".join(sources).replace("Danger(RISK", f'Danger("{_plan_swap.RISK}"')
-    assert {risk for risk in _tune_options.RISKS if f'Danger("{risk}"' in source} == set(_tune_options.RISKS)
-    assert source.count('Danger("') == len(_tune_options.RISKS)
+    rooms = [ast.parse(Path(str(module.__file__)).read_text(encoding="utf-8")) for module in (_guards, _plan_shrink, _plan_swap)]
+    calls = [node for room in rooms for node in ast.walk(room) if isinstance(node, ast.Call) and _name(node.func) == "Danger"]
+    risks = [_risks(call) for call in calls]
+    assert all(risks)
+    assert set().union(*risks) == set(_tune_options.RISKS)
 
 
 def test_every_area_that_can_be_asked_for_has_a_knob_and_each_knob_an_area() -> None:
