@@ -9,7 +9,7 @@ import typing as t
 from ._tuples import NamedTuple
 
 Json = t.Dict[str, t.Any]
-_HEAD = ("path", "name", "level", "class", "request", "limit")
+_HEAD = ("path", "name", "level", "class", "request", "limit", "source")
 # More than there are intents.
 _MOST_NONE = 32
 # Its file, origin, equivalence, reason and status.
@@ -17,7 +17,7 @@ Cell = t.Tuple[str, str, str, str, str]
 
 
 class Subject(NamedTuple):
-    """Whose cgroup: C(qos_class) of the model; C(unit): systemd's, empty where it is nobody's."""
+    """Whose cgroup: C(qos_class) of the model; C(unit): systemd's, empty where it is nobody's; C(source): who says what it requests."""
 
     name: str
     level: str
@@ -25,6 +25,7 @@ class Subject(NamedTuple):
     unit: str = ""
     request: t.Optional[int] = None
     limit: t.Optional[int] = None
+    source: str = ""
 
 
 class Row(NamedTuple):
@@ -64,7 +65,7 @@ class Rows(t.Sequence[Json]):
         for row in self._rows:
             subject = row.subject
             shape = shapes.setdefault((row.cells, row.none), len(shapes))
-            head = (row.path, subject.name, subject.level, subject.qos_class, subject.request, subject.limit)
+            head = (row.path, subject.name, subject.level, subject.qos_class, subject.request, subject.limit, subject.source)
             rows.append((*head, shape, row.before, row.wanted))
         told = [[[self._now(cell) for cell in cells], none] for cells, none in shapes]
         return {"shapes": told, "rows": rows}

@@ -22,12 +22,21 @@ _BOUNDED = frozenset((
     "memory.min", "memory.low", "memory.high", "memory.max", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes", "memory.soft_limit_in_bytes",
     "memory.swap.max", "memory.pagecache_limit.size",
 ))  # fmt: skip
-_INHERITED = "memory.wmark_min_adj"
+_HIGHEST, _CLAMPED = "memory.wmark_min_adj", "memory.pagecache_limit.size"
+# Cgroups above have a say in what these read, or in how much of it counts; the cgroup's own limit in the other.
+FROM_ABOVE = frozenset((_HIGHEST, "memory.min", "memory.low"))
+DEPENDENT = FROM_ABOVE | {_CLAMPED}
+LIMITS = ("memory.max", "memory.limit_in_bytes")
+# {file: the host's switch without which it does nothing}
+SWITCHES = {
+    "memory.qos_level": "vm.memcg_qos_enable", "memory.pagecache_limit.size": "pagecache_limit/enabled",
+    "memory.pagecache_limit.enable": "pagecache_limit/enabled",
+}  # fmt: skip
 _PLAIN = re.compile("[0-9]{1,20}|max")
 _NUMBERS = ("count", "percent", "permyriad")
 # As _written reads it.
 _NO_LIMIT = 2**63 - 2**16
-_OFF = {"memory.high": "max", "memory.swap.max": "max", "memory.wmark_scale_factor": ""}
+_OFF = {"memory.high": "max", "memory.swap.max": "max"}
 
 
 def same(file: str, one: str, other: str, page_size: int) -> bool:
@@ -57,28 +66,64 @@ def is_loose(file: str) -> bool:
 
 
 def is_off(file: str, text: str) -> bool:
-    """As it is on a kernel without this file. A gap is nothing without the ratio beside it."""
-    return text == _OFF.get(file, "0") or file == "memory.wmark_scale_factor"
+    """As it is on a kernel without this file."""
+    return text == _OFF.get(file, "0")
 
 
-def effective(file: str, path: str, given: t.Callable[[str], t.Optional[str]], known: t.Dict[str, float]) -> t.Optional[str]:
-    """What it reads. Of memory.wmark_min_adj the largest on the way to the root, where ancestors that have 0 do not count.
+Given = t.Callable[[str, str], t.Optional[str]]
 
-    C(given): what a cgroup has; C(known): {path: the largest from there on}, which is filled.
-    """
-    own = given(path)
-    if own is None or file != _INHERITED:
+
+class Reading:
+    """What files read, and how much of it counts, where others have a say. C(given): (path, file) → its text, None if nobody knows."""
+
+    def __init__(self, given: Given, page_size: int) -> None:
+        self._given, self._page_size = given, page_size
+        self._highest: t.Dict[str, float] = {}
+        self._least: t.Dict[t.Tuple[str, str], t.Tuple[float, str]] = {}
+
+    def text(self, path: str, file: str, own: str) -> str:
+        """When C(own) is written. Of memory.wmark_min_adj the largest on the way to the root, where ancestors that have 0 do not count."""
+        if file == _HIGHEST and _is_whole(own):
+            return str(int(max(int(own), self._highest_above(path))))
+        if file == _CLAMPED and own.isdigit():
+            limit = next(filter(None, (self._given(path, name) for name in LIMITS)), "max")
+            return str(int(min(int(own), amount(limit))) // self._page_size * self._page_size)
         return own
-    return str(int(max(int(own), _highest(path.rpartition("/")[0], given, known))))
+
+    def bound(self, path: str, file: str, own: str) -> t.Tuple[str, str]:
+        """(the cgroup above that has less of what protects, what it has); both empty if none has."""
+        least, place = self._least_above(path, file)
+        return (place, str(int(least))) if least < amount(own) else ("", "")
+
+    def _highest_above(self, path: str) -> float:
+        above = path.rpartition("/")[0]
+        if not above:
+            return -math.inf
+        if above not in self._highest:
+            text = self._given(above, _HIGHEST) or "0"
+            self._highest[above] = max((int(text) if _is_whole(text) else 0) or -math.inf, self._highest_above(above))
+        return self._highest[above]
+
+    def _least_above(self, path: str, file: str) -> t.Tuple[float, str]:
+        above = path.rpartition("/")[0]
+        if not above:
+            return math.inf, ""
+        if (above, file) not in self._least:
+            text = self._given(above, file)
+            own = math.inf if text is None else amount(text)
+            self._least[above, file] = min((own, above), self._least_above(above, file), key=lambda pair: pair[0])
+        return self._least[above, file]
 
 
-def _highest(path: str, given: t.Callable[[str], t.Optional[str]], known: t.Dict[str, float]) -> float:
-    if not path:
-        return -math.inf
-    if path not in known:
-        own = int(given(path) or "0")
-        known[path] = max(own or -math.inf, _highest(path.rpartition("/")[0], given, known))
-    return known[path]
+def _is_whole(text: str) -> bool:
+    return text.lstrip("-").isdigit()
+
+
+def is_ours(file: str, path: str, now: str, texts: t.Iterable[str], reading: Reading, page_size: int) -> bool:
+    """Whether C(now) is what it reads when one of these was written."""
+    texts = list(texts)
+    shown = [reading.text(path, file, text) for text in texts] if is_loose(file) else []
+    return any(same(file, text, now, page_size) for text in (*texts, *shown))
 
 
 def passes(memcgs: t.Iterable[Memcg]) -> t.Iterator[t.Tuple[Memcg, Values]]:
@@ -97,9 +142,9 @@ def passes(memcgs: t.Iterable[Memcg]) -> t.Iterator[t.Tuple[Memcg, Values]]:
 
 
 def _grows(file: str, before: str, after: str) -> bool:
-    return file in _BOUNDED and _amount(after) > _amount(before)
+    return file in _BOUNDED and amount(after) > amount(before)
 
 
-def _amount(text: str) -> float:
+def amount(text: str) -> float:
     """C(-1) is no limit on v1."""
     return float("inf") if text in ("max", "-1") else float(text) if text.isdigit() else 0.0

@@ -14,7 +14,7 @@ import typing as t
 
 from . import _guards, _persist
 from ._knobs import _registry
-from ._memcg_rules import is_loose, passes, same
+from ._memcg_rules import Reading, is_loose, is_ours, passes, same
 from ._read._files import Tree, Unreadable
 from ._steps import Memcg, MemcgsStep
 from ._tuples import NamedTuple
@@ -105,12 +105,13 @@ def put_back(step: MemcgsStep, writer: Writer, page_size: int) -> t.Tuple[t.List
     """What others have written meanwhile, which stays; and what could not be put back, and why. Raises nothing."""
     left: t.List[Left] = []
     troubles = []
+    reading = live(writer, page_size)
     turned = [memcg._replace(values=tuple((file, after, before) for file, before, after in memcg.values)) for memcg in step.memcgs]
     with writer.many():
         for memcg, values in passes(turned):
             try:
                 unused, now = writer.memcg_read(memcg.path, memcg.inode, [value[0] for value in values])
-                going, others = sorted_out(memcg, [(file, before, after) for file, after, before in values], now, page_size)
+                going, others = sorted_out(memcg, [(file, before, after) for file, after, before in values], now, page_size, reading)
                 left += others
                 _write(memcg, [(file, target) for file, text, target in going if not same(file, text, target, page_size)], writer)
             except _FAILURES as exc:
@@ -125,7 +126,7 @@ def put_back(step: MemcgsStep, writer: Writer, page_size: int) -> t.Tuple[t.List
 
 
 def sorted_out(
-    memcg: Memcg, values: t.Iterable[t.Tuple[str, str, str]], now: t.Mapping[str, str], page_size: int, *, force: bool = False
+    memcg: Memcg, values: t.Iterable[t.Tuple[str, str, str]], now: t.Mapping[str, str], page_size: int, reading: Reading, *, force: bool = False
 ) -> t.Tuple[Values, t.List[Left]]:
     """((file, what it reads, where it goes back to) of what is ours or back already, what others have written since)"""
     going: Values = []
@@ -133,11 +134,23 @@ def sorted_out(
     for file, before, after in values:
         if file not in now:
             continue
-        if force or any(same(file, text, now[file], page_size) for text in (after, before)) or is_loose(file):
+        if force or is_ours(file, memcg.path, now[file], (after, before), reading, page_size):
             going.append((file, now[file], before))
         else:
             left.append(Left(memcg.path, file, before, after, now[file]))
     return going, left
+
+
+def live(writer: Writer, page_size: int) -> Reading:
+    """Of cgroups as they are."""
+
+    def given(path: str, file: str) -> t.Optional[str]:
+        try:
+            return writer.memcg_read(path, 0, (file,))[1].get(file)
+        except (OSError, Refused):
+            return None
+
+    return Reading(given, page_size)
 
 
 def stands_still(path: str, inode: int, now: str, high: str, writer: Writer) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _accounts, _guards, _persist, _plan_host, _plan_shrink, _plan_swap, _plan_units, _present, _shares, _wanted
+from . import _accounts, _guards, _persist, _plan_host, _plan_memcgs, _plan_shrink, _plan_swap, _plan_units, _present, _shares, _wanted
 from ._knobs import _registry, _texts
 from ._plan_rows import History, Options, Plan, Row, judged, new_row
 from ._read import _persisted
@@ -29,7 +29,6 @@ _LIMITS = {"memory.max": "limit", "memory.high": "high"}
 _CGROUP_KEYS = {"memory.min": "min", "memory.low": "low", **_LIMITS}
 
 _OF_UNITS = ("/etc/systemd/system/", "/run/systemd/system.control/")
-_INHERITED = "cgroups that were made below it meanwhile keep it, as they began with it"
 
 
 class Foreign(NamedTuple):
@@ -160,7 +159,7 @@ def returned_rows(steps: t.Iterable[Step], why: str = "") -> t.List[Row]:
     for step in steps:
         if isinstance(step, WriteStep) and step.before != step.after and step.path not in owned and not _registry.find(step.knob).one_shot:
             row = Row(step.knob, step.scope, step.subject, step.after, step.before, step.before, status="would_change").because(why)
-            rows.append(row.because(_INHERITED) if _registry.find(step.knob).inherited else row)
+            rows.append(row.because(_plan_memcgs.INHERITED) if _registry.find(step.knob).inherited else row)
         elif isinstance(step, PropertyStep):
             now = dict(step.before)
             files = {_registry.find(file.knob).unit_property: file for file in step.files}

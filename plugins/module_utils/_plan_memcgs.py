@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import typing as t
 
-from . import _guards, _memcg_rules
+from . import _guards, _memcg_rules, _shares
+from ._knobs import _registry
 from ._memcg_rows import Cell, Row, Rows, Subject
 from ._steps import Memcg, MemcgsStep, is_same_memcg
 from ._tuples import NamedTuple
@@ -40,6 +41,7 @@ class MemcgPart(NamedTuple):
 
 
 NONE = MemcgPart()
+INHERITED = "cgroups that were made below it meanwhile keep it, as they began with it"
 # (cell, what stands, what is wanted)
 Judged = t.Tuple[Cell, t.Optional[str], t.Optional[str]]
 # What each cgroup (path) shall have in each file.
@@ -47,9 +49,9 @@ Wanted = t.Mapping[str, t.Mapping[str, Value]]
 
 
 class Ground(NamedTuple):
-    """C(found): {path: cgroup}; C(subjects): {path: whose}; C(rivals): {file: who else writes it}; C(origin): what stands because of us, of this boot.
+    """C(found): {path: cgroup}; C(subjects): {path: whose}; C(rivals): {file: who else writes it} below C(roots), paths that have pods.
 
-    C(taken): files that the slices of profiles set.
+    C(origin): what stands because of us, of this boot. C(taken): {path of a file: what the slices of profiles set it to}. C(off): {file: why it does nothing}.
     """
 
     found: t.Mapping[str, Found]
@@ -57,7 +59,13 @@ class Ground(NamedTuple):
     rivals: t.Mapping[str, str]
     page_size: int
     origin: t.Sequence[Memcg] = ()
-    taken: t.Container[str] = ()
+    taken: t.Mapping[str, t.Any] = {}
+    roots: t.Sequence[str] = ()
+    off: t.Mapping[str, str] = {}
+
+    def rival(self, path: str, file: str) -> str:
+        """Who else writes it."""
+        return self.rivals.get(file, "") if any(f"{path}/".startswith(f"{root}/") for root in self.roots) else ""
 
     def subject(self, path: str, origin: t.Mapping[str, Memcg]) -> Subject:
         """Of one that no workload has any more, what the journal knows."""
@@ -78,12 +86,12 @@ def plan_memcgs(wanted: Wanted, none: t.Mapping[str, t.Sequence[t.Tuple[str, str
     rows: t.List[Row] = []
     memcgs: t.List[Memcg] = []
     origin = {memcg.path: memcg for memcg in ground.origin}
-    highest: t.Dict[str, float] = {}
+    live, then = (_memcg_rules.Reading(given, ground.page_size) for given in (_live(ground), _giving(wanted, ground)))
     for path in [*wanted, *(path for path in origin if path not in wanted)]:
         if path in ground.found:
             subject, one = ground.subject(path, origin), ground.found[path]
-            judged = [_judged(path, file, value, wanted, ground, highest) for file, value in wanted.get(path, {}).items()]
-            judged += _returning(origin.get(path), wanted.get(path, {}), one, ground)
+            judged = [_judged(path, file, value, ground, then) for file, value in wanted.get(path, {}).items()]
+            judged += _returning(origin.get(path), wanted.get(path, {}), one, ground, live)
             cells, befores, wanteds = zip(*judged) if judged else ((), (), ())
             rows.append(Row(path, subject, cells, befores, wanteds, tuple(none.get(path, ()))))
             changes = tuple([(cell[0], now, text) for cell, now, text in judged if cell[4] == "would_change"])
@@ -109,69 +117,98 @@ def returned(steps: t.Iterable[t.Any]) -> Rows:
         changes = [(file, now, before) for file, now, before in memcg.values if now != before]
         if changes:
             files, nows, befores = zip(*changes)
-            cells = tuple((file, "", "native", "", "would_change") for file in files)
+            cells = tuple((file, "", "native", _kept_below(file), "would_change") for file in files)
             rows.append(Row(memcg.path, Subject(below_mount(memcg.path), ""), cells, nows, befores))
     return Rows(rows)
 
 
-def _returning(memcg: t.Optional[Memcg], values: t.Container[str], one: Found, ground: Ground) -> t.List[Judged]:
+def _returning(memcg: t.Optional[Memcg], values: t.Container[str], one: Found, ground: Ground, live: _memcg_rules.Reading) -> t.List[Judged]:
     """What nobody wants any more, slices of profiles included."""
     if memcg is None or not is_same_memcg(memcg, one.inode):
         return []
     leaving = [value for value in memcg.values if value[0] not in values and f"{memcg.path}/{value[0]}" not in ground.taken]
-    return [judged for file, before, after in leaving for judged in _back(file, before, after, one, ground.page_size)]
+    return [judged for value in leaving for judged in _back(memcg.path, *value, one, ground.page_size, live)]
 
 
-def _judged(path: str, file: str, value: Value, wanted: Wanted, ground: Ground, highest: t.Dict[str, float]) -> Judged:
+def _judged(path: str, file: str, value: Value, ground: Ground, then: _memcg_rules.Reading) -> Judged:
     now, one = ground.found[path].files.get(file), ground.found[path]
     expected = value.text
-    if _memcg_rules.is_loose(file):
-        expected = _memcg_rules.effective(file, path, _giving(file, wanted, ground), highest) or expected
+    if now is not None and (file in _memcg_rules.DEPENDENT or file in ground.off) and not ground.rival(path, file):
+        expected = then.text(path, file, value.text)
+        value = value._replace(reason="; ".join(filter(None, (value.reason, *_limited(path, file, value.text, expected, ground, then)))))
     if now == expected:
         return (file, value.origin, value.equivalence, value.reason, "ok"), now, value.text
     if now is not None and f"{path}/{file}" in ground.taken and not _memcg_rules.same(file, now, expected, ground.page_size):
         return (file, value.origin, value.equivalence, "left to the slices of a profile, which set it", "deferred"), now, value.text
-    return _cell(file, value, now, one, ground, expected), now, value.text
+    return _cell(path, file, value, now, one, ground, expected), now, value.text
 
 
-def _cell(file: str, value: Value, now: t.Optional[str], one: Found, ground: Ground, expected: str) -> Cell:
+def _limited(path: str, file: str, text: str, expected: str, ground: Ground, then: _memcg_rules.Reading) -> t.Iterator[str]:
+    """Why less of it counts, or nothing."""
+    if file in ground.off and not _memcg_rules.is_off(file, text):
+        yield ground.off[file]
+    if _memcg_rules.is_loose(file):
+        if not _memcg_rules.same(file, expected, text, ground.page_size):
+            yield f"it reads {expected}: {'a cgroup above has that' if file in _memcg_rules.FROM_ABOVE else 'no more than the limit'}"
+    elif file in _memcg_rules.FROM_ABOVE:
+        place, least = then.bound(path, file, text)
+        if place:
+            counts, has = (f"no more than {_shares.format_size(int(least))}", "no more") if int(least) else ("nothing", "none")
+            yield f"{counts} of it counts: {below_mount(place)} has {has}"
+
+
+def _cell(path: str, file: str, value: Value, now: t.Optional[str], one: Found, ground: Ground, expected: str) -> Cell:
     """C(expected): what it reads when this is written."""
     if now is None and _memcg_rules.is_off(file, value.text):
         return file, value.origin, value.equivalence, "off, as all is where this kernel does not have it", "ok"
     if now is None:
         return file, value.origin, "none", f"this kernel has no {file}", "unsupported"
-    status, why = "would_change", ""
+    status, why, rival = "would_change", "", ground.rival(path, file)
     if _memcg_rules.same(file, now, expected, ground.page_size):
         status = "ok"
-    elif file in ground.rivals:
-        status, why = "conflict", f"{ground.rivals[file]} writes it too, and nothing was written: one of both has to leave it"
+    elif rival:
+        status, why = "conflict", f"{rival} writes it too, and nothing was written: one of both has to leave it"
     elif file == "memory.high":
         why = _stalls(value.text, now, one)
         status = "deferred" if why else status
     return file, value.origin, value.equivalence, "; ".join(filter(None, (value.reason, why))), status
 
 
-def _back(file: str, before: str, after: str, one: Found, page_size: int) -> t.Iterator[Judged]:
+def _back(path: str, file: str, before: str, after: str, one: Found, page_size: int, live: _memcg_rules.Reading) -> t.Iterator[Judged]:
     now = one.files.get(file)
     if now is None or _memcg_rules.same(file, now, before, page_size):
         return
     why = _stalls(before, now, one) if file == "memory.high" else ""
-    is_ours = _memcg_rules.same(file, now, after, page_size) or _memcg_rules.is_loose(file)
+    is_ours = _memcg_rules.is_ours(file, path, now, (after,), live, page_size)
     if is_ours and why:
         yield (file, "", "native", f"nobody wants it any more; {why}", "deferred"), now, None
     elif is_ours:
-        yield (file, "", "native", "nobody wants it any more: back to what stood before", "would_change"), now, before
+        kept = _kept_below(file)
+        yield (file, "", "native", f"nobody wants it any more: back to what stood before{'; ' if kept else ''}{kept}", "would_change"), now, before
     else:
         yield (file, "", "native", "nobody wants it any more, and others have changed it since: it stays", "deferred"), now, None
 
 
-def _giving(file: str, wanted: Wanted, ground: Ground) -> t.Callable[[str], t.Optional[str]]:
-    """What a cgroup has when all is done, None outside what was read."""
+def _kept_below(file: str) -> str:
+    return INHERITED if _registry.find(file).inherited else ""
 
-    def given(path: str) -> t.Optional[str]:
-        if file in wanted.get(path, {}):
+
+def _live(ground: Ground) -> _memcg_rules.Given:
+    """What a cgroup has now, None outside what was read."""
+    return lambda path, file: ground.found[path].files.get(file) if path in ground.found else None
+
+
+def _giving(wanted: Wanted, ground: Ground) -> _memcg_rules.Given:
+    """The same when all is done."""
+    live = _live(ground)
+
+    def given(path: str, file: str) -> t.Optional[str]:
+        key = f"{path}/{file}"
+        if key in ground.taken:
+            return "max" if ground.taken[key] is None else str(ground.taken[key])
+        if file in wanted.get(path, {}) and not ground.rival(path, file):
             return wanted[path][file].text
-        return ground.found[path].files.get(file) if path in ground.found else None
+        return live(path, file)
 
     return given
 

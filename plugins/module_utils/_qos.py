@@ -354,9 +354,24 @@ def profile(
             if place:
                 outcomes = _put_intents(qos, place, wanted, _amounts(workload, container), probe, node, v2)
                 _add_above(qos, sums, above, outcomes)
+        _add_own(sums, above, workload, wanted, probe, node, v2)
     for (place, file), (total, origin) in [*sums.items(), *_over(alone).items()]:
         qos.put(place, file, total, origin)
     return _full(qos)
+
+
+def _add_own(
+    sums: dict[tuple[str, str], tuple[int, str]], above: list[str], workload: Workload, wanted: _qos_files.Intents,
+    probe: t.Callable[[str], t.Container[str]], node: Node, v2: bool,
+) -> None:  # fmt: skip
+    """What a pod requests by itself is protected on the pod at least: its containers share what they have not of their own."""
+    if not workload.get("pod_request"):
+        return
+    subject = _qos_files.Subject(workload["pod_request"], workload.get("pod_limit", 0), node["allocatable"], node["page_size"])
+    for file, (value, intent) in _protecting(_qos_files.resolve(wanted, subject, probe(above[-1]), v2=v2)).items():
+        more = value - sums.get((above[-1], file), (0, ""))[0]
+        for place in set(above) if more > 0 else ():
+            sums[place, file] = (sums.get((place, file), (0, ""))[0] + more, f"profile: {intent}, sum")
 
 
 def _protecting(outcomes: list[_qos_files.Outcome]) -> dict[str, tuple[int, str]]:

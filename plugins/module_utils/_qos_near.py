@@ -16,6 +16,8 @@ _STANDS_FOR = {
     "memory.wmark_min_adj": "min_watermark", "memory.use_priority_oom": "kill_first", "memory.oom.group": "kill_together",
     "memory.pagecache_limit.size": "page_cache_limit", "memory.swap.max": "swap",
 }  # fmt: skip
+# Koordinator's ranks of memory.priority, 0 to 12, where a kernel has two levels; the lowest dies first.
+_DIES_FIRST, _TWO_LEVELS = 5, "two levels only: ranks 0 to 5 are killed first"
 _BESIDE = {
     "memory.wmark_scale_factor": "background_reclaim", "memory.priority": "kill_first", "memory.pagecache_limit.enable": "page_cache_limit",
     "memory.pagecache_limit.sync": "page_cache_limit",
@@ -37,6 +39,7 @@ def near(values: t.Mapping[str, str], subject: _qos_files.Subject, present: t.Co
         return Near({}, [])
     high = values.get("memory.high", "max")
     outcomes = _qos_files.resolve(intents, subject._replace(high=int(high) if high.isdigit() else 0), present, v2=v2)
+    outcomes = [one._replace(equivalence="near", reason=_TWO_LEVELS) if one.intent == "kill_first" and one.files else one for one in outcomes]
     files: t.Dict[str, t.Tuple[str, str]] = {}
     for outcome in outcomes:
         # A model's own memory.high is another intent's, unless it is off.
@@ -56,6 +59,8 @@ def _intent(file: str, values: t.Mapping[str, str]) -> t.Any:
         return {"ratio": int(values[file]), "gap": int(values.get("memory.wmark_scale_factor", "50"))}
     if file == "memory.wmark_min_adj":
         return int(values[file])
-    if file in ("memory.use_priority_oom", "memory.oom.group"):
+    if file == "memory.use_priority_oom":
+        return int(values.get("memory.priority", "0")) <= _DIES_FIRST
+    if file == "memory.oom.group":
         return True
     return False if file == "memory.swap.max" else {"bytes": int(values[file])}

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import typing as t
 
-from . import _guards, _memcgs, _plan, _plan_memcgs, _qos, _qos_files, _qos_near, _residents
+from . import _guards, _memcg_rules, _memcgs, _plan, _plan_memcgs, _qos, _qos_files, _qos_near, _residents, _workloads
 from ._knobs import _registry
 from ._plan_memcgs import Found, Ground, MemcgPart, Subject, Value
 from ._read import _cgroup_names, _cgroupfs
@@ -27,6 +27,12 @@ AREA = "memcg_qos"
 _WRITERS = ("koordlet", "katalyst-agent")
 # What the kubelet's MemoryQoS and its swap write on pods.
 _KUBELETS, _KUBELETS_SWAP = ("memory.min", "memory.low", "memory.high"), ("memory.swap.max",)
+_BURSTABLE, _OFF = ("burstable", "kubepods-burstable.slice"), Value("0", "")
+_RESETS = "featureGates: {MemoryQoS: false} in its configuration keeps it from that"
+# Koordlet has them on pods alone.
+_OF_PODS = ("page_cache_limit",)
+# As C(_resources) has it.
+_INVENTORY = "inventory"
 
 
 class Asked(NamedTuple):
@@ -54,9 +60,10 @@ def asked(given: t.Mapping[str, t.Any], layers: t.Iterable[Json]) -> Asked:
 
 
 def part(
-    request: Asked, steps: t.Iterable[Step], present: Present, options: Options, tree: Tree, writer: Writer, taken: t.Optional[t.Mapping[str, t.Any]] = None
-) -> MemcgPart:
-    """C(steps): the journal's origin; C(taken): files that the slices of profiles set, and to what."""
+    request: Asked, steps: t.Iterable[Step], present: Present, options: Options, tree: Tree, writer: Writer,
+    taken: t.Optional[t.Mapping[str, t.Any]] = None, planned: t.Iterable[Step] = (),
+) -> MemcgPart:  # fmt: skip
+    """C(steps): the journal's origin; C(taken): files that the slices of profiles set, and to what; C(planned): what comes before."""
     origin = next((step for step in steps if isinstance(step, MemcgsStep)), None)
     if not options.covers(AREA) or (request.model == "profile" and not request.intents and not origin):
         return _plan_memcgs.NONE
@@ -64,7 +71,8 @@ def part(
         return MemcgPart(notes=("containers were left alone: this node has no memory controller",))
     work = _Work(request, present, tree, writer)
     boot_id = tree.read_text("/proc/sys/kernel/random/boot_id")
-    return work.plan(origin.memcgs if origin and origin.boot_id == boot_id else (), options, taken or {})
+    switched = {step.knob: step.after for step in planned if isinstance(step, WriteStep) and step.scope == "host"}
+    return work.plan(origin.memcgs if origin and origin.boot_id == boot_id else (), options, taken or {}, switched)
 
 
 class _Work:
@@ -74,6 +82,7 @@ class _Work:
         self.notes: t.List[str] = []
         self.subjects: t.Dict[str, Subject] = {}
         self.names: t.Dict[str, t.FrozenSet[str]] = {}
+        self.roots: t.List[str] = []
         hierarchy = t.cast("_cgroupfs.Hierarchy", present.hierarchy)
         self.hierarchy, self.cgroups = hierarchy, _cgroup_names.read(tree, hierarchy)
         capacity = present.meminfo["MemTotal"]
@@ -86,7 +95,7 @@ class _Work:
         if request.intents and request.model != "profile":
             self.notes.append(f"qos of profiles does not count: the model is {request.model}")
 
-    def plan(self, origin: t.Sequence[t.Any], options: Options, taken: t.Mapping[str, t.Any]) -> MemcgPart:
+    def plan(self, origin: t.Sequence[t.Any], options: Options, taken: t.Mapping[str, t.Any], switched: t.Mapping[str, str]) -> MemcgPart:
         qos = self._values()
         wanted: t.Dict[str, t.Dict[str, Value]] = {}
         none: t.Dict[str, t.List[t.Tuple[str, str]]] = {}
@@ -107,7 +116,9 @@ class _Work:
         self.notes += qos.warnings
         found = self._found(wanted, origin)
         _at_least(wanted, found, origin, taken)
-        ground = Ground(found, self._placed(wanted), self._rivals(), self.present.page_size, origin, taken)
+        off = self._off(wanted, switched)
+        self._say_resets(wanted)
+        ground = Ground(found, self._placed(wanted), self._rivals(), self.present.page_size, origin, taken, self.roots, off)
         made = _plan_memcgs.plan_memcgs(wanted, none, ground, refuse=options.on_conflict == "refuse")
         return self._guarded(made, options.allow)._replace(notes=tuple(dict.fromkeys(self.notes)))
 
@@ -158,6 +169,7 @@ class _Work:
             above = place.rpartition("/")[0]
             root = above if pod["qos_class"] == "Guaranteed" else above.rpartition("/")[0]
             found, known = roots.setdefault(root, ([], _classes(root)))
+            self.roots.append(f"{self.present.mount}/{root}")
             found.append(pod)
             known.update({pod["qos_class"]: above, uid: place, **{one["container_id"]: one["path"][1:] for one in containers if "container_id" in one}})
         for unused, known in roots.values():
@@ -180,7 +192,13 @@ class _Work:
             **listed,
             "qos_class": first.get("qos_class", "BestEffort"),
         }
-        pod["containers"] = [self._container(one, known.get(one.get("container_id")) or known.get(one.get("container", ""), {})) for one in containers]
+        pairs = [(one, known.get(one.get("container_id")) or known.get(one.get("container", ""), {})) for one in containers]
+        if listed and self.request.model == "koordinator":
+            pairs = [(one, said) for one, said in pairs if said or not one.get("container")]  # koordlet looks at spec.containers
+        said_of = {id(said) for unused, said in pairs}
+        waiting = [{key: value for key, value in one.items() if key != "id"} for one in listed.get("containers", ()) if id(one) not in said_of]
+        pod["containers"] = [*(self._container(*pair) for pair in pairs), *waiting]
+        _overrule(pod, pairs)
         for key in ("koordinator_class", "memory_qos"):
             said = next((one[key] for one in containers if key in one), None)
             if said is not None:
@@ -189,7 +207,8 @@ class _Work:
             requests, limits = ([container.get(key, 0) for container in pod["containers"]] for key in ("request", "limit"))
             pod.update(request=sum(requests), **({"limit": sum(limits)} if all(limits) else {}))
         name = pod.get("koordinator_class") or pod["qos_class"]
-        self.subjects[self.joined.pods[uid]] = Subject(f"{pod['namespace']}/{pod['name']}".lstrip("/"), "pod", name, "", pod.get("request"), pod.get("limit"))
+        label, source = f"{pod['namespace']}/{pod['name']}".lstrip("/"), "" if listed else _source(containers)
+        self.subjects[self.joined.pods[uid]] = Subject(label, "pod", name, "", pod.get("request"), pod.get("limit"), source)
         for one in containers:
             self._say(one["path"], one, "container", name)
         return pod
@@ -219,7 +238,7 @@ class _Work:
         }
 
     def _say(self, path: str, one: t.Mapping[str, t.Any], level: str, name: str = "") -> None:
-        self.subjects[path] = Subject(one.get("name", path), level, name, "", one.get("request"), one.get("limit"))
+        self.subjects[path] = Subject(one.get("name", path), level, name, "", one.get("request"), one.get("limit"), _source([one]))
         self.notes += [f"{one.get('name', path)}: {words}" for words in one.get("warnings", ())]
 
     def _placed(self, places: t.Iterable[str]) -> t.Dict[str, Subject]:
@@ -236,16 +255,23 @@ class _Work:
         subject = self.subjects.get(place[len(self.present.mount) :])
         if self.request.model == "profile" or subject is None:
             return
+        if "memory.wmark_ratio" not in self._names(place):
+            values.pop("memory.wmark_scale_factor", None)  # a gap is nothing without it
         amounts = _qos_files.Subject(subject.request or 0, subject.limit or 0, self.present.meminfo["MemTotal"], self.present.page_size)
         found = _qos_near.near({file: value.text for file, value in values.items()}, amounts, self._names(place), v2=self.v2)
         if not found.outcomes:
             return
         reasons = {outcome.intent: outcome.reason for outcome in found.outcomes}
-        for file, (text, intent) in found.files.items() if subject.level == "container" else ():
-            values[file] = Value(text, f"near: {intent}", "near", reasons[intent])
+        elsewhere = set()
+        for file, (text, intent) in found.files.items():
+            if subject.level == "container" or (subject.level == "pod" and intent in _OF_PODS):
+                values[file] = Value(text, f"near: {intent}", "near", reasons[intent])
+            else:
+                elsewhere.add(intent)
         for file in found.instead:
             values.pop(file, None)
         none.setdefault(place, []).extend((one.intent, one.reason) for one in found.outcomes if not one.files)
+        none[place] += [(intent, "what comes near is set on containers") for intent in sorted(elsewhere)]
 
     def _mark(self, values: t.Dict[str, Value], row: _qos.Row) -> None:
         for file, value in values.items():
@@ -269,6 +295,7 @@ class _Work:
             files.setdefault(memcg.path, {}).update((value[0], None) for value in memcg.values)
         highs = {memcg.path: before for memcg in origin for file, before, unused in memcg.values if file == "memory.high"}
         highs.update((place, values["memory.high"].text) for place, values in wanted.items() if "memory.high" in values)
+        self._add_beside(files)
         found = {}
         with self.writer.many():
             for place, names in files.items():
@@ -281,6 +308,39 @@ class _Work:
                     continue  # it has ended since
         return found
 
+    def _add_beside(self, files: t.Dict[str, t.Dict[str, t.Any]]) -> None:
+        """What has a say in how these read."""
+        present = self._names(next(iter(files), ""))
+        for place, names in [*files.items()]:
+            for file in _memcg_rules.FROM_ABOVE.intersection(names, present):
+                above = place.rpartition("/")[0]
+                while len(above) > len(self.present.mount) and file not in files.setdefault(above, {}):
+                    files[above][file] = None
+                    above = above.rpartition("/")[0]
+            if (_memcg_rules.DEPENDENT - _memcg_rules.FROM_ABOVE).intersection(names, present):
+                names.update(dict.fromkeys(_memcg_rules.LIMITS))
+
+    def _off(self, wanted: t.Mapping[str, t.Mapping[str, Value]], switched: t.Mapping[str, str]) -> t.Dict[str, str]:
+        """{file: why it does nothing}: the host's switch is off, now and after C(switched)."""
+        found = {}
+        for file in _memcg_rules.SWITCHES.keys() & {file for values in wanted.values() for file in values}:
+            switch = _memcg_rules.SWITCHES[file]
+            live = self.tree.read_or_empty(_registry.find(switch).path).decode("ascii", "replace").strip()
+            if switched.get(switch, live) == "0":
+                found[file] = f"without effect while {switch} is 0"
+                used = any(file in values and not _memcg_rules.is_off(file, values[file].text) for values in wanted.values())
+                self.notes += [f"{file} is without effect: {switch} is 0, and no profile sets it to 1"] if used else []
+        return found
+
+    def _say_resets(self, wanted: t.Mapping[str, t.Mapping[str, Value]]) -> None:
+        kubelet = self.present.persisted.kubelet
+        if not kubelet or not kubelet.resets or kubelet.memory_qos is not False:
+            return
+        pairs = [(f"{root}{below}", file) for root in self.roots for below, file in (("", "memory.min"), *((f"/{name}", "memory.low") for name in _BURSTABLE))]
+        taken = [f"{place}/{file}" for place, file in pairs if wanted.get(place, {}).get(file, _OFF).text != "0"]
+        if taken:
+            self.notes.append(f"a kubelet of 1.37 or later sets {', '.join(taken)} to 0 every minute, and what it protects with it: {_RESETS}")
+
     def _rivals(self) -> t.Dict[str, str]:
         """{file: who else writes it}: two writers would take turns."""
         persisted = self.present.persisted
@@ -288,8 +348,9 @@ class _Work:
             if name in persisted.writers:
                 return {file: name for knob in _registry.memcg_knobs() for file in (knob.v1, knob.v2) if file}
         found = {}
-        if persisted.kubelet and persisted.kubelet.memory_qos:
-            found.update(dict.fromkeys(_KUBELETS, f"the kubelet (MemoryQoS, {persisted.kubelet.config})"))
+        if persisted.kubelet and persisted.kubelet.memory_qos is not False:
+            may = "" if persisted.kubelet.memory_qos else ", as its version has it"
+            found.update(dict.fromkeys(_KUBELETS, f"the kubelet (MemoryQoS, {persisted.kubelet.config}{may})"))
         if persisted.kubelet and persisted.kubelet.swap:
             found.update(dict.fromkeys(_KUBELETS_SWAP, f"the kubelet (swapBehavior {persisted.kubelet.swap}, {persisted.kubelet.config})"))
         return found
@@ -318,9 +379,27 @@ def _beside(one: _qos.Qos, whole: _qos.Qos) -> _qos.Qos:
     files, origins = dict(one.files), dict(one.origins)
     for path in one.files.keys() & whole.files.keys():
         mine, theirs = one.files[path], whole.files[path]
-        files[path] = {**theirs, **mine, **{file: str(int(mine[file]) + int(theirs[file])) for file in mine.keys() & theirs.keys()}}
+        files[path] = {**theirs, **mine, **{file: _sum(mine[file], theirs[file]) for file in mine.keys() & theirs.keys()}}
         origins[path] = {**one.origins[path], **whole.origins[path]}
     return one._replace(files=files, origins=origins)
+
+
+def _sum(*texts: str) -> str:
+    return "max" if "max" in texts else str(sum(map(int, texts)))
+
+
+def _source(residents: t.Iterable[t.Mapping[str, t.Any]]) -> str:
+    """Who says what these request; an estimate before what is known."""
+    said = [one.get("sources", {}).get("request", "") for one in residents]
+    return _workloads.ESTIMATED if _workloads.ESTIMATED in said else next(filter(None, said), "")
+
+
+def _overrule(pod: Json, pairs: t.Iterable[t.Tuple[t.Mapping[str, t.Any], t.Mapping[str, t.Any]]]) -> None:
+    """What the inventory says of a container of a listed pod counts for the pod too."""
+    for key in ("request", "limit"):
+        for one, said in pairs:
+            if key in pod and said and one.get("sources", {}).get(key) == _INVENTORY:
+                pod[key] += one[key] - said.get(key, 0)
 
 
 def _at_least(wanted: t.Mapping[str, t.Dict[str, Value]], found: t.Mapping[str, Found], origin: t.Sequence[t.Any], taken: t.Mapping[str, t.Any]) -> None:
@@ -330,11 +409,11 @@ def _at_least(wanted: t.Mapping[str, t.Dict[str, Value]], found: t.Mapping[str, 
     for place, values in wanted.items():
         for file, value in [*values.items()]:
             said = taken.get(f"{place}/{file}", 0)
-            if value.origin.endswith(_qos.FOR_BELOW) and (said is None or (isinstance(said, int) and said >= int(value.text))):
+            if value.origin.endswith(_qos.FOR_BELOW) and (said is None or (isinstance(said, int) and said >= _memcg_rules.amount(value.text))):
                 del values[file]
             elif value.origin.endswith(_qos.FOR_BELOW) and place in found:
                 theirs = ours.get((place, file), found[place].files.get(file, ""))
-                if theirs == "max" or (theirs.isdigit() and int(theirs) > int(value.text)):
+                if theirs == "max" or (theirs.isdigit() and int(theirs) > _memcg_rules.amount(value.text)):
                     values[file] = value._replace(text=theirs)
 
 

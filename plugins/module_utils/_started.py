@@ -211,10 +211,17 @@ def _begins_with(knob: Knob, unit: Unit, known: t.Mapping[str, str], present: Pr
     if knob.inherited:
         above = unit.state.cgroup.rpartition("/")[0]
         figures: t.Mapping[str, t.Any] = present.cgroups.get(above or "/", {})
+        if knob.vendor != "mainline":
+            return known.get(f"{present.mount}{above}/{knob.v1}", _held_above(knob, above, present) or _BEGIN.get(knob.name, "0"))
         # The root's swappiness is the host's.
         key, default, top = ("swappiness", 60, "/proc/sys/vm/swappiness") if knob.name == "memory.swappiness" else ("oom_kill_disable", 0, "")
         return known.get(f"{present.mount}{above}/{knob.v1}" if above else top, str(int(figures.get(key, default))))
     return _BEGIN.get(knob.name, "" if knob.unit == "text" else "0")
+
+
+def _held_above(knob: Knob, above: str, present: Present) -> str:
+    """By a unit's cgroup that was read; else it is not known."""
+    return next((unit.files[knob.name].text for unit in _units(present) if unit.state.cgroup == above and knob.name in unit.files), "")
 
 
 # What a daemon-reload makes live

@@ -894,6 +894,7 @@ class _Back:
 
     def _memcgs_now(self, step: MemcgsStep) -> t.Tuple[t.List[Memcg], t.List[str]]:
         back, gone = [], []
+        reading = _memcgs.live(self.work.writer, self.work.page_size)
         for memcg in step.memcgs:
             try:
                 if step.boot_id != self.work.boot_id:
@@ -905,7 +906,7 @@ class _Back:
                 gone.append(memcg.path)
                 back += [memcg._replace(values=(), makes=(), unmakes=memcg.makes)] if memcg.makes else []
                 continue
-            going, left = _memcgs.sorted_out(memcg, memcg.values, now, self.work.page_size, force=self.force)
+            going, left = _memcgs.sorted_out(memcg, memcg.values, now, self.work.page_size, reading, force=self.force)
             going = [value for value in going if not self._stands_still(memcg.path, inode, *value)]
             names = {file for file, unused, unused_too in going}
             back.append(memcg._replace(inode=inode, values=tuple(going), makes=(), unmakes=tuple(file for file in memcg.makes if file in names)))

@@ -229,8 +229,9 @@ def tune(request: Json, work: Work) -> Json:
         made, present = _with_unread(made, present, options.allow, work)
         made = _guarded(made, options.allow, present, work)
         memcgs = _qos_work.part(
-            _qos_work.asked(request.get("qos", {}), folded.layers), steps, present, options, work.tree, work.writer, _taken(folded, present)
-        )
+            _qos_work.asked(request.get("qos", {}), folded.layers), steps, present, options, work.tree, work.writer, _taken(folded, present),
+            made.steps,
+        )  # fmt: skip
         made = _with_memcgs(made, memcgs)
         adopted = _started.adopted(made.steps, present, steps, _late(work))
         made, forgotten = _without_stale(made, steps, made.wanted, present, work)

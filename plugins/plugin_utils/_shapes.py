@@ -359,7 +359,7 @@ class Workload(_Workload, total=False):
     """A pod as C(_pods) sends it to its node (C(node)). C(uid) is what the cgroup is named by; C(qos_class) is Kubernetes' own.
 
     C(koordinator_class), C(memory_qos): label and annotation, if they are there. C(request), C(limit): of the pod, with init containers and overhead;
-    C(pod_limit): what it says itself, without overhead. C(inactive): it has ended. C(critical): by priority, or static.
+    C(pod_request), C(pod_limit): what it says itself, without overhead. C(inactive): it has ended. C(critical): by priority, or static.
     """
 
     node: str
@@ -367,6 +367,7 @@ class Workload(_Workload, total=False):
     memory_qos: dict[str, t.Any]
     request: int
     limit: int
+    pod_request: int
     pod_limit: int
     inactive: bool
     critical: bool

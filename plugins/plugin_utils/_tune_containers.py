@@ -11,7 +11,7 @@ from __future__ import annotations
 import collections
 import typing as t
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _shares
+from ansible_collections.memqos.fleet.plugins.module_utils import _shares, _workloads
 
 if t.TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
 # The shapes of docs/schemas/tune.json.
 _TEXT, _TEXT_OR_NONE = (str,), (str, type(None))
 ROW = {
-    **dict.fromkeys(("path", "name", "level", "class"), _TEXT),
+    **dict.fromkeys(("path", "name", "level", "class", "source"), _TEXT),
     **dict.fromkeys(("request", "limit"), (int, type(None))),
     "values": (dict,),
     "none": (list,),
@@ -86,7 +86,8 @@ def lines(rows: Iterable[Json], move: Move, *, everything: bool) -> Iterator[str
 
 
 def _head(row: Mapping[str, t.Any]) -> str:
-    sizes = [f"{key} {_shares.format_size(row[key])}" for key in ("request", "limit") if row[key]]
+    estimated = " (estimated)" if row["source"] == _workloads.ESTIMATED else ""
+    sizes = [f"{key} {_shares.format_size(row[key])}{estimated if key == 'request' else ''}" for key in ("request", "limit") if row[key]]
     about = ", ".join(filter(None, (row["level"], row["class"] if row["class"] != row["name"] else "", *sizes)))
     return f"{row['name']} ({about})" if about else row["name"]
 

@@ -84,10 +84,10 @@ MAINLINE = (
 
 ANOLIS = (
     # Of min(memory.high, limit): without effect while both are max.
-    _anolis("memory.wmark_ratio", "percent", _PERCENT, source=_WMARK),
-    _anolis("memory.wmark_scale_factor", "permyriad", ("", 1, 1000), source=_WMARK),
+    _anolis("memory.wmark_ratio", "percent", _PERCENT, inherited=True, source=_WMARK),
+    _anolis("memory.wmark_scale_factor", "permyriad", ("", 1, 1000), inherited=True, source=_WMARK),
     # Reads the highest on the way to the root, but for zeros above.
-    _anolis("memory.wmark_min_adj", "percent", ("", -25, 50), comparison="effective_value", risk="M", source=_MIN_ADJ),
+    _anolis("memory.wmark_min_adj", "percent", ("", -25, 50), comparison="effective_value", inherited=True, risk="M", source=_MIN_ADJ),
     _anolis("memory.priority", "count", ("", 0, 12)),  # the lowest dies first
     _anolis("memory.use_priority_oom", "bool", _BOOL, risk="M"),  # on the parent
     _anolis("memory.use_priority_swap", "bool", _BOOL, v1_only=True),
@@ -97,7 +97,7 @@ ANOLIS = (
     _anolis("memory.pagecache_limit.sync", "bool", _BOOL, risk="M"),
     _anolis("memory.pre_oom", "bool", _BOOL, risk="M", source="Anolis kernel, mm/pre_oom.c"),  # EPERM while tasks reclaim
     _anolis("memory.async_fork", "bool", _BOOL, v1_only=True, source=_ANCK),
-    _anolis("memory.reap_background", "bool", _BOOL, source=_MIN_ADJ),  # spreads to children
+    _anolis("memory.reap_background", "bool", _BOOL, inherited=True, source=_MIN_ADJ),
     _anolis("memory.allow_duptext", "bool", _BOOL, source=_ANCK),
     _anolis("memory.allow_duptext_refresh", "bool", _BOOL, source=_ANCK),
     _anolis("memory.duptext_nodes", "text", source=_ANCK),  # a node list, as cpuset.mems

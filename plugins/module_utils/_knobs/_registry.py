@@ -124,7 +124,7 @@ def same(knob: Knob, a: object, b: object, page_size: int) -> bool:
         # A vector sysctl keeps the elements that were not written.
         return bool(left) and bool(right) and all(x == y for x, y in zip(left, right))
     if isinstance(left, int) and isinstance(right, int):
-        if knob.comparison == "page_rounded":
+        if knob.comparison == "page_rounded" or (knob.comparison == "effective_value" and knob.unit == "bytes"):
             return left // page_size == right // page_size
         if knob.comparison == "page_rounded_up":
             return -(-left // page_size) == -(-right // page_size)

@@ -91,7 +91,8 @@ class Line(NamedTuple):
 class Kubelet(NamedTuple):
     """C(memory_qos): whether it writes memory.min, low or high; None if its version decides (the gate without a setting, or the reverse).
 
-    C(swap): its memorySwap.swapBehavior; empty where it does not start on a node with swap.
+    C(swap): its memorySwap.swapBehavior; empty where it does not start on a node with swap. C(resets): the gate is not shut: without more settings,
+    kubelets whose version has it open take the protection of pods' classes back.
     """
 
     config: str
@@ -99,6 +100,7 @@ class Kubelet(NamedTuple):
     protect_kernel_defaults: bool
     memory_qos: bool | None
     swap: str = ""
+    resets: bool = False
 
 
 class Sources(NamedTuple):
@@ -748,7 +750,8 @@ def _kubelet(files: _Files, running: t.Mapping[str, str]) -> tuple[Kubelet | Non
         rank = 0 if protects else _ORDER["kubelet"] * _STEP + position
         settings.append((name, _setting(_registry.find(name), "kubelet", Line("" if protects else config, 0, "", text), rank, problem)))
     starts = flags.get("fail-swap-on", words.get("failSwapOn", "true")).lower() == "false"
-    return Kubelet(config, drop_ins, protects, _memory_qos(words), (words.get("memorySwap.swapBehavior") or "NoSwap") if starts else ""), settings
+    swap = (words.get("memorySwap.swapBehavior") or "NoSwap") if starts else ""
+    return Kubelet(config, drop_ins, protects, _memory_qos(words), swap, words.get(_GATE, "").lower() != "false"), settings
 
 
 def kubelet_flags(tree: Tree, running: t.Mapping[str, str] | None = None) -> dict[str, str]:
@@ -758,9 +761,12 @@ def kubelet_flags(tree: Tree, running: t.Mapping[str, str] | None = None) -> dic
     return _flags(display(tree.read_or_empty(f"/proc/{running[names[0]]}/cmdline")).split("\0")) if names else {}
 
 
+_GATE = "featureGates.MemoryQoS"
+
+
 def _memory_qos(words: t.Mapping[str, str]) -> bool | None:
-    """The gate is on by default from 1.37, where it does nothing by itself; up to 1.35 it brings a throttling factor of 0.9."""
-    gate = words.get("featureGates.MemoryQoS", "").lower()
+    """The gate is on by default from 1.37, where it sets nothing on pods by itself; up to 1.35 it brings a throttling factor of 0.9."""
+    gate = words.get(_GATE, "").lower()
     throttles = words.get("memoryThrottlingFactor", "null") not in ("", "null", "~")
     reserves = words.get("memoryReservationPolicy", "None") not in ("", "null", "~", "None")
     if gate == "true":

@@ -35,7 +35,7 @@ def test_rows() -> None:
     found = list(Rows(ROWS).told("changed"))
     none = [{"intent": "swap", "reason": "no swap"}]
     assert found[0] == {
-        "path": POD, "name": "shop/web", "level": "pod", "class": "LS", "request": 1, "limit": 2,
+        "path": POD, "name": "shop/web", "level": "pod", "class": "LS", "request": 1, "limit": 2, "source": "",
         "values": {"memory.low": cell("0", "4096", LOW, "changed")}, "none": none,
     }  # fmt: skip
     assert found[1]["values"] == {"memory.low": cell("0", "4096", LOW, "changed"), "memory.high": cell(None, "8192", HIGH, "deferred")}

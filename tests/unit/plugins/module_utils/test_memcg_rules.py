@@ -57,7 +57,7 @@ def test_same(file: str, one: str, other: str, same: bool) -> None:
     ("file", "text", "off"),
     [
         ("memory.min", "0", True), ("memory.min", "1", False), ("memory.high", "max", True), ("memory.high", "0", False), ("memory.swap.max", "max", True),
-        ("memory.swap.max", "0", False), ("memory.wmark_ratio", "0", True), ("memory.wmark_ratio", "95", False), ("memory.wmark_scale_factor", "50", True),
+        ("memory.swap.max", "0", False), ("memory.wmark_ratio", "0", True), ("memory.wmark_ratio", "95", False), ("memory.wmark_scale_factor", "50", False),
         ("memory.wmark_min_adj", "0", True), ("memory.oom.group", "0", True),
     ],
 )  # fmt: skip
@@ -78,18 +78,58 @@ def test_loose_are_those_that_the_kernel_shows_otherwise() -> None:
         ({"/a/b/c": "-25", "/a/b": "0", "/a": "50"}, "50"),
         ({"/a/b/c": "50", "/a/b": "-10"}, "50"),
         ({"/a/b/c": "0", "/a": "-25"}, "0"),  # its own 0 does
-        ({"/a": "50"}, None),
+        ({"/a/b/c": "a word", "/a": "50"}, "a word"),
+        ({"/a/b/c": "-25", "/a": "a word"}, "-25"),
     ],
 )
-def test_the_min_watermark_reads_the_highest_of_its_ancestors(values: dict[str, str], effective: str | None) -> None:
-    known: dict[str, float] = {}
+def test_the_min_watermark_reads_the_highest_of_its_ancestors(values: dict[str, str], effective: str) -> None:
+    reading = _memcg_rules.Reading(lambda path, file: values.get(path), 4096)
     for _again in range(2):  # from what the first has learnt too
-        assert _memcg_rules.effective("memory.wmark_min_adj", "/a/b/c", values.get, known) == effective
+        assert reading.text("/a/b/c", "memory.wmark_min_adj", values["/a/b/c"]) == effective
 
 
-def test_a_page_cache_limit_reads_its_own_whatever_stands_above() -> None:
-    values = {"/a/b": "4096", "/a": "1073741824"}
-    assert _memcg_rules.effective("memory.pagecache_limit.size", "/a/b", values.get, {}) == "4096"
+@pytest.mark.parametrize(
+    ("limit", "own", "reads"),
+    [
+        ("max", "123456789", "123453440"), ("9223372036854771712", "8192", "8192"), ("4096", "8192", "4096"), ("8192", "4096", "4096"), (None, "4097", "4096"),
+        ("max", "max", "max"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", ["memory.max", "memory.limit_in_bytes"])
+def test_a_page_cache_limit_reads_no_more_than_the_limit_in_pages(name: str, limit: str | None, own: str, reads: str) -> None:
+    """Of the cgroup itself: nothing above has a say."""
+    held = {("/a/b", name): limit, ("/a", name): "0"}
+    reading = _memcg_rules.Reading(lambda path, file: held.get((path, file)), 4096)
+    assert reading.text("/a/b", "memory.pagecache_limit.size", own) == reads
+
+
+@pytest.mark.parametrize(
+    ("held", "bound"),
+    [
+        ({}, ("", "")), ({"/a/b": "8192", "/a": "max"}, ("", "")), ({"/a/b": "4096", "/a": "8192"}, ("/a/b", "4096")),
+        ({"/a/b": "8192", "/a": "0"}, ("/a", "0")), ({"/a/b": "0", "/a": "0"}, ("/a/b", "0")),
+    ],
+)  # fmt: skip
+def test_what_protects_counts_as_far_as_all_above_have_it(held: dict[str, str], bound: tuple[str, str]) -> None:
+    reading = _memcg_rules.Reading(lambda path, file: held.get(path) if file == "memory.low" else None, 4096)
+    for _again in range(2):
+        assert reading.bound("/a/b/c", "memory.low", "8192") == bound
+    assert reading.bound("/a/b/c", "memory.low", "0") == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("file", "now", "ours"),
+    [
+        ("memory.wmark_min_adj", "-25", True), ("memory.wmark_min_adj", "-10", True), ("memory.wmark_min_adj", "10", False),
+        ("memory.pagecache_limit.size", "65536", True), ("memory.pagecache_limit.size", "131072", True), ("memory.pagecache_limit.size", "4096", False),
+        ("memory.low", "131072", True), ("memory.low", "65536", False),
+    ],
+)  # fmt: skip
+def test_ours_is_what_comes_of_what_was_written(file: str, now: str, ours: bool) -> None:
+    held = {("/a", "memory.wmark_min_adj"): "-10", ("/a/b", "memory.max"): "65536"}
+    reading = _memcg_rules.Reading(lambda path, file: held.get((path, file)), 4096)
+    text = "-25" if file == "memory.wmark_min_adj" else "131072"
+    assert _memcg_rules.is_ours(file, "/a/b", now, [text], reading, 4096) is ours
 
 
 # The order

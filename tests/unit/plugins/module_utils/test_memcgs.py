@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _memcgs
+from ansible_collections.memqos.fleet.plugins.module_utils import _memcg_rules, _memcgs
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.plugins.module_utils._steps import Memcg, MemcgsStep
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Refused
@@ -174,12 +174,17 @@ def test_rounded_to_pages_is_no_other_value(node: Kernel) -> None:
     assert _memcgs.put(wanted, node, PAGE) == set() and node.holds()[MAIN]["memory.low"] == "8192"
 
 
-def test_an_effective_value_may_be_another(node: Kernel) -> None:
+@pytest.mark.parametrize("above", ["50", "0"])
+def test_an_effective_value_may_be_another_where_one_above_has_it(node: Kernel, above: str) -> None:
+    """Else somebody else wrote it."""
+    node.take(f"{POD}/memory.wmark_min_adj", above)
     node.effective = "50"
     wanted = MemcgsStep((Memcg(MAIN, inode(node.root, MAIN), (("memory.wmark_min_adj", "0", "-25"),)),))
     assert _memcgs.put(wanted, node, PAGE) == set()
     node.effective = ""
-    assert _memcgs.put_back(wanted, node, PAGE) == ([], []) and node.holds()[MAIN]["memory.wmark_min_adj"] == "0"
+    left, troubles = _memcgs.put_back(wanted, node, PAGE)
+    assert not troubles and [one.found for one in left] == ([] if above == "50" else ["50"])
+    assert node.holds()[MAIN]["memory.wmark_min_adj"] == ("0" if above == "50" else "50")
 
 
 def test_what_others_wrote_meanwhile_stays(node: Kernel) -> None:
@@ -203,11 +208,14 @@ def test_putting_back_goes_on_after_a_failure(node: Kernel) -> None:
     assert node.holds() == {**BEFORE, MAIN: {**FILES, "memory.low": "8192"}}
 
 
+NOTHING = _memcg_rules.Reading(lambda path, file: None, PAGE)
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_sorted_out(force: bool) -> None:
     memcg = Memcg(MAIN, 1, ())
     values = [("memory.low", "0", "8192"), ("memory.high", "max", "65536"), ("memory.min", "0", "4096"), ("memory.oom.group", "0", "1")]
-    going, left = _memcgs.sorted_out(memcg, values, {"memory.low": "8192", "memory.high": "max", "memory.min": "20480"}, PAGE, force=force)
+    going, left = _memcgs.sorted_out(memcg, values, {"memory.low": "8192", "memory.high": "max", "memory.min": "20480"}, PAGE, NOTHING, force=force)
     others = ("memory.min", "20480", "0")
     assert going == [("memory.low", "8192", "0"), ("memory.high", "max", "max"), *([others] if force else [])]
     assert left == ([] if force else [_memcgs.Left(MAIN, "memory.min", "0", "4096", "20480")])

@@ -25,7 +25,8 @@ def plan(
     wanted: dict[str, dict[str, str]], found: dict[str, Found], *, origin: t.Sequence[Memcg] = (), refuse: bool = False, none: t.Any = None, **ground: t.Any
 ) -> MemcgPart:
     values = {path: {file: Value(text, "profile: it") for file, text in files.items()} for path, files in wanted.items()}
-    return _plan_memcgs.plan_memcgs(values, none or {}, Ground(found, ground.pop("subjects", {}), ground.pop("rivals", {}), 4096, origin), refuse=refuse)
+    ground = {"subjects": {}, "rivals": {}, "roots": ("/sys/fs/cgroup/kubepods",), **ground}
+    return _plan_memcgs.plan_memcgs(values, none or {}, Ground(found, page_size=4096, origin=origin, **ground), refuse=refuse)
 
 
 def one(file: str, now: str | None, wanted: str, **more: t.Any) -> dict[str, t.Any]:
@@ -46,7 +47,6 @@ def changes(made: MemcgPart) -> dict[str, tuple[tuple[str, str, str], ...]]:
     [
         ("memory.low", "0", "4096", "would_change"), ("memory.low", "4096", "4096", "ok"), ("memory.low", "4096", "4097", "ok"),
         ("memory.low", None, "4096", "unsupported"), ("memory.low", None, "0", "ok"), ("memory.high", None, "max", "ok"),
-        ("memory.wmark_scale_factor", None, "20", "ok"),  # nothing without the ratio beside it
         ("memory.high", "8192", "4096", "would_change"), ("memory.soft_limit_in_bytes", "9223372036854771712", "4096", "would_change"),
     ],
 )  # fmt: skip
@@ -138,7 +138,9 @@ def test_a_file_that_somebody_else_writes(refuse: bool) -> None:
 
 def test_a_conflict_keeps_what_a_near_value_had_to_say() -> None:
     wanted = {MAIN: {"memory.high": Value("4096", "near: background_reclaim", "near", "a share")}}
-    made = _plan_memcgs.plan_memcgs(wanted, {}, Ground({MAIN: Found(7, {"memory.high": "max"})}, {}, {"memory.high": "koordlet"}, 4096), refuse=False)
+    made = _plan_memcgs.plan_memcgs(
+        wanted, {}, Ground({MAIN: Found(7, {"memory.high": "max"})}, {}, {"memory.high": "koordlet"}, 4096, roots=[POD]), refuse=False
+    )
     assert made.rows[0]["values"]["memory.high"]["reason"].startswith("a share; koordlet writes it too")
 
 
@@ -186,9 +188,62 @@ def test_what_others_changed_since_stays() -> None:
     assert list(cells) == ["memory.low"] and cells["memory.low"]["status"] == "deferred" and cells["memory.low"]["wanted"] is None
 
 
-def test_what_reads_otherwise_goes_back_whatever_it_reads() -> None:
-    ours = Memcg(MAIN, 7, (("memory.wmark_min_adj", "0", "-25"),))
-    assert changes(plan({}, {MAIN: Found(7, {"memory.wmark_min_adj": "50"})}, origin=[ours])) == {MAIN: (("memory.wmark_min_adj", "50", "0"),)}
+@pytest.mark.parametrize(("now", "above", "goes"), [("-25", "0", True), ("50", "50", True), ("10", "0", False), ("10", "-10", False)])
+def test_what_reads_otherwise_because_of_one_above_goes_back_and_what_others_wrote_stays(now: str, above: str, goes: bool) -> None:
+    file = "memory.wmark_min_adj"
+    ours = Memcg(MAIN, 7, ((file, "0", "-25"),))
+    made = plan({}, {POD: Found(5, {file: above}), MAIN: Found(7, {file: now})}, origin=[ours])
+    assert changes(made) == ({MAIN: ((file, now, "0"),)} if goes else {})
+    assert made.rows[0]["values"][file]["status"] == ("would_change" if goes else "deferred")
+
+
+def test_what_new_cgroups_below_begin_with_is_told() -> None:
+    file = "memory.wmark_ratio"
+    cell = plan({}, {POD: Found(5, {file: "95"})}, origin=[Memcg(POD, 5, ((file, "0", "95"),))]).rows[0]["values"][file]
+    assert cell["reason"].endswith("; cgroups that were made below it meanwhile keep it, as they began with it")
+    back = [*_plan_memcgs.returned([MemcgsStep((Memcg(POD, 5, ((file, "95", "0"), ("memory.low", "8192", "0"))),))])]
+    assert {name: bool(one["reason"]) for name, one in back[0]["values"].items()} == {file: True, "memory.low": False}
+
+
+# What counts of it
+
+
+@pytest.mark.parametrize(
+    ("pod", "status", "reason"),
+    [
+        ("8192", "would_change", ""),
+        ("4096", "would_change", "no more than 4.00 KiB of it counts: kubepods/pod1 has no more"),
+        ("0", "would_change", "nothing of it counts: kubepods/pod1 has none"),
+    ],
+)
+def test_protection_that_one_above_bounds_is_told(pod: str, status: str, reason: str) -> None:
+    found = {POD: Found(5, {"memory.low": pod}), MAIN: Found(7, {"memory.low": "0"})}
+    cell = plan({MAIN: {"memory.low": "8192"}}, found).rows[0]["values"]["memory.low"]
+    assert (cell["status"], cell["reason"]) == (status, reason)
+    # What the plan gives to the one above counts, and what a slice of a profile does.
+    assert plan({MAIN: {"memory.low": "8192"}, POD: {"memory.low": "8192"}}, found).rows[0]["values"]["memory.low"]["reason"] == ""
+    assert plan({MAIN: {"memory.low": "8192"}}, found, taken={f"{POD}/memory.low": 8192}).rows[0]["values"]["memory.low"]["reason"] == ""
+    assert plan({MAIN: {"memory.low": "8192"}}, found, taken={f"{POD}/memory.low": None}).rows[0]["values"]["memory.low"]["reason"] == ""
+
+
+def test_a_page_cache_limit_above_the_limit_is_no_change_and_told() -> None:
+    file = "memory.pagecache_limit.size"
+    found = {MAIN: Found(7, {file: "65536", "memory.max": "65536"})}
+    cell = plan({MAIN: {file: "131073"}}, found).rows[0]["values"][file]
+    assert (cell["status"], cell["reason"]) == ("ok", "it reads 65536: no more than the limit")
+    assert plan({MAIN: {file: "65537"}}, {MAIN: Found(7, {file: "65536", "memory.max": "max"})}).rows[0]["values"][file]["reason"] == ""
+
+
+@pytest.mark.parametrize(("text", "reason"), [("-1", "without effect"), ("0", "")])
+def test_what_the_hosts_switch_keeps_from_acting_is_told(text: str, reason: str) -> None:
+    made = plan({MAIN: {"memory.qos_level": text}}, {MAIN: Found(7, {"memory.qos_level": "0"})}, off={"memory.qos_level": "without effect"})
+    assert made.rows[0]["values"]["memory.qos_level"]["reason"] == reason
+
+
+def test_others_write_below_the_roots_of_pods_only() -> None:
+    found = {"/sys/fs/cgroup/system.slice/redis.service": Found(7, {"memory.low": "0"}), POD: Found(8, {"memory.low": "0"})}
+    made = plan({path: {"memory.low": "4096"} for path in found}, found, rivals={"memory.low": KUBELET}, refuse=False)
+    assert [row["values"]["memory.low"]["status"] for row in made.rows] == ["would_change", "conflict"]
 
 
 @pytest.mark.parametrize("found", [{}, {MAIN: Found(8, {"memory.low": "8192", "memory.high": "65536"})}])

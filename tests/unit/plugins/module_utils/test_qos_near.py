@@ -62,11 +62,14 @@ def test_openeulers_async_ratio_stands_for_the_marks() -> None:
     assert files == {"memory.high_async_ratio": "95"} and outcomes["background_reclaim"] == "near"
 
 
-@pytest.mark.parametrize("file", ["memory.priority", "memory.use_priority_oom"])
-def test_who_is_killed_first(file: str) -> None:
-    """A rank alone says nothing, the switch does."""
-    files, outcomes = near({file: "1"}, V2 | {"memory.qos_level"})
-    assert (files, outcomes) == (({"memory.qos_level": "-1"}, {"kill_first": "native"}) if file == "memory.use_priority_oom" else ({}, {}))
+@pytest.mark.parametrize(("priority", "level"), [(None, "-1"), ("0", "-1"), ("5", "-1"), ("6", "0"), ("12", "0")])
+def test_who_is_killed_first_where_there_are_two_levels(priority: str | None, level: str) -> None:
+    values = {"memory.use_priority_oom": "1", **({"memory.priority": priority} if priority else {})}
+    assert near(values, V2 | {"memory.qos_level"}) == ({"memory.qos_level": level}, {"kill_first": "near"})
+
+
+def test_a_rank_alone_says_nothing() -> None:
+    assert near({"memory.priority": "1"}, V2 | {"memory.qos_level"}) == ({}, {})
 
 
 def test_tencents_page_cache_limit() -> None:

@@ -722,3 +722,147 @@ def test_two_roots_of_pods_have_sums_of_their_own(node: Node) -> None:
     assert cells(made)["kubepods"]["memory.low"][0] == cells(made)["burstable"]["memory.low"][0] == str(GIB)
     assert cells(made)["kubepods.slice"]["memory.low"][0] == cells(made)["kubepods-burstable.slice"]["memory.low"][0] == str(GIB // 2)
     assert row(made, place)["values"]["memory.low"]["wanted"] == str(GIB // 2)
+
+
+# What else has a say
+
+
+def bundle(node: Node, identifier: str, name: str, uid: str) -> None:
+    annotations = {"io.kubernetes.cri.container-name": name, "io.kubernetes.cri.sandbox-uid": uid}
+    node.machine.write(f"/run/containerd/io.containerd.runtime.v2.task/k8s.io/{identifier}/config.json", json.dumps({"annotations": annotations}))
+
+
+def test_what_a_foreign_cgroup_above_has_is_no_change_at_every_run_and_told(make: Make) -> None:
+    """Of a cgroup that the profile wants nothing of."""
+    machine = make(systemd=0)
+    machine.cgroup_files.update(MARKS)
+    node = Node(machine)
+    place, layer = node.pod("a", label="LS"), profile(LS={"min_watermark": -25})
+    node.cgroup("/kubepods", wmark_min_adj="-10")
+    node.tune(layer)
+    # The kernel shows the highest.
+    node.cgroup(place, wmark_min_adj="-10")
+    answer = node.tune(layer)
+    cell = row(answer, place)["values"]["memory.wmark_min_adj"]
+    assert (answer["changed"], cell["status"], cell["reason"]) == (False, "ok", "it reads -10: a cgroup above has that")
+
+
+def test_a_page_cache_limit_that_the_limit_clamps_is_no_change_at_every_run(make: Make) -> None:
+    machine = make(systemd=0)
+    machine.cgroup_files.update({"memory.pagecache_limit.size": "0", "memory.pagecache_limit.enable": "0"})
+    node = Node(machine)
+    place, layer = node.pod("a", label="LS", limit=64 * MIB), profile(LS={"page_cache_limit": {"bytes": GIB}})
+    node.tune(layer)
+    node.cgroup(place, max=str(32 * MIB), **{"pagecache_limit.size": str(32 * MIB)})
+    answer = node.tune(layer)
+    cell = row(answer, place)["values"]["memory.pagecache_limit.size"]
+    assert (answer["changed"], cell["status"], cell["reason"]) == (False, "ok", f"it reads {32 * MIB}: no more than the limit")
+
+
+@pytest.mark.parametrize(("switch", "note"), [("0", True), ("1", False), (None, False)])
+def test_a_switch_of_the_host_that_is_off_is_told(make: Make, switch: str | None, note: bool) -> None:
+    machine = make(systemd=0)
+    machine.cgroup_files["memory.qos_level"] = "0"
+    if switch:
+        machine.write("/proc/sys/vm/memcg_qos_enable", f"{switch}\n")
+    node = Node(machine)
+    place = node.pod("a", label="BE")
+    said = "memory.qos_level is without effect: vm.memcg_qos_enable is 0, and no profile sets it to 1"
+    made = node.part(intents={"BE": {"kill_first": True}})
+    assert (said in made.notes) is note
+    assert row(made, place)["values"]["memory.qos_level"]["reason"] == ("without effect while vm.memcg_qos_enable is 0" if note else "")
+    assert not any("without effect" in one for one in node.part(intents={"BE": {"kill_first": False}}).notes)
+
+
+def test_a_switch_that_the_same_tune_sets(make: Make) -> None:
+    machine = make(systemd=0)
+    machine.cgroup_files["memory.qos_level"] = "0"
+    machine.write("/proc/sys/vm/memcg_qos_enable", "0\n")
+    node = Node(machine)
+    node.pod("a", label="BE")
+    layer = {**profile(BE={"kill_first": True}), "host": {"vm.memcg_qos_enable": {"value": 1}}}
+    answer = node.tune(layer)
+    assert answer["problem"] == "" and not any("without effect" in note for note in answer["notes"])
+
+
+@pytest.mark.parametrize("policy", ["report", "refuse"])
+def test_koordlet_and_the_kubelet_write_below_kubepods_only(node: Node, policy: str) -> None:
+    node.pod("a", "BestEffort")
+    kubelet = Kubelet("/var/lib/kubelet/config.yaml", "", False, True)
+    declared = [{"match": "redis-server.service", "qos_class": "LS", "request": 64 * MIB}]
+    for persisted in ({"kubelet": kubelet}, {"writers": ["koordlet"]}):
+        made = node.part(persisted=persisted, options={"on_conflict": policy}, declared=declared, intents={"LS": COLOCATED["LS"]})
+        assert (cells(made)["redis-server.service"]["memory.low"][1], made.blocked) == ("would_change", "")
+
+
+def test_a_kubelet_that_may_write_is_another_writer(node: Node) -> None:
+    """Settings without the gate: from 1.37 on it is open by default."""
+    place = node.pod("a", label="LS")
+    cell = row(node.part(persisted={"kubelet": Kubelet("/c.yaml", "", False, None)}), place)["values"]["memory.low"]
+    assert cell["status"] == "conflict" and cell["reason"].startswith("the kubelet (MemoryQoS, /c.yaml, as its version has it) writes it too")
+
+
+@pytest.mark.parametrize(("memory_qos", "resets", "told"), [(False, True, True), (False, False, False), (True, True, False)])
+def test_a_kubelet_that_takes_protection_back_is_told(node: Node, memory_qos: bool, resets: bool, told: bool) -> None:
+    node.pod("a", label="LS")
+    made = node.part(persisted={"kubelet": Kubelet("/c.yaml", "", False, memory_qos, resets=resets)})
+    said = "a kubelet of 1.37 or later sets /sys/fs/cgroup/kubepods/burstable/memory.low to 0 every minute, and what it protects with it: "
+    assert any(note.startswith(said) for note in made.notes) is told
+    assert not any("every minute" in note for note in node.part(intents={"LS": {"protect_soft": {"bytes": 0}}}, persisted={"kubelet": None}).notes)
+
+
+def test_what_the_inventory_says_of_a_container_counts_for_its_pod_too(node: Node) -> None:
+    place = node.pod("a", label="LS", limit=8 * GIB)
+    declared = [{"match": "shop/a/main", "request": 4 * GIB}]
+    for model in ({"model": "koordinator", "config": STRATEGY}, {}):
+        made = node.part(declared=declared, **model)
+        assert {low_of(made, path)[0] for path in (place, place.rpartition("/")[0], "/burstable", "/kubepods")} == {str(4 * GIB)}
+
+
+def test_koordlet_looks_at_listed_containers_and_at_all_of_them(node: Node) -> None:
+    """One that was added to a running pod has nothing; one that waits to start again counts for its pod."""
+    place = node.pod("a", label="BE", qos="BestEffort", request=GIB, limit=2 * GIB)
+    node.pods[0]["containers"].append({"name": "second", "id": IDS["d"], "batch_request": GIB, "batch_limit": 2 * GIB})
+    pod = place.rpartition("/")[0]
+    node.cgroup(f"{pod}/{IDS['e']}", max=str(GIB))
+    bundle(node, IDS["e"], "debugger", UIDS["a"])
+    made = node.part(model="koordinator", config={"beClass": {"memoryQOS": HALF}})
+    assert IDS["e"] not in cells(made)
+    assert cells(made)[f"pod{UIDS['a']}"]["memory.low"][0] == str(2 * GIB)
+
+
+def test_what_a_pod_requests_by_itself_is_protected_on_the_pod(node: Node) -> None:
+    place = node.pod("a", label="LS", pod_request=3 * GIB)
+    made = node.part()
+    assert [low_of(made, path)[0] for path in (place, place.rpartition("/")[0], "/burstable", "/kubepods")] == [str(GIB), *[str(3 * GIB)] * 3]
+    node.pods[0]["pod_request"] = MIB  # less than its containers have
+    assert low_of(node.part(), place.rpartition("/")[0])[0] == str(GIB)
+
+
+def test_a_page_cache_limit_of_a_pod_comes_near_on_the_pod(make: Make) -> None:
+    """Koordlet has it there alone. What else comes near is on its containers, and that is told."""
+    machine = make(systemd=0)
+    machine.cgroup_files.update({"memory.pagecache.max_ratio": "0"})
+    node = Node(machine)
+    place = node.pod("a", label="LS")
+    cache = {"pageCacheEnable": True, "pageCacheLimitPercent": 50, "pageCacheReclaimSync": False}
+    pod = row(node.part(model="koordinator", config={"lsClass": {"memoryQOS": {"enable": True, **cache}}}), place.rpartition("/")[0])
+    assert pod["values"]["memory.pagecache.max_ratio"]["wanted"] == "50" and pod["values"]["memory.pagecache.max_ratio"]["equivalence"] == "near"
+    assert {one["intent"]: one["reason"] for one in pod["none"]}["background_reclaim"] == "what comes near is set on containers"
+
+
+def test_who_says_a_request_is_told_and_an_estimate_is_one(node: Node) -> None:
+    listed, alone = node.pod("a", label="LS"), node.pod("b", listed=False)
+    node.machine.write(f"{node.machine.mount}{alone}/cgroup.procs", "4242\n")
+    node.machine.write("/proc/4242/oom_score_adj", "900\n")
+    made = node.part()
+    assert row(made, listed)["source"] == "pod list"
+    assert row(made, alone)["source"] == row(made, alone.rpartition("/")[0])["source"] == "oom_score_adj (±0.1 % of memory)"
+
+
+def test_absurd_requests_add_up_to_no_limit(node: Node) -> None:
+    node.pod("a", label="LS")
+    declared = [{"match": name, "qos_class": "LS", "request": (1 << 62) - 1} for name in ("redis-server.service", "cron.service", "shop/a/main")]
+    node.cgroup("/system.slice/cron.service")
+    made = node.part(declared=declared)
+    assert made.step or made.blocked

@@ -23,7 +23,7 @@ def cell(status: str, **more: t.Any) -> Json:
 
 def row(name: str = "shop/web/main", none: t.Sequence[Json] = (), /, **values: Json) -> Json:
     cells = {f"memory.{file}": said for file, said in values.items()}
-    return {"path": "/x", "name": name, "level": "container", "class": "LS", "request": None, "limit": None, "values": cells, "none": [*none]}
+    return {"path": "/x", "name": name, "level": "container", "class": "LS", "request": None, "limit": None, "source": "", "values": cells, "none": [*none]}
 
 
 HEADLINES: list[tuple[list[Json], str]] = [

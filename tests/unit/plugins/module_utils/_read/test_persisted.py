@@ -377,7 +377,9 @@ def test_flags_and_drop_ins_of_kubelet_come_after_its_file(tmp_path: pathlib.Pat
     command = "kubelet\0--config\0/etc/kubelet.yaml\0--config-dir=/etc/kubelet.d\0--feature-gates=A=true,MemoryQoS=true\0--protect-kernel-defaults\0"
     files = {"/proc/9/comm": "kubelet\n", "/proc/9/cmdline": command, "/etc/kubelet.yaml": "featureGates:\n  MemoryQoS: false\n"}
     kubelet = read(tmp_path, {**files, "/etc/kubelet.d/10.conf": "memoryThrottlingFactor: 0.7\n"}).kubelet
-    assert kubelet == _persisted.Kubelet("/etc/kubelet.yaml", "/etc/kubelet.d", True, True)
+    assert kubelet == _persisted.Kubelet("/etc/kubelet.yaml", "/etc/kubelet.d", True, True, resets=True)
+    del files["/proc/9/cmdline"]
+    assert (kubelet := read(tmp_path / "shut", {**files, "/proc/9/cmdline": "kubelet\0--config\0/etc/kubelet.yaml\0"}).kubelet) and not kubelet.resets
 
 
 def test_who_runs_and_what_else_the_command_line_says(tmp_path: pathlib.Path) -> None:
