@@ -7,11 +7,10 @@ docs/architecture.md §3.24.
 
 from __future__ import annotations
 
-import json
 import typing as t
 from fnmatch import fnmatchcase
 
-from . import _workloads
+from . import _memory_qos, _workloads
 from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
@@ -22,7 +21,6 @@ if t.TYPE_CHECKING:
 QOS_CLASSES = ("Guaranteed", "Burstable", "BestEffort")
 KOORDINATOR_CLASSES = ("LSE", "LSR", "LS", "BE", "SYSTEM")
 QOS_LABEL = "koordinator.sh/qosClass"
-QOS_ANNOTATION = "koordinator.sh/memoryQOS"
 _MAX_BYTES = 1 << 62
 _NAMES = ("name", "runtime", "container_id", "container", "pod_uid", "namespace", "pod", "qos_class")
 _CONTAINERS = ("container", "lxc")
@@ -150,12 +148,8 @@ class _Building:
 
     def _mark(self, labels: t.Mapping[str, str], annotations: t.Mapping[str, str], source: str) -> None:
         self._take_class(labels.get(QOS_LABEL), source)
-        if QOS_ANNOTATION in annotations:
-            try:
-                loaded = json.loads(annotations[QOS_ANNOTATION])
-            except (ValueError, RecursionError):
-                loaded = ""
-            self._take_memory_qos({} if loaded is None else loaded, source)
+        if _memory_qos.ANNOTATION in annotations:
+            self._take_memory_qos(_memory_qos.annotation, annotations[_memory_qos.ANNOTATION], source)
 
     def _take_class(self, name: t.Any, source: str) -> None:
         if name in KOORDINATOR_CLASSES:
@@ -163,11 +157,14 @@ class _Building:
         elif name:
             self.warn(f"{source}: {QOS_LABEL} is none of {', '.join(KOORDINATOR_CLASSES)}: it is ignored")
 
-    def _take_memory_qos(self, fields: t.Any, source: str) -> None:
-        if isinstance(fields, dict):
-            self._say("memory_qos", fields, source)
+    def _take_memory_qos(self, read: t.Callable[[t.Any], _memory_qos.Fields], given: t.Any, source: str) -> None:
+        try:
+            found = read(given)
+        except ValueError as exc:
+            self.warn(f"{source}: {_memory_qos.ANNOTATION} is ignored: {exc}")
         else:
-            self.warn(f"{source}: {QOS_ANNOTATION} is no JSON object: it is ignored")
+            self._say("memory_qos", found.fields, source)
+            self.of["warnings"] += [f"{source}: {_memory_qos.ANNOTATION}: {words}" for words in found.ignored]
 
     def add_pod(self, pod: Pod | None, container: Pod | None) -> None:
         if pod is None:
@@ -177,7 +174,7 @@ class _Building:
                 self.of[key] = pod[name]  # type: ignore[literal-required]
         self._take_class(pod.get("koordinator_class"), "pod list")
         if "memory_qos" in pod:
-            self._take_memory_qos(pod["memory_qos"], "pod list")
+            self._take_memory_qos(_memory_qos.fields, pod["memory_qos"], "pod list")
         qos = pod.get("qos_class")
         if qos in QOS_CLASSES and qos != self.of.get("qos_class", qos):
             self.warn(f"the pod list says {qos}, its cgroup is a {self.of['qos_class']} pod's: the cgroup counts")

@@ -12,7 +12,7 @@ import json
 import typing as t
 from collections.abc import Mapping
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _qos
+from ansible_collections.memqos.fleet.plugins.module_utils import _memory_qos, _qos
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _pods, _quantity
 
 Json = Mapping[str, t.Any]
@@ -112,9 +112,10 @@ def _checked_fields(fields: Json, place: str) -> dict[str, t.Any]:
     kept = {name: value for name, value in fields.items() if value is not None}
     try:
         for name, value in kept.items():
-            _pods.check_field(name, value)
+            _memory_qos.check_type(name, value)
+            _memory_qos.check_range(name, value)
     except ValueError as exc:
-        raise ValuesError(f"{place}: {exc}") from None
+        raise ValuesError(f"{place}.{exc}") from None
     if not isinstance(kept.get("enable", False), bool):
         raise ValuesError(f"{place}.enable is {kept['enable']!r:.40}: true or false is expected")
     return kept

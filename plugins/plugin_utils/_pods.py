@@ -15,13 +15,13 @@ A pod that cannot be used is left out and named in C(warnings). PodsError only w
 
 from __future__ import annotations
 
-import json
 import re
 import typing as t
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
+from ansible_collections.memqos.fleet.plugins.module_utils import _memory_qos
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _quantity, _shapes
 
 Json = t.Mapping[str, t.Any]
@@ -29,7 +29,6 @@ Workload = _shapes.Workload
 
 CLASSES = ("LSE", "LSR", "LS", "BE", "SYSTEM")
 CLASS_LABEL = "koordinator.sh/qosClass"
-QOS_ANNOTATION = "koordinator.sh/memoryQOS"
 _MEMORY, _BATCH = "memory", "kubernetes.io/batch-memory"
 # The API's UID of a mirror pod is not the one that the kubelet knows, and names the cgroup by: that one is config.hash, which config.mirror repeats.
 _MIRROR, _HASH = "kubernetes.io/config.mirror", "kubernetes.io/config.hash"
@@ -38,12 +37,6 @@ _QOS_CLASSES = ("Guaranteed", "Burstable", "BestEffort")
 # These become parts of a path.
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
 _MOST_WARNINGS = 50
-_NUMBERS = frozenset(
-    "minLimitPercent lowLimitPercent throttlingPercent wmarkRatio wmarkScalePermill wmarkMinAdj priorityEnable priority oomKillGroup".split()
-    + ["pageCacheLimitPercent", "pageCacheLimitSize"]
-)
-_SWITCHES = frozenset(("pageCacheEnable", "pageCacheReclaimSync"))
-_FIELDS = {name.lower(): name for name in (*_NUMBERS, *_SWITCHES, "policy")}
 
 
 class PodsError(ValueError):
@@ -81,36 +74,6 @@ def by_node(workloads: Iterable[Workload]) -> dict[str, list[Workload]]:
         if "node" in workload:
             nodes.setdefault(workload["node"], []).append(workload)
     return nodes
-
-
-def memory_qos(text: object) -> dict[str, t.Any]:
-    """The annotation C(koordinator.sh/memoryQOS) as koordlet reads it: fields that are known, those that are null left out. Raises ValueError."""
-    if not isinstance(text, str):
-        raise ValueError("it is no text")
-    loaded = json.loads(text, parse_constant=_no_constant)
-    if loaded is None:
-        return {}
-    if not isinstance(loaded, dict):
-        raise ValueError("it is no JSON object")
-    # Go's decoder does not mind the case of names.
-    fields = {_FIELDS[key.lower()]: value for key, value in loaded.items() if key.lower() in _FIELDS and value is not None}
-    for name, value in fields.items():
-        check_field(name, value)
-    return fields
-
-
-def check_field(name: str, value: object) -> None:
-    """A field of Koordinator's memoryQOS by its type. Raises ValueError."""
-    if name in _NUMBERS and (isinstance(value, bool) or not isinstance(value, int) or abs(value) > _quantity.MAX):
-        raise ValueError(f"{name} is {value!r:.40}, a whole number is expected")
-    if name in _SWITCHES and not isinstance(value, bool):
-        raise ValueError(f"{name} is {value!r:.40}, true or false is expected")
-    if name == "policy" and not isinstance(value, str):
-        raise ValueError(f"policy is {value!r:.40}, one of none, default and auto is expected")
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _items(pods: object) -> Sequence[object]:
@@ -179,12 +142,15 @@ def _workload(pod: object, named: str, warnings: list[str]) -> Workload:
 
 
 def _add_memory_qos(workload: Workload, annotations: Json, named: str, warnings: list[str]) -> None:
-    if QOS_ANNOTATION not in annotations:
+    if _memory_qos.ANNOTATION not in annotations:
         return
     try:
-        workload["memory_qos"] = memory_qos(annotations[QOS_ANNOTATION])
-    except (ValueError, RecursionError) as exc:
-        warnings.append(f"{named}: its annotation {QOS_ANNOTATION} is ignored: {exc}")
+        found = _memory_qos.annotation(annotations[_memory_qos.ANNOTATION])
+    except ValueError as exc:
+        warnings.append(f"{named}: its annotation {_memory_qos.ANNOTATION} is ignored: {exc}")
+    else:
+        workload["memory_qos"] = found.fields
+        warnings += [f"{named}: its annotation {_memory_qos.ANNOTATION}: {words}" for words in found.ignored]
 
 
 def _part(value: object, what: str) -> str:

@@ -229,7 +229,7 @@ class Declared(t.TypedDict, total=False):
 class Resident(t.TypedDict, total=False):
     """A workload of this node: what a container, or a unit that the inventory names, is and asked for (_resources). A key that nobody tells is absent.
 
-    C(limit) None: none. C(memory_qos): the annotation's object, its fields unchecked. C(batch_request batch_limit): of the pod list,
+    C(limit) None: none. C(memory_qos): fields of the annotation, by _memory_qos. C(batch_request batch_limit): of the pod list,
     kubernetes.io/batch-memory. C(sources): {key: who says so}. C(granularity): of an estimated request, which is up to so many bytes too low.
     """
 

@@ -53,7 +53,7 @@ NODE_FLOORS = [
     {"_qos_near"},
     {"_qos_files"},
     {"_shares"},
-    {"_units", "_memcg_rows"},
+    {"_units", "_memcg_rows", "_memory_qos"},
     {"_tuples"},
 ]
 # Controller code knows the options of its modules, sizes, the registry, the rule language and how it is judged, the words of profiles, what a path says,
@@ -61,7 +61,21 @@ NODE_FLOORS = [
 CONTROLLER_MAY_IMPORT: dict[str, set[str]] = {
     "action": {"plugin_utils", "_knobs", "_rules", "_tune_options"},
     "plugin_utils": {
-        *("plugin_utils", "_units", "_shares", "_knobs", "_rules", "_diagnosis", "_wanted", "_workloads", "_read", "_qos", "_qos_files", "_memcg_rows")
+        *(
+            "plugin_utils",
+            "_units",
+            "_shares",
+            "_knobs",
+            "_rules",
+            "_diagnosis",
+            "_wanted",
+            "_workloads",
+            "_read",
+            "_qos",
+            "_qos_files",
+            "_memcg_rows",
+            "_memory_qos",
+        )
     },
     "filter": {"plugin_utils"},
     "doc_fragments": set(),
@@ -93,6 +107,7 @@ PURE = tuple(
         "_plan_memcgs.py",
         "_memcg_rules.py",
         "_memcg_rows.py",
+        "_memory_qos.py",
         "_units.py",
         "_shares.py",
         "_knobs/",

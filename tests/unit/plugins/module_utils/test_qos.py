@@ -169,9 +169,9 @@ CONTAINERS: list[tuple[int, int | None, int, int | None, int | None, int | None,
     (333, 1000, 5000, 33, 66, 50, 1, (109, 219, 666)),
     (500, 1000, 5000, 100, 50, None, 1, (500, 500, None)),  # memory.low is raised to memory.min
     (500, 1000, 5000, 100, 0, None, 1, (500, 0, None)),  # unless it is 0
-    (500, 1000, 5000, 200, None, 10, 1, (1000, None, 1000)),  # memory.high too
+    (500, 1000, 5000, 200, None, 10, 1, (None, None, 550)),  # out of range: as if it were not there
     (500, 1000, 5000, None, None, None, 1, (None, None, None)),
-    (5000, 10000, 50000, 100, 100, 50, 4096, (5000, 5000, 5000)),  # rounded down to a page it is below memory.min
+    (5000, 10000, 50000, 100, 100, 50, 4096, (5000, 5000, 5000)),  # rounded down to a page memory.high is below memory.min, and is raised
     (5000, 14000, 50000, 0, 0, 50, 4096, (0, 0, 8192)),
     (100, 200, 5000, 0, 0, 50, 4096, (0, 0, 0)),
 ]

@@ -224,11 +224,36 @@ def test_marks_of_the_list_count_for_more_than_the_runtimes() -> None:
     assert one(cgroups(PATH), told=said, pods=[pod(memory_qos={"policy": "none"})])["memory_qos"] == {"policy": "none"}
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "7", '"auto"', "[" * 100_000])
-def test_an_annotation_that_is_no_object(text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("[1]", "it is no JSON object"),
+        ('"auto"', "it is no JSON object"),
+        ('{"wmarkRatio": "95"}', "wmarkRatio is '95', a whole number is expected"),
+        ('{"wmarkRatio": NaN}', "NaN is no JSON"),
+        ("[" * 100_000, "it is nested too deeply"),
+    ],
+)
+def test_an_annotation_that_is_malformed(text: str, reason: str) -> None:
     found = one(cgroups(PATH), told=told(annotations={"koordinator.sh/memoryQOS": text}))
-    assert "memory_qos" not in found and found["warnings"] == ["CRI: koordinator.sh/memoryQOS is no JSON object: it is ignored"]
+    assert "memory_qos" not in found and found["warnings"] == [f"CRI: koordinator.sh/memoryQOS is ignored: {reason}"]
     assert one(cgroups(PATH), told=told(annotations={"koordinator.sh/memoryQOS": "null"}))["memory_qos"] == {}
+
+
+def test_fields_of_an_annotation_are_read_as_the_controller_reads_them() -> None:
+    text = '{"WMARKRATIO": 50, "minLimitPercent": 100000, "lowLimitPercent": -5, "other": [], "throttlingPercent": null}'
+    found = one(cgroups(PATH), told=told(annotations={"koordinator.sh/memoryQOS": text}))
+    assert found["memory_qos"] == {"wmarkRatio": 50}
+    assert found["warnings"] == [
+        "CRI: koordinator.sh/memoryQOS: minLimitPercent is 100000, 0 to 100 is expected: it is ignored",
+        "CRI: koordinator.sh/memoryQOS: lowLimitPercent is -5, 0 to 100 is expected: it is ignored",
+    ]
+
+
+def test_fields_of_the_list_are_checked_too() -> None:
+    found = one(cgroups(PATH), pods=[pod(memory_qos={"wmarkRatio": 1.5})])
+    assert "memory_qos" not in found
+    assert found["warnings"] == ["pod list: koordinator.sh/memoryQOS is ignored: wmarkRatio is 1.5, a whole number is expected"]
 
 
 def test_batch_memory_is_handed_on() -> None:

@@ -47,8 +47,8 @@ def test_pods_of_other_nodes_do_not_count() -> None:
 
 
 def test_warnings_of_pods_come_along() -> None:
-    found = _memcg_values.memcg_values([*PODS, 5], node=NODE, model="koordinator", strategy={"lsClass": {"memoryQOS": {"enable": True, "priority": 13}}})
-    assert found.warnings[0] == "item 1 is left out: it is not a pod" and "memory.priority is left alone" in found.warnings[1]
+    found = _memcg_values.memcg_values([*PODS, 5], node=NODE, model="kubelet", hierarchy="v1")
+    assert found.warnings == ["item 1 is left out: it is not a pod", "a kubelet has no memory QoS on cgroup v1"]
 
 
 WRONG: list[tuple[dict[str, t.Any], str]] = [
@@ -70,7 +70,9 @@ WRONG: list[tuple[dict[str, t.Any], str]] = [
     ({"strategy": {"LS": {}}}, "strategy has no 'LS', but lsrClass, "),
     ({"strategy": {"lsClass": 5}}, "strategy.lsClass is 5: a mapping is expected"),
     ({"strategy": {"lsClass": {"memoryQOS": []}}}, "strategy.lsClass.memoryQOS is []: a mapping is expected"),
-    ({"strategy": {"lsClass": {"memoryQOS": {"wmarkRatio": "95"}}}}, "strategy.lsClass.memoryQOS: wmarkRatio is '95', a whole number is expected"),
+    ({"strategy": {"lsClass": {"memoryQOS": {"wmarkRatio": "95"}}}}, "strategy.lsClass.memoryQOS.wmarkRatio is '95', a whole number is expected"),
+    ({"strategy": {"lsClass": {"memoryQOS": {"minLimitPercent": 101}}}}, "strategy.lsClass.memoryQOS.minLimitPercent is 101, 0 to 100 is expected"),
+    ({"strategy": {"beClass": {"memoryQOS": {"wmarkMinAdj": -26}}}}, "strategy.beClass.memoryQOS.wmarkMinAdj is -26, -25 to 50 is expected"),
     ({"strategy": {"lsClass": {"memoryQOS": {"enable": 1}}}}, "strategy.lsClass.memoryQOS.enable is 1: true or false is expected"),
     ({"model": "kubelet", "kubelet": {"memoryThrottlingFactor": 0}}, "memoryThrottlingFactor is 0: above 0, 1 at most, is expected"),
     ({"model": "kubelet", "kubelet": {"memoryThrottlingFactor": 1.1}}, "memoryThrottlingFactor is 1.1"),

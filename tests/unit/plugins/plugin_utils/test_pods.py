@@ -162,6 +162,16 @@ def test_annotations_as_koordlet_reads_them(annotation: str, fields: dict[str, t
     assert workload(pod(container(), annotation=annotation))["memory_qos"] == fields
 
 
+def test_fields_out_of_range_are_ignored_and_said() -> None:
+    read = _pods.read([pod(container(), annotation='{"minLimitPercent": 100000, "wmarkRatio": 90, "policy": "foo"}')])
+    assert read.workloads[0]["memory_qos"] == {"wmarkRatio": 90}
+    said = "pod shop/web: its annotation koordinator.sh/memoryQOS: "
+    assert read.warnings == [
+        f"{said}minLimitPercent is 100000, 0 to 100 is expected: it is ignored",
+        f"{said}policy is 'foo', one of none, default, auto is expected: it is ignored",
+    ]
+
+
 BAD: list[tuple[str, t.Any, str]] = [
     ("pod shop/web", pod(container("a", "-1Mi")), "memory in its requests of container a: '-1Mi' is negative"),
     ("pod shop/web", pod(container("a", "9Ei")), "more than 2^63"),
