@@ -7,6 +7,7 @@ docs/architecture.md §3.24.
 
 from __future__ import annotations
 
+import re
 import typing as t
 from fnmatch import fnmatchcase
 
@@ -26,6 +27,8 @@ _NAMES = ("name", "runtime", "container_id", "container", "pod_uid", "namespace"
 _CONTAINERS = ("container", "lxc")
 _UNITS = ("slice", "service", "scope")
 _USERS = "/user.slice/"
+# The UID of a static pod is its configuration's hash; that of its mirror in the API is as any other.
+_HASH = re.compile("[0-9a-f]{32}")
 
 
 class Joined(NamedTuple):
@@ -247,7 +250,7 @@ class _Listed:
     def find(self, cgroup: Cgroup, of: Resident) -> tuple[Pod | None, Pod | None]:
         found: tuple[Pod, Pod | None] | None = self._ids.get(cgroup.get("container_id", ""))
         if found is None and "qos_class" in cgroup:
-            pod = self._uids.get(of.get("pod_uid", "")) or self._names.get((of.get("namespace", ""), of.get("pod", "")))
+            pod = self._pod(of)
             # Started anew since the list was made, it has another id and the same name.
             name = of.get("container")
             found = (pod, next((container for container in _containers(pod) if container.get("name") == name), None)) if pod else None
@@ -255,6 +258,13 @@ class _Listed:
             return None, None
         self._here.add(found[0]["uid"])
         return found
+
+    def _pod(self, of: Resident) -> Pod | None:
+        """By its UID. By its name only a static pod and its mirror are one: what has come under the name of another is another."""
+        uid = of.get("pod_uid", "")
+        named = self._names.get((of.get("namespace", ""), of.get("pod", "")))
+        is_mirror = named is not None and bool(_HASH.fullmatch(uid)) != bool(_HASH.fullmatch(named["uid"]))
+        return self._uids.get(uid) or (named if is_mirror else None)
 
     def gone(self, paths: t.Container[str]) -> int:
         return sum(uid not in self._here and uid not in paths and not pod.get("inactive") for uid, pod in self._uids.items())

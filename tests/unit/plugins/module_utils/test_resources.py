@@ -134,7 +134,7 @@ def test_a_declaration_that_cannot_be_used(entry: t.Any, note: str) -> None:
         pod(containers=[{"name": "nginx", "id": f"containerd://{OTHER}", "request": GIB}]),  # started anew since
         pod(containers=[{"name": "nginx", "request": GIB}]),
         pod(uid=MIRROR),
-        pod(uid=MIRROR, containers=[{"name": "nginx", "request": GIB}]),  # by the pod's name
+        pod(uid=STATIC, containers=[{"name": "nginx", "request": GIB}]),  # by the pod's name, of a static pod and its mirror
         pod(name="other", namespace="other", containers=[{"name": "nginx", "request": GIB}]),  # by its UID
     ],
 )
@@ -147,6 +147,19 @@ def test_a_static_pod_has_another_uid_in_the_api() -> None:
     found = cgroups(f"/kubepods/burstable/pod{STATIC}/{ID}")
     joined = _resources.join(found, capacity=CAPACITY, told={}, pods=[pod(uid=MIRROR)])
     assert (joined.workloads[0]["request"], joined.workloads[0]["pod_uid"], joined.workloads[0]["name"]) == (GIB, STATIC, "shop/web-0/nginx")
+
+
+@pytest.mark.parametrize(("here", "listed"), [(UID, MIRROR), (STATIC, STATIC[::-1])])
+def test_a_pod_that_has_come_under_an_old_name_has_what_the_node_knows_of_it(here: str, listed: str) -> None:
+    """A StatefulSet's pod after a restart, BestEffort now; a static pod whose file has changed."""
+    found = cgroups(f"/kubepods/besteffort/pod{here}", f"/kubepods/besteffort/pod{here}/{ID}", limit=None)
+    old = pod(uid=listed, koordinator_class="LS", containers=[{"name": "nginx", "id": f"containerd://{OTHER}", "request": GIB}])
+    said = told(namespace="shop", pod="web-0", pod_uid=here, container="nginx")
+    joined = _resources.join(found, capacity=CAPACITY, told=said, pods=[old])
+    (workload,) = joined.workloads
+    assert (workload["name"], workload["request"], workload["qos_class"]) == ("shop/web-0/nginx", 0, "BestEffort")
+    assert "koordinator_class" not in workload and workload["warnings"] == []
+    assert joined.gone == 1
 
 
 def test_a_label_of_docker_makes_no_container_a_pods() -> None:
