@@ -44,7 +44,7 @@ class PodsError(ValueError):
 
 
 class Read(t.NamedTuple):
-    """What was made of pods, and what was left out or looked odd, a line each."""
+    """What was made of pods; a line each for what was left out, and then for what looked odd."""
 
     workloads: list[Workload]
     warnings: list[str]
@@ -53,6 +53,7 @@ class Read(t.NamedTuple):
 def read(pods: object) -> Read:
     """Linear in the number of pods. Raises PodsError."""
     items = _items(pods)
+    left_out: list[str] = []
     warnings: list[str] = []
     found: list[Workload] = []
     for number, pod in enumerate(items):
@@ -60,11 +61,11 @@ def read(pods: object) -> Read:
         try:
             found.append(_workload(pod, named, warnings))
         except ValueError as exc:
-            warnings.append(f"{named} is left out: {exc}")
-    kept = _one_each(found, warnings)
+            left_out.append(f"{named} is left out: {exc}")
+    kept = _one_each(found, left_out)
     if items and not kept:
-        raise PodsError(f"none of {len(items)} pods can be used: {warnings[0]}")
-    return Read(kept, _few(warnings))
+        raise PodsError(f"none of {len(items)} pods can be used: {left_out[0]}")
+    return Read(kept, _few([*left_out, *warnings]))
 
 
 def by_node(workloads: Iterable[Workload]) -> dict[str, list[Workload]]:
@@ -99,14 +100,14 @@ def _few(warnings: list[str]) -> list[str]:
     return [*warnings[:_MOST_WARNINGS], f"and {more} more"] if more > 0 else warnings
 
 
-def _one_each(found: list[Workload], warnings: list[str]) -> list[Workload]:
+def _one_each(found: list[Workload], left_out: list[str]) -> list[Workload]:
     """The same pod twice counts once. Two pods with one UID on a node would have one cgroup: nobody can say whose values it takes, so neither counts."""
     named = {(workload.get("node"), workload["uid"], workload["namespace"], workload["name"]): workload for workload in found}
     count = Counter((node, uid) for node, uid, _namespace, _name in named)
     kept = []
     for (node, uid, namespace, name), workload in named.items():
         if count[node, uid] > 1:
-            warnings.append(f"pod {namespace}/{name} is left out: another pod has its UID {uid}")
+            left_out.append(f"pod {namespace}/{name} is left out: another pod has its UID {uid}")
         else:
             kept.append(workload)
     return kept
@@ -167,11 +168,13 @@ def _add_resources(workload: Workload, spec: Json, status: Json, named: str, war
     containers, inits = (_containers(spec, key) for key in ("containers", "initContainers"))
     if not containers:
         raise ValueError("it has no containers")
-    sidecars = [container for container in inits if container.get("restartPolicy") == "Always"]
     ids = _ids(status)
-    workload["containers"] = [_container(container, ids) for container in (*containers, *sidecars)]
-    for shown in workload["containers"][len(containers) :]:
-        shown["sidecar"] = True
+    workload["containers"] = [_container(container, ids) for container in containers]
+    for container in inits:
+        shown = _container(container, ids)  # one that does not stay is checked, too
+        if container.get("restartPolicy") == "Always":
+            shown["sidecar"] = True
+            workload["containers"].append(shown)
     if not ids and status.get("phase") == "Running":
         warnings.append(f"{named} runs, and its status names no container: only the pod's own values are known")
     overhead = _size(spec.get("overhead"), _MEMORY, "overhead") or 0
@@ -186,7 +189,9 @@ def _add_resources(workload: Workload, spec: Json, status: Json, named: str, war
     level = _size(own.get("limits"), _MEMORY, "limits")
     if level:
         workload["pod_limit"] = level
-    if workload.get("request", 0) > workload.get("limit", _quantity.MAX):
+    # The sum of those that there are bounds a pod only where all have one.
+    bounded = level or all(_amount(container, "limits") for container in (*containers, *inits))
+    if bounded and workload.get("request", 0) > workload.get("limit", _quantity.MAX):
         warnings.append(f"{named}: it requests {workload['request']} bytes, more than its limit of {workload['limit']}")
 
 

@@ -177,6 +177,7 @@ BAD: list[tuple[str, t.Any, str]] = [
     ("pod shop/web", pod(container("a", "9Ei")), "more than 2^63"),
     ("pod shop/web", pod(container("a", "lots")), "'lots' is not a quantity"),
     ("pod shop/web", pod(container("a", "2Gi", "1Gi")), "container a requests 2147483648 bytes, more than its limit of 1073741824"),
+    ("pod shop/web", pod(container("a"), spec={"initContainers": [container("i", "2Gi", "1Gi")]}), "container i requests 2147483648 bytes"),
     ("pod shop/web", pod(), "it has no containers"),
     ("pod shop/web", pod(container(), uid="../../../etc"), "its metadata.uid is '../../../etc'"),
     ("pod shop/web", pod(container(), uid=".."), "its metadata.uid is '..'"),
@@ -234,6 +235,27 @@ def test_nodes_get_their_own() -> None:
 def test_a_thousand_warnings_are_not_said() -> None:
     read = _pods.read([pod(container("a", "-1"), name=f"p{n}") for n in range(1000)] + [pod(container())])
     assert len(read.warnings) == 51 and read.warnings[-1] == "and 950 more"
+
+
+def test_what_is_left_out_is_said_first() -> None:
+    read = _pods.read([pod(container(), name=f"p{n}", uid=f"{n:032x}", label="ls") for n in range(60)] + [5])
+    assert len(read.warnings) == 51 and read.warnings[0] == "item 60 is left out: it is not a pod"
+
+
+@pytest.mark.parametrize(
+    ("containers", "spec", "above"),
+    [
+        ([container("a", "1Gi", "1Gi"), container("b", "4Gi")], {}, None),  # b has no limit, and so the pod has none
+        ([container("a", "1Gi", "1Gi")], {"initContainers": [container("i", "2Gi")]}, None),
+        ([container("a", "1Gi", "1Gi"), container("b", "1Gi", "2Gi")], {}, None),
+        ([container("a"), container("b")], {"resources": {"requests": {"memory": "2Gi"}, "limits": {"memory": "1Gi"}}}, (2, 1)),
+        ([container("a", "1Gi"), container("b", "1Gi")], {"resources": {"limits": {"memory": "1Gi"}}}, (2, 1)),
+        ([container("a", "1Gi", "1Gi")], {"resources": {"requests": {"memory": "2Gi"}}}, (2, 1)),
+    ],
+)
+def test_a_pod_that_requests_more_than_its_limit(containers: list[t.Any], spec: dict[str, t.Any], above: tuple[int, int] | None) -> None:
+    said = [f"pod shop/web: it requests {above[0] * GI} bytes, more than its limit of {above[1] * GI}"] if above else []
+    assert _pods.read([pod(*containers, spec=spec)]).warnings == said
 
 
 def test_100000_pods_in_linear_time() -> None:
