@@ -20,6 +20,9 @@ _SIZES = ("allocatable", "capacity", "swap", "page_size")
 _NAMES = ("name", "cgroup_driver", "runtime", "cgroup_root")
 _CLASSES = ("lsrClass", "lsClass", "beClass", "systemClass", "cgroupRoot", "policies")
 _KUBELET = ("memoryThrottlingFactor", "memoryReservationPolicy", "memorySwap", "featureGates")
+# What enforceNodeAllocatable can have; of these, what has a cgroup of its own: how much, and which.
+_ENFORCED = ("none", "pods", "system-reserved", "kube-reserved", "system-reserved-compressible", "kube-reserved-compressible")
+_RESERVED = {"system-reserved": ("systemReserved", "systemReservedCgroup"), "kube-reserved": ("kubeReserved", "kubeReservedCgroup")}
 _CHOICES = {"cgroup_driver": ("systemd", "cgroupfs"), "runtime": ("containerd", "cri-o", "docker", "pouch")}
 
 
@@ -39,7 +42,11 @@ def memcg_values(pods: object, *, node: object, model: str, strategy: object = N
         found = _qos.koordinator(workloads, machine, check_strategy(strategy), v2=hierarchy == "v2")
     elif model == "kubelet":
         _unused(strategy, "strategy", model)
-        found = _qos.kubelet(workloads, machine, check_kubelet(kubelet, machine), v2=hierarchy == "v2")
+        checked = check_kubelet(kubelet, machine)
+        found = _qos.kubelet(workloads, machine, checked, v2=hierarchy == "v2")
+        if hierarchy == "v2" and checked.get("featureGates", {}).get("MemoryQoS", True):
+            for path, (size, field) in _reserved(kubelet, machine).items():
+                found.put(path, "memory.min", size, field)
     else:
         raise ValuesError(f"model is {model!r:.40}: koordinator or kubelet is expected")
     return found._replace(warnings=[*warnings, *found.warnings])
@@ -61,27 +68,36 @@ def check_node(node: object) -> dict[str, t.Any]:
     """Sizes as bytes or quantities; 4096 where C(page_size) is missing. Raises ValuesError."""
     given = mapping(node, "node", (*_SIZES, *_NAMES))
     if given.get("allocatable") is None:
-        raise ValuesError("node.allocatable is missing: the bytes that pods can have, status.allocatable.memory of the Node")
+        raise ValuesError(
+            "node.allocatable is missing: what pods can have, to koordlet status.allocatable.memory of the Node, to the kubelet capacity less what is reserved"
+        )
     checked: dict[str, t.Any] = {"page_size": 4096}
     for key, value in given.items():
         if value is not None:
-            checked[key] = _size(value, key) if key in _SIZES else _word(value, key)
-    if checked["page_size"] < 1:
-        raise ValuesError("node.page_size is 0")
+            checked[key] = _size(value, f"node.{key}") if key in _SIZES else _word(value, key)
+    for key in ("allocatable", "page_size"):
+        if checked[key] < 1:
+            raise ValuesError(f"node.{key} is 0: more is expected")
     return checked
 
 
-def _size(value: object, key: str) -> int:
+def _size(value: object, place: str) -> int:
     try:
         return _quantity.size(value)
     except _quantity.QuantityError as exc:
-        raise ValuesError(f"node.{key}: {exc}") from None
+        raise ValuesError(f"{place}: {exc}") from None
 
 
 def _word(value: object, key: str) -> str:
     choices = _CHOICES.get(key)
     if not isinstance(value, str) or (choices and value not in choices):
         raise ValuesError(f"node.{key} is {value!r:.40}: {'a name' if not choices else 'one of ' + ', '.join(choices)} is expected")
+    return _path(value, "node.cgroup_root") if key == "cgroup_root" else value
+
+
+def _path(value: object, place: str) -> str:
+    if not isinstance(value, str) or not value.isprintable() or {".", ".."} & {*value.split("/")}:
+        raise ValuesError(f"{place} is {value!r:.40}: the path of a cgroup is expected, without ..")
     return value
 
 
@@ -141,6 +157,33 @@ def check_kubelet(config: object, node: Json) -> dict[str, t.Any]:
     if missing:
         raise ValuesError(f"node.{missing[0]} is missing: LimitedSwap shares the node's swap by capacity")
     return checked
+
+
+def _reserved(config: object, node: Json) -> dict[str, tuple[int, str]]:
+    """{cgroup: (memory.min, whose)} of what is reserved and enforced, as enforceExistingCgroup of pkg/kubelet/cm writes it. Raises ValuesError."""
+    given = mapping({} if config is None else config, "kubelet")
+    enforced = given.get("enforceNodeAllocatable") or ()
+    if not isinstance(enforced, (list, tuple)) or not all(name in _ENFORCED for name in enforced):
+        raise ValuesError(f"kubelet.enforceNodeAllocatable is {enforced!r:.80}: a list of {', '.join(_ENFORCED)} is expected")
+    found = {}
+    for name, (field, place) in _RESERVED.items():
+        if name not in enforced:
+            continue
+        memory = mapping(given.get(field) or {}, f"kubelet.{field}").get("memory")
+        if not given.get(place):
+            raise ValuesError(f"kubelet.{place} is missing: enforceNodeAllocatable has {name}")
+        if memory is not None:
+            found[_reserved_path(given[place], f"kubelet.{place}", node)] = (_size(memory, f"kubelet.{field}.memory"), field)
+    return found
+
+
+def _reserved_path(cgroup: object, place: str, node: Json) -> str:
+    """To the systemd driver a name is that of its last slice, and C(-) in it a slice above."""
+    path = _path(cgroup, place).strip("/")
+    if node.get("cgroup_driver") == "cgroupfs":
+        return path
+    names = path.rpartition("/")[2].removesuffix(".slice").split("-")
+    return "/".join("-".join(names[:end]) + ".slice" for end in range(1, len(names) + 1))
 
 
 def mapping(value: object, place: str, known: tuple[str, ...] = ()) -> Json:

@@ -57,6 +57,8 @@ WRONG: list[tuple[dict[str, t.Any], str]] = [
     ({"node": {"allocatable": "-1"}}, "node.allocatable: '-1' is negative"),
     ({"node": {"allocatable": "lots"}}, "node.allocatable: 'lots' is not a quantity"),
     ({"node": {"allocatable": 1, "page_size": 0}}, "node.page_size is 0"),
+    ({"node": {"allocatable": 0}}, "node.allocatable is 0: more is expected"),
+    ({"node": {"allocatable": 1, "cgroup_root": "../.."}}, "node.cgroup_root is '../..': the path of a cgroup is expected, without .."),
     ({"node": {"allocatable": 1, "memory": 5}}, "node has no 'memory', but allocatable, "),
     ({"node": {"allocatable": 1, "cgroup_driver": "cgroup"}}, "node.cgroup_driver is 'cgroup': one of systemd, cgroupfs is expected"),
     ({"node": {"allocatable": 1, "runtime": "rkt"}}, "node.runtime is 'rkt': one of containerd, "),
@@ -89,11 +91,42 @@ WRONG: list[tuple[dict[str, t.Any], str]] = [
 ]
 
 
+SYSTEM = {"enforceNodeAllocatable": ["pods", "system-reserved"], "systemReserved": {"cpu": "500m", "memory": "1Gi"}, "systemReservedCgroup": "/system.slice"}
+RESERVED_WRONG: list[tuple[dict[str, t.Any], str]] = [
+    ({"enforceNodeAllocatable": "pods"}, "kubelet.enforceNodeAllocatable is 'pods': a list of none, pods, system-reserved, kube-reserved, "),
+    ({"enforceNodeAllocatable": ["system"]}, "kubelet.enforceNodeAllocatable is ['system']: a list of "),
+    ({"systemReservedCgroup": ""}, "kubelet.systemReservedCgroup is missing: enforceNodeAllocatable has system-reserved"),
+    ({"systemReservedCgroup": "/../etc"}, "kubelet.systemReservedCgroup is '/../etc': the path of a cgroup is expected"),
+    ({"systemReserved": 5}, "kubelet.systemReserved is 5: a mapping is expected"),
+    ({"systemReserved": {"memory": "lots"}}, "kubelet.systemReserved.memory: 'lots' is not a quantity"),
+]
+WRONG += [({"model": "kubelet", "kubelet": {**SYSTEM, **more}}, message) for more, message in RESERVED_WRONG]
+
+
 @pytest.mark.parametrize(("arguments", "message"), WRONG)
 def test_mistakes_are_named(arguments: dict[str, t.Any], message: str) -> None:
     with pytest.raises(_memcg_values.ValuesError) as caught:
         _memcg_values.memcg_values(PODS, **{"node": NODE, "model": "koordinator", **arguments})
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kubelet", "driver", "path"),
+    [
+        (SYSTEM, "systemd", "system.slice"),
+        ({**SYSTEM, "systemReservedCgroup": "/a.slice/kube-reserved.slice"}, "systemd", "kube.slice/kube-reserved.slice"),
+        ({**SYSTEM, "systemReservedCgroup": "/system/reserved/"}, "cgroupfs", "system/reserved"),
+        ({"enforceNodeAllocatable": ["kube-reserved"], "kubeReserved": {"memory": "1Gi"}, "kubeReservedCgroup": "runtime.slice"}, "systemd", "runtime.slice"),
+        ({**SYSTEM, "featureGates": {"MemoryQoS": False}}, "systemd", None),
+        ({**SYSTEM, "enforceNodeAllocatable": ["pods", "system-reserved-compressible"]}, "systemd", None),
+        ({**SYSTEM, "enforceNodeAllocatable": None}, "systemd", None),
+        ({**SYSTEM, "systemReserved": {"cpu": "1"}}, "systemd", None),
+    ],
+)
+def test_what_the_kubelet_reserves_and_enforces_is_kept(kubelet: dict[str, t.Any], driver: str, path: str | None) -> None:
+    found = _memcg_values.memcg_values([], node={**NODE, "cgroup_driver": driver}, model="kubelet", kubelet=kubelet)
+    assert {place: files for place, files in found.files.items() if "kubepods" not in place} == ({path: {"memory.min": str(GI)}} if path else {})
+    assert not _memcg_values.memcg_values([], node=NODE, model="kubelet", kubelet=kubelet, hierarchy="v1").files
 
 
 def test_no_swap_on_the_node_is_no_mistake() -> None:
