@@ -14,11 +14,14 @@ from collections.abc import Mapping
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _memory_qos, _qos
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _pods, _quantity
+from ansible_collections.memqos.fleet.plugins.plugin_utils._rule_expression import nearest
 
 Json = Mapping[str, t.Any]
 _SIZES = ("allocatable", "capacity", "swap", "page_size")
 _NAMES = ("name", "cgroup_driver", "runtime", "cgroup_root")
 _CLASSES = ("lsrClass", "lsClass", "beClass", "systemClass", "cgroupRoot", "policies")
+# What Koordinator has beside memory is not looked at.
+_OF_CLASS = ("memoryQOS", "cpuQOS", "blkioQOS", "resctrlQOS", "networkQOS")
 _KUBELET = ("memoryThrottlingFactor", "memoryReservationPolicy", "memorySwap", "featureGates")
 # What enforceNodeAllocatable can have; of these, what has a cgroup of its own: how much, and which.
 _ENFORCED = ("none", "pods", "system-reserved", "kube-reserved", "system-reserved-compressible", "kube-reserved-compressible")
@@ -37,6 +40,7 @@ def memcg_values(pods: object, *, node: object, model: str, strategy: object = N
         raise ValuesError(f"hierarchy is {hierarchy!r:.40}: v1 or v2 is expected")
     read = _pods.read(pods)
     workloads, warnings = _of_node(read, machine.get("name"))
+    warnings = [*warnings, *_unknown_runtimes(workloads)]
     if model == "koordinator":
         _unused(kubelet, "kubelet", model)
         found = _qos.koordinator(workloads, machine, check_strategy(strategy), v2=hierarchy == "v2")
@@ -57,6 +61,12 @@ def _of_node(read: _pods.Read, name: str | None) -> tuple[list[_pods.Workload], 
     if name is None and len(nodes) > 1:
         return read.workloads, [*read.warnings, f"these are pods of {len(nodes)} nodes, taken as if all ran on one: node.name chooses"]
     return [workload for workload in read.workloads if name in (None, workload.get("node"))], read.warnings
+
+
+def _unknown_runtimes(workloads: list[_pods.Workload]) -> list[str]:
+    names = {container["runtime"] for workload in workloads for container in workload["containers"] if "runtime" in container}
+    unknown = sorted(names - {*_CHOICES["runtime"]})
+    return [f"the cgroups of containers of {name:.40}:// have no name that is known: only values of their pods are" for name in unknown]
 
 
 def _unused(value: object, name: str, model: str) -> None:
@@ -104,14 +114,29 @@ def _path(value: object, place: str) -> str:
 def check_strategy(strategy: object) -> dict[str, t.Any]:
     """C(resourceQOSStrategy): fields that are null left out. Raises ValuesError."""
     checked: dict[str, t.Any] = {}
-    for name, entry in mapping(loaded(strategy, "strategy"), "strategy", _CLASSES).items():
+    for name, entry in _named(loaded(strategy, "strategy"), "strategy", _CLASSES).items():
         if entry is None or name == "policies":
             continue
         checked[name] = {}
-        memory = mapping(entry, f"strategy.{name}").get("memoryQOS")
+        memory = _named(entry, f"strategy.{name}", _OF_CLASS).get("memoryQOS")
         if memory is not None:
-            checked[name]["memoryQOS"] = _checked_fields(mapping(memory, f"strategy.{name}.memoryQOS"), f"strategy.{name}.memoryQOS")
+            place = f"strategy.{name}.memoryQOS"
+            checked[name]["memoryQOS"] = _checked_fields(_named(memory, place, ("enable", *_memory_qos.FIELDS)), place)
     return checked
+
+
+def _named(value: object, place: str, known: tuple[str, ...]) -> Json:
+    """By the names that are C(known); as Go reads them, their case does not matter. Raises ValuesError."""
+    spelt = {name.lower(): name for name in known}
+    found: dict[str, t.Any] = {}
+    for key, entry in mapping(value, place).items():
+        name = spelt.get(str(key).lower())
+        if name is None:
+            raise ValuesError(f"{place} has no {key!r:.40}" + (nearest(str(key), known) or f", but {', '.join(known)}"))
+        if name in found:
+            raise ValuesError(f"{place} has {name} twice, in other case: one of them is expected")
+        found[name] = entry
+    return found
 
 
 def loaded(value: object, name: str) -> object:

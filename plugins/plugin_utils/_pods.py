@@ -101,12 +101,13 @@ def _few(warnings: list[str]) -> list[str]:
 
 
 def _one_each(found: list[Workload], left_out: list[str]) -> list[Workload]:
-    """The same pod twice counts once. Two pods with one UID on a node would have one cgroup: nobody can say whose values it takes, so neither counts."""
+    """The same pod twice counts once. Two living pods with one UID on a node would have one cgroup: nobody can say whose values it takes, so neither counts."""
     named = {(workload.get("node"), workload["uid"], workload["namespace"], workload["name"]): workload for workload in found}
     count = Counter((node, uid) for node, uid, _namespace, _name in named)
+    living = Counter((node, uid) for (node, uid, _namespace, _name), workload in named.items() if not workload.get("inactive"))
     kept = []
     for (node, uid, namespace, name), workload in named.items():
-        if count[node, uid] > 1:
+        if count[node, uid] > 1 and (living[node, uid] != 1 or workload.get("inactive")):
             left_out.append(f"pod {namespace}/{name} is left out: another pod has its UID {uid}")
         else:
             kept.append(workload)

@@ -15,7 +15,7 @@ import functools
 import re
 from fractions import Fraction
 
-# Kubernetes keeps 64-bit numbers, and so does the kernel.
+# Kubernetes keeps 64-bit numbers, as the kernel does, and takes what is more (8Ei) as that.
 MAX = 2**63 - 1
 _QUANTITY = re.compile(r"([+-]?)(?:([0-9]+)(?:\.([0-9]*))?|\.([0-9]+))([numkMGTPE]?|[KMGTPE]i|[eE][+-]?[0-9]+)")
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
@@ -30,7 +30,10 @@ class QuantityError(ValueError):
 
 
 def size(value: object) -> int:
-    """Bytes of C(128974848), C(129e6), C(129M), C(128974848000m), C(123Mi) or a JSON number; a part of a byte counts as a whole one. Raises QuantityError."""
+    """Bytes of C(128974848), C(129e6), C(129M), C(128974848000m), C(123Mi) or a JSON number, C(MAX) at most; a part of a byte counts as a whole one.
+
+    Raises QuantityError.
+    """
     return _size(_text(value))
 
 
@@ -55,10 +58,7 @@ def _size(text: str) -> int:
     mantissa, exponent = _parsed(text)
     if mantissa < 0:
         raise QuantityError(f"{text!r:.60} is negative: a size is 0 or more")
-    whole = mantissa * 10**exponent if exponent >= 0 else -(-mantissa // 10**-exponent)
-    if whole > MAX:
-        raise QuantityError(f"{text!r:.60} is more than 2^63 - 1 bytes, the most that Kubernetes and the kernel count")
-    return whole
+    return min(MAX, mantissa * 10**exponent if exponent >= 0 else -(-mantissa // 10**-exponent))
 
 
 def _parsed(text: str) -> tuple[int, int]:

@@ -33,6 +33,17 @@ def test_models() -> None:
     assert leaf(_memcg_values.memcg_values(PODS, node=NODE, model="kubelet", kubelet=tiered)) == {"memory.low": str(GI // 2)}
 
 
+def test_names_of_a_strategy_are_read_in_any_case_and_what_is_no_matter_of_memory_is_not_looked_at() -> None:
+    written = {"LSCLASS": {"memoryQos": {"enable": True, "LowLimitPercent": 60}, "cpuQOS": {"enable": 5}, "resctrlQOS": 5, "blkioQOS": 5, "networkQOS": 5}}
+    assert _memcg_values.check_strategy({**written, "policies": 5}) == {"lsClass": {"memoryQOS": {"enable": True, "lowLimitPercent": 60}}}
+
+
+def test_a_runtime_whose_cgroups_have_no_known_name_is_said_once() -> None:
+    two = [pod(container("a"), container("b"), uid=f"uid-{number}", name=f"p{number}", runtime="kata") for number in range(2)]
+    found = _memcg_values.memcg_values([*two, *PODS], node=NODE, model="koordinator")
+    assert found.warnings == ["the cgroups of containers of kata:// have no name that is known: only values of their pods are"]
+
+
 def test_sizes_of_the_node_may_be_quantities() -> None:
     node = _memcg_values.check_node({"allocatable": "60Gi", "capacity": 64 * GI, "swap": None, "page_size": "64Ki", "name": "n1"})
     assert node == {"allocatable": 60 * GI, "capacity": 64 * GI, "page_size": 65536, "name": "n1"}
@@ -70,6 +81,11 @@ WRONG: list[tuple[dict[str, t.Any], str]] = [
     ({"strategy": 5}, "strategy is 5: a mapping is expected"),
     ({"strategy": "{"}, "strategy is no JSON"),
     ({"strategy": {"LS": {}}}, "strategy has no 'LS', but lsrClass, "),
+    ({"strategy": {"lsClas": {}}}, "strategy has no 'lsClas': did you mean 'lsClass'?"),
+    ({"strategy": {"lsClass": {}, "LSClass": {}}}, "strategy has lsClass twice, in other case: one of them is expected"),
+    ({"strategy": {"lsClass": {"memory": {}}}}, "strategy.lsClass has no 'memory': did you mean 'memoryQOS'?"),
+    ({"strategy": {"lsClass": {"memoryQOS": {"wmarkRatioo": 95}}}}, "strategy.lsClass.memoryQOS has no 'wmarkRatioo': did you mean 'wmarkRatio'?"),
+    ({"strategy": {"lsClass": {"memoryQOS": {5: 95}}}}, "strategy.lsClass.memoryQOS has no 5, but enable, minLimitPercent, "),
     ({"strategy": {"lsClass": 5}}, "strategy.lsClass is 5: a mapping is expected"),
     ({"strategy": {"lsClass": {"memoryQOS": []}}}, "strategy.lsClass.memoryQOS is []: a mapping is expected"),
     ({"strategy": {"lsClass": {"memoryQOS": {"wmarkRatio": "95"}}}}, "strategy.lsClass.memoryQOS.wmarkRatio is '95', a whole number is expected"),

@@ -174,7 +174,7 @@ def test_fields_out_of_range_are_ignored_and_said() -> None:
 
 BAD: list[tuple[str, t.Any, str]] = [
     ("pod shop/web", pod(container("a", "-1Mi")), "memory in its requests of container a: '-1Mi' is negative"),
-    ("pod shop/web", pod(container("a", "9Ei")), "more than 2^63"),
+    ("pod shop/web", pod(container("a", "1e41")), "out of all proportion"),
     ("pod shop/web", pod(container("a", "lots")), "'lots' is not a quantity"),
     ("pod shop/web", pod(container("a", "2Gi", "1Gi")), "container a requests 2147483648 bytes, more than its limit of 1073741824"),
     ("pod shop/web", pod(container("a"), spec={"initContainers": [container("i", "2Gi", "1Gi")]}), "container i requests 2147483648 bytes"),
@@ -219,6 +219,14 @@ def test_two_pods_with_one_uid_are_both_left_out_and_one_twice_counts_once() -> 
     assert [found["name"] for found in read.workloads] == ["c"]
     assert read.warnings == [f"pod shop/{name} is left out: another pod has its UID {UID}" for name in "ab"]
     assert len(_pods.read([pod(container())] * 2).workloads) == 1
+
+
+def test_of_two_pods_with_one_uid_the_living_one_counts() -> None:
+    ended = [pod(container(), name=f"ended-{number}", status={"phase": phase}) for number, phase in enumerate(("Succeeded", "Failed"))]
+    read = _pods.read([ended[0], pod(container(), name="alive"), ended[1]])
+    assert [found["name"] for found in read.workloads] == ["alive"]
+    assert read.warnings == [f"pod shop/ended-{number} is left out: another pod has its UID {UID}" for number in range(2)]
+    assert _pods.read([*ended, pod(container(), uid=OTHER)]).workloads == [workload(pod(container(), uid=OTHER))]
 
 
 def test_an_unknown_class_is_taken_as_none_and_said() -> None:

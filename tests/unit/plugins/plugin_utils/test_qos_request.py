@@ -102,7 +102,7 @@ WRONG: list[tuple[dict[str, t.Any], str]] = [
     ({"kubelet": {"memoryThrottlingFactor": 1}, "qos_model": "koordinator"}, "kubelet is for qos_model=kubelet, and qos_model is koordinator"),
     ({"qos": {"LS": {}}, "qos_model": "kubelet"}, "qos is for qos_model=profile, and qos_model is kubelet"),
     ({"qos_model": "koordinator", "qos_strategy": "{"}, "qos_strategy: strategy is no JSON"),
-    ({"qos_model": "koordinator", "qos_strategy": {"lowClass": {}}}, "qos_strategy: strategy has no 'lowClass', but lsrClass"),
+    ({"qos_model": "koordinator", "qos_strategy": {"lowClass": {}}}, "qos_strategy: strategy has no 'lowClass': did you mean 'lsClass'?"),
     ({"qos_model": "koordinator", "qos_strategy": {"lsClass": {"memoryQOS": {"wmarkRatio": "95"}}}}, "wmarkRatio is '95', a whole number is expected"),
     ({"qos_model": "kubelet", "kubelet": {"memoryThrottlingFactor": 2}}, "kubelet.memoryThrottlingFactor is 2: above 0, 1 at most"),
     ({"pods": PODS, "pods_file": "x"}, "pods and pods_file both say"),

@@ -55,6 +55,10 @@ SIZES: list[tuple[t.Any, int]] = [
     (4096, 4096),
     (1.5, 2),
     ("9223372036854775807", 2**63 - 1),
+    # What is more than Kubernetes counts is the most that it does.
+    ("9223372036854775808", 2**63 - 1),
+    ("8Ei", 2**63 - 1),
+    ("1e19", 2**63 - 1),
 ]
 
 
@@ -105,9 +109,6 @@ def test_what_is_no_quantity_is_named(text: t.Any) -> None:
         ("-1", "negative"),
         ("-1m", "negative"),
         (-1, "negative"),
-        ("9223372036854775808", "more than 2"),
-        ("8Ei", "more than 2"),
-        ("1e19", "more than 2"),
         ("1e41", "out of all proportion"),
         ("1e999999999", "out of all proportion"),
         ("1e-999999999", "out of all proportion"),
