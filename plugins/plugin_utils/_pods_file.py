@@ -22,6 +22,7 @@ import stat
 import time
 import typing as t
 
+from ansible_collections.memqos.fleet.plugins.module_utils import _memory_qos
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _pods, _quantity, _results
 
 FOLDER = "pods"
@@ -103,7 +104,7 @@ def _key(path: str, about: os.stat_result) -> str:
 def _code() -> str:
     """What is read otherwise by another version of ours is read again."""
     digest = hashlib.sha256()
-    for module in (_pods, _quantity):
+    for module in (_pods, _quantity, _memory_qos):
         with open(str(module.__file__), "rb") as stream:
             digest.update(stream.read())
     return digest.hexdigest()

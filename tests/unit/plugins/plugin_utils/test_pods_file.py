@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.plugin_utils import _pods, _pods_file, _results
+from ansible_collections.memqos.fleet.plugins.module_utils import _memory_qos
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _pods, _pods_file, _quantity, _results
 from ansible_collections.memqos.fleet.tests.unit.plugins.plugin_utils.made_pods import container, pod
 
 
@@ -95,6 +96,12 @@ def test_another_content_is_read_again_and_the_last_one_goes(place: Place, reads
     os.utime(place.file, ns=(times.st_atime_ns, times.st_mtime_ns))
     assert place.names() == ["web-9", "web-2", "web-5"]
     assert len(reads) == 2 and len(place.kept()) == 1 and place.kept() != [first]
+
+
+@pytest.mark.parametrize("module", [_pods, _quantity, _memory_qos])
+def test_what_another_version_of_ours_has_read_does_not_count(module: t.Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "__file__", __file__)
+    assert _pods_file._code() != _pods_file._CODE
 
 
 def test_what_is_read_of_another_file_stays_until_it_is_old(place: Place, tmp_path: Path) -> None:
