@@ -66,7 +66,7 @@ def _of_node(read: _pods.Read, name: str | None) -> tuple[list[_pods.Workload], 
 def _unknown_runtimes(workloads: list[_pods.Workload]) -> list[str]:
     names = {container["runtime"] for workload in workloads for container in workload["containers"] if "runtime" in container}
     unknown = sorted(names - {*_CHOICES["runtime"]})
-    return [f"the cgroups of containers of {name:.40}:// have no name that is known: only values of their pods are" for name in unknown]
+    return [f"the cgroups of containers of {name!r:.40} have no name that is known: only values of their pods are" for name in unknown]
 
 
 def _unused(value: object, name: str, model: str) -> None:
@@ -195,7 +195,7 @@ def _reserved(config: object, node: Json) -> dict[str, tuple[int, str]]:
         if name not in enforced:
             continue
         memory = mapping(given.get(field) or {}, f"kubelet.{field}").get("memory")
-        if not given.get(place):
+        if given.get(place) in (None, "", "/"):
             raise ValuesError(f"kubelet.{place} is missing: enforceNodeAllocatable has {name}")
         if memory is not None:
             found[_reserved_path(given[place], f"kubelet.{place}", node)] = (_size(memory, f"kubelet.{field}.memory"), field)

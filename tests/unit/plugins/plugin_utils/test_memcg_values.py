@@ -41,7 +41,7 @@ def test_names_of_a_strategy_are_read_in_any_case_and_what_is_no_matter_of_memor
 def test_a_runtime_whose_cgroups_have_no_known_name_is_said_once() -> None:
     two = [pod(container("a"), container("b"), uid=f"uid-{number}", name=f"p{number}", runtime="kata") for number in range(2)]
     found = _memcg_values.memcg_values([*two, *PODS], node=NODE, model="koordinator")
-    assert found.warnings == ["the cgroups of containers of kata:// have no name that is known: only values of their pods are"]
+    assert found.warnings == ["the cgroups of containers of 'kata' have no name that is known: only values of their pods are"]
 
 
 def test_sizes_of_the_node_may_be_quantities() -> None:
@@ -111,6 +111,7 @@ SYSTEM = {"enforceNodeAllocatable": ["pods", "system-reserved"], "systemReserved
 RESERVED_WRONG: list[tuple[dict[str, t.Any], str]] = [
     ({"enforceNodeAllocatable": "pods"}, "kubelet.enforceNodeAllocatable is 'pods': a list of none, pods, system-reserved, kube-reserved, "),
     ({"enforceNodeAllocatable": ["system"]}, "kubelet.enforceNodeAllocatable is ['system']: a list of "),
+    ({"systemReservedCgroup": "/"}, "kubelet.systemReservedCgroup is missing: enforceNodeAllocatable has system-reserved"),
     ({"systemReservedCgroup": ""}, "kubelet.systemReservedCgroup is missing: enforceNodeAllocatable has system-reserved"),
     ({"systemReservedCgroup": "/../etc"}, "kubelet.systemReservedCgroup is '/../etc': the path of a cgroup is expected"),
     ({"systemReserved": 5}, "kubelet.systemReserved is 5: a mapping is expected"),
