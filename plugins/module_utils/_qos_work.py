@@ -29,6 +29,8 @@ _WRITERS = ("koordlet", "katalyst-agent")
 _KUBELETS, _KUBELETS_SWAP = ("memory.min", "memory.low", "memory.high"), ("memory.swap.max",)
 _BURSTABLE, _OFF = ("burstable", "kubepods-burstable.slice"), Value("0", "")
 _RESETS = "featureGates: {MemoryQoS: false} in its configuration keeps it from that"
+# Of a pod, as it was checked for its containers.
+_BY_RESIDENTS = ("koordinator_class", "memory_qos")
 # Koordlet has them on pods alone.
 _OF_PODS = ("page_cache_limit",)
 # As C(_resources) has it.
@@ -189,7 +191,7 @@ class _Work:
             "uid": uid,
             "namespace": first.get("namespace", ""),
             "name": first.get("pod", uid),
-            **listed,
+            **{key: value for key, value in listed.items() if key not in _BY_RESIDENTS},
             "qos_class": first.get("qos_class", "BestEffort"),
         }
         pairs = [(one, known.get(one.get("container_id")) or known.get(one.get("container", ""), {})) for one in containers]
@@ -199,7 +201,7 @@ class _Work:
         waiting = [{key: value for key, value in one.items() if key != "id"} for one in listed.get("containers", ()) if id(one) not in said_of]
         pod["containers"] = [*(self._container(*pair) for pair in pairs), *waiting]
         _overrule(pod, pairs)
-        for key in ("koordinator_class", "memory_qos"):
+        for key in _BY_RESIDENTS:
             said = next((one[key] for one in containers if key in one), None)
             if said is not None:
                 pod[key] = said

@@ -187,7 +187,9 @@ def _add_resources(workload: Workload, spec: Json, status: Json, named: str, war
             workload[_KEY[key]] = total + overhead
         elif key == "requests" and overhead:
             workload["request"] = overhead
-    level = _size(own.get("limits"), _MEMORY, "limits")
+    asked, level = (_size(own.get(key), _MEMORY, key) for key in ("requests", "limits"))
+    if asked:
+        workload["pod_request"] = asked
     if level:
         workload["pod_limit"] = level
     # The sum of those that there are bounds a pod only where all have one.

@@ -76,7 +76,9 @@ def test_a_limit_is_the_sum_of_those_that_there_are_and_overhead_comes_on_top_of
     assert half["limit"] == GI + MI
     assert "limit" not in workload(pod(container("a", "1Gi"), spec={"overhead": {"memory": "1Mi"}}))
     own = workload(pod(container("a"), spec={"overhead": {"memory": "1Mi"}, "resources": {"limits": {"memory": "1Gi"}}}))
-    assert (own["limit"], own["pod_limit"]) == (GI + MI, GI)
+    assert (own["limit"], own["pod_limit"], "pod_request" in own) == (GI + MI, GI, False)
+    asks = workload(pod(container("a", "1Mi"), spec={"overhead": {"memory": "1Mi"}, "resources": {"requests": {"memory": "1Gi"}}}))
+    assert (asks["request"], asks["pod_request"]) == (GI + MI, GI)
 
 
 def cpu_and_memory(**resources: str) -> dict[str, t.Any]:
