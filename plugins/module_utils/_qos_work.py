@@ -52,13 +52,16 @@ class Asked(NamedTuple):
 
 
 def asked(given: t.Mapping[str, t.Any], layers: t.Iterable[Json]) -> Asked:
-    """C(layers): C(qos) of later ones over that of earlier ones, intent by intent; C({"absent": true}) takes one back."""
+    """C(layers): C(qos) of later ones over that of earlier ones, intent by intent; C({"absent": true}) takes one back. C(units) of a class are declared."""
     intents: t.Dict[str, t.Dict[str, t.Any]] = {}
     for layer in layers:
         for name, said in layer.get("qos", {}).items():
             intents.setdefault(name, {}).update(said)
     kept = {name: {intent: value for intent, value in said.items() if value != {"absent": True}} for name, said in intents.items()}
-    return Asked(**{**given, "intents": {name: said for name, said in kept.items() if said}})
+    units = [{"match": unit, "qos_class": name, "source": "profile"} for name, said in kept.items() for unit in said.pop("units", ())]
+    # The last that matches counts.
+    declared = [*(units if given.get("model", "profile") == "profile" else ()), *given.get("declared", ())]
+    return Asked(**{**given, "declared": declared, "intents": {name: said for name, said in kept.items() if said}})
 
 
 def part(

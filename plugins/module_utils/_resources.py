@@ -204,7 +204,7 @@ class _Building:
     def add_declared(self, entry: Declared) -> None:
         name = entry.get("qos_class")
         if name:
-            self._say("qos_class" if name in QOS_CLASSES else "koordinator_class", name, "inventory")
+            self._say("qos_class" if name in QOS_CLASSES else "koordinator_class", name, entry.get("source", "inventory"))
         for key in ("request", "limit"):
             if key in entry:
                 self._say(key, entry[key], "inventory")

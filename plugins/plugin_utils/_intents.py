@@ -8,14 +8,19 @@
 
 from __future__ import annotations
 
+import re
 import typing as t
 from collections.abc import Mapping
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _qos_files, _shares, _units
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _pods
 
+# Not an intent: whose class it is.
+UNITS = "units"
+KEYS = (*_qos_files.NONE, UNITS)
 _BASES = ("of_request", "of_limit", "of_headroom", "of_memory")
 _DEFAULT_GAP = "0.2%"
+_UNIT = re.compile(r"[A-Za-z0-9:_.\\@*?\[\]-]{1,250}\.(slice|service|scope)")
 _OF = {
     "request": "{} of its request",
     "limit": "{} of its limit",
@@ -55,6 +60,8 @@ def value(intent: str, written: object) -> t.Any:
 
 def words(value: t.Any) -> str:
     """A parsed value for people: C(50% of its request, at least 64.0 MiB)."""
+    if isinstance(value, list):
+        return ", ".join(value)
     if not isinstance(value, Mapping):
         return str(value).lower()
     if "absent" in value:
@@ -82,7 +89,7 @@ def table() -> list[tuple[str, str, str, str, str]]:
 
 
 def _class(written: object, place: str) -> dict[str, t.Any]:
-    return {intent: _placed(intent, said, f"{place}.{intent}") for intent, said in _keys(written, tuple(_qos_files.NONE), place, "intent").items()}
+    return {intent: _placed(intent, said, f"{place}.{intent}") for intent, said in _keys(written, KEYS, place, "intent").items()}
 
 
 def _placed(intent: str, written: object, place: str) -> t.Any:
@@ -128,6 +135,14 @@ def _bool(value: object) -> bool:
     return value
 
 
+def _unit_names(value: object) -> list[str]:
+    """Names, or globs, of slices, services and scopes."""
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) and _UNIT.fullmatch(name) for name in names):
+        raise IntentError(f"a list of units is expected, such as [redis-server.service, 'web-*.scope'], not {value!r:.80}")
+    return names
+
+
 def _swap(value: object) -> t.Any:
     return value if isinstance(value, bool) else _amount(value)
 
@@ -170,4 +185,5 @@ _FORMS: dict[str, t.Callable[[object], t.Any]] = {
     "page_cache_limit": _amount,
     "kill_together": _bool,
     "kill_first": _bool,
+    UNITS: _unit_names,
 }

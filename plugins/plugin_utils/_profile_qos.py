@@ -4,7 +4,10 @@
 
 # This file is private to the collection: its names can change at any release.
 
-"""The C(qos) section of a profile → what the node folds, {class: {intent: value, or {absent: true}}}, with what a profile says for each. docs/qos.md."""
+"""The C(qos) section of a profile → what the node folds, {class: {intent: value, or {absent: true}}}, with what a profile says for each. docs/qos.md.
+
+Beside the intents of a class stand its C(units).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ import typing as t
 
 import yaml
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _qos_files
 from ansible_collections.memqos.fleet.plugins.plugin_utils import _intents, _pods
 from ansible_collections.memqos.fleet.plugins.plugin_utils._yaml_source import Mistake, Place, mapping, text, value_of
 
@@ -36,7 +38,7 @@ def read(node: yaml.Node, place: Place) -> dict[tuple[str, str], Intent]:
         if name not in _pods.CLASSES:
             place.problem(intents, f"there is no class '{name:.80}', but {', '.join(_pods.CLASSES)}: Guaranteed is LSR, Burstable LS, BestEffort BE")
             continue
-        for intent, written in mapping(intents, own, tuple(_qos_files.NONE)).items():
+        for intent, written in mapping(intents, own, _intents.KEYS).items():
             try:
                 found[name, intent] = _intent(intent, written, own.under(intent))
             except Mistake as exc:

@@ -215,7 +215,7 @@ class Told(t.TypedDict, total=False):
 
 
 class Declared(t.TypedDict, total=False):
-    """Of the inventory. C(match): a cgroup's path, or NAMESPACE/POD/CONTAINER, a container's name, a unit; with * ? [].
+    """Of the inventory, or C(source). C(match): a cgroup's path, or NAMESPACE/POD/CONTAINER, a container's name, a unit; with * ? [].
 
     C(qos_class): Kubernetes' or Koordinator's.
     """
@@ -224,6 +224,7 @@ class Declared(t.TypedDict, total=False):
     qos_class: str
     request: int
     limit: int | None
+    source: str
 
 
 class Resident(t.TypedDict, total=False):

@@ -321,6 +321,19 @@ def test_a_unit_with_a_declared_class_and_request(node: Node) -> None:
     }  # fmt: skip
 
 
+def test_a_unit_whose_class_a_profile_says(node: Node) -> None:
+    """The inventory's word counts for more, and other models take no class of a profile."""
+    layer = profile(LS={"units": ["redis-*.service"], "protect_soft": {"bytes": 64 * MIB}}, BE={"throttle": {"bytes": GIB}})
+    asked = _qos_work.asked({"declared": [{"match": "redis-server.service", "limit": 2 * GIB}]}, [layer])
+    made = node.part(declared=asked.declared, intents=asked.intents)
+    assert cells(made)["redis-server.service"] == {"memory.low": (str(64 * MIB), "would_change")}
+    assert (row(made, "redis-server.service")["class"], row(made, "redis-server.service")["limit"]) == ("LS", 2 * GIB)
+    asked = _qos_work.asked({"declared": [{"match": "redis-server.service", "qos_class": "BE"}]}, [layer])
+    assert cells(node.part(declared=asked.declared, intents=asked.intents))["redis-server.service"] == {"memory.high": (str(GIB), "would_change")}
+    assert _qos_work.asked({"model": "koordinator"}, [layer]).declared == []
+    assert _qos_work.asked({}, [layer, profile(LS={"units": {"absent": True}})]).declared == []
+
+
 def low_of(made: MemcgPart, path: str) -> tuple[str, str]:
     cell = row(made, path)["values"]["memory.low"]
     return cell["wanted"], cell["status"]

@@ -45,6 +45,9 @@ SAID: list[tuple[str, dict[str, t.Any]]] = [
     ("{BE: {min_watermark: 50, kill_first: yes}}", {"BE": {"min_watermark": 50, "kill_first": True}}),
     ("{LSR: {min_watermark: {value: -25, reason: so}}}", {"LSR": {"min_watermark": -25}}),
     ("{LSE: {swap: false}, SYSTEM: {swap: {of_limit: 10%}}}", {"LSE": {"swap": False}, "SYSTEM": {"swap": {"of": "limit", "share": [10, 100]}}}),
+    ("{LS: {units: [redis-server.service, 'web-*.scope']}}", {"LS": {"units": ["redis-server.service", "web-*.scope"]}}),
+    ("{LS: {units: {value: latency.slice, reason: so}}}", {"LS": {"units": ["latency.slice"]}}),
+    ("{LS: {units: absent}}", {"LS": {"units": {"absent": True}}}),
     (
         "{LS: {throttle: absent, swap: {absent: true, reason: not here}, kill_together: absent}}",
         {"LS": {"throttle": {"absent": True}, "swap": {"absent": True}, "kill_together": {"absent": True}}},
@@ -81,6 +84,9 @@ def test_what_it_says(tmp_path: Path, text: str, section: t.Any) -> None:
         ("{BE: {min_watermark: 51}}", "qos.BE.min_watermark: -25 (may use", True),
         ("{BE: {min_watermark: 1.5}}", "qos.BE.min_watermark: -25 (may use", True),
         ("{BE: {kill_first: perhaps}}", "qos.BE.kill_first: true or false is expected", True),
+        ("{BE: {units: []}}", "qos.BE.units: a list of units is expected, such as [redis-server.service", True),
+        ("{BE: {units: [redis]}}", "qos.BE.units: a list of units is expected, such as [redis-server.service", True),
+        ("{BE: {units: [/system.slice/x.service]}}", "qos.BE.units: a list of units is expected, such as [redis-server.service", True),
         ("{BE: absent}", "qos.BE: a mapping ('name: value') is expected here", True),
         ("[LS]", "qos: a mapping ('name: value') is expected here", True),
     ],
@@ -102,7 +108,7 @@ def test_an_intent_that_stands_twice_is_a_mistake(tmp_path: Path) -> None:
 def test_the_schema_knows_the_same_classes_and_intents() -> None:
     section = PROFILE["properties"]["qos"]
     assert tuple(section["propertyNames"]["enum"]) == _pods.CLASSES
-    assert set(section["additionalProperties"]["properties"]) == set(_qos_files.NONE)
+    assert set(section["additionalProperties"]["properties"]) == {*_qos_files.NONE, "units"} == {*_intents.KEYS}
 
 
 def test_the_hosts_own_comes_last(tmp_path: Path) -> None:
