@@ -16,6 +16,7 @@ import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
+from ansible_collections.memqos.fleet.plugins.plugin_utils import _profiles, _tune_result
 from ansible_collections.memqos.fleet.tests.lab.vendor import filesystem
 from ansible_collections.memqos.fleet.tests.lab.vendor.live import Live
 from ansible_collections.memqos.fleet.tests.lab.vendor.mount import Mounted, mounted
@@ -32,7 +33,7 @@ PLACES = {
     SECOND: f"kubepods/burstable/pod{SECOND}/{IDS[SECOND]}",
 }  # fmt: skip
 OPTIONS: Json = {"on_conflict": "report", "fail_on_unsupported": False, "only": [], "allow": [], "sysctl_file": "zz-memqos.conf"}
-META = {"host": "controller", "started": "2026-11-27T09:00:00Z", "profiles": ["colocated"]}
+META = {"host": "controller", "started": "2026-11-27T09:00:00Z", "profiles": ["intents"]}
 FIELDS = ("memory.min", "memory.low", "memory.high", "memory.wmark_ratio", "memory.wmark_scale_factor", "memory.wmark_min_adj", "memory.priority",
           "memory.use_priority_oom", "memory.oom.group", "memory.qos_level", "memory.high_async_ratio", "memory.soft_limit_in_bytes",
           "memory.pagecache.max_ratio", "memory.pagecache_limit.size", "memory.pagecache_limit.enable", "memory.swap.max")  # fmt: skip
@@ -127,6 +128,12 @@ def node(request: pytest.FixtureRequest, tmp_path: Path) -> t.Iterator[Node]:
         yield Node(request.param, one)
 
 
+@pytest.fixture(params=[name for name in sorted(FLAVOURS) if not name.startswith("mainline")])
+def vendors(request: pytest.FixtureRequest, tmp_path: Path) -> t.Iterator[Node]:
+    with mounted(request.param, tmp_path) as one:
+        yield Node(request.param, one)
+
+
 @pytest.fixture
 def anolis(tmp_path: Path) -> t.Iterator[Node]:
     with mounted("anolis_v1", tmp_path) as one:
@@ -140,7 +147,7 @@ STRATEGY = {
 KOORDINATOR: Json = {"model": "koordinator", "config": STRATEGY}
 # As intents of a profile.
 LAYER = {
-    "profile": "colocated", "host": {}, "slices": {},
+    "profile": "intents", "host": {}, "slices": {},
     "qos": {
         "LS": {"protect_soft": {"of": "request", "share": [1, 1]}, "min_watermark": -25, "background_reclaim": {"ratio": 95, "gap": 20}},
         "BE": {"min_watermark": 50, "background_reclaim": {"ratio": 95, "gap": 20}, "kill_first": True, "page_cache_limit": {"of": "limit", "share": [1, 2]}},
@@ -163,22 +170,22 @@ def test_anolis_gets_what_koordlet_would_write(anolis: Node) -> None:
     assert "memory.high" not in {file for row in answer["containers"] if row["level"] == "pod" for file in row["values"]}
 
 
-def test_a_second_run_has_nothing_to_do_and_a_rollback_takes_all_back(node: Node) -> None:
-    before = node.everything()
-    first = node.tune(LAYER)
+def test_a_second_run_has_nothing_to_do_and_a_rollback_takes_all_back(vendors: Node) -> None:
+    before = vendors.everything()
+    first = vendors.tune(LAYER)
     assert first["problem"] == "" and first["generation"] == 1, first
-    changed = node.everything()
+    changed = vendors.everything()
     assert changed != before
-    assert not node.tune(LAYER)["changed"] and node.everything() == changed
-    assert node.tune(LAYER, check=True)["changed"] is False
-    assert node.rollback()["problem"] == ""
-    assert node.everything() == before
+    assert not vendors.tune(LAYER)["changed"] and vendors.everything() == changed
+    assert vendors.tune(LAYER, check=True)["changed"] is False
+    assert vendors.rollback()["problem"] == ""
+    assert vendors.everything() == before
 
 
-def test_a_check_writes_nothing(node: Node) -> None:
-    before = node.everything()
-    answer = node.tune(LAYER, check=True)
-    assert answer["changed"] and node.everything() == before
+def test_a_check_writes_nothing(vendors: Node) -> None:
+    before = vendors.everything()
+    answer = vendors.tune(LAYER, check=True)
+    assert answer["changed"] and vendors.everything() == before
     assert {cell["status"] for row in answer["containers"] for cell in row["values"].values()} <= {"would_change", "ok"}
 
 
@@ -200,15 +207,115 @@ NONE = {
 }  # fmt: skip
 
 
-def test_each_kernel_gets_its_best_and_nothing_is_left_out_in_silence(node: Node) -> None:
-    answer = node.tune(LAYER)
-    for uid, wanted, none in zip((SERVICE, BATCH), NATIVE[node.flavour], NONE[node.flavour], strict=True):
-        assert wanted.items() <= node.holds(uid).items()
+def test_each_vendors_kernel_gets_its_best_and_nothing_is_left_out_in_silence(vendors: Node) -> None:
+    answer = vendors.tune(LAYER)
+    for uid, wanted, none in zip((SERVICE, BATCH), NATIVE[vendors.flavour], NONE[vendors.flavour], strict=True):
+        assert wanted.items() <= vendors.holds(uid).items()
         (row,) = (row for row in answer["containers"] if row["path"].endswith(IDS[uid]))
         assert {one["intent"] for one in row["none"]} == none and all(one["reason"] for one in row["none"])
         near = {cell["equivalence"] for file, cell in row["values"].items() if file.startswith("memory.high")}
-        assert near == (set() if node.flavour.startswith("anolis") or not near else {"near"})
-        assert (row["class"], row["name"]) == (node.pods[uid]["koordinator_class"], f"shop/pod-{row['class'].lower()}/main")
+        assert near == (set() if vendors.flavour.startswith("anolis") or not near else {"near"})
+        assert (row["class"], row["name"]) == (vendors.pods[uid]["koordinator_class"], f"shop/pod-{row['class'].lower()}/main")
+
+
+# The profile itself, as the controller compiles it.
+COLOCATED = _profiles.load_profiles("colocated", search_paths=[], overrides={}).layers
+INTENTS = next(layer["qos"] for layer in COLOCATED if "qos" in layer)
+# Nine tenths of the way from batch work's 256 MiB to its limit.
+THROTTLED = str((256 * MIB + 256 * MIB * 9 // 10) // 4096 * 4096)
+NODE_ONLY = "kswapd looks at the node only"
+SAME_FOR_ALL = "all cgroups have the node's min watermark"
+BY_SIZE = "the OOM killer goes by size"
+OWN_TASKS = "by memory.high its own tasks would reclaim, and wait: not wanted"
+ASYNC = "a share of memory.high, and it stops ten points lower"
+
+
+class Told(t.NamedTuple):
+    """Of a container: C({file: value}) natively, C({file: (value, what differs)}) nearly, C({intent: why}) not at all."""
+
+    native: dict[str, str]
+    near: dict[str, tuple[str, str]]
+    none: dict[str, str]
+
+
+_MARKS = {"memory.wmark_ratio": "95", "memory.wmark_scale_factor": "20"}
+_ANOLIS = (
+    Told({"memory.low": str(GIB), **_MARKS, "memory.wmark_min_adj": "-25", "memory.priority": "12"}, {}, {}),
+    Told({"memory.high": THROTTLED, **_MARKS, "memory.wmark_min_adj": "50", "memory.priority": "0"}, {}, {}),
+)
+_PLAIN_V1 = (
+    Told({}, {}, {"protect_soft": "nothing protects a cgroup", "background_reclaim": NODE_ONLY, "min_watermark": SAME_FOR_ALL, "kill_first": BY_SIZE}),
+    Told({}, {"memory.soft_limit_in_bytes": (THROTTLED, "reclaimed down to it first")},
+         {"background_reclaim": NODE_ONLY, "min_watermark": SAME_FOR_ALL, "kill_first": BY_SIZE}),
+)  # fmt: skip
+_PLAIN_V2 = (
+    Told({"memory.low": str(GIB)}, {}, {"background_reclaim": OWN_TASKS, "min_watermark": SAME_FOR_ALL, "kill_first": BY_SIZE}),
+    # The watermark, 95 % of the limit, is a little above what throttle sets, and the lower counts.
+    Told({"memory.high": THROTTLED}, {}, {"min_watermark": SAME_FOR_ALL, "kill_first": BY_SIZE}),
+)
+# What the report says: of the service (LS), of batch work (BE).
+BEST = {
+    "mainline_v1": _PLAIN_V1, "mainline_v2": _PLAIN_V2, "anolis_v1": _ANOLIS, "anolis_v2": _ANOLIS, "opencloudos_v1": _PLAIN_V1, "opencloudos_v2": _PLAIN_V2,
+    "openeuler_v1": (
+        Told({"memory.low": str(GIB), "memory.qos_level": "0"}, {"memory.high": (str(2 * GIB), ASYNC), "memory.high_async_ratio": ("95", ASYNC)},
+             {"min_watermark": SAME_FOR_ALL}),
+        Told({"memory.high": THROTTLED, "memory.qos_level": "-1"}, {"memory.high_async_ratio": ("95", ASYNC)}, {"min_watermark": SAME_FOR_ALL}),
+    ),
+}  # fmt: skip
+# Batch work's memory.high, which is native, where it stands for background_reclaim as well.
+ALSO_NEAR = {"openeuler_v1": ASYNC, "mainline_v2": "above it the tasks reclaim themselves", "opencloudos_v2": "above it the tasks reclaim themselves"}
+
+
+def reported(node: Node, answer: Json) -> tuple[Json, Json]:
+    """The rows of both containers, as the controller has them."""
+    rows = _tune_result.parse(_tune.answer(answer)["tune"])["containers"]
+    service, batch = (next(row for row in rows if row["path"].endswith(f"/{IDS[uid]}")) for uid in (SERVICE, BATCH))
+    return service, batch
+
+
+def test_the_report_of_colocated_says_what_is_native_near_and_not_to_be_had(node: Node) -> None:
+    answer = node.tune(*COLOCATED)
+    assert answer["problem"] == "" and answer["changed"]
+    for uid, row, told in zip((SERVICE, BATCH), reported(node, answer), BEST[node.flavour], strict=True):
+        cells = row["values"]
+        assert {file: cell["wanted"] for file, cell in cells.items() if cell["equivalence"] == "native"} == told.native
+        near = {file: cell for file, cell in cells.items() if cell["equivalence"] == "near"}
+        assert {file: cell["wanted"] for file, cell in near.items()} == {file: value for file, (value, _why) in told.near.items()}
+        assert all(near[file]["reason"].startswith(why) for file, (_value, why) in told.near.items())
+        assert {one["intent"]: told.none[one["intent"]] in one["reason"] for one in row["none"]} == dict.fromkeys(told.none, True)
+        # It is so: the kernel has what the report says.
+        assert {cell["status"] for cell in cells.values()} <= {"changed", "ok"}
+        assert {file: (node.mount / PLACES[uid] / file).read_text().strip() for file in cells} == {file: cell["wanted"] for file, cell in cells.items()}
+        # No intent of the class is left out.
+        origins = {intent for cell in cells.values() for intent in cell["origin"].removeprefix("profile: ").split(", ")}
+        assert origins | set(told.none) == set(INTENTS[row["class"]])
+    also = ALSO_NEAR.get(node.flavour)
+    assert cells.get("memory.high", {"reason": ""})["reason"].startswith(f"near for background_reclaim: {also}" if also else "")
+
+
+def test_the_terminal_tells_the_same_of_colocated(node: Node) -> None:
+    answer = node.tune(*COLOCATED)
+    lines = _tune_result.containers(_tune_result.parse(_tune.answer(answer)["tune"]), everything=True)
+    near = {line.partition(":")[0].strip() for line in lines if "near: " in line}
+    assert near == {file for told in BEST[node.flavour] for file in told.near}
+    assert sum("cannot be had: " in line for line in lines) == sum(len(told.none) for told in BEST[node.flavour])
+
+
+def test_a_second_run_of_colocated_changes_nothing_and_a_rollback_leaves_nothing(node: Node) -> None:
+    def everything() -> dict[str, str]:
+        root = Path(node.root)
+        plain = [root / "proc/sys/vm" / name for name in ("watermark_scale_factor", "min_free_kbytes", "swappiness", "zone_reclaim_mode")]
+        return {**node.everything(), **{str(path): path.read_text() for path in [*plain, *(root / "etc").rglob("*.conf")] if path.is_file()}}
+
+    before = everything()
+    assert node.tune(*COLOCATED)["generation"] == 1
+    changed = everything()
+    assert changed != before
+    again = node.tune(*COLOCATED)
+    assert (again["problem"], again["changed"]) == ("", False) and everything() == changed
+    assert {cell["status"] for row in again["containers"] for cell in row["values"].values()} == {"ok"}
+    back = node.rollback()
+    assert (back["problem"], back["clean"]) == ("", True) and everything() == before
 
 
 def test_a_container_that_comes_later_is_set_by_the_next_run(anolis: Node) -> None:

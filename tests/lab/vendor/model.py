@@ -21,7 +21,7 @@ Value = t.Any
 LONG_MAX = 2**63 - 1
 LATENCIES = ("0-1", "1-5", "5-10", "10-100", "100-500", "500-1000", ">=1000")
 IDLE_KINDS = tuple("".join(letters[::-1]) for letters in itertools.product("ia", "eu", "sf", "cd"))
-_EVENTS = ("low", "high", "max", "oom", "oom_kill")
+EVENTS = ("low", "high", "max", "oom", "oom_kill")
 # At least SWAP_CLUSTER_MAX pages at a time.
 _BATCH_PAGES = 32
 _FIGURES = ("usage", "peak", "stat", "events", "exstat", "latency", "idle", "procs")
@@ -40,7 +40,7 @@ class Group:
     peak: int = 0
     procs: list[int] = dataclasses.field(default_factory=list)
     stat: dict[str, int] = dataclasses.field(default_factory=dict)
-    events: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(_EVENTS, 0))
+    events: dict[str, int] = dataclasses.field(default_factory=dict)
     exstat: dict[str, int] = dataclasses.field(default_factory=dict)
     latency: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     idle: dict[str, list[int]] = dataclasses.field(default_factory=dict)
@@ -140,6 +140,7 @@ class Kernel:
                 value = parent.values[file.name] if parent is not None and file.inherited else file.default
                 group.values[file.name] = list(value) if isinstance(value, list) else value
         group.stat = dict.fromkeys(self.flavour.stat, 0)
+        group.events = dict.fromkeys(self.flavour.events, 0)
         return group
 
     # The tree
@@ -292,4 +293,6 @@ class Kernel:
                 group.uncharge(group.usage)
         for group in victim.to_root():
             group.events["oom_kill"] += 1
+        for group in whole.to_root() if whole and "oom_group_kill" in whole.events else ():
+            group.events["oom_group_kill"] += 1
         return dead

@@ -17,7 +17,7 @@ import functools
 import typing as t
 
 from . import parsing
-from .model import IDLE_KINDS, LATENCIES, Group, Kernel, Value
+from .model import EVENTS, IDLE_KINDS, LATENCIES, Group, Kernel, Value
 from .parsing import refused
 
 Show = t.Callable[[Kernel, Group, "File"], str]
@@ -57,6 +57,8 @@ class Switch:
 
 @dataclasses.dataclass(frozen=True)
 class Flavour:
+    """C(events): the counters of memory.events; C(stat): those of memory.stat."""
+
     name: str
     says: str
     version: int
@@ -64,6 +66,7 @@ class Flavour:
     files: tuple[File, ...]
     switches: tuple[Switch, ...]
     stat: tuple[str, ...]
+    events: tuple[str, ...] = EVENTS
 
     @property
     def mount(self) -> str:
@@ -230,7 +233,10 @@ def _events(kernel: Kernel, group: Group) -> str:
     return _pairs(group.events)
 
 
-_EVENT_FILES = tuple(computed(name, _events, "counts of low, high, max, oom, oom_kill") for name in ("memory.events", "memory.events.local"))
+_EVENT_FILES = tuple(
+    computed(name, _events, "counts of low, high, max, oom, oom_kill, and a vendor's; oom_group_kill in 6.1, not in 5.15")
+    for name in ("memory.events", "memory.events.local")
+)
 _PROTECTION = (
     amount("memory.min", "bytes or max, default 0, in whole pages"),
     amount("memory.low", "bytes or max, default 0, in whole pages"),
@@ -285,6 +291,34 @@ _V2 = (
     computed("memory.swap.events", lambda kernel, group: "high 0\nmax 0\nfail 0\n", "counts"),
     computed("memory.pressure", lambda kernel, group: "".join(f"{kind} avg10=0.00 avg60=0.00 avg300=0.00 total=0\n" for kind in ("some", "full")), "averages"),
 )  # fmt: skip
+
+
+def _v2_numa_stat(kernel: Kernel, group: Group) -> str:
+    return "".join(f"{key} N0={value}\n" for key, value in group.stat.items() if key not in _OF_NO_NODE)
+
+
+def _killed(kernel: Kernel, group: Group, file: File, text: str) -> None:
+    if parsing.number(text, -(2**31), 2**31 - 1) != 1:
+        raise refused(errno.ERANGE)
+    for one in (group, *group.below()):
+        one.procs = []
+
+
+_OF_NO_NODE = ("percpu", "sock", "pgfault", "pgmajfault", "pgscan_direct")
+_KILL = File("cgroup.kill", "1 kills all below, ERANGE for other numbers; write-only", take=_killed)
+_RECLAIM = File("memory.reclaim", "bytes; EAGAIN if less was reclaimed; EINVAL for a word behind it, before 6.12", take=_reclaimed)
+_V2_5_10 = (
+    computed("memory.numa_stat", _v2_numa_stat, "memory.stat by node; in 5.10, not in 5.4", on_root=True),
+    amount("memory.swap.high", "bytes or max, default max; since 5.8", default=None),
+)
+_V2_6_1 = (
+    computed("memory.peak", lambda kernel, group: group.peak, "bytes; in 5.19, not in 5.15; writable from 6.12 on"),
+    _RECLAIM,
+    computed("memory.zswap.current", lambda kernel, group: group.stat.get("zswap", 0), "bytes; in 5.19, not in 5.15"),
+    amount("memory.zswap.max", "bytes or max, default max", default=None),
+    number("cgroup.pressure", 0, 1, "0/1, default 1; in 6.1, not in 5.19", default=1),
+    _KILL,
+)
 
 # Anolis and Alibaba Cloud Linux
 
@@ -405,7 +439,7 @@ _OPENEULER = (
     number("memory.qos_level", -1, 0, "0 online, -1 offline, default 0; others EINVAL (unverified); without effect while vm.memcg_qos_enable is 0"),
     number("memory.high_async_ratio", 0, 99, "% of memory.high where reclaim begins; it ends 10 points lower; 0 is off (that 100 is EINVAL is unverified)"),
     amount("memory.swap.max", "bytes or max", default=None),
-    File("memory.reclaim", "bytes; EAGAIN if less was reclaimed", take=_reclaimed),
+    _RECLAIM,
 )
 _OPENEULER_SWITCHES = (Switch("/proc/sys/vm/memcg_qos_enable", "0/1, default 0"),)
 
@@ -427,6 +461,9 @@ _flavour_v2 = functools.partial(Flavour, version=2, stat=_V2_STAT)
 FLAVOURS = {
     flavour.name: flavour
     for flavour in (
+        _flavour_v1("mainline_v1", "Linux 6.1 with cgroup v1", release="6.1.0-50-amd64", files=_v1(most_swappiness=200), switches=()),
+        _flavour_v2("mainline_v2", "Linux 6.1 with cgroup v2", release="6.1.0-50-amd64", files=_V2 + _V2_5_10 + _V2_6_1, switches=(),
+                    events=(*EVENTS, "oom_group_kill")),
         _flavour_v1("anolis_v1", "Anolis, Alibaba Cloud Linux 3 with cgroup v1", release="5.10.134-16.3.al8.x86_64",
                     files=_v1(most_swappiness=100) + _ANOLIS + _ANOLIS_V1, switches=_ANOLIS_SWITCHES),
         _flavour_v2("anolis_v2", "Anolis, Alibaba Cloud Linux 3 with cgroup v2", release="5.10.134-16.3.al8.x86_64",
