@@ -24,7 +24,28 @@ IDLE_KINDS = tuple("".join(letters[::-1]) for letters in itertools.product("ia",
 EVENTS = ("low", "high", "max", "oom", "oom_kill")
 # At least SWAP_CLUSTER_MAX pages at a time.
 _BATCH_PAGES = 32
-_FIGURES = ("usage", "peak", "stat", "events", "exstat", "latency", "idle", "procs")
+_FIGURES = ("usage", "peak", "stat", "events", "exstat", "latency", "idle", "procs", "reclaiming")
+# Milliseconds that a task sleeps before it goes on.
+_SHORTEST_SLEEP, _LONGEST_SLEEP = 1, 1000
+
+
+class Watermarks(t.NamedTuple):
+    """Of the host, and what is free, in pages."""
+
+    min: int = 0
+    low: int = 0
+    free: int = 0
+
+    def effective_min(self, adj: int) -> int:
+        """Where a task of a cgroup with this memory.wmark_min_adj is held up: below min it reclaims later, above it sleeps."""
+        return self.min * (100 + adj) // 100 if adj < 0 else self.min + (self.low - self.min) * adj // 100
+
+    def sleep(self, adj: int) -> int:
+        """Milliseconds, on its return to user space; 0: it goes on. The further below, the longer."""
+        effective = self.effective_min(adj)
+        if self.free >= effective or effective <= self.min:
+            return 0
+        return min(_LONGEST_SLEEP, max(_SHORTEST_SLEEP, 100 * (effective - self.free) // (effective - self.min)))
 
 
 @dataclasses.dataclass
@@ -44,6 +65,8 @@ class Group:
     exstat: dict[str, int] = dataclasses.field(default_factory=dict)
     latency: dict[str, dict[str, int]] = dataclasses.field(default_factory=dict)
     idle: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    # Tasks in direct reclaim.
+    reclaiming: int = 0
     scans: int = 0
     failcnt: int = 0
 
@@ -130,6 +153,7 @@ class Kernel:
         self.files: dict[str, File] = {file.name: file for file in flavour.files}
         self.switches: dict[str, Switch] = {switch.path: switch for switch in flavour.switches}
         self.values: dict[str, Value] = {switch.path: switch.default for switch in flavour.switches}
+        self.watermarks = Watermarks()
         self._inodes = itertools.count(100)
         self.root = self._made("", None)
 
@@ -230,8 +254,15 @@ class Kernel:
     # What happens by itself
 
     def figure(self, path: str, **figures: t.Any) -> None:
-        """Sets what the kernel measures: C(usage), C(peak), C(stat), C(events), C(exstat), C(latency), C(idle), C(procs). Nothing is summed over children."""
+        """Sets what the kernel measures: C(usage), C(peak), C(stat), C(events), C(exstat), C(latency), C(idle), C(procs), C(reclaiming).
+
+        Nothing is summed over children. C(watermarks), C({min, low, free}) in pages, are the host's: a task of each cgroup then returns to user space.
+        """
         group = self.group(path)
+        watermarks = figures.pop("watermarks", None)
+        if watermarks is not None:
+            self.watermarks = Watermarks(**watermarks)
+            self._throttle()
         for key, value in figures.items():
             if key not in _FIGURES:
                 raise refused(errno.EINVAL)
@@ -250,6 +281,13 @@ class Kernel:
             self._background_reclaim(group)
             self._bound_page_cache(group)
 
+    def _throttle(self) -> None:
+        """Positive memory.wmark_min_adj: whoever returns to user space while little is free sleeps."""
+        for group in self.root.below():
+            slept = self.watermarks.sleep(group.wmark_min_eadj) if group.procs and "memory.wmark_min_adj" in group.values else 0
+            if slept:
+                group.exstat["wmark_min_throttled_ms"] = group.exstat.get("wmark_min_throttled_ms", 0) + slept
+
     def _background_reclaim(self, group: Group) -> None:
         if "memory.wmark_ratio" in group.values:
             mark, stop = group.wmark_high(self.page), group.wmark_low(self.page)
@@ -260,11 +298,16 @@ class Kernel:
             group.reclaim(group.usage - group.high * max(0, ratio - 10) // 100)
 
     def _bound_page_cache(self, group: Group) -> None:
-        """Needs the host's switch. What is below counts."""
+        """By pagecache_limit, which needs the host's switch, and by pagecache.max_ratio. What is below counts."""
         size = group.values.get("memory.pagecache_limit.size")
         if self.values.get("/sys/kernel/mm/pagecache_limit/enabled") and group.values["memory.pagecache_limit.enable"] and size and group.page_cache > size:
             freed = group.reclaim(group.page_cache - size)
             group.exstat["pagecache_limit_reclaimed_kb"] = group.exstat.get("pagecache_limit_reclaimed_kb", 0) + freed // 1024
+        ratio = group.values.get("memory.pagecache.max_ratio")
+        if ratio is not None and group.limit is not None and group.page_cache > group.limit * ratio // 100:
+            group.events["pagecache_max"] += 1
+            least = group.limit * group.values["memory.pagecache.reclaim_ratio"] // 100
+            group.reclaim(max(least, group.page_cache - group.limit * ratio // 100))
 
     def victim(self, path: str = "") -> Group:
         """The cgroup that the OOM killer goes to when there is no memory in C(path): by priority where the parent says so, by qos_level, else the largest."""

@@ -9,12 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import re
+import typing as t
 
 # kidled: an age is one byte, and there are eight columns.
 MOST_BUCKETS = 8
 OLDEST = 255
 DEFAULT_BUCKETS = [1, 2, 5, 15, 30, 60, 120, 240]
-_NUMBER = re.compile(r"(-?)(0[xX][0-9a-fA-F]+|[0-9]+)")
+# MAX_NUMNODES of x86_64.
+MOST_NODES = 1024
+_NODES = re.compile(r"([0-9]{1,9})(?:-([0-9]{1,9}))?")
+_NUMBER = re.compile(r"([+-]?)(0[xX][0-9a-fA-F]+|[0-9]+)")
 _SIZE = re.compile(r"(0[xX][0-9a-fA-F]+|[0-9]*)([kKmMgGtTpPeE]?)")
 _LARGEST = 2**63 - 1
 
@@ -28,7 +32,7 @@ def number(text: str, lowest: int, highest: int | None) -> int:
     match = _NUMBER.fullmatch(text.strip())
     if not match:
         raise refused(errno.EINVAL)
-    value = _integer(match[2]) * (-1 if match[1] else 1)
+    value = _integer(match[2]) * (-1 if match[1] == "-" else 1)
     if abs(value) > _LARGEST:
         raise refused(errno.ERANGE)
     if value < lowest or (highest is not None and value > highest):
@@ -57,6 +61,30 @@ def buckets(text: str) -> list[int]:
     if any(later <= earlier for earlier, later in zip(values, values[1:])):
         raise refused(errno.EINVAL)
     return values
+
+
+def nodes(text: str) -> list[int]:
+    """nodelist_parse: C(0-1,3), or none at all. What is above the last possible node is ERANGE."""
+    found: set[int] = set()
+    for part in filter(None, text.strip().split(",")):
+        match = _NODES.fullmatch(part)
+        if not match or int(match[2] or match[1]) < int(match[1]):
+            raise refused(errno.EINVAL)
+        if int(match[2] or match[1]) >= MOST_NODES:
+            raise refused(errno.ERANGE)
+        found |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return sorted(found)
+
+
+def node_list(numbers: t.Sequence[int]) -> str:
+    """As the kernel shows it: C(0-1,3)."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
 
 
 def _integer(text: str) -> int:

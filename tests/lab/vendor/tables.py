@@ -4,9 +4,9 @@
 
 """The files of each flavour, a row each, and what is documented of it: hold these against the vendors' pages.
 
-Sources: Alibaba Cloud Linux (memcg backend asynchronous reclaim, global minimum watermark rating, page cache limit), the Anolis kernel's
-Documentation/alibaba/interfaces.rst and vm/kidled.rst, openEuler's feature introduction of Rubik and OLK-6.6's changelog, OpenCloudOS's
-mm/memcontrol.c, and for mainline files admin-guide/cgroup-v1/memory and cgroup-v2.
+Sources: Alibaba Cloud Linux (memcg backend asynchronous reclaim, global minimum watermark rating, page cache limit, THP reclaim), the Anolis
+kernel's Documentation/alibaba/interfaces.rst, vm/kidled.rst and vm/coldpgs.rst and its mm/pre_oom.c, openEuler's feature introduction of Rubik and
+OLK-6.6's changelog, OpenCloudOS's mm/memcontrol.c, and for mainline files admin-guide/cgroup-v1/memory and cgroup-v2.
 """
 
 from __future__ import annotations
@@ -108,6 +108,17 @@ def amount(name: str, says: str, *, default: int | None = 0, then: t.Callable[[K
     return File(name, says, **{"show": show, "take": take, "default": default, **more})
 
 
+def word(name: str, choices: t.Sequence[str], says: str) -> File:
+    """The first is the default; others are EINVAL."""
+
+    def take(kernel: Kernel, group: Group, file: File, text: str) -> None:
+        if text.strip() not in choices:
+            raise refused(errno.EINVAL)
+        group.values[name] = text.strip()
+
+    return File(name, says, show=_shown, take=take, default=choices[0])
+
+
 def computed(name: str, value: t.Callable[[Kernel, Group], t.Any], says: str, **more: t.Any) -> File:
     """Read-only."""
 
@@ -190,6 +201,12 @@ def _v1_stat(kernel: Kernel, group: Group) -> str:
     return f"{_pairs(group.stat)}hierarchical_memory_limit {min(limits, default=kernel.unlimited)}\n" + _pairs({f"total_{k}": v for k, v in group.stat.items()})
 
 
+def _v1_numa_stat(kernel: Kernel, group: Group) -> str:
+    file = group.page_cache
+    pages = {"total": group.usage, "file": file, "anon": max(0, group.usage - file), "unevictable": group.stat.get("unevictable", 0)}
+    return "".join(f"{prefix}{key}={value // kernel.page} N0={value // kernel.page}\n" for prefix in ("", "hierarchical_") for key, value in pages.items())
+
+
 def _oom_control(kernel: Kernel, group: Group, file: File, text: str) -> None:
     if group.parent is None:
         raise refused(errno.EINVAL)
@@ -256,6 +273,7 @@ def _v1(*, most_swappiness: int) -> tuple[File, ...]:
         computed("memory.memsw.usage_in_bytes", lambda kernel, group: group.usage + group.stat.get("swap", 0), "bytes", on_root=True),
         computed("memory.failcnt", lambda kernel, group: group.failcnt, "how often usage hit the limit", on_root=True),
         computed("memory.stat", _v1_stat, "the cgroup's own figures and total_ ones", on_root=True),
+        computed("memory.numa_stat", _v1_numa_stat, "pages by node, the cgroup's own and hierarchical_ ones", on_root=True),
         computed("memory.kmem.usage_in_bytes", lambda kernel, group: group.stat.get("kernel", 0), "bytes", on_root=True),
         computed("memory.kmem.tcp.usage_in_bytes", lambda kernel, group: group.stat.get("sock", 0), "bytes", on_root=True),
         number("memory.swappiness", 0, most_swappiness, "0..100, before 5.15; children inherit it", default=60, inherited=True, on_root=True),
@@ -273,6 +291,7 @@ def _v2_stat(kernel: Kernel, group: Group) -> str:
     return _pairs(group.stat)
 
 
+_SWAP_EVENTS = computed("memory.swap.events", lambda kernel, group: "high 0\nmax 0\nfail 0\n", "counts")
 _V2 = (
     computed("cgroup.controllers", lambda kernel, group: " ".join(_controllers(group)) + "\n", "what the cgroup above enabled", on_root=True),
     File("cgroup.subtree_control", "+memory, -memory; EBUSY with processes, or with children that have it enabled", default=[], on_root=True,
@@ -288,7 +307,7 @@ _V2 = (
     *_EVENT_FILES,
     computed("memory.swap.current", lambda kernel, group: group.stat.get("swap", 0), "bytes"),
     amount("memory.swap.max", "bytes or max", default=None),
-    computed("memory.swap.events", lambda kernel, group: "high 0\nmax 0\nfail 0\n", "counts"),
+    _SWAP_EVENTS,
     computed("memory.pressure", lambda kernel, group: "".join(f"{kind} avg10=0.00 avg60=0.00 avg300=0.00 total=0\n" for kind in ("some", "full")), "averages"),
 )  # fmt: skip
 
@@ -334,6 +353,21 @@ def _take_reap(kernel: Kernel, group: Group, file: File, text: str) -> None:
         one.values[file.name] = value
 
 
+def _take_pre_oom(kernel: Kernel, group: Group, file: File, text: str) -> None:
+    value = parsing.number(text, 0, 1)
+    if value != group.values[file.name] and group.reclaiming:
+        raise refused(errno.EPERM)
+    group.values[file.name] = value
+
+
+def _take_nodes(kernel: Kernel, group: Group, file: File, text: str) -> None:
+    group.values[file.name] = parsing.nodes(text)
+
+
+def _show_nodes(kernel: Kernel, group: Group, file: File) -> str:
+    return f"{parsing.node_list(group.values[file.name])}\n"
+
+
 def _take_latency(kernel: Kernel, group: Group, file: File, text: str) -> None:
     parsing.number(text, 0, 0)
     group.latency.pop(file.name, None)
@@ -368,8 +402,7 @@ def _filled(values: t.Sequence[int], width: int) -> list[int]:
 
 
 def _exstat(kernel: Kernel, group: Group) -> str:
-    names = ("wmark_min_throttled_ms", "wmark_reclaim_work_ms", "pagecache_limit_reclaimed_kb")
-    return _pairs({name: group.exstat.get(name, 0) for name in names})
+    return _pairs({name: group.exstat.get(name, 0) for name in EXSTAT})
 
 
 def _forget_idle(kernel: Kernel, period: int) -> None:
@@ -381,6 +414,7 @@ def _reaped_in_cgroups(kernel: Kernel) -> int:
     return 2 if any(group.get("memory.reap_background") for group in kernel.root.below()) else 0
 
 
+EXSTAT = ("wmark_min_throttled_ms", "wmark_reclaim_work_ms", "pagecache_limit_reclaimed_kb")
 _LATENCY_FILES = tuple(
     File(f"memory.direct_{what}_latency", "counts by milliseconds and a total; writing 0 clears, other values are EINVAL; on v1's root, too",
          show=_show_latency, take=_take_latency, on_root=True)
@@ -400,6 +434,13 @@ _ANOLIS = (
     File("memory.pagecache_limit.size", "bytes with K, M, G, clamped to the limit, 0 is none; counts active_file and inactive_file, of ancestors, too",
          show=_shown, take=_take_page_cache_limit, default=0),
     number("memory.pagecache_limit.sync", 0, 1, "0/1, default 0"),
+    number("memory.pre_oom", 0, 1, "0/1, default 0; EPERM if it is switched while tasks reclaim", take=_take_pre_oom),
+    number("memory.allow_duptext", 0, 1, "0/1, default 0"),
+    number("memory.allow_duptext_refresh", 0, 1, "0/1, default 0"),
+    File("memory.duptext_nodes", "a list of nodes (default 0, EINVAL and ERANGE are unverified)", default=[0], take=_take_nodes, show=_show_nodes),
+    number("memory.allow_text_unevictable", 0, 1, "0/1, default 0"),
+    number("memory.text_unevictable_percent", 0, 100, "0..100 (default 100 is unverified)", default=100),
+    word("memory.thp_reclaim", ("disable", "reclaim", "swap"), "disable, reclaim or swap, default disable (that it reads as one word is unverified)"),
     number("memory.reap_background", 0, 1, "0/1, default 0, spreads to children", take=_take_reap, inherited=True),
     computed("memory.exstat", _exstat, "read-only: wmark_min_throttled_ms, wmark_reclaim_work_ms, pagecache_limit_reclaimed_kb"),
     *(File(name, "at most 8 rising numbers up to 255: more are E2BIG, others EINVAL; none: not accounted; a write clears; children begin with their parent's",
@@ -413,6 +454,8 @@ _ANOLIS_V1 = (
     _OOM_GROUP,
     number("memory.use_priority_swap", 0, 1, "0/1, default 0"),
     number("memory.async_fork", 0, 1, "0/1, default 0"),
+    amount("memory.swap.high", "bytes or max, default max; with memsw accounting", default=None),
+    _SWAP_EVENTS,
 )
 _MM = "/sys/kernel/mm/"
 _ANOLIS_SWITCHES = (
@@ -424,6 +467,8 @@ _ANOLIS_SWITCHES = (
     Switch(_MM + "memcg_reaper/verbose", "0/1"),
     Switch(_MM + "memcg_reaper/reap_background", "0/1, default 0; reads 2 more while a cgroup's own is on", more=_reaped_in_cgroups),
     Switch(_MM + "memcg_reaper/reap", "1 reaps once", lowest=1, write_only=True),
+    Switch(_MM + "coldpgs/batch", "pages, default 32 (that 0 is EINVAL is unverified)", lowest=1, highest=None, default=32),
+    Switch(_MM + "coldpgs/mode", "1 page cache, 2 anonymous memory (default 0, and that more bits are EINVAL, are unverified)", highest=3),
     Switch(_MM + "pre_oom/enabled", "0/1"),
     Switch(_MM + "pre_oom/level", "0..3", highest=3),
     Switch("/proc/sys/vm/enable_context_readahead", "0/1, default 1", default=1),
@@ -440,16 +485,42 @@ _OPENEULER = (
     number("memory.high_async_ratio", 0, 99, "% of memory.high where reclaim begins; it ends 10 points lower; 0 is off (that 100 is EINVAL is unverified)"),
     amount("memory.swap.max", "bytes or max", default=None),
     _RECLAIM,
+    _KILL,
 )
 _OPENEULER_SWITCHES = (Switch("/proc/sys/vm/memcg_qos_enable", "0/1, default 0"),)
 
 # OpenCloudOS, TencentOS
 
 _TENCENT = (
-    number("memory.pagecache.reclaim_ratio", 0, 100, "% of the limit", default=5),
-    number("memory.pagecache.max_ratio", 0, 100, "% of the limit", default=100),
+    number("memory.pagecache.reclaim_ratio", 0, 100, "% of the limit, default 5 (that it is the least that is reclaimed at once is unverified)", default=5),
+    number("memory.pagecache.max_ratio", 0, 100, "% of the limit that page cache may have, default 100; above it pagecache_max counts", default=100),
     computed("memory.pagecache.current", lambda kernel, group: group.page_cache, "read-only: bytes of page cache"),
 )
+
+_TENCENT_EVENTS = (*EVENTS, "pagecache_max", "pagecache_oom")
+
+# What the pages name and no flavour has, and why.
+LEFT_OUT = {
+    name: why
+    for why, names in {
+        "no source tells its format or range": (
+            "memory.thp_control memory.thp_reclaim_stat memory.thp_reclaim_ctrl memory.reclaim_caches memory.pgtable_bind memory.pgtable_misplaced "
+            "memory.mglru_batch_size memory.mglru_reclaim_kbytes memory.coldpgs.flags memory.coldpgs.threshold memory.coldpgs.size memory.coldpgs.stats "
+            "memory.coldpgs.swapin /sys/kernel/mm/coldpgs/version /sys/kernel/mm/coldpgs/flags /sys/kernel/mm/coldpgs/hierarchy "
+            "/sys/kernel/mm/coldpgs/threshold /sys/kernel/mm/coldpgs/threshold_nonrot /sys/kernel/mm/coldpgs/swapin unevictable_text_size_kb "
+            "memory.ksm memory.swapfile memory.force_swapin memory.flag_stat memory.wb_blkio_ino "
+            "memory.meminfo memory.meminfo_recursive memory.vmstat memory.bind_blkio memory.sli memory.sli_max"
+        ),
+        "in no tree that was read": "memory.pgtrace",
+        "later than Linux 6.1": "memory.swap.peak memory.zswap.writeback",
+        "of cgroup v1 as the machines of the lab have it": (
+            "cgroup.event_control memory.move_charge_at_immigrate memory.pressure_level memory.kmem.limit_in_bytes memory.kmem.failcnt "
+            "memory.kmem.max_usage_in_bytes memory.kmem.slabinfo memory.kmem.tcp.limit_in_bytes memory.kmem.tcp.failcnt memory.kmem.tcp.max_usage_in_bytes "
+            "memory.memsw.max_usage_in_bytes memory.memsw.failcnt"
+        ),
+    }.items()
+    for name in names.split()
+}
 
 _V1_STAT = tuple("cache rss rss_huge shmem mapped_file dirty writeback workingset_refault_anon workingset_refault_file swap pgpgin pgpgout pgfault pgmajfault "
                  "inactive_anon active_anon inactive_file active_file unevictable".split())  # fmt: skip
@@ -467,10 +538,12 @@ FLAVOURS = {
         _flavour_v1("anolis_v1", "Anolis, Alibaba Cloud Linux 3 with cgroup v1", release="5.10.134-16.3.al8.x86_64",
                     files=_v1(most_swappiness=100) + _ANOLIS + _ANOLIS_V1, switches=_ANOLIS_SWITCHES),
         _flavour_v2("anolis_v2", "Anolis, Alibaba Cloud Linux 3 with cgroup v2", release="5.10.134-16.3.al8.x86_64",
-                    files=_V2 + _ANOLIS, switches=_ANOLIS_SWITCHES),
+                    files=_V2 + _V2_5_10 + _ANOLIS, switches=_ANOLIS_SWITCHES),
         _flavour_v1("openeuler_v1", "openEuler 24.03 with cgroup v1", release="6.6.0-72.0.0.76.oe2403sp1.x86_64",
                     files=_v1(most_swappiness=200) + _OPENEULER, switches=_OPENEULER_SWITCHES),
-        _flavour_v1("opencloudos_v1", "OpenCloudOS 8 with cgroup v1", release="5.4.119-20.0009.29", files=_v1(most_swappiness=100) + _TENCENT, switches=()),
-        _flavour_v2("opencloudos_v2", "OpenCloudOS 8 with cgroup v2", release="5.4.119-20.0009.29", files=_V2 + _TENCENT, switches=()),
+        _flavour_v1("opencloudos_v1", "OpenCloudOS 8 with cgroup v1", release="5.4.119-20.0009.29",
+                    files=_v1(most_swappiness=100) + _TENCENT + _EVENT_FILES, switches=(), events=_TENCENT_EVENTS),
+        _flavour_v2("opencloudos_v2", "OpenCloudOS 8 with cgroup v2", release="5.4.119-20.0009.29", files=_V2 + _TENCENT, switches=(),
+                    events=_TENCENT_EVENTS),
     )
 }  # fmt: skip
