@@ -136,7 +136,7 @@ def _judged(path: str, file: str, value: Value, ground: Ground, then: _memcg_rul
     if now is not None and (file in _memcg_rules.DEPENDENT or file in ground.off) and not ground.rival(path, file):
         expected = then.text(path, file, value.text)
         value = value._replace(reason="; ".join(filter(None, (value.reason, *_limited(path, file, value.text, expected, ground, then)))))
-    if now == expected:
+    if now in (expected, value.text):
         return (file, value.origin, value.equivalence, value.reason, "ok"), now, value.text
     if now is not None and f"{path}/{file}" in ground.taken and not _memcg_rules.same(file, now, expected, ground.page_size):
         return (file, value.origin, value.equivalence, "left to the slices of a profile, which set it", "deferred"), now, value.text

@@ -269,7 +269,7 @@ ALSO_NEAR = {"openeuler_v1": ASYNC, "mainline_v2": "above it the tasks reclaim t
 def reported(node: Node, answer: Json) -> tuple[Json, Json]:
     """The rows of both containers, as the controller has them."""
     rows = _tune_result.parse(_tune.answer(answer)["tune"])["containers"]
-    service, batch = (next(row for row in rows if row["path"].endswith(f"/{IDS[uid]}")) for uid in (SERVICE, BATCH))
+    service, batch = (next((row for row in rows if row["path"].endswith(f"/{IDS[uid]}")), {}) for uid in (SERVICE, BATCH))  # of what it wants nothing of, none
     return service, batch
 
 
@@ -316,6 +316,68 @@ def test_a_second_run_of_colocated_changes_nothing_and_a_rollback_leaves_nothing
     assert {cell["status"] for row in again["containers"] for cell in row["values"].values()} == {"ok"}
     back = node.rollback()
     assert (back["problem"], back["clean"]) == ("", True) and everything() == before
+
+
+@pytest.mark.parametrize(("above", "reads"), [("-10", "-10"), ("50", "50")])
+def test_a_foreign_min_watermark_above_is_no_change_at_every_run_and_told(anolis: Node, above: str, reads: str) -> None:
+    """Of kubepods, of which the profile wants nothing."""
+    (anolis.mount / "kubepods/memory.wmark_min_adj").write_text(f"{above}\n")
+    anolis.tune(*COLOCATED)
+    again = anolis.tune(*COLOCATED)
+    cell = reported(anolis, again)[0]["values"]["memory.wmark_min_adj"]
+    assert (again["changed"], cell["before"], cell["status"], cell["reason"]) == (False, reads, "ok", f"it reads {reads}: a cgroup above has that")
+
+
+CACHE = {
+    "lsClass": {"memoryQOS": {"enable": True, "pageCacheEnable": True, "pageCacheLimitPercent": 33}},
+    "beClass": {"memoryQOS": {"enable": True, "pageCacheEnable": True, "pageCacheLimitSize": 123456789}},
+}
+
+
+@pytest.mark.parametrize("flavour", ["anolis_v2"])
+def test_page_cache_limits_that_are_no_whole_pages_are_no_change_at_every_run(tmp_path: Path, flavour: str) -> None:
+    with mounted(flavour, tmp_path) as one:
+        node = Node(flavour, one)
+        asked: Json = {"model": "koordinator", "config": CACHE}
+        before = node.everything()
+        assert node.tune(**asked)["changed"]
+        file = node.mount / PLACES[BATCH] / "../memory.pagecache_limit.size"
+        assert file.read_text().strip() == str(123456789 // 4096 * 4096)
+        answer = node.tune(**asked)
+        assert not answer["changed"]
+        assert "memory.pagecache_limit.size is without effect: pagecache_limit/enabled is 0, and no profile sets it to 1" in answer["notes"]
+        assert node.rollback()["problem"] == "" and node.everything() == before
+
+
+def test_a_page_cache_limit_above_the_limit_is_no_change_at_every_run(anolis: Node) -> None:
+    """A limit that was lowered since."""
+    layer = {**LAYER, "qos": {"BE": {"page_cache_limit": {"bytes": 400 * MIB}}}}
+    anolis.tune(layer)
+    (anolis.mount / PLACES[BATCH] / "memory.limit_in_bytes").write_text(f"{256 * MIB}\n")
+    answers = [anolis.tune(layer) for _again in range(2)]
+    cell = reported(anolis, answers[1])[1]["values"]["memory.pagecache_limit.size"]
+    assert [(answer["changed"], answer["generation"]) for answer in answers] == [(False, 0), (False, 0)]
+    assert (cell["status"], cell["before"]) == ("ok", str(400 * MIB))
+
+
+def test_what_others_wrote_since_into_files_that_read_otherwise_stays(anolis: Node) -> None:
+    layer = {**LAYER, "qos": {"BE": {"page_cache_limit": {"bytes": 256 * MIB}, "min_watermark": 50}}}
+    anolis.tune(layer)
+    theirs = {"memory.wmark_min_adj": "10", "memory.pagecache_limit.size": str(16 * MIB)}
+    for file, text in theirs.items():
+        (anolis.mount / PLACES[BATCH] / file).write_text(f"{text}\n")
+    answer = anolis.rollback()
+    assert theirs.items() <= anolis.holds(BATCH).items()
+    assert {row["name"] for row in answer["results"] if row["status"] == "deferred"} == {*theirs}
+
+
+def test_a_rank_that_the_hosts_switch_keeps_from_acting_is_told(tmp_path: Path) -> None:
+    with mounted("openeuler_v1", tmp_path) as one:
+        node = Node("openeuler_v1", one)
+        answer = node.tune(*COLOCATED)
+        assert reported(node, answer)[1]["values"]["memory.qos_level"]["reason"] == "without effect while vm.memcg_qos_enable is 0"
+        switch: Json = {"profile": "own", "host": {"vm.memcg_qos_enable": {"value": 1}}, "slices": {}}
+        assert not any("without effect" in note for note in node.tune(*COLOCATED, switch)["notes"])
 
 
 def test_a_container_that_comes_later_is_set_by_the_next_run(anolis: Node) -> None:
