@@ -27,7 +27,7 @@ AREA = "memcg_qos"
 _WRITERS = ("koordlet", "katalyst-agent")
 # What the kubelet's MemoryQoS and its swap write on pods.
 _KUBELETS, _KUBELETS_SWAP = ("memory.min", "memory.low", "memory.high"), ("memory.swap.max",)
-_BURSTABLE, _OFF = ("burstable", "kubepods-burstable.slice"), Value("0", "")
+_OFF = Value("0", "")
 _RESETS = "featureGates: {MemoryQoS: false} in its configuration keeps it from that"
 # Of a pod, as it was checked for its containers.
 _BY_RESIDENTS = ("koordinator_class", "memory_qos")
@@ -341,7 +341,7 @@ class _Work:
         kubelet = self.present.persisted.kubelet
         if not kubelet or not kubelet.resets or kubelet.memory_qos is not False:
             return
-        pairs = [(f"{root}{below}", file) for root in self.roots for below, file in (("", "memory.min"), *((f"/{name}", "memory.low") for name in _BURSTABLE))]
+        pairs = [pair for root in self.roots for pair in ((root, "memory.min"), (_classes(root)["Burstable"], "memory.low"))]
         taken = [f"{place}/{file}" for place, file in pairs if wanted.get(place, {}).get(file, _OFF).text != "0"]
         if taken:
             self.notes.append(f"a kubelet of 1.37 or later sets {', '.join(taken)} to 0 every minute, and what it protects with it: {_RESETS}")
