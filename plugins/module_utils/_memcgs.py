@@ -24,6 +24,7 @@ Values = t.List[t.Tuple[str, str, str]]
 
 _FAILURES = (OSError, Refused, Unreadable)
 _GONE = (errno.ENOENT, errno.ENODEV)
+_MOUNT = "/sys/fs/cgroup/"
 _TRANSIENT = "/run/systemd/transient/"
 # {what is in use: what of it memory.stat calls idle}
 _USAGE = {"memory.current": "inactive_file", "memory.usage_in_bytes": "total_inactive_file"}
@@ -146,7 +147,7 @@ def live(writer: Writer, page_size: int) -> Reading:
 
     def given(path: str, file: str) -> t.Optional[str]:
         try:
-            return writer.memcg_read(path, 0, (file,))[1].get(file)
+            return writer.memcg_read(path, 0, (file,))[1].get(file) if path.startswith(_MOUNT) else None
         except (OSError, Refused):
             return None
 

@@ -65,7 +65,8 @@ class Ground(NamedTuple):
 
     def rival(self, path: str, file: str) -> str:
         """Who else writes it."""
-        return self.rivals.get(file, "") if any(f"{path}/".startswith(f"{root}/") for root in self.roots) else ""
+        who = self.rivals.get(file, "")
+        return who if who and any(f"{path}/".startswith(f"{root}/") for root in self.roots) else ""
 
     def subject(self, path: str, origin: t.Mapping[str, Memcg]) -> Subject:
         """Of one that no workload has any more, what the journal knows."""
@@ -86,7 +87,8 @@ def plan_memcgs(wanted: Wanted, none: t.Mapping[str, t.Sequence[t.Tuple[str, str
     rows: t.List[Row] = []
     memcgs: t.List[Memcg] = []
     origin = {memcg.path: memcg for memcg in ground.origin}
-    live, then = (_memcg_rules.Reading(given, ground.page_size) for given in (_live(ground), _giving(wanted, ground)))
+    live = _memcg_rules.Reading(_live(ground), ground.page_size)
+    then = _memcg_rules.Reading(_giving(wanted, ground, live), ground.page_size)
     for path in [*wanted, *(path for path in origin if path not in wanted)]:
         if path in ground.found:
             subject, one = ground.subject(path, origin), ground.found[path]
@@ -198,9 +200,16 @@ def _live(ground: Ground) -> _memcg_rules.Given:
     return lambda path, file: ground.found[path].files.get(file) if path in ground.found else None
 
 
-def _giving(wanted: Wanted, ground: Ground) -> _memcg_rules.Given:
-    """The same when all is done."""
+def _giving(wanted: Wanted, ground: Ground, reading: _memcg_rules.Reading) -> _memcg_rules.Given:
+    """The same when all is done, with what goes back."""
     live = _live(ground)
+    returning = {
+        (memcg.path, file): (before, after)
+        for memcg in ground.origin
+        if memcg.path in ground.found and is_same_memcg(memcg, ground.found[memcg.path].inode)
+        for file, before, after in memcg.values
+        if file in _memcg_rules.DEPENDENT and file not in wanted.get(memcg.path, ())
+    }
 
     def given(path: str, file: str) -> t.Optional[str]:
         key = f"{path}/{file}"
@@ -208,7 +217,11 @@ def _giving(wanted: Wanted, ground: Ground) -> _memcg_rules.Given:
             return "max" if ground.taken[key] is None else str(ground.taken[key])
         if file in wanted.get(path, {}) and not ground.rival(path, file):
             return wanted[path][file].text
-        return live(path, file)
+        now = live(path, file)
+        if now is not None and (path, file) in returning:
+            before, after = returning[path, file]
+            return before if _memcg_rules.is_ours(file, path, now, (after,), reading, ground.page_size) else now
+        return now
 
     return given
 

@@ -18,6 +18,7 @@ _STANDS_FOR = {
 }  # fmt: skip
 # Koordinator's ranks of memory.priority, 0 to 12, where a kernel has two levels; the lowest dies first.
 _DIES_FIRST, _TWO_LEVELS = 5, "two levels only: ranks 0 to 5 are killed first"
+_ONE_LEVEL = "two levels only, and all ranks are on one side: 0 to 5, or 6 to 12"
 _BESIDE = {
     "memory.wmark_scale_factor": "background_reclaim", "memory.priority": "kill_first", "memory.pagecache_limit.enable": "page_cache_limit",
     "memory.pagecache_limit.sync": "page_cache_limit",
@@ -32,14 +33,14 @@ class Near(NamedTuple):
     instead: t.Tuple[str, ...] = ()
 
 
-def near(values: t.Mapping[str, str], subject: _qos_files.Subject, present: t.Container[str], *, v2: bool) -> Near:
-    """C(values): {file: value} of one cgroup, as a model has them. C(present): names of files that it has."""
+def near(values: t.Mapping[str, str], subject: _qos_files.Subject, present: t.Container[str], *, v2: bool, ranks: t.Collection[int] = ()) -> Near:
+    """C(values): {file: value} of one cgroup, as a model has them. C(present): names of files that it has. C(ranks): of all that have one."""
     intents = {_STANDS_FOR[file]: _intent(file, values) for file in _STANDS_FOR if file in values and file not in present and _is_on(file, values[file])}
     if not intents:
         return Near({}, [])
     high = values.get("memory.high", "max")
     outcomes = _qos_files.resolve(intents, subject._replace(high=int(high) if high.isdigit() else 0), present, v2=v2)
-    outcomes = [one._replace(equivalence="near", reason=_TWO_LEVELS) if one.intent == "kill_first" and one.files else one for one in outcomes]
+    outcomes = [_ranked(one, ranks) if one.intent == "kill_first" and one.files else one for one in outcomes]
     files: t.Dict[str, t.Tuple[str, str]] = {}
     for outcome in outcomes:
         # A model's own memory.high is another intent's, unless it is off.
@@ -48,6 +49,12 @@ def near(values: t.Mapping[str, str], subject: _qos_files.Subject, present: t.Co
     told = {intent for unused, intent in files.values()} | {outcome.intent for outcome in outcomes if not outcome.files}
     lacking = [file for file in values if file not in present and {**_STANDS_FOR, **_BESIDE}.get(file) in told]
     return Near(files, outcomes, tuple(lacking))
+
+
+def _ranked(outcome: _qos_files.Outcome, ranks: t.Collection[int]) -> _qos_files.Outcome:
+    if len({rank <= _DIES_FIRST for rank in ranks}) < 2:
+        return outcome._replace(equivalence="none", files={}, above={}, reason=_ONE_LEVEL)
+    return outcome._replace(equivalence="near", reason=_TWO_LEVELS)
 
 
 def _is_on(file: str, value: str) -> bool:

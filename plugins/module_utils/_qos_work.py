@@ -25,7 +25,7 @@ if t.TYPE_CHECKING:
 Json = t.Dict[str, t.Any]
 AREA = "memcg_qos"
 _WRITERS = ("koordlet", "katalyst-agent")
-# What the kubelet's MemoryQoS and its swap write on pods.
+# What the kubelet's MemoryQoS (of cgroup v2 only) and its swap write on pods.
 _KUBELETS, _KUBELETS_SWAP = ("memory.min", "memory.low", "memory.high"), ("memory.swap.max",)
 _OFF = Value("0", "")
 _RESETS = "featureGates: {MemoryQoS: false} in its configuration keeps it from that"
@@ -54,13 +54,16 @@ class Asked(NamedTuple):
 def asked(given: t.Mapping[str, t.Any], layers: t.Iterable[Json]) -> Asked:
     """C(layers): C(qos) of later ones over that of earlier ones, intent by intent; C({"absent": true}) takes one back. C(units) of a class are declared."""
     intents: t.Dict[str, t.Dict[str, t.Any]] = {}
+    units: t.Dict[str, t.Any] = {}
     for layer in layers:
         for name, said in layer.get("qos", {}).items():
             intents.setdefault(name, {}).update(said)
+            if "units" in said:
+                units.pop(name, None)  # the last that matches counts
+                units[name] = intents[name].pop("units")
     kept = {name: {intent: value for intent, value in said.items() if value != {"absent": True}} for name, said in intents.items()}
-    units = [{"match": unit, "qos_class": name, "source": "profile"} for name, said in kept.items() for unit in said.pop("units", ())]
-    # The last that matches counts.
-    declared = [*(units if given.get("model", "profile") == "profile" else ()), *given.get("declared", ())]
+    classed = [{"match": unit, "qos_class": name, "source": "profile"} for name, said in units.items() if isinstance(said, list) for unit in said]
+    declared = [*(classed if given.get("model", "profile") == "profile" else ()), *given.get("declared", ())]
     return Asked(**{**given, "declared": declared, "intents": {name: said for name, said in kept.items() if said}})
 
 
@@ -88,6 +91,7 @@ class _Work:
         self.subjects: t.Dict[str, Subject] = {}
         self.names: t.Dict[str, t.FrozenSet[str]] = {}
         self.roots: t.List[str] = []
+        self.ranks: t.Set[int] = set()
         hierarchy = t.cast("_cgroupfs.Hierarchy", present.hierarchy)
         self.hierarchy, self.cgroups = hierarchy, _cgroup_names.read(tree, hierarchy)
         capacity = present.meminfo["MemTotal"]
@@ -105,6 +109,7 @@ class _Work:
         wanted: t.Dict[str, t.Dict[str, Value]] = {}
         none: t.Dict[str, t.List[t.Tuple[str, str]]] = {}
         here = {cgroup["path"] for cgroup in self.cgroups}
+        self.ranks = {int(files.get("memory.priority", "0")) for files in qos.files.values() if files.get("memory.use_priority_oom") == "1"}
         for path, files in qos.files.items():
             if f"/{path}" in here:
                 place = f"{self.present.mount}/{path}"
@@ -174,9 +179,9 @@ class _Work:
             above = place.rpartition("/")[0]
             root = above if pod["qos_class"] == "Guaranteed" else above.rpartition("/")[0]
             found, known = roots.setdefault(root, ([], _classes(root)))
-            self.roots.append(f"{self.present.mount}/{root}")
             found.append(pod)
             known.update({pod["qos_class"]: above, uid: place, **{one["container_id"]: one["path"][1:] for one in containers if "container_id" in one}})
+        self.roots = [f"{self.present.mount}/{root}" for root in roots]
         for unused, known in roots.values():
             self._say_classes(known)
         return [*roots.values(), (alone, {})]
@@ -203,7 +208,7 @@ class _Work:
         said_of = {id(said) for unused, said in pairs}
         waiting = [{key: value for key, value in one.items() if key != "id"} for one in listed.get("containers", ()) if id(one) not in said_of]
         pod["containers"] = [*(self._container(*pair) for pair in pairs), *waiting]
-        _overrule(pod, pairs)
+        _overrule(pod, pairs, listed.get("containers", ()))
         for key in _BY_RESIDENTS:
             said = next((one[key] for one in containers if key in one), None)
             if said is not None:
@@ -263,7 +268,7 @@ class _Work:
         if "memory.wmark_ratio" not in self._names(place):
             values.pop("memory.wmark_scale_factor", None)  # a gap is nothing without it
         amounts = _qos_files.Subject(subject.request or 0, subject.limit or 0, self.present.meminfo["MemTotal"], self.present.page_size)
-        found = _qos_near.near({file: value.text for file, value in values.items()}, amounts, self._names(place), v2=self.v2)
+        found = _qos_near.near({file: value.text for file, value in values.items()}, amounts, self._names(place), v2=self.v2, ranks=self.ranks)
         if not found.outcomes:
             return
         reasons = {outcome.intent: outcome.reason for outcome in found.outcomes}
@@ -315,14 +320,13 @@ class _Work:
 
     def _add_beside(self, files: t.Dict[str, t.Dict[str, t.Any]]) -> None:
         """What has a say in how these read."""
-        present = self._names(next(iter(files), ""))
         for place, names in [*files.items()]:
-            for file in _memcg_rules.FROM_ABOVE.intersection(names, present):
+            for file in _memcg_rules.FROM_ABOVE.intersection(names):
                 above = place.rpartition("/")[0]
                 while len(above) > len(self.present.mount) and file not in files.setdefault(above, {}):
                     files[above][file] = None
                     above = above.rpartition("/")[0]
-            if (_memcg_rules.DEPENDENT - _memcg_rules.FROM_ABOVE).intersection(names, present):
+            if (_memcg_rules.DEPENDENT - _memcg_rules.FROM_ABOVE).intersection(names):
                 names.update(dict.fromkeys(_memcg_rules.LIMITS))
 
     def _off(self, wanted: t.Mapping[str, t.Mapping[str, Value]], switched: t.Mapping[str, str]) -> t.Dict[str, str]:
@@ -334,12 +338,12 @@ class _Work:
             if switched.get(switch, live) == "0":
                 found[file] = f"without effect while {switch} is 0"
                 used = any(file in values and not _memcg_rules.is_off(file, values[file].text) for values in wanted.values())
-                self.notes += [f"{file} is without effect: {switch} is 0, and no profile sets it to 1"] if used else []
+                self.notes += [f"{file} is without effect while {switch} is 0: a profile can set it, under host"] if used else []
         return found
 
     def _say_resets(self, wanted: t.Mapping[str, t.Mapping[str, Value]]) -> None:
         kubelet = self.present.persisted.kubelet
-        if not kubelet or not kubelet.resets or kubelet.memory_qos is not False:
+        if not kubelet or not kubelet.resets or kubelet.memory_qos is not False or not self.v2:
             return
         pairs = [pair for root in self.roots for pair in ((root, "memory.min"), (_classes(root)["Burstable"], "memory.low"))]
         taken = [f"{place}/{file}" for place, file in pairs if wanted.get(place, {}).get(file, _OFF).text != "0"]
@@ -353,7 +357,7 @@ class _Work:
             if name in persisted.writers:
                 return {file: name for knob in _registry.memcg_knobs() for file in (knob.v1, knob.v2) if file}
         found = {}
-        if persisted.kubelet and persisted.kubelet.memory_qos is not False:
+        if persisted.kubelet and persisted.kubelet.memory_qos is not False and self.v2:
             may = "" if persisted.kubelet.memory_qos else ", as its version has it"
             found.update(dict.fromkeys(_KUBELETS, f"the kubelet (MemoryQoS, {persisted.kubelet.config}{may})"))
         if persisted.kubelet and persisted.kubelet.swap:
@@ -399,12 +403,16 @@ def _source(residents: t.Iterable[t.Mapping[str, t.Any]]) -> str:
     return _workloads.ESTIMATED if _workloads.ESTIMATED in said else next(filter(None, said), "")
 
 
-def _overrule(pod: Json, pairs: t.Iterable[t.Tuple[t.Mapping[str, t.Any], t.Mapping[str, t.Any]]]) -> None:
-    """What the inventory says of a container of a listed pod counts for the pod too."""
+def _overrule(pod: Json, pairs: t.Iterable[t.Tuple[t.Mapping[str, t.Any], t.Mapping[str, t.Any]]], listed: t.Sequence[t.Mapping[str, t.Any]]) -> None:
+    """What the inventory says of containers of a listed pod counts for the pod too, unless that says its own size."""
     for key in ("request", "limit"):
-        for one, said in pairs:
-            if key in pod and said and one.get("sources", {}).get(key) == _INVENTORY:
-                pod[key] += one[key] - said.get(key, 0)
+        told = {id(said): one.get(key) or 0 for one, said in pairs if said and one.get("sources", {}).get(key) == _INVENTORY}
+        if told and not pod.get(f"pod_{key}"):
+            before, now = (sum(sizes.get(id(one), one.get(key, 0)) for one in listed) for sizes in ({}, told))
+            # What is more than the sum is an init container's, or overhead.
+            pod[key] = now if pod.get(key, 0) == before else max(pod.get(key, 0), now)
+            if not pod[key]:
+                del pod[key]
 
 
 def _at_least(wanted: t.Mapping[str, t.Dict[str, Value]], found: t.Mapping[str, Found], origin: t.Sequence[t.Any], taken: t.Mapping[str, t.Any]) -> None:

@@ -22,11 +22,12 @@ if t.TYPE_CHECKING:
 QOS_CLASSES = ("Guaranteed", "Burstable", "BestEffort")
 KOORDINATOR_CLASSES = ("LSE", "LSR", "LS", "BE", "SYSTEM")
 QOS_LABEL = "koordinator.sh/qosClass"
-_MAX_BYTES = 1 << 62
+_MAX_BYTES = 1 << 63
 _NAMES = ("name", "runtime", "container_id", "container", "pod_uid", "namespace", "pod", "qos_class")
 _CONTAINERS = ("container", "lxc")
 _UNITS = ("slice", "service", "scope")
 _USERS = "/user.slice/"
+_NESTED = re.compile(r"\.(service|scope)/")
 # The UID of a static pod is its configuration's hash; that of its mirror in the API is as any other.
 _HASH = re.compile("[0-9a-f]{32}")
 
@@ -299,5 +300,9 @@ def _checked(entry: Declared, notes: list[str]) -> Declared | None:
 
 
 def _matches(entry: Declared, of: Resident) -> bool:
+    """By its name only a unit of the first systemd: anybody can name one of his own so, and so can a container."""
     pattern = entry["match"]
-    return fnmatchcase(of["path"] if pattern.startswith("/") else of.get("name", ""), pattern)
+    if pattern.startswith("/"):
+        return fnmatchcase(of["path"], pattern)
+    nested = of["kind"] in _UNITS and bool(_NESTED.search(of["path"]))
+    return not nested and fnmatchcase(of.get("name", ""), pattern)

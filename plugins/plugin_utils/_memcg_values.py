@@ -195,7 +195,7 @@ def _reserved(config: object, node: Json) -> dict[str, tuple[int, str]]:
         if name not in enforced:
             continue
         memory = mapping(given.get(field) or {}, f"kubelet.{field}").get("memory")
-        if given.get(place) in (None, "", "/"):
+        if not str(given.get(place) or "").strip("/"):
             raise ValuesError(f"kubelet.{place} is missing: enforceNodeAllocatable has {name}")
         if memory is not None:
             found[_reserved_path(given[place], f"kubelet.{place}", node)] = (_size(memory, f"kubelet.{field}.memory"), field)

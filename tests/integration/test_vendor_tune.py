@@ -290,7 +290,8 @@ def test_the_report_of_colocated_says_what_is_native_near_and_not_to_be_had(node
         origins = {intent for cell in cells.values() for intent in cell["origin"].removeprefix("profile: ").split(", ")}
         assert origins | set(told.none) == set(INTENTS[row["class"]])
     also = ALSO_NEAR.get(node.flavour)
-    assert cells.get("memory.high", {"reason": ""})["reason"].startswith(f"near for background_reclaim: {also}" if also else "")
+    assert cells.get("memory.high", {"reason": ""})["reason"].startswith("near for background_reclaim: ") is bool(also)
+    assert (also or "") in cells.get("memory.high", {"reason": ""})["reason"]
 
 
 def test_the_terminal_tells_the_same_of_colocated(node: Node) -> None:
@@ -328,6 +329,29 @@ def test_a_foreign_min_watermark_above_is_no_change_at_every_run_and_told(anolis
     assert (again["changed"], cell["before"], cell["status"], cell["reason"]) == (False, reads, "ok", f"it reads {reads}: a cgroup above has that")
 
 
+@pytest.mark.parametrize("ended", [False, True])
+def test_ours_goes_back_below_a_foreign_one_whoever_has_ended(anolis: Node, ended: bool) -> None:
+    file = "memory.wmark_min_adj"
+    anolis.tune({**LAYER, "qos": {"LS": {"min_watermark": 20}, "BE": {"min_watermark": 20}}})
+    (anolis.mount / "kubepods" / file).write_text("30\n")
+    if ended:
+        place = anolis.mount / PLACES[BATCH]
+        place.rmdir()
+        place.parent.rmdir()
+    anolis.tune({"profile": "other", "host": {}, "slices": {}})
+    (anolis.mount / "kubepods" / file).write_text("0\n")
+    assert anolis.holds(SERVICE)[file] == "0"
+
+
+def test_another_model_leaves_nothing_of_the_first(anolis: Node) -> None:
+    strategy = {"lsClass": {"memoryQOS": {"enable": True}}, "beClass": {"memoryQOS": {"enable": True}}}
+    anolis.tune(model="koordinator", config=strategy)
+    layer = {**LAYER, "qos": {"LS": {"min_watermark": -20}, "BE": {"min_watermark": 10}}}
+    anolis.tune(layer)
+    assert [anolis.holds(uid)["memory.wmark_min_adj"] for uid in (SERVICE, BATCH)] == ["-20", "10"]
+    assert not anolis.tune(layer)["changed"]
+
+
 CACHE = {
     "lsClass": {"memoryQOS": {"enable": True, "pageCacheEnable": True, "pageCacheLimitPercent": 33}},
     "beClass": {"memoryQOS": {"enable": True, "pageCacheEnable": True, "pageCacheLimitSize": 123456789}},
@@ -345,7 +369,7 @@ def test_page_cache_limits_that_are_no_whole_pages_are_no_change_at_every_run(tm
         assert file.read_text().strip() == str(123456789 // 4096 * 4096)
         answer = node.tune(**asked)
         assert not answer["changed"]
-        assert "memory.pagecache_limit.size is without effect: pagecache_limit/enabled is 0, and no profile sets it to 1" in answer["notes"]
+        assert "memory.pagecache_limit.size is without effect while pagecache_limit/enabled is 0: a profile can set it, under host" in answer["notes"]
         assert node.rollback()["problem"] == "" and node.everything() == before
 
 

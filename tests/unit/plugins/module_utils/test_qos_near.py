@@ -19,9 +19,9 @@ SUBJECT = _qos_files.Subject(GIB, 2 * GIB, 8 * GIB, 4096)
 LATENCY = {"memory.wmark_ratio": "95", "memory.wmark_scale_factor": "20", "memory.wmark_min_adj": "-25"}
 
 
-def near(values: dict[str, str], present: frozenset[str], *, v2: bool = True) -> tuple[dict[str, str], dict[str, str]]:
+def near(values: dict[str, str], present: frozenset[str], *, v2: bool = True, ranks: t.Collection[int] = (0, 12)) -> tuple[dict[str, str], dict[str, str]]:
     """(files, {intent: its equivalence})"""
-    found = _qos_near.near(values, SUBJECT, present, v2=v2)
+    found = _qos_near.near(values, SUBJECT, present, v2=v2, ranks=ranks)
     return {file: text for file, (text, _intent) in found.files.items()}, {one.intent: one.equivalence for one in found.outcomes}
 
 
@@ -66,6 +66,11 @@ def test_openeulers_async_ratio_stands_for_the_marks() -> None:
 def test_who_is_killed_first_where_there_are_two_levels(priority: str | None, level: str) -> None:
     values = {"memory.use_priority_oom": "1", **({"memory.priority": priority} if priority else {})}
     assert near(values, V2 | {"memory.qos_level"}) == ({"memory.qos_level": level}, {"kill_first": "near"})
+
+
+@pytest.mark.parametrize("ranks", [(), (0,), (0, 5), (6, 12)])
+def test_ranks_that_are_one_to_a_kernel_of_two_levels_are_none(ranks: tuple[int, ...]) -> None:
+    assert near({"memory.use_priority_oom": "1", "memory.priority": "0"}, V2 | {"memory.qos_level"}, ranks=ranks) == ({}, {"kill_first": "none"})
 
 
 def test_a_rank_alone_says_nothing() -> None:

@@ -24,7 +24,7 @@ from ansible_collections.memqos.fleet.plugins.module_utils._writer import Writer
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils import runtimes
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.test_recovery import Killed
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import OPTIONS, Json, Machine, Make
-from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import in_child
+from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_node import BOOT, in_child
 
 MIB, GIB = 1 << 20, 1 << 30
 UIDS = {name: f"{name * 8}-1111-4222-8333-444444444444" for name in "abcdef"}
@@ -780,7 +780,7 @@ def test_a_switch_of_the_host_that_is_off_is_told(make: Make, switch: str | None
         machine.write("/proc/sys/vm/memcg_qos_enable", f"{switch}\n")
     node = Node(machine)
     place = node.pod("a", label="BE")
-    said = "memory.qos_level is without effect: vm.memcg_qos_enable is 0, and no profile sets it to 1"
+    said = "memory.qos_level is without effect while vm.memcg_qos_enable is 0: a profile can set it, under host"
     made = node.part(intents={"BE": {"kill_first": True}})
     assert (said in made.notes) is note
     assert row(made, place)["values"]["memory.qos_level"]["reason"] == ("without effect while vm.memcg_qos_enable is 0" if note else "")
@@ -816,20 +816,67 @@ def test_a_kubelet_that_may_write_is_another_writer(node: Node) -> None:
 
 
 @pytest.mark.parametrize(("memory_qos", "resets", "told"), [(False, True, True), (False, False, False), (True, True, False)])
-def test_a_kubelet_that_takes_protection_back_is_told(node: Node, memory_qos: bool, resets: bool, told: bool) -> None:
-    node.pod("a", label="LS")
-    made = node.part(persisted={"kubelet": Kubelet("/c.yaml", "", False, memory_qos, resets=resets)})
+def test_a_kubelet_that_takes_protection_back_is_told_once(node: Node, memory_qos: bool, resets: bool, told: bool) -> None:
+    for name in "abc":
+        node.pod(name, label="LS")
+    persisted = {"kubelet": Kubelet("/c.yaml", "", False, memory_qos, resets=resets)}
     said = "a kubelet of 1.37 or later sets /sys/fs/cgroup/kubepods/burstable/memory.low to 0 every minute, and what it protects with it: "
-    assert any(note.startswith(said) for note in made.notes) is told
-    assert not any("every minute" in note for note in node.part(intents={"LS": {"protect_soft": {"bytes": 0}}}, persisted={"kubelet": None}).notes)
+    assert [note.startswith(said) for note in node.part(persisted=persisted).notes if "every minute" in note] == [True] * told
+    assert not any("every minute" in note for note in node.part(intents={"LS": {"protect_soft": {"bytes": 0}}}, persisted=persisted).notes)
 
 
-def test_what_the_inventory_says_of_a_container_counts_for_its_pod_too(node: Node) -> None:
+@pytest.mark.parametrize(
+    "kubelet", [Kubelet("/c.yaml", "", False, False, resets=True), Kubelet("/c.yaml", "", False, None), Kubelet("/c.yaml", "", False, True)]
+)
+def test_on_v1_a_kubelet_writes_no_memory_qos(make: Make, kubelet: Kubelet) -> None:
+    machine = make(systemd=0, hierarchy=1)
+    machine.cgroup_files.update({"memory.low": "0"})
+    node = Node(machine)
+    place = node.pod("a", label="LS")
+    made = node.part(persisted={"kubelet": kubelet}, options={"on_conflict": "refuse"})
+    assert low_of(made, place) == (str(GIB), "would_change") and made.blocked == "" and not any("kubelet" in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "pod"),
+    [
+        ({}, {"request": 4 * GIB}, 4 * GIB),
+        ({"request": 6 * GIB}, {"request": 4 * GIB}, 6 * GIB),  # of an init container
+        ({"request": 4 * GIB, "pod_request": 4 * GIB}, {"request": 2 * GIB}, 4 * GIB),  # its own word
+        ({"request": None}, {"request": 2 * GIB}, 2 * GIB),
+        ({}, {"request": MIB}, MIB),
+        ({}, {"limit": None}, GIB),
+    ],
+)
+def test_what_the_inventory_says_of_a_container_counts_for_its_pod_too(node: Node, more: Json, said: Json, pod: int) -> None:
     place = node.pod("a", label="LS", limit=8 * GIB)
-    declared = [{"match": "shop/a/main", "request": 4 * GIB}]
-    for model in ({"model": "koordinator", "config": STRATEGY}, {}):
-        made = node.part(declared=declared, **model)
-        assert {low_of(made, path)[0] for path in (place, place.rpartition("/")[0], "/burstable", "/kubepods")} == {str(4 * GIB)}
+    node.pods[0] = {key: value for key, value in {**node.pods[0], **more}.items() if value is not None}
+    if more.get("request", GIB) is None:
+        node.pods[0]["containers"][0].pop("request")
+    made = node.part(declared=[{"match": "shop/a/main", **said}], model="koordinator", config=STRATEGY)
+    assert {low_of(made, path)[0] for path in (place.rpartition("/")[0], "/burstable", "/kubepods")} == {str(pod)}
+    assert low_of(made, place)[0] == str(said.get("request", GIB))
+
+
+def test_the_inventorys_limits_count_for_the_pod(make: Make) -> None:
+    machine = make(systemd=0)
+    machine.cgroup_files.update({"memory.pagecache_limit.size": "0", "memory.pagecache_limit.enable": "0"})
+    node = Node(machine)
+    place = node.pod("a", label="LS", limit=2 * GIB)
+    config = {"lsClass": {"memoryQOS": {"enable": True, "pageCacheEnable": True, "pageCacheLimitPercent": 50}}}
+    for limit, size in ((4 * GIB, str(2 * GIB)), (None, None)):
+        values = row(node.part(model="koordinator", config=config, declared=[{"match": "shop/a/main", "limit": limit}]), place.rpartition("/")[0])["values"]
+        assert values.get("memory.pagecache_limit.size", {}).get("wanted") == size
+
+
+def test_two_cgroups_with_one_containers_name_count_once(node: Node) -> None:
+    """The old one is still there."""
+    place = node.pod("a", label="LS", limit=8 * GIB)
+    pod = place.rpartition("/")[0]
+    node.cgroup(f"{pod}/{IDS['e']}", max=str(GIB))
+    bundle(node, IDS["e"], "main", UIDS["a"])
+    made = node.part(declared=[{"match": "*main", "request": 2 * GIB}], model="koordinator", config=STRATEGY)
+    assert low_of(made, pod)[0] == str(2 * GIB)
 
 
 def test_koordlet_looks_at_listed_containers_and_at_all_of_them(node: Node) -> None:
@@ -850,6 +897,9 @@ def test_what_a_pod_requests_by_itself_is_protected_on_the_pod(node: Node) -> No
     assert [low_of(made, path)[0] for path in (place, place.rpartition("/")[0], "/burstable", "/kubepods")] == [str(GIB), *[str(3 * GIB)] * 3]
     node.pods[0]["pod_request"] = MIB  # less than its containers have
     assert low_of(node.part(), place.rpartition("/")[0])[0] == str(GIB)
+    guaranteed = node.pod("b", "Guaranteed", label="LS", request=GIB, limit=GIB, pod_request=2 * GIB)
+    made = node.part()
+    assert (low_of(made, guaranteed.rpartition("/")[0])[0], low_of(made, "/kubepods")[0]) == (str(2 * GIB), str(3 * GIB))
 
 
 def test_a_page_cache_limit_of_a_pod_comes_near_on_the_pod(make: Make) -> None:
@@ -873,9 +923,48 @@ def test_who_says_a_request_is_told_and_an_estimate_is_one(node: Node) -> None:
     assert row(made, alone)["source"] == row(made, alone.rpartition("/")[0])["source"] == "oom_score_adj (±0.1 % of memory)"
 
 
-def test_absurd_requests_add_up_to_no_limit(node: Node) -> None:
-    node.pod("a", label="LS")
-    declared = [{"match": name, "qos_class": "LS", "request": (1 << 62) - 1} for name in ("redis-server.service", "cron.service", "shop/a/main")]
+@pytest.mark.parametrize(("texts", "total"), [(("1", "2"), "3"), (("max", "2"), "max"), (("1", "max"), "max")])
+def test_no_limit_and_more_is_no_limit(texts: tuple[str, str], total: str) -> None:
+    assert _qos_work._sum(*texts) == total
+
+
+def test_absurd_requests_are_no_limit(node: Node) -> None:
+    """What three of them add up to."""
     node.cgroup("/system.slice/cron.service")
+    node.cgroup("/system.slice/a.service")
+    declared = [{"match": name, "qos_class": "LS", "request": (1 << 63) - 1} for name in ("redis-server.service", "cron.service", "a.service")]
     made = node.part(declared=declared)
-    assert made.step or made.blocked
+    assert low_of(made, "/system.slice") == ("max", "would_change")
+
+
+def test_a_value_that_goes_back_does_not_count_for_those_below(make: Make) -> None:
+    machine = make(systemd=0)
+    machine.cgroup_files.update(MARKS)
+    node = Node(machine)
+    place = node.pod("a", label="LS")
+    pod = place.rpartition("/")[0]
+    ours = MemcgsStep((Memcg(f"{machine.mount}{pod}", 0, (("memory.wmark_min_adj", "0", "50"),), makes=("memory.wmark_min_adj",)),), (), BOOT)
+    node.cgroup(pod, wmark_min_adj="50")
+    node.cgroup(place, wmark_min_adj="50")
+    cell = row(node.part(intents={"LS": {"min_watermark": 10}}, origin=[ours]), place)["values"]["memory.wmark_min_adj"]
+    assert (cell["status"], cell["reason"]) == ("would_change", "")
+    node.cgroup(pod, wmark_min_adj="40")  # somebody else's, which stays
+    node.cgroup(place, wmark_min_adj="40")
+    cell = row(node.part(intents={"LS": {"min_watermark": 10}}, origin=[ours]), place)["values"]["memory.wmark_min_adj"]
+    assert (cell["status"], cell["reason"]) == ("ok", "it reads 40: a cgroup above has that")
+
+
+def test_a_host_says_the_class_of_a_unit_over_all_profiles(node: Node) -> None:
+    first = profile(LS={"protect_soft": {"bytes": MIB}}, BE={"units": ["*.service"], "throttle": {"bytes": GIB}})
+    asked = _qos_work.asked({}, [first, profile(LS={"units": ["redis-server.service"]})])
+    assert row(node.part(declared=asked.declared, intents=asked.intents), "redis-server.service")["class"] == "LS"
+
+
+@pytest.mark.parametrize("above", ["/user.slice/user-1000.slice/user@1000.service/app.slice", f"/machine.slice/libpod-{'c' * 64}.scope/system.slice"])
+def test_a_unit_of_another_systemd_is_not_meant_by_its_name(node: Node, above: str) -> None:
+    """Anybody can name one so. By its path it can be meant."""
+    place = f"{above}/redis-server.service"
+    node.cgroup(place)
+    intents = {"LS": {"protect_soft": {"bytes": MIB}}}
+    named, placed = (node.part(declared=[{"match": match, "qos_class": "LS"}], intents=intents) for match in ("redis-server.service", place))
+    assert [any(one["path"].endswith(place) for one in made.rows) for made in (named, placed)] == [False, True]

@@ -113,7 +113,7 @@ def test_a_cgroup_without_a_unit_is_a_workload_where_its_whole_path_is_named() -
         ({"match": "*", "request": -1}, "inventory: request -1 of * is no size in bytes: it is ignored"),
         ({"match": "*", "request": None}, "inventory: request None of * is no size in bytes: it is ignored"),
         ({"match": "*", "limit": True}, "inventory: limit True of * is no size in bytes: it is ignored"),
-        ({"match": "*", "limit": 1 << 62}, f"inventory: limit {1 << 62} of * is no size in bytes: it is ignored"),
+        ({"match": "*", "limit": 1 << 63}, f"inventory: limit {1 << 63} of * is no size in bytes: it is ignored"),
         ({"match": "*", "qos_class": "best"}, "inventory: 'best' of * is no QoS class: it is ignored"),
     ],
 )
