@@ -210,7 +210,7 @@ class _Work:
         pod["containers"] = [*(self._container(*pair) for pair in pairs), *waiting]
         _overrule(pod, pairs, listed.get("containers", ()))
         for key in _BY_RESIDENTS:
-            said = next((one[key] for one in containers if key in one), None)
+            said = next((one[key] for one in t.cast("t.List[Json]", containers) if key in one), None)
             if said is not None:
                 pod[key] = said
         if not listed:

@@ -269,8 +269,9 @@ ALSO_NEAR = {"openeuler_v1": ASYNC, "mainline_v2": "above it the tasks reclaim t
 def reported(node: Node, answer: Json) -> tuple[Json, Json]:
     """The rows of both containers, as the controller has them."""
     rows = _tune_result.parse(_tune.answer(answer)["tune"])["containers"]
-    service, batch = (next((row for row in rows if row["path"].endswith(f"/{IDS[uid]}")), {}) for uid in (SERVICE, BATCH))  # of what it wants nothing of, none
-    return service, batch
+    # Of what a layer wants nothing of there is none.
+    found: list[Json] = [next((row for row in rows if row["path"].endswith(f"/{IDS[uid]}")), {}) for uid in (SERVICE, BATCH)]
+    return found[0], found[1]
 
 
 def test_the_report_of_colocated_says_what_is_native_near_and_not_to_be_had(node: Node) -> None:
