@@ -314,7 +314,7 @@ def test_the_guide_shows_what_there_is(node: Node, shown: list[str], tmp_path: P
 def test_all_of_containers_is_said_when_asked_for(node: Node, shown: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Display(), "verbosity", 1)
     run(node, {"profile": "colocated"})
-    assert "n1:   shop/web-0/web (container, Burstable, request 63.7 MiB, limit 64.0 MiB)" in shown
+    assert "n1:   shop/web-0/web (container, Burstable, request 63.7 MiB (estimated), limit 64.0 MiB)" in shown
     assert "n1:     cannot be had: min_watermark: all cgroups have the node's min watermark" in shown
 
 

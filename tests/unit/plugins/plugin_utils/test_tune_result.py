@@ -260,7 +260,14 @@ def test_nothing_from_the_node_reaches_the_terminal_as_it_is() -> None:
     cell = dict.fromkeys(("before", "wanted", "origin", "reason"), HOSTILE)
     values = {f"{status}{HOSTILE}": {**cell, "status": status, "equivalence": "near"} for status in _tune_containers.STATUSES}
     none = [{"intent": HOSTILE, "reason": HOSTILE}]
-    container = {**dict.fromkeys(("path", "name", "class"), HOSTILE), "level": "pod", "request": 1 << 63, "limit": None, "values": values, "none": none}
+    container = {
+        **dict.fromkeys(("path", "name", "class", "source"), HOSTILE),
+        "level": "pod",
+        "request": 1 << 63,
+        "limit": None,
+        "values": values,
+        "none": none,
+    }
     told = answer(
         hostile, {**hostile, "status": "refused"}, skipped=skipped, containers=[container], files=files, notes=[HOSTILE], kernel_command_line={HOSTILE: HOSTILE}
     )
@@ -398,7 +405,17 @@ def container(name: str = "shop/web/main", **values: t.Any) -> dict[str, t.Any]:
         status, reason = said if isinstance(said, tuple) else (said, "")
         cell = {"before": "0", "wanted": "1073741824", "origin": "profile: protect_soft", "equivalence": "native", "reason": reason, "status": status}
         cells[file.replace("_", ".")] = cell
-    return {"path": f"/x/{name}", "name": name, "level": "container", "class": "LS", "request": 1 << 30, "limit": None, "values": cells, "none": []}
+    return {
+        "path": f"/x/{name}",
+        "name": name,
+        "level": "container",
+        "class": "LS",
+        "request": 1 << 30,
+        "limit": None,
+        "source": "pod list",
+        "values": cells,
+        "none": [],
+    }
 
 
 def test_the_summary_has_a_line_for_containers_and_lines_for_what_somebody_should_look_at() -> None:
@@ -426,7 +443,7 @@ def test_containers_of_a_real_node(real: str) -> None:
     told = _tune_result.parse(real)
     assert "n1:   containers: 7 of 7 cgroups would change, 8 cannot be had" in texts(told)
     lines = _tune_result.containers(told)
-    at = lines.index("shop/web-0/web (container, Burstable, request 63.7 MiB, limit 64.0 MiB)")
+    at = lines.index("shop/web-0/web (container, Burstable, request 63.7 MiB (estimated), limit 64.0 MiB)")
     assert lines[at + 1 : at + 3] == [
         "  memory.low: 0 → 66805760 (63.7 MiB) (profile: protect_soft)",
         "  cannot be had: background_reclaim: by memory.high its own tasks would reclaim, and wait: not wanted (throttle: false)",
