@@ -106,3 +106,43 @@ def test_a_selection_leaves_hosts_alone_that_it_does_not_name(check: t.Callable[
     assert {row["profile"] for row in result(tmp_path, "node-a1.example.net")["results"]} == {"balanced", "colocated", "selection"}
     check("-e", f"memqos_selection={path}", "-e", "memqos_profile=", "-l", "node-a1.example.net")
     assert names(tmp_path, "node-a1.example.net") == {"vm.page-cluster"}
+
+
+# What docs/qos.md says of pods that come from the cluster in the same play
+
+K8S_INFO = """\
+from ansible.module_utils.basic import AnsibleModule
+
+module = AnsibleModule({"kind": {}}, supports_check_mode=True)
+module.exit_json(resources=[] if module.params["kind"] != "Pod" else %r)
+"""
+POD = {
+    "metadata": {"uid": "0b5f6d2e-3c1a-4f7b-9d58-1a2b3c4d5e6f", "namespace": "shop", "name": "web-0", "labels": {"koordinator.sh/qosClass": "LS"}},
+    "spec": {
+        "nodeName": "node-a1.example.net",
+        "containers": [{"name": "web", "resources": {"requests": {"memory": "32Mi"}, "limits": {"memory": "64Mi"}}}],
+    },
+    "status": {"phase": "Running", "qosClass": "Burstable", "containerStatuses": [{"name": "web", "containerID": f"containerd://{'a' * 64}"}]},
+}
+
+
+def test_pods_come_from_the_cluster_as_the_guide_says(tmp_path: Path, ansible: Ansible, checkout_collections: Path) -> None:
+    (recipe,) = [
+        block for block in (ROOT / "docs/qos.md").read_text(encoding="utf-8").split("```yaml\n") if block.startswith("- hosts:") and "k8s_info" in block
+    ]
+    playbook = tmp_path / "site.yml"
+    playbook.write_text(recipe.partition("```")[0], encoding="utf-8")
+    module = tmp_path / "collections/ansible_collections/kubernetes/core/plugins/modules/k8s_info.py"
+    module.parent.mkdir(parents=True)
+    module.write_text(K8S_INFO % [POD], encoding="utf-8")
+    (tmp_path / "collections/ansible_collections/memqos").symlink_to(checkout_collections / "ansible_collections/memqos")
+    (tmp_path / "hosts.yml").write_text("workers: {hosts: {node-a1.example.net: {}, node-a2.example.net: {}}}\n", encoding="utf-8")
+    fixed = {"ansible_become": False, "ansible_python_interpreter": sys.executable, "memqos_report_dir": str(tmp_path), "memqos_root": str(TREE)}
+    arguments = ["-i", str(tmp_path / "hosts.yml"), "-c", "local", "--check", "-e", json.dumps(fixed)]
+    printed = ansible("ansible-playbook", str(playbook), *arguments, collections=tmp_path / "collections", cwd=tmp_path)
+    (row,) = [row for row in result(tmp_path, "node-a1.example.net")["containers"] if row["name"] == "shop/web-0/web"]
+    assert (row["class"], row["request"], row["source"]) == ("LS", 32 << 20, "pod list")
+    assert row["values"]["memory.low"]["wanted"] == str(32 << 20) and row["values"]["memory.low"]["status"] == "would_change"
+    # No pod of the list is on the other one, which is said.
+    assert "node-a2.example.net: none of the pods is on a node 'node-a2.example.net', but on node-a1.example.net" in printed
+    assert (playbook.parent / "pods.json").stat().st_mode & 0o777 == 0o600
