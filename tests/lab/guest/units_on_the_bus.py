@@ -62,7 +62,7 @@ def make(pods: int, containers: int) -> list[str]:
     homes = {f"cri-containerd-{number:04x}{child:060x}.scope": slices[number] for number in range(pods) for child in range(containers)}
     start = [started(name) for name in slices]
     for name, pod in homes.items():
-        child = subprocess.Popen(["/bin/sleep", "infinity"], stdin=subprocess.DEVNULL)
+        child = subprocess.Popen(["/bin/sleep", "infinity"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         start.append(started(name, ("Slice", ("s", pod)), ("PIDs", ("au", [child.pid]))))
     bus = Bus()
     answered(bus, start)
