@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 import typing as t
 
-from ._read import _persisted
+from ._read import _persisted, _unit_state
 
 HEADER = "# Made by memqos.fleet, which writes it anew at each run: change the profile instead. The playbook memqos.fleet.rollback takes it back."
 TMPFILES = "/etc/tmpfiles.d/00-memqos.conf"
@@ -36,8 +36,8 @@ def drop_in_path(subject: str) -> str:
 
 
 def run_time_path(unit: str, name: str) -> str:
-    """As unit_write_setting() of systemd names a property's drop-in."""
-    return f"/run/systemd/system.control/{unit}.d/50-{name}.conf"
+    """As unit_write_setting() of systemd names a property's drop-in: by what D-Bus calls it (measured on 257)."""
+    return f"/run/systemd/system.control/{unit}.d/50-{_unit_state.shown_name(name)}.conf"
 
 
 def is_drop_in(path: str) -> bool:

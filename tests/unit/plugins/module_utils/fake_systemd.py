@@ -11,6 +11,7 @@ import os
 import typing as t
 from pathlib import Path
 
+from ansible_collections.memqos.fleet.plugins.module_utils._read import _unit_state
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 
 # property: what it is without a setting, the first version, whether set-property takes it, the types of unit that have it
@@ -27,6 +28,7 @@ _PROPERTIES: t.Dict[str, t.Tuple[str, int, bool, str]] = {
     "ManagedOOMSwap": ("auto", 247, True, ""),
     "ManagedOOMMemoryPressure": ("auto", 247, True, ""),
     "ManagedOOMMemoryPressureLimit": ("0", 248, True, ""),
+    "ManagedOOMMemoryPressureDurationUSec": ("[not set]", 257, True, ""),
     "ManagedOOMPreference": ("none", 248, True, ""),
     "MemoryPressureWatch": ("auto", 254, False, ""),
     "MemoryPressureThresholdUSec": ("200ms", 254, False, ""),
@@ -122,9 +124,10 @@ class Systemd:
 
     def _set(self, unit: str, pairs: t.Sequence[str]) -> None:
         for pair in pairs:
-            name, unused, value = pair.partition("=")
+            word, unused, value = pair.partition("=")
+            name = _unit_state.shown_name(word)
             if name not in self._known(unit) or not _PROPERTIES[name][2]:
-                raise Unreadable("systemctl", "error", f"Cannot set property {name}, or unknown property.")
+                raise Unreadable("systemctl", "error", f"Cannot set property {word}, or unknown property.")
             path = Path(f"{self.root}/run/systemd/system.control/{unit}.d/50-{name}.conf")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"[{unit.rpartition('.')[2].capitalize()}]\n{pair}\n", encoding="utf-8")
@@ -157,7 +160,7 @@ class Systemd:
         for unused, text in self._files(unit):
             for line in text.splitlines():
                 key, equals, word = line.partition("=")
-                name = key[:-3] + "USec" if key.endswith("Sec") else key
+                name = _unit_state.shown_name(key)
                 if equals and name in values:
                     values[name] = _value(name, word)
         return values

@@ -1911,6 +1911,15 @@ def test_files_of_cgroups_go_by_their_areas_where_systemd_does_not_know_them(run
         assert machine.snapshot() == before
 
 
+def test_a_timespan_leaves_no_run_time_drop_in(tmp_path: Path) -> None:
+    """systemd calls it ...USec there."""
+    machine = Machine(tmp_path / "node", systemd=257)
+    before = machine.snapshot()
+    assert machine.tune(layer(host={}, slices={"batch.slice": {"ManagedOOMMemoryPressureDurationSec": "20s"}}))["problem"] == ""
+    assert machine.text("/run/systemd/system.control/batch.slice.d/50-ManagedOOMMemoryPressureDurationUSec.conf")
+    assert machine.rollback("origin")["problem"] == "" and machine.snapshot() == before
+
+
 def test_less_than_a_page_goes_back_to_the_value_before_all_tunes(tmp_path: Path) -> None:
     machine = Machine(tmp_path / "node", systemd=252)
     for wanted in (1, 4096):
