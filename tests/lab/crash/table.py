@@ -85,7 +85,7 @@ def _small(node: Node, **more: t.Any) -> str:
 def _nobody_confirms(node: Node, *, between: str = "true") -> str:
     def undone() -> str:
         node.run(between)
-        node.wait_for(f"! [ -e {STATE}/armed.json ] && ! systemctl --quiet is-active memqos-confirm.service", seconds=WITHIN + 120)
+        node.wait_for(f"! [ -e {STATE}/armed.json ] && ! systemctl --quiet is-active memqos-confirm.service", seconds=WITHIN + 420)
         return ""
 
     return _first(lambda: _small(node, memqos_confirm_within=WITHIN), undone, lambda: _told_by_timer(node), node.holds_nothing)
