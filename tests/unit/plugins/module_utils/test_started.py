@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import typing as t
+from types import SimpleNamespace
 
 import pytest
 
 from ansible_collections.memqos.fleet.plugins.module_utils import _persist, _started, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils._knobs import _registry
 from ansible_collections.memqos.fleet.plugins.module_utils._read._files import Unreadable
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.made_present import present, unit
 from ansible_collections.memqos.fleet.tests.unit.plugins.module_utils.tuned_machine import GIB, MIB, Json, Machine, Make, layer, rows, statuses
@@ -290,3 +292,17 @@ def test_drop_ins_of_its_other_names_count() -> None:
     assert _started.said(one, drop_ins, node).get("memory.max", "max") == "max"
     one = one._replace(state=one.state._replace(names=("a.service", "alias.service")))
     assert _started.said(one, drop_ins, node)["memory.max"] == str(GIB)
+
+
+@pytest.mark.parametrize(
+    ("held", "known", "begins"),
+    [("95", {}, "95"), ("95", {"/sys/fs/cgroup/memory/app.slice/memory.wmark_ratio": "80"}, "80"), (None, {}, "0")],
+)
+def test_a_vendors_inherited_file_begins_with_what_the_cgroup_above_has_or_goes_back_to(held: t.Optional[str], known: t.Dict[str, str], begins: str) -> None:
+    def made(name: str, cgroup: str, text: t.Optional[str]) -> t.Any:
+        files = {} if text is None else {"memory.wmark_ratio": SimpleNamespace(text=text)}
+        return SimpleNamespace(state=SimpleNamespace(name=name, cgroup=cgroup), files=files)
+
+    above, below = made("app.slice", "/app.slice", held), made("late.service", "/app.slice/late.service", "95")
+    read: t.Any = SimpleNamespace(mount="/sys/fs/cgroup/memory", version=1, cgroups={}, units={"app.slice": [above], "late.service": [below]})
+    assert _started._begins_with(_registry.find("memory.wmark_ratio"), below, known, read) == begins
