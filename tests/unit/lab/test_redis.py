@@ -85,6 +85,7 @@ def test_an_order_that_compares_nothing_is_refused(arms: list[str], pairs: int) 
 
 THEN: dict[str, t.Any] = {
     "arms": ["untouched", "colocated"], "goals": GOALS, "workload": {"window_seconds": 600}, "workload_sha256": "ab", "overridden": [],
+    "arms_sha256": "ab", "profiles_sha256": "ab",
     "facts": {"memory": 1_000_000, "kernel": "6.12.9", "redis": "8"},
 }  # fmt: skip
 
@@ -121,7 +122,7 @@ def test_more_rounds_are_added_and_nothing_there_is_a_beginning(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("now", "word"),
-    [({"workload_sha256": "cd"}, "workload_sha256"), ({"arms": ["untouched", "kubelet"]}, "arms"), ({"goals": {}}, "goals"),
+    [({"workload_sha256": "cd"}, "workload_sha256"), ({"arms": ["untouched", "kubelet"]}, "arms"), ({"goals": {}}, "goals"), ({"profiles_sha256": "cd"}, "profiles_sha256"),
      ({"facts": {**THEN["facts"], "kernel": "6.13"}}, "kernel (6.12.9, 6.13)"), ({"facts": {**THEN["facts"], "memory": 980_000}}, "memory (")],
 )  # fmt: skip
 def test_another_comparison_is_not_gone_on_with_and_keeps_its_runs(tmp_path: Path, now: dict[str, t.Any], word: str) -> None:

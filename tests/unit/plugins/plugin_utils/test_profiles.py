@@ -405,7 +405,7 @@ def own(name: str) -> _profiles.Profile:
 
 
 def test_they_are_the_promised_ones() -> None:
-    assert BUILT_IN == ["balanced", "batch", "colocated", "database", "elasticsearch", "kafka", "kubernetes_node", "latency_sensitive", "redis"]
+    assert BUILT_IN == ["balanced", "batch", "colocated", "database", "elasticsearch", "kafka", "kubernetes_node", "latency_sensitive", "redis", "swap_readahead"]
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -424,9 +424,14 @@ def fresh(memtotal: int) -> dict[str, _wanted.Value]:
     return {
         "vm.swappiness": 60, "vm.dirty_ratio": 20, "vm.dirty_background_ratio": 10, "vm.dirty_bytes": 0, "vm.dirty_background_bytes": 0, "vm.panic_on_oom": 0,
         "vm.watermark_scale_factor": 10, "vm.vfs_cache_pressure": 100, "vm.max_map_count": 65530, "vm.zone_reclaim_mode": 0,
-        "vm.overcommit_memory": 0, "kernel.panic": 0, "kernel.panic_on_oops": 0, "transparent_hugepage/enabled": "always",
+        "vm.overcommit_memory": 0, "kernel.panic": 0, "kernel.panic_on_oops": 0, "transparent_hugepage/enabled": "always", "vm.page-cluster": 3,
         "transparent_hugepage/defrag": "madvise", "vm.min_free_kbytes": min(262144, int((memtotal // 1024 * 16) ** 0.5)),
     }  # fmt: skip
+
+
+def swapping(**other: t.Any) -> dict[str, t.Any]:
+    """Facts of a node with swap on a disk."""
+    return {"swap_total_bytes": GiB, "zram": False, "zswap_enabled": False, **other}
 
 
 # Values that hurt; each profile has to take them back or leave them alone, never set them.
@@ -442,6 +447,7 @@ BAD_ADVICE: dict[str, t.Callable[[t.Any, int], bool]] = {
     "vm.dirty_bytes": lambda value, total: value > total // 5 or value < 16 * MiB,
     "vm.dirty_background_bytes": lambda value, total: value > total // 10 or value < 4 * MiB,
     "vm.zone_reclaim_mode": lambda value, _total: value != 0,
+    "vm.page-cluster": lambda value, _total: not 1 <= value <= 6,
     "transparent_hugepage/enabled": lambda value, _total: value == "never",
     "transparent_hugepage/defrag": lambda value, _total: value == "always",
     "MemoryHigh": lambda value, total: value < total // 4,
@@ -453,7 +459,8 @@ BAD_ADVICE: dict[str, t.Callable[[t.Any, int], bool]] = {
 def test_they_are_safe_on_small_and_large_nodes(names: list[str], memtotal: int) -> None:
     layers = _profiles.load_profiles(names, search_paths=[], overrides={}).layers
     for kernel in ("5.4.0", "6.12.48"):
-        basis = _wanted.Basis(env={"facts": {}, "knob": {}}, memtotal=memtotal, page_size=4096, kernel=kernel, live=fresh(memtotal), units={})
+        env = {"facts": swapping(), "knob": {}}
+        basis = _wanted.Basis(env=env, memtotal=memtotal, page_size=4096, kernel=kernel, live=fresh(memtotal), units={})
         folded = _wanted.fold(layers, basis)
         assert folded.refused == {}
         bad = [wanted for wanted in folded.wanted.values() if wanted.knob in BAD_ADVICE and BAD_ADVICE[wanted.knob](wanted.value, memtotal)]
@@ -494,18 +501,31 @@ def test_balanced_changes_a_fresh_node_in_one_place_only() -> None:
 TIGHT: dict[str, _wanted.Value] = {
     "transparent_hugepage/enabled": "never", "transparent_hugepage/defrag": "never", "vm.dirty_bytes": 64 * MiB, "vm.dirty_ratio": 0,
     "vm.dirty_background_bytes": 16 * MiB, "vm.dirty_background_ratio": 0, "vm.swappiness": 1, "vm.watermark_scale_factor": 300,
-    "vm.min_free_kbytes": 8 << 20, "vm.max_map_count": 1 << 24, "vm.oom_dump_tasks": 0,
+    "vm.min_free_kbytes": 8 << 20, "vm.max_map_count": 1 << 24, "vm.oom_dump_tasks": 0, "vm.page-cluster": 7,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_who_tuned_tighter_keeps_it(name: str) -> None:
     live = {**fresh(64 * GiB), **TIGHT}
-    basis = _wanted.Basis(env={}, memtotal=64 * GiB, page_size=4096, kernel="6.12", live=live, units={})
+    basis = _wanted.Basis(env={"facts": swapping()}, memtotal=64 * GiB, page_size=4096, kernel="6.12", live=live, units={})
     wanted = _wanted.fold(_profiles.load_profiles(name, search_paths=[], overrides={}).layers, basis).wanted
     moved = {knob: one.value for (_scope, _subject, knob), one in wanted.items() if knob in TIGHT and one.value != TIGHT[knob]}
     # What the profile is for.
     assert moved == ({"transparent_hugepage/enabled": "always"} if name == "batch" else {})
+
+
+@pytest.mark.parametrize(
+    ("other", "wanted"),
+    [({}, 6), ({"swap_total_bytes": 0}, 3), ({"zram": True}, 3), ({"zswap_enabled": True}, 3)],
+    ids=["a disk", "no swap", "zram", "zswap"],
+)
+def test_colocated_reads_more_at_once_from_a_disk_alone(other: dict[str, t.Any], wanted: int) -> None:
+    live = fresh(GiB)
+    basis = _wanted.Basis(env={"facts": swapping(**other)}, memtotal=GiB, page_size=4096, kernel="6.12", live=live, units={})
+    folded = _wanted.fold(_profiles.load_profiles("colocated", search_paths=[], overrides={}).layers, basis).wanted
+    found = folded.get(("host", "", "vm.page-cluster"))
+    assert (found.value if found else live["vm.page-cluster"]) == wanted
 
 
 def test_a_database_gets_bytes_for_the_kernels_percentages() -> None:
