@@ -191,12 +191,14 @@ def test_a_real_diff_reads_as_it_should() -> None:
     parts = _tune_result.diff(_tune_result.parse(text), reasons)
     lines = parts[0]["prepared"].rstrip("\n").splitlines()
     # Then containers.
-    assert [" ".join(line.split()) for line in lines[:2]] == [
+    assert [" ".join(line.split()) for line in lines[:3]] == [
         "vm.watermark_scale_factor 10 → 150 colocated, raise to 1.5% of memory, at most 8.00 GiB: Batch work allocates in bursts",
+        "vm.page-cluster 3 → 6 swap_readahead, raise to 6: Up to 64 pages at once, as far as what was read ahead before has been used; not with zram or zswap, "
+        "which unpack page by page",
         "transparent_hugepage/defrag madvise → never own (over colocated: lower to defer+madvise)",
     ]
     # The columns stand below each other.
-    assert lines[0].index("colocated") == lines[1].index("own")
+    assert lines[0].index("colocated") == lines[1].index("swap_readahead") == lines[2].index("own")
     assert [part["after_header"] for part in parts[1:]] == ["/etc/sysctl.d/zz-memqos.conf", "/etc/tmpfiles.d/00-memqos.conf"]
     assert all(part["before"] == "" and part["before_header"].endswith(" (absent)") for part in parts[1:])
     assert "vm.watermark_scale_factor = 150\n" in parts[1]["after"]
