@@ -80,8 +80,8 @@ def going_back(leaving: t.Iterable[Key], wanted: t.Collection[Key], steps: t.Seq
             by_hand |= {write.path for write in step.besides} if len(names) == len(step.properties) else set()
         elif isinstance(step, FileStep):
             # Of a unit that does not run too: its next start would read it.
-            match = _persist.RUN_TIME.fullmatch(step.path)
-            found += [step] if match and is_going("unit", *match.groups()) else []
+            part = _persist.run_time_part(step.path)
+            found += [step] if part and is_going("unit", *part) else []
     return [*found, *(step for step in steps if isinstance(step, WriteStep) and step.path in by_hand and step not in found)]
 
 
@@ -119,8 +119,8 @@ def stale(steps: t.Iterable[Step], planned: t.Iterable[Step], wanted: t.Iterable
     turned: t.List[Step] = []
     for step in steps:
         if isinstance(step, FileStep):
-            match = _persist.RUN_TIME.fullmatch(step.path)
-            if match and is_gone(match.group(1)) and step.path not in busy and step.before is None:
+            part = _persist.run_time_part(step.path)
+            if part and is_gone(part[0]) and step.path not in busy and step.before is None:
                 turned.append(step._replace(before=step.after, after=None))
         elif isinstance(step, PropertyStep) and is_gone(step.unit):
             files = tuple(file._replace(before=file.after, after=file.before) for file in step.files)

@@ -40,6 +40,12 @@ def run_time_path(unit: str, name: str) -> str:
     return f"/run/systemd/system.control/{unit}.d/50-{_unit_state.shown_name(name)}.conf"
 
 
+def run_time_part(path: str) -> t.Optional[t.Tuple[str, str]]:
+    """(unit, property) of such a drop-in; None for any other path."""
+    match = RUN_TIME.fullmatch(path)
+    return (match.group(1), _unit_state.written_name(match.group(2))) if match else None
+
+
 def is_drop_in(path: str) -> bool:
     """Of a unit that a profile names."""
     return path.startswith("/etc/systemd/system/") and path.endswith(f".d/{DROP_IN}") and path != LATE_WANTS

@@ -51,6 +51,11 @@ def shown_name(name: str) -> str:
     return f"{name[:-3]}USec" if name.endswith("Sec") else name
 
 
+def written_name(name: str) -> str:
+    """What unit files call it; the inverse of C(shown_name)."""
+    return f"{name[:-4]}Sec" if name.endswith("USec") else name
+
+
 def read_unit_states(tree: Tree, subjects: t.Sequence[str], properties: t.Iterable[str]) -> dict[str, list[UnitState]]:
     """{subject: its units}: one for a unit, those that systemd has loaded for a template or prefix. Raises Unreadable where systemctl does not answer."""
     wanted = list(properties)

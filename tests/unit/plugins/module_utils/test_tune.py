@@ -1918,6 +1918,12 @@ def test_a_timespan_leaves_no_run_time_drop_in(tmp_path: Path) -> None:
     assert machine.tune(layer(host={}, slices={"batch.slice": {"ManagedOOMMemoryPressureDurationSec": "20s"}}))["problem"] == ""
     assert machine.text("/run/systemd/system.control/batch.slice.d/50-ManagedOOMMemoryPressureDurationUSec.conf")
     assert machine.rollback("origin")["problem"] == "" and machine.snapshot() == before
+    # Nor where it leaves the profile, while another value stays.
+    both = {"batch.slice": {"ManagedOOMMemoryPressureDurationSec": "20s", "MemoryHigh": "1G"}}
+    for slices in (both, {"batch.slice": {"MemoryHigh": "1G"}}):
+        assert machine.tune(layer(host={}, slices=slices))["problem"] == ""
+    assert "50-ManagedOOMMemoryPressureDurationUSec.conf" not in str(machine.snapshot())
+    assert machine.rollback("origin")["problem"] == "" and machine.snapshot() == before
 
 
 def test_less_than_a_page_goes_back_to_the_value_before_all_tunes(tmp_path: Path) -> None:
