@@ -7,6 +7,7 @@
   python3 memqos_bench_table.py check                                   whether SciPy is here
   python3 memqos_bench_table.py draw --arms untouched,colocated --pairs 7   the runs, as JSON
   python3 memqos_bench_table.py resume DIRECTORY < {"settings": …, "runs": …}   which of these runs are left, after what is in the directory, as JSON
+  python3 memqos_bench_table.py aside DIRECTORY                         the results of an earlier comparison get another name, which it prints
   python3 memqos_bench_table.py table DIRECTORY                         settings.json and run-*.json there → results.md and results.json
 
 An arm is held against another by pairs next to each other in time. A ratio is the geometric mean over pairs, with a BCa bootstrap interval over the pairs
@@ -23,9 +24,11 @@ import pathlib
 import re
 import statistics
 import sys
+import time
 import typing as t
 
 BASE = "untouched"
+DOCS = "https://github.com/memqos/fleet/blob/main/docs/testing.md#redis"
 SCHEMA_VERSION = 1
 COLLECTION = pathlib.Path(__file__).resolve().parents[3]
 # Fewer pairs have no interval worth the name.
@@ -43,6 +46,15 @@ COUNTERS = {
     "node_pgscan_direct": "node: scanned by tasks, /s", "allocstall": "node: allocations stalled, /s", "node_stalled_some": "node: some waited, %",
     "node_stalled_full": "node: all waited, %",
 }  # fmt: skip
+# Settings that a page names, with what they are of.
+DIGESTS = {"arms_sha256": "arms.yml", "profiles_sha256": "our profiles", "programs_sha256": "what measures"}
+# (pairs, how often in 100 the interval then holds the true ratio): tests/unit/lab/test_redis.py.
+COVERED = (7, 88)
+GOALS_NOTE = (
+    "Surely better: the whole interval lies on the better side of 1. Not surely worse by 0.05: not all of it lies on the worse side of 1.05\n"
+    "(of 0.95, where more is better). A goal is judged by {pairs} pairs; with fewer it cannot be told. Goals are about one load; what becomes\n"
+    "of the other stands in the tables below. Some values of colocated were chosen by runs of this workload on such a machine, before this."
+)
 COUNTERS_NOTE = "Medians over all rounds, of the windows in which Redis was asked."
 
 Json = t.Dict[str, t.Any]
@@ -92,7 +104,26 @@ def _round(couples: t.Sequence[t.Tuple[str, ...]], number: int) -> t.List[str]:
     return runs + alone if number % 2 else alone + runs
 
 
+def runs_of_round(arms: t.Sequence[str]) -> int:
+    """How many runs C(draw) gives a round of these arms, whichever are couples."""
+    return len(_round(_couples(arms, ()), 1))
+
+
 # Going on
+
+
+def aside(directory: pathlib.Path) -> t.Optional[pathlib.Path]:
+    """The directory gets the time of its last run as an ending, as hours were spent on it; None, and it stays, where it has no run. Raises TableError."""
+    runs = list(directory.glob("run-*.json"))
+    if not runs:
+        return None
+    last = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(max(path.stat().st_mtime for path in runs)))
+    kept = directory.with_name(f"{directory.name}.{last}")
+    try:
+        directory.rename(kept)
+    except OSError as exc:
+        raise TableError(f"{directory} cannot be put aside as {kept.name}: {exc.strerror}") from None
+    return kept
 
 
 def resume(directory: pathlib.Path, settings: Json, runs: t.Sequence[Json]) -> t.List[Json]:
@@ -104,7 +135,7 @@ def resume(directory: pathlib.Path, settings: Json, runs: t.Sequence[Json]) -> t
     other = _differing(_json(directory / "settings.json"), settings)
     if other:
         raise TableError(
-            f"the runs in {directory} are of another comparison: not the same are {', '.join(other)}. Without resuming, they are forgotten and it begins anew"
+            f"the runs in {directory} are of another comparison: not the same are {', '.join(other)}. Without resuming, they are put aside and it begins anew"
         )
     paths = list(directory.glob("run-*.json"))
     done = [{name: run.get(name) for name in ("number", "round", "arm")} for run in map(_json, paths)]
@@ -137,6 +168,18 @@ def _json(path: pathlib.Path) -> Json:
 # Figures of runs
 
 
+def whole(runs: t.Sequence[Json], arms: t.Sequence[str]) -> t.Tuple[t.List[Json], t.Dict[int, int]]:
+    """(the runs of rounds that have all of theirs, {round: runs} of the others): without one, another is no neighbour in time. Raises TableError if none is."""
+    of_round: t.Dict[int, int] = {}
+    for run in runs:
+        of_round[run["round"]] = of_round.get(run["round"], 0) + 1
+    wanted = runs_of_round(arms)
+    cut = {round_: count for round_, count in of_round.items() if count < wanted}
+    if len(cut) == len(of_round):
+        raise TableError(f"no round is whole: {', '.join(f'{count} of {wanted} runs of round {round_}' for round_, count in sorted(cut.items()))}")
+    return [run for run in runs if run["round"] not in cut], cut
+
+
 def value(run: Json, cell: Cell, figure: str) -> t.Optional[float]:
     """None where the run does not have it."""
     found = run["scenes"].get(cell[0], {}).get("loads", {}).get(cell[1], {}).get(figure)
@@ -161,8 +204,9 @@ def log_ratios(pairs: t.Sequence[t.Tuple[Json, Json]], cell: Cell, figure: str, 
     for pair in pairs:
         values = [value(run, cell, figure) for run in pair]
         values += [value(run, (net_of, cell[1]), figure) for run in reversed(pair)] if net_of else []
-        if all(values):
-            logs = [math.log(one) for one in values if one]
+        above = [one for one in values if one is not None and one > 0]
+        if len(above) == len(values):
+            logs = [math.log(one) for one in above]
             found.append(sum(logs[::2]) - sum(logs[1::2]))
     return found
 
@@ -193,9 +237,9 @@ def _interval(logs: t.Sequence[float], confidence: float, resamples: int) -> t.O
 # Goals
 
 
-def judge(goal: Json, found: t.Optional[Ratio]) -> t.Optional[bool]:
-    """None where it cannot be told: no pairs, or too few for an interval. C(vars/workload.yml) says what the words mean. Raises TableError."""
-    if found is None:
+def judge(goal: Json, found: t.Optional[Ratio], pairs: int) -> t.Optional[bool]:
+    """None where it cannot be told: of fewer than so many pairs. C(vars/workload.yml) says what the words mean. Raises TableError."""
+    if found is None or found.pairs < pairs:
         return None
     if "floor" in goal:
         return found.mean >= goal["floor"]
@@ -224,17 +268,18 @@ def goals(runs: t.Sequence[Json], settings: Json) -> t.List[Json]:
             continue
         logs = log_ratios(paired(runs, goal["arm"], goal["against"]), (goal["scene"], goal["load"]), goal["figure"])
         ratio_ = ratio(logs, confidence=wanted["confidence"], resamples=wanted["resamples"])
-        found.append({**goal, "found": ratio_._asdict() if ratio_ else None, "met": judge(goal, ratio_)})
+        found.append({**goal, "found": ratio_._asdict() if ratio_ else None, "met": judge(goal, ratio_, wanted["pairs"])})
     return found
 
 
 # The page
 
 
-def page(runs: t.Sequence[Json], settings: Json, judged: t.Sequence[Json]) -> str:
-    """Markdown."""
+def page(runs: t.Sequence[Json], settings: Json, judged: t.Sequence[Json], cut: t.Optional[t.Mapping[int, int]] = None) -> str:
+    """Markdown. C(runs) are of whole rounds, C(cut) {round: runs} of what else there is."""
     arms = [arm for arm in settings["arms"] if any(run["arm"] == arm for run in runs)]
-    parts = [_head(runs, settings), *([_goals(judged)] if judged else []), _arms(runs, arms)]
+    rounds = len({run["round"] for run in runs})
+    parts = [_head(runs, settings, cut or {}), *([_goals(judged, settings, rounds)] if judged else []), _arms(runs, arms)]
     for scene, scene_words in settings["workload"]["scenes"].items():
         for load, load_words in settings["workload"]["loads"].items():
             parts.append(_cell(runs, arms, settings, (scene, load), f"{scene}, {load}", f"{load_words['summary']}; {scene_words['summary']}."))
@@ -242,11 +287,12 @@ def page(runs: t.Sequence[Json], settings: Json, judged: t.Sequence[Json]) -> st
     return "\n\n".join(parts) + "\n"
 
 
-def _head(runs: t.Sequence[Json], settings: Json) -> str:
+def _head(runs: t.Sequence[Json], settings: Json, cut: t.Mapping[int, int]) -> str:
     facts, overridden = settings["facts"], settings.get("overridden")
-    workload = f"`{settings['workload_sha256'][:12]}` (SHA-256 of roles/bench_redis/vars/workload.yml" + (
-        f", but for {', '.join(overridden)})" if overridden else ")"
-    )
+    workload = f"workload.yml `{settings['workload_sha256'][:12]}`" + (f" (but for {', '.join(overridden)})" if overridden else "")
+    digests = [workload, *(f"{words} `{settings[name][:12]}`" for name, words in DIGESTS.items() if name in settings)]
+    wanted = runs_of_round(settings["arms"])
+    left_out = "".join(f" Left out is round {round_}, which has {count} of {wanted} runs." for round_, count in sorted(cut.items()))
     emulated = ", emulated: milliseconds are not those of a real node" if facts.get("emulated") else ""
     times = [run["at"] for run in runs]
     memory, swap = (f"{facts[name] / (1 << 30):.2f} GiB" for name in ("memory", "swap"))
@@ -264,14 +310,17 @@ def _head(runs: t.Sequence[Json], settings: Json) -> str:
             "",
             "# Redis beside batch work",
             "",
-            f"{len({run['round'] for run in runs})} rounds, {len(runs)} runs, from {min(times)} to {max(times)}; memqos.fleet {version(COLLECTION)}.",
-            f"Workload {workload}.",
+            f"{len({run['round'] for run in runs})} rounds, {len(runs)} runs, from {min(times)} to {max(times)}; memqos.fleet {version(COLLECTION)}.{left_out}",
+            f"[What is compared, and how]({DOCS}). SHA-256: {', '.join(digests)}.",
             f"Machine: {facts['system']}, kernel {facts['kernel']}, {facts['systemd']}, {facts['cpus']} processors,",
             f"{memory} of memory, {swap} of swap{emulated}.",
             f"{facts['redis']}.",
             "",
             "A ratio is the geometric mean over pairs of runs next to each other in time; in brackets stands its bootstrap interval of",
-            f"{settings['goals']['confidence']:.0%} (BCa, over pairs). With fewer than {LEAST_PAIRS} pairs there is none; of few it is rather narrow.",
+            f"{settings['goals']['confidence']:.0%} (BCa, over pairs). With fewer than {LEAST_PAIRS} pairs there is none. Of few it is rather narrow:",
+            f"of {COVERED[0]} it holds the true ratio {COVERED[1]} times in 100 (made-up pairs). (n of N): n of N rounds have both figures, above 0.",
+            "",
+            "redis-benchmark counts 3 s where a request took longer. What kswapd takes of the processors is not in the control.",
         ]
     )
 
@@ -286,9 +335,9 @@ def version(root: pathlib.Path) -> str:
     return "unknown"
 
 
-def _goals(judged: t.Sequence[Json]) -> str:
-    rows = [[_versus(goal), FIGURES[goal["figure"]], _wanted(goal), _told(goal["found"]), _met(goal["met"])] for goal in judged]
-    return "## Goals\n\n" + _table(["", "", "wanted", "found", ""], rows)
+def _goals(judged: t.Sequence[Json], settings: Json, rounds: int) -> str:
+    rows = [[_versus(goal), FIGURES[goal["figure"]], _wanted(goal), _told(goal["found"], rounds), _met(goal["met"])] for goal in judged]
+    return "\n\n".join(["## Goals", GOALS_NOTE.format(pairs=settings["goals"]["pairs"]), _table(["", "", "wanted", "found", ""], rows)])
 
 
 def _versus(goal: Json) -> str:
@@ -308,15 +357,16 @@ def _met(met: t.Optional[bool]) -> str:
     return "cannot be told" if met is None else "met" if met else "**not met**"
 
 
-def _told(found: t.Optional[Json]) -> str:
-    return cell_text(Ratio(found["mean"], tuple(found["interval"]) if found["interval"] else None, found["pairs"]) if found else None)
+def _told(found: t.Optional[Json], rounds: int) -> str:
+    return cell_text(Ratio(found["mean"], tuple(found["interval"]) if found["interval"] else None, found["pairs"]) if found else None, rounds)
 
 
-def cell_text(found: t.Optional[Ratio]) -> str:
-    """C(0.79 [0.71–0.88])."""
+def cell_text(found: t.Optional[Ratio], rounds: int) -> str:
+    """C(0.79 [0.71–0.88]), with C((5 of 7\\)) behind it where not every round has a pair."""
     if found is None:
         return "—"
-    return number(found.mean) + (f" [{number(found.interval[0])}–{number(found.interval[1])}]" if found.interval else "")
+    interval = f" [{number(found.interval[0])}–{number(found.interval[1])}]" if found.interval else ""
+    return number(found.mean) + interval + (f" ({found.pairs} of {rounds})" if found.pairs < rounds else "")
 
 
 def number(found: float) -> str:
@@ -330,22 +380,45 @@ def _arms(runs: t.Sequence[Json], arms: t.Sequence[str]) -> str:
     rows = []
     for arm in arms:
         own = [run for run in runs if run["arm"] == arm]
-        set_ = sorted({text for run in own for text in changed(run.get("tuned", {}))})
         kills = sum(scene.get("oom_kill", 0) for run in own for scene in run["scenes"].values())
-        nothing = "nothing" if arm == BASE else "nothing: the node has it so"
-        rows.append([arm, str(len(own)), "<br>".join(set_) or nothing, number(kills)])
-    return "## Arms\n\n" + _table(["", "runs", "set", "OOM kills"], rows)
+        rows.append([arm, str(len(own)), "<br>".join(_set(own)) or "nothing", number(kills)])
+    return "\n\n".join(["## Arms", _table(["", "runs", "set", "OOM kills"], rows), *_unfilled(runs, arms)])
 
 
-def changed(tuned: Json) -> t.List[str]:
-    """What a tune changed, by its result: knobs and properties, and values of memory QoS."""
-    knobs = [(f"{row['subject']} {row['name']}", row["live_before"], row["live_after"], row["status"]) for row in tuned.get("results", [])]
-    values = [
-        (f"{cgroup['name']} {file}", one["before"], one["wanted"], one["status"])
-        for cgroup in tuned.get("containers", [])
-        for file, one in cgroup["values"].items()
+def _set(own: t.Sequence[Json]) -> t.List[str]:
+    """What the runs of an arm set, and what they did not for another reason than that the node has it so."""
+    told = [outcomes(run.get("tuned", {})) for run in own]
+    texts = sorted({text for one in told for text in one})
+    counts = {text: sum(text in one for one in told) for text in texts}
+    if not texts and any(run.get("tuned", {}).get("results") for run in own):
+        return ["nothing: the node has it so"]
+    return [text if counts[text] == len(own) else f"{text} ({counts[text]} of {len(own)} runs)" for text in texts]
+
+
+def outcomes(tuned: Json) -> t.Set[str]:
+    """Of a tune's result, what was not C(ok): knobs and properties, and values of memory QoS."""
+    rows = [(f"{row['subject']} {row['name']}", row["live_before"], row["live_after"], row) for row in tuned.get("results", [])]
+    rows += [
+        (f"{cgroup['name']} {file}", one["before"], one["wanted"], one) for cgroup in tuned.get("containers", []) for file, one in cgroup["values"].items()
     ]
-    return [f"{what.strip()} {before} → {after}" for what, before, after, status in [*knobs, *values] if status == "changed"]
+    found = set()
+    for what, before, after, row in rows:
+        if row["status"] == "changed":
+            found.add(f"{what.strip()} {before} → {after}")
+        elif row["status"] != "ok":
+            found.add(f"{what.strip()}: {row['status']}" + (f" ({row['reason']})" if row.get("reason") else ""))
+    return found
+
+
+def _unfilled(runs: t.Sequence[Json], arms: t.Sequence[str]) -> t.List[str]:
+    """A paragraph where batch work was held back, lest its figures are read as those of one that had what it wants."""
+    found = []
+    for arm in arms:
+        own = [run["scenes"] for run in runs if run["arm"] == arm]
+        for scene in sorted({name for scenes in own for name in scenes}):
+            count = sum(scenes.get(scene, {}).get("waited", {}).get("filled") is False for scenes in own)
+            found += [f"{arm} in {scene} ({count} of {len(own)} runs)"] if count else []
+    return [f"Batch work did not have all that it wants when measuring began: {', '.join(found)}."] if found else []
 
 
 def _cell(runs: t.Sequence[Json], arms: t.Sequence[str], settings: Json, cell: Cell, title: str, words: str) -> str:
@@ -367,9 +440,10 @@ def _ratios(
     runs: t.Sequence[Json], arms: t.Sequence[str], settings: Json, cell: Cell, figures: t.Sequence[str], *, net_of: t.Optional[str] = None
 ) -> t.List[t.List[str]]:
     confidence, resamples = settings["goals"]["confidence"], settings["goals"]["resamples"]
+    rounds = len({run["round"] for run in runs})
 
     def one(arm: str, figure: str) -> str:
-        return cell_text(ratio(log_ratios(paired(runs, arm, BASE), cell, figure, net_of=net_of), confidence=confidence, resamples=resamples))
+        return cell_text(ratio(log_ratios(paired(runs, arm, BASE), cell, figure, net_of=net_of), confidence=confidence, resamples=resamples), rounds)
 
     return [[arm, *(one(arm, figure) for figure in figures)] for arm in arms if arm != BASE]
 
@@ -413,15 +487,16 @@ def read(directory: pathlib.Path) -> t.Tuple[Json, t.List[Json]]:
     return settings, sorted(runs, key=lambda run: int(run["number"]))
 
 
-def write(directory: pathlib.Path) -> t.List[Json]:
-    """Returns the judged goals. Raises TableError."""
-    settings, runs = read(directory)
-    judged = goals(runs, settings)
-    text = page(runs, settings, judged)
+def write(directory: pathlib.Path) -> t.Tuple[t.List[Json], int]:
+    """Returns the judged goals, and of how many rounds. Raises TableError."""
+    settings, every = read(directory)
+    runs, cut = whole(every, settings["arms"])
+    judged, rounds = goals(runs, settings), len({run["round"] for run in runs})
+    text = page(runs, settings, judged, cut)
     (directory / "results.md").write_text(text, encoding="utf-8")
-    told = {"schema_version": SCHEMA_VERSION, "runs": len(runs), "goals": judged}
+    told = {"schema_version": SCHEMA_VERSION, "runs": len(runs), "rounds": rounds, "goals": judged}
     (directory / "results.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    return judged
+    return judged, rounds
 
 
 def check() -> None:
@@ -442,6 +517,7 @@ def main(argv: t.Optional[t.Sequence[str]] = None) -> int:
     drawing.add_argument("--pairs", type=int, required=True)
     drawing.add_argument("--couples", type=json.loads, default=[])
     tasks.add_parser("resume").add_argument("directory", type=pathlib.Path)
+    tasks.add_parser("aside").add_argument("directory", type=pathlib.Path)
     tasks.add_parser("table").add_argument("directory", type=pathlib.Path)
     options = parser.parse_args(argv)
     try:
@@ -452,9 +528,12 @@ def main(argv: t.Optional[t.Sequence[str]] = None) -> int:
         elif options.what == "resume":
             told = json.load(sys.stdin)
             print(json.dumps(resume(options.directory, told["settings"], told["runs"])))
+        elif options.what == "aside":
+            print(aside(options.directory) or "")
         else:
-            for goal in write(options.directory):
-                print(f"{_met(goal['met']).strip('*')}: {_versus(goal)}, {goal['figure']}: {_told(goal['found'])}")
+            judged, rounds = write(options.directory)
+            for goal in judged:
+                print(f"{_met(goal['met']).strip('*')}: {_versus(goal)}, {goal['figure']}: {_told(goal['found'], rounds)}")
     except TableError as exc:
         print(f"bench: {exc}", file=sys.stderr)
         return 1

@@ -73,6 +73,10 @@ def run(options: Options, cache: Cache) -> int:
     require_programs(BOOT_PROGRAMS)
     row = t.cast(Machine, machine_named(MACHINE))
     machine = dataclasses.replace(row, name=f"{MACHINE}_redis", packages=(*row.packages, *PACKAGES), cpus=CPUS, swap_mib=SWAP_MIB)
+    directory = options.out / "bench" / MACHINE
+    # Of an earlier one. The machine is new: no arm is set on it.
+    for name in ("results.json", "results.md", "arm-that-may-be-set"):
+        (directory / name).unlink(missing_ok=True)
     options.out.mkdir(parents=True, exist_ok=True)
     of_all = {"memqos_report_dir": str(options.out), "memqos_bench_may_suffer": True, "memqos_bench_resume": options.resume}
     with tempfile.TemporaryDirectory(prefix="memqos-redis-") as scratch, booted(machine, cache, purpose="redis") as state:
@@ -125,7 +129,7 @@ def _options(argv: list[str] | None) -> Options:
     parser.add_argument("--scenes", metavar="NAME,NAME…", help="some of scan, hog, control; no goals")
     parser.add_argument("--loads", metavar="NAME,NAME…", help="some of mixed, small; no goals")
     parser.add_argument("--resume", action="store_true", help="go on after the whole rounds of an earlier one, of which --out has the runs")
-    parser.add_argument("--out", type=Path, default=Path("build/bench-redis"), metavar="DIRECTORY", help="for results (default: %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="DIRECTORY", help="for results (default: build/bench-redis, and build/bench-redis-part for some of it)")
     parser.add_argument("--junit", type=Path, metavar="FILE", help="a case for each goal")
     given = parser.parse_args(argv)
     variables: Variables = dict(SMOKE) if given.smoke else {}
@@ -136,7 +140,9 @@ def _options(argv: list[str] | None) -> Options:
     for name in ("scenes", "loads"):
         if chosen := getattr(given, name):
             variables[f"memqos_bench_{name}"] = [word.strip() for word in chosen.split(",")]
-    return Options(variables=variables, out=given.out.absolute(), junit=given.junit, resume=given.resume)
+    # The whole goes on in its own: not beside another comparison.
+    out = given.out or Path("build/bench-redis-part" if variables.keys() - {"memqos_bench_pairs"} else "build/bench-redis")
+    return Options(variables=variables, out=out.absolute(), junit=given.junit, resume=given.resume)
 
 
 if __name__ == "__main__":

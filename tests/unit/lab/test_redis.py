@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import random
 import re
 import typing as t
@@ -18,6 +20,7 @@ import pytest
 import yaml
 
 from ansible_collections.memqos.fleet.roles.bench_redis.files import memqos_bench_table as table
+from ansible_collections.memqos.fleet.tests.lab.common import Cache
 from ansible_collections.memqos.fleet.tests.lab.machines import LabError
 from ansible_collections.memqos.fleet.tests.lab.redis import __main__ as harness
 
@@ -70,7 +73,8 @@ def test_a_couple_is_next_to_each_other_in_every_round() -> None:
     for round_ in range(1, 8):
         order = names(drawn, round_)
         assert abs(order.index("kubelet") - order.index("colocated")) == 1
-    assert len({names(drawn, round_).index("kubelet") // 3 for round_ in range(1, 8)}) > 1
+    # Every couple is the one right after the start in turn.
+    assert len({names(drawn, round_).index("kubelet") // 3 for round_ in range(1, 8, 2)}) > 1
 
 
 @pytest.mark.parametrize(
@@ -83,11 +87,17 @@ def test_an_order_that_compares_nothing_is_refused(arms: list[str], pairs: int) 
 
 # Going on
 
+# What the role compares.
+SETTINGS_OF_ROLE = tuple(ARMS["memqos_bench_redis_settings"])
 THEN: dict[str, t.Any] = {
     "arms": ["untouched", "colocated"], "goals": GOALS, "workload": {"window_seconds": 600}, "workload_sha256": "ab", "overridden": [],
-    "arms_sha256": "ab", "profiles_sha256": "ab",
+    "more_arms": {}, "arms_sha256": "ab", "profiles_sha256": "ab", "programs_sha256": "ab",
     "facts": {"memory": 1_000_000, "kernel": "6.12.9", "redis": "8"},
 }  # fmt: skip
+
+
+def test_what_is_compared_is_what_these_tests_compare() -> None:
+    assert set(SETTINGS_OF_ROLE) == set(THEN)
 
 
 def earlier(directory: Path, numbers: t.Iterable[int], **facts: t.Any) -> list[Run]:
@@ -122,7 +132,7 @@ def test_more_rounds_are_added_and_nothing_there_is_a_beginning(tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("now", "word"),
-    [({"workload_sha256": "cd"}, "workload_sha256"), ({"arms": ["untouched", "kubelet"]}, "arms"), ({"goals": {}}, "goals"), ({"profiles_sha256": "cd"}, "profiles_sha256"),
+    [*(({name: "other"}, name) for name in SETTINGS_OF_ROLE if name != "facts"),
      ({"facts": {**THEN["facts"], "kernel": "6.13"}}, "kernel (6.12.9, 6.13)"), ({"facts": {**THEN["facts"], "memory": 980_000}}, "memory (")],
 )  # fmt: skip
 def test_another_comparison_is_not_gone_on_with_and_keeps_its_runs(tmp_path: Path, now: dict[str, t.Any], word: str) -> None:
@@ -137,6 +147,21 @@ def test_a_run_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "run-0002.json").write_text("{")
     with pytest.raises(table.TableError, match=r"run-0002\.json cannot be read"):
         table.resume(tmp_path, THEN, drawn)
+
+
+def test_an_earlier_comparison_is_put_aside_and_one_without_a_run_stays(tmp_path: Path) -> None:
+    directory = tmp_path / "n1"
+    directory.mkdir()
+    assert table.aside(directory) is None and table.aside(tmp_path / "nowhere") is None and directory.is_dir()
+    earlier(directory, [1, 2])
+    kept_ = table.aside(directory)
+    assert kept_ and re.fullmatch(r"n1\.\d{8}T\d{6}Z", kept_.name) and kept(kept_) == [1, 2] and not directory.exists()
+    directory.mkdir()
+    earlier(directory, [1])
+    os.utime(directory / "run-0001.json", (kept_ / "run-0002.json").stat()[7:9])
+    with pytest.raises(table.TableError, match="cannot be put aside as n1"):
+        table.aside(directory)
+    assert kept(directory) == [1] and kept(kept_) == [1, 2]
 
 
 # Pairs and intervals
@@ -180,15 +205,16 @@ def test_noise_around_one_is_no_effect() -> None:
     assert (interval := of(runs([0.6, 1.5, 0.9, 1.2, 0.8, 1.3, 0.9])).interval) and interval[0] < 1 < interval[1]
 
 
-def test_intervals_cover_what_is_true_about_as_often_as_they_say() -> None:
+def test_an_interval_of_seven_pairs_covers_what_is_true_as_often_as_the_page_says() -> None:
     draw = random.Random(7)
-    logs = [[draw.gauss(math.log(0.8), 0.2) for _number in range(12)] for _time in range(200)]
+    pairs, times = table.COVERED
+    assert pairs == GOALS["pairs"]
     covered = 0
-    for sample in logs:
-        interval = table._interval(sample, 0.95, 400)
+    for _time in range(1000):
+        interval = table._interval([draw.gauss(math.log(0.8), 0.2) for _number in range(pairs)], 0.95, 400)
         covered += bool(interval and interval[0] <= 0.8 <= interval[1])
-    # Of twelve pairs they are somewhat narrow, which the page says.
-    assert 0.86 <= covered / 200 <= 0.98
+    # Two standard errors of a share of 1,000.
+    assert covered / 10 == pytest.approx(times, abs=2.1)
 
 
 def test_too_few_pairs_have_no_interval_and_equal_ones_a_point() -> None:
@@ -202,6 +228,10 @@ def test_what_one_side_lacks_or_has_none_of_is_no_pair() -> None:
     del found[1]["scenes"]["hog"]["loads"]["mixed"]["avg_ms"]
     found[3]["scenes"]["hog"]["loads"]["mixed"]["avg_ms"] = 0.0
     assert of(found).pairs == 1 and of(found).mean == pytest.approx(0.7)
+    # Which is said.
+    assert table.cell_text(of(found), 3) == "0.700 (1 of 3)"
+    found[5]["scenes"]["hog"]["loads"]["mixed"]["avg_ms"] = -1.0
+    assert table.log_ratios(table.paired(found, "colocated", "untouched"), CELL, "avg_ms") == []
     assert table.log_ratios(table.paired(found, "colocated", "untouched"), ("scan", "mixed"), "avg_ms") == []
 
 
@@ -242,13 +272,14 @@ def goal(figure: str = "avg_ms", **wanted: t.Any) -> dict[str, t.Any]:
     ],
 )
 def test_goals(wanted: dict[str, t.Any], mean: float, interval: tuple[float, float] | None, met: bool | None) -> None:
-    assert table.judge(wanted, table.Ratio(mean, interval, 7)) is met
+    assert table.judge(wanted, table.Ratio(mean, interval, 7), 7) is met
 
 
 def test_a_goal_without_pairs_cannot_be_told_and_one_without_a_bound_is_refused() -> None:
-    assert table.judge(goal(floor=0.7), None) is None
+    assert table.judge(goal(floor=0.7), None, 7) is None
+    assert table.judge(goal(floor=0.7), table.Ratio(0.8, (0.75, 0.85), 6), 7) is None
     with pytest.raises(table.TableError, match="at_most, at_least, better, not_worse or floor"):
-        table.judge(goal(), table.Ratio(1.0, (0.9, 1.1), 7))
+        table.judge(goal(), table.Ratio(1.0, (0.9, 1.1), 7), 7)
 
 
 def test_goals_name_arms_scenes_loads_and_figures_that_there_are() -> None:
@@ -256,7 +287,7 @@ def test_goals_name_arms_scenes_loads_and_figures_that_there_are() -> None:
     for one in GOALS["goals"]:
         assert {one["arm"], one["against"]} <= set(ARMS["memqos_bench_redis_arms"]) and one["figure"] in table.FIGURES
         assert one["scene"] in workload["scenes"] and one["load"] in workload["loads"] and harness.words(one)
-    assert list(ARMS["memqos_bench_redis_arms"]) == DEFAULTS["memqos_bench_arms"] and DEFAULTS["memqos_bench_pairs"] == GOALS["pairs"]
+    assert sorted(ARMS["memqos_bench_redis_arms"]) == sorted(DEFAULTS["memqos_bench_arms"]) and DEFAULTS["memqos_bench_pairs"] == GOALS["pairs"]
     assert GOALS["pairs"] >= table.LEAST_PAIRS
 
 
@@ -281,10 +312,11 @@ SETTINGS: dict[str, t.Any] = {
 
 
 def test_a_page_says_what_was_found_and_of_what() -> None:
-    found = runs([0.5, 0.52, 0.48, 0.51, 0.49])
+    found = runs([0.5, 0.52, 0.48, 0.52, 0.48, 0.51, 0.49])
     rows = [
         {"status": "changed", "subject": "batch.slice", "name": "MemoryHigh", "live_before": "max", "live_after": "1"},
         {"status": "ok", "subject": "", "name": "vm.swappiness", "live_before": "60", "live_after": "60"},
+        {"status": "unsupported", "subject": "", "name": "lru_gen/enabled", "live_before": None, "live_after": None, "reason": "no such file"},
     ]
     values = {"memory.low": {"before": "0", "wanted": "7", "status": "changed"}, "memory.high": {"before": "max", "wanted": "max", "status": "ok"}}
     found[1]["tuned"] = {"results": rows, "containers": [{"name": "memqos-bench-redis.service", "values": values}]}
@@ -294,11 +326,36 @@ def test_a_page_says_what_was_found_and_of_what() -> None:
     # Of kubelet nothing was run.
     assert all(one["against"] == "untouched" for one in judged)
     assert re.search(r"\| colocated / untouched, hog, mixed \| average, ms \| at most 0.8, surely better \| 0.500 \[0.48\d–0.51\d\] \| met \|", text)
-    assert "kernel 6.12" in text and "`abababababab`" in text and "5 rounds, 10 runs" in text and "emulated" in text
-    assert "| batch.slice MemoryHigh max → 1<br>memqos-bench-redis.service memory.low 0 → 7 |" in text and "memory.high max" not in text
+    assert "kernel 6.12" in text and "`abababababab`" in text and "7 rounds, 14 runs" in text and "emulated" in text
+    set_ = ("batch.slice MemoryHigh max → 1 (1 of 7 runs)", "lru_gen/enabled: unsupported (no such file) (1 of 7 runs)",
+            "memqos-bench-redis.service memory.low 0 → 7 (1 of 7 runs)")  # fmt: skip
+    assert f"| {'<br>'.join(set_)} |" in text and "memory.high max" not in text
     assert "vm.swappiness" not in text and "nan" not in text
     columns = [[row.count("|") for row in block.splitlines()] for block in text.split("\n\n") if block.startswith("| ")]
     assert columns and all(len(set(block)) == 1 for block in columns)
+
+
+@pytest.mark.parametrize(
+    ("tuned", "words"), [({}, "nothing |"), ({"results": []}, "nothing |"), ({"results": [{"status": "ok"}]}, "nothing: the node has it so |")]
+)
+def test_an_arm_that_changed_nothing_says_why(tuned: dict[str, t.Any], words: str) -> None:
+    found = runs([0.5])
+    row = {"subject": "", "name": "vm.swappiness", "live_before": "60", "live_after": "60"}
+    found[1]["tuned"] = {name: [{**row, **one} for one in rows] for name, rows in tuned.items()}
+    assert f"| colocated | 1 | {words}" in table.page(found, SETTINGS, []) and "| untouched | 1 | nothing |" in table.page(found, SETTINGS, [])
+
+
+def test_batch_work_that_was_held_back_is_named() -> None:
+    found = runs([0.5, 0.6])
+    assert "did not have all" not in table.page(found, SETTINGS, [])
+    for one, filled in zip(found, (True, False, True, True)):
+        one["scenes"]["hog"]["waited"] = {"filled": filled}
+    assert "did not have all that it wants when measuring began: colocated in hog (1 of 2 runs)." in table.page(found, SETTINGS, [])
+
+
+def test_a_page_names_what_was_compared_by_its_digest() -> None:
+    text = table.page(runs([0.5]), {**SETTINGS, "arms_sha256": "12" * 32, "profiles_sha256": "34" * 32, "programs_sha256": "56" * 32}, [])
+    assert "workload.yml `abababababab`, arms.yml `121212121212`, our profiles `343434343434`, what measures `565656565656`" in text
 
 
 def test_what_was_overridden_is_said() -> None:
@@ -318,9 +375,17 @@ def test_a_directory_becomes_a_page(tmp_path: Path) -> None:
     (tmp_path / "settings.json").write_text(json.dumps(SETTINGS))
     with pytest.raises(table.TableError, match="holds no run"):
         table.write(tmp_path)
-    for one in runs([0.5, 0.6]):
+    found = runs([0.5, 0.6, 0.7])
+    (tmp_path / "run-0001.json").write_text(json.dumps(found[0]))
+    with pytest.raises(table.TableError, match="no round is whole: 1 of 2 runs of round 1"):
+        table.write(tmp_path)
+    # The last round was cut off.
+    for one in found[:-1]:
         (tmp_path / f"run-{one['number']:04d}.json").write_text(json.dumps(one))
     assert table.main(["table", str(tmp_path)]) == 0
+    assert (
+        "2 rounds, 4 runs" in (tmp_path / "results.md").read_text() and "Left out is round 3, which has 1 of 2 runs." in (tmp_path / "results.md").read_text()
+    )
     assert "# Redis beside batch work" in (tmp_path / "results.md").read_text() and json.loads((tmp_path / "results.json").read_text())["runs"] == 4
     (tmp_path / "run-0003.json").write_text('{"number": 3,')
     assert table.main(["table", str(tmp_path)]) == 1
@@ -363,7 +428,7 @@ def test_a_goal_that_is_missed_or_cannot_be_told_fails_it(tmp_path: Path, met: b
     assert failures(tmp_path) == [False, True] and (tmp_path / "results.md").exists()
 
 
-def test_a_part_has_no_goals_and_is_not_published(tmp_path: Path) -> None:
+def test_a_part_fails_at_no_goal_and_is_not_published(tmp_path: Path) -> None:
     assert harness.conclude(left(tmp_path, False, variables={"memqos_bench_pairs": 2}), 0) == 0
     assert failures(tmp_path) == [False] and not (tmp_path / "results.md").exists()
 
@@ -371,6 +436,33 @@ def test_a_part_has_no_goals_and_is_not_published(tmp_path: Path) -> None:
 def test_a_run_that_failed_fails_it_and_nothing_is_published(tmp_path: Path) -> None:
     assert harness.conclude(left(tmp_path, True), 2) == 1
     assert failures(tmp_path) == [True, False] and not (tmp_path / "results.md").exists()
+
+
+def test_what_an_earlier_one_left_is_not_taken_for_this_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = left(tmp_path, True)
+    (tmp_path / "out" / "bench" / harness.MACHINE / "arm-that-may-be-set").write_text("colocated\n")
+    played: list[bool] = []
+
+    class Unreachable:
+        def __init__(self, *_arguments: t.Any, **_more: t.Any) -> None:
+            pass
+
+        def play(self, *_arguments: t.Any, **_more: t.Any) -> int:
+            played.append((tmp_path / "out" / "bench" / harness.MACHINE / "arm-that-may-be-set").exists())
+            return 4
+
+    monkeypatch.setattr(harness, "booted", lambda *_arguments, **_more: contextlib.nullcontext({}))
+    monkeypatch.setattr(harness, "Guest", Unreachable)
+    monkeypatch.setattr(harness, "require_programs", lambda _programs: None)
+    with pytest.raises(LabError, match="status 4 and left no result"):
+        harness.run(options, Cache(tmp_path))
+    assert played == [False] and not (tmp_path / "results.md").exists()
+
+
+def test_a_part_has_a_directory_of_its_own() -> None:
+    whole, rounds, part = (harness._options(argv).out.name for argv in ([], ["--pairs", "3"], ["--pairs", "3", "--scenes", "hog"]))
+    assert (whole, rounds, part) == ("bench-redis", "bench-redis", "bench-redis-part")
+    assert harness._options(["--smoke", "--out", "elsewhere"]).out.name == "elsewhere"
 
 
 def test_a_playbook_that_left_nothing_is_an_error(tmp_path: Path) -> None:
