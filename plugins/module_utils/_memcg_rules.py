@@ -90,6 +90,10 @@ class Reading:
             return str(int(min(int(own), amount(limit))) // self._page_size * self._page_size)
         return own
 
+    def written(self, path: str, file: str, own: str) -> str:
+        """What to write for it. What the kernel clamps when it is written reads so from then on, whatever the limit becomes: so it is known as ours."""
+        return self.text(path, file, own) if file == _CLAMPED else own
+
     def bound(self, path: str, file: str, own: str) -> t.Tuple[str, str]:
         """(the cgroup above that has less of what protects, what it has); both empty if none has."""
         least, place = self._least_above(path, file)

@@ -20,6 +20,8 @@ _RANGES = {
 _SWITCHES = ("pageCacheEnable", "pageCacheReclaimSync")
 FIELDS = (*_RANGES, *_SWITCHES)
 _POLICIES = ("none", "default", "auto")
+# What Koordinator makes of Kubernetes' classes where no label says another.
+OF_QOS = {"Guaranteed": "LSR", "Burstable": "LS", "BestEffort": "BE"}
 # Go's decoder does not mind the case of names.
 _NAMES = {name.lower(): name for name in (*FIELDS, "policy")}
 

@@ -96,7 +96,7 @@ def plan_memcgs(wanted: Wanted, none: t.Mapping[str, t.Sequence[t.Tuple[str, str
             judged += _returning(origin.get(path), wanted.get(path, {}), one, ground, live)
             cells, befores, wanteds = zip(*judged) if judged else ((), (), ())
             rows.append(Row(path, subject, cells, befores, wanteds, tuple(none.get(path, ()))))
-            changes = tuple([(cell[0], now, text) for cell, now, text in judged if cell[4] == "would_change"])
+            changes = tuple([(cell[0], now, then.written(path, cell[0], t.cast("str", text))) for cell, now, text in judged if cell[4] == "would_change"])
             if changes:
                 memcgs.append(Memcg(path, one.inode, t.cast("t.Any", changes), subject.unit, unmakes=_unmade(origin.get(path), one, changes)))
     gone = tuple(path for path, memcg in origin.items() if not is_same_memcg(memcg, ground.found[path].inode if path in ground.found else 0))
@@ -137,7 +137,7 @@ def _judged(path: str, file: str, value: Value, ground: Ground, then: _memcg_rul
     expected = value.text
     if now is not None and (file in _memcg_rules.DEPENDENT or file in ground.off) and not ground.rival(path, file):
         expected = then.text(path, file, value.text)
-        value = value._replace(reason="; ".join(filter(None, (value.reason, *_limited(path, file, value.text, expected, ground, then)))))
+        value = value._replace(reason="; ".join(filter(None, (value.reason, *_limited(path, file, value.text, expected, now, ground, then)))))
     if now in (expected, value.text):
         return (file, value.origin, value.equivalence, value.reason, "ok"), now, value.text
     if now is not None and f"{path}/{file}" in ground.taken and not _memcg_rules.same(file, now, expected, ground.page_size):
@@ -145,12 +145,12 @@ def _judged(path: str, file: str, value: Value, ground: Ground, then: _memcg_rul
     return _cell(path, file, value, now, one, ground, expected), now, value.text
 
 
-def _limited(path: str, file: str, text: str, expected: str, ground: Ground, then: _memcg_rules.Reading) -> t.Iterator[str]:
-    """Why less of it counts, or nothing."""
+def _limited(path: str, file: str, text: str, expected: str, now: str, ground: Ground, then: _memcg_rules.Reading) -> t.Iterator[str]:
+    """Why less of it counts, or nothing. C(now): what it reads before it is written."""
     if file in ground.off and not _memcg_rules.is_off(file, text):
         yield ground.off[file]
     if _memcg_rules.is_loose(file):
-        if not _memcg_rules.same(file, expected, text, ground.page_size):
+        if now != text and not _memcg_rules.same(file, expected, text, ground.page_size):
             yield f"it reads {expected}: {'a cgroup above has that' if file in _memcg_rules.FROM_ABOVE else 'no more than the limit'}"
     elif file in _memcg_rules.FROM_ABOVE:
         place, least = then.bound(path, file, text)

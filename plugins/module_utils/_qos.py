@@ -16,6 +16,7 @@ import typing as t
 
 from . import _qos_files
 from ._knobs import _registry
+from ._memory_qos import OF_QOS
 from ._tuples import NamedTuple
 
 if t.TYPE_CHECKING:
@@ -30,7 +31,6 @@ _INFINITE = math.inf
 
 # Koordinator: pkg/util/sloconfig/nodeslo_config.go. LSE pods take LSR's.
 _KEY = {"LSR": "lsrClass", "LS": "lsClass", "BE": "beClass", "SYSTEM": "systemClass"}
-_OF_QOS = {"Guaranteed": "LSR", "Burstable": "LS", "BestEffort": "BE"}
 _NONE = {**dict.fromkeys(("minLimitPercent", "lowLimitPercent", "throttlingPercent", "wmarkRatio", "wmarkMinAdj"), 0), "wmarkScalePermill": 50}
 _NONE.update(priorityEnable=0, priority=0, oomKillGroup=0)
 _LATENCY = {**_NONE, "wmarkRatio": 95, "wmarkScalePermill": 20, "wmarkMinAdj": -25}
@@ -68,7 +68,7 @@ class Qos(NamedTuple):
         if not low <= value <= high:
             self.warnings.append(f"{path}: {file} is left alone: {value} ({origin}) is not in {low}..{'' if high is _INFINITE else high}")
             return
-        self.files.setdefault(path, {})[file] = "max" if value >= _MAX else str(int(value))
+        self.files.setdefault(path, {})[file] = "max" if value >= _MAX and "max" in _registry.find(file).unit else str(int(value))
         self.origins.setdefault(path, {})[file] = origin
 
 
@@ -144,7 +144,7 @@ def koordinator(workloads: t.Iterable[Workload], node: Node, strategy: t.Mapping
                 _put_all(qos, place, {**_container(*_amounts(workload, container), config, node), **flat})
     for (qos_class, file), (total, origin) in sums.items():
         qos.put(paths.qos(qos_class), file, total, origin)
-    for qos_class, name in _OF_QOS.items():
+    for qos_class, name in OF_QOS.items():
         _put_all(qos, paths.qos(qos_class), _copied(classes[name], _RANKS))
     return _full(qos)
 
@@ -171,7 +171,7 @@ def _class_config(strategy: t.Mapping[str, t.Any], name: str) -> Config:
 
 def class_of(workload: Workload) -> str:
     """Koordinator's class, by Kubernetes' where there is no label."""
-    return workload.get("koordinator_class") or _OF_QOS[workload["qos_class"]]
+    return workload.get("koordinator_class") or OF_QOS[workload["qos_class"]]
 
 
 def _merged(workload: Workload, classes: t.Mapping[str, Config]) -> Config:
@@ -345,7 +345,8 @@ def profile(
             continue
         own = t.cast("dict[str, t.Any]", workload).get("path")
         if own:
-            outcomes = _put_intents(qos, own, wanted, (workload.get("request", 0), workload.get("limit", 0)), probe, node, v2)
+            # What it requests nobody has to say, other than of a pod.
+            outcomes = _put_intents(qos, own, wanted, (workload.get("request"), workload.get("limit", 0)), probe, node, v2)
             alone[own] = _protecting(outcomes)
             continue
         above = [paths.qos("Guaranteed"), paths.qos(workload["qos_class"]), paths.pod(workload)]
@@ -391,7 +392,7 @@ def _over(alone: t.Mapping[str, t.Mapping[str, tuple[int, str]]]) -> dict[tuple[
 
 
 def _put_intents(
-    qos: Qos, path: str, wanted: _qos_files.Intents, amounts: tuple[int, int], probe: t.Callable[[str], t.Container[str]], node: Node, v2: bool
+    qos: Qos, path: str, wanted: _qos_files.Intents, amounts: tuple[int | None, int], probe: t.Callable[[str], t.Container[str]], node: Node, v2: bool
 ) -> list[_qos_files.Outcome]:
     subject = _qos_files.Subject(*amounts, node["allocatable"], node["page_size"])
     outcomes = _qos_files.resolve(wanted, subject, probe(path), v2=v2)

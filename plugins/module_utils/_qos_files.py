@@ -21,9 +21,11 @@ Intents = t.Mapping[str, t.Any]
 
 
 class Subject(NamedTuple):
-    """Whose values: bytes; 0 is none. C(memory): what pods of this node can have, the limit of those without one. C(high): that throttle sets."""
+    """Whose values: bytes; 0 is none. C(request): None where nobody says it. C(memory): what pods of this node can have, the limit of those without one.
+    C(high): that throttle sets.
+    """
 
-    request: int
+    request: t.Optional[int]
     limit: int
     memory: int
     page_size: int
@@ -61,10 +63,13 @@ def amount(value: t.Any, subject: Subject) -> int:
     if "bytes" in value:
         found = value["bytes"]
     else:
+        if value["of"] == "request" and subject.request is None:
+            raise CannotSay("nobody says what it requests")
+        request = subject.request or 0
         base, under = {
-            "request": (subject.request, 0),
+            "request": (request, 0),
             "limit": (subject.limit, 0),
-            "headroom": (max(0, (subject.limit or subject.memory) - subject.request), subject.request),
+            "headroom": (max(0, (subject.limit or subject.memory) - request), request),
             "memory": (subject.memory, 0),
         }[value["of"]]
         if value["of"] == "limit" and not base:

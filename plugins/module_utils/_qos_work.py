@@ -28,6 +28,9 @@ _WRITERS = ("koordlet", "katalyst-agent")
 # What the kubelet's MemoryQoS (of cgroup v2 only) and its swap write on pods.
 _KUBELETS, _KUBELETS_SWAP = ("memory.min", "memory.low", "memory.high"), ("memory.swap.max",)
 _OFF = Value("0", "")
+_NOBODY = Subject("", "")
+# What a cgroup above has for all below it together.
+_SUMMED = frozenset(("memory.min", "memory.low"))
 _RESETS = "featureGates: {MemoryQoS: false} in its configuration keeps it from that"
 # Of a pod, as it was checked for its containers.
 _BY_RESIDENTS = ("koordinator_class", "memory_qos")
@@ -109,7 +112,9 @@ class _Work:
         wanted: t.Dict[str, t.Dict[str, Value]] = {}
         none: t.Dict[str, t.List[t.Tuple[str, str]]] = {}
         here = {cgroup["path"] for cgroup in self.cgroups}
-        self.ranks = {int(files.get("memory.priority", "0")) for files in qos.files.values() if files.get("memory.use_priority_oom") == "1"}
+        # What comes near them is set on containers.
+        ranked = (files for path, files in qos.files.items() if self.subjects.get(f"/{path}", _NOBODY).level == "container")
+        self.ranks = {int(files.get("memory.priority", "0")) for files in ranked if files.get("memory.use_priority_oom") == "1"}
         for path, files in qos.files.items():
             if f"/{path}" in here:
                 place = f"{self.present.mount}/{path}"
@@ -234,7 +239,7 @@ class _Work:
         """What is in no pod: a container of Podman or Docker, a unit that the inventory names."""
         name = one.get("koordinator_class") or one.get("qos_class", "")
         self._say(one["path"], one, "container" if one["kind"] in ("container", "lxc") else "unit", name)
-        sizes = {key: one[key] for key in ("request", "limit") if one.get(key)}
+        sizes = {key: one[key] for key in ("request", "limit") if one.get(key) or (key == "request" and key in one)}
         classes = {key: one[key] for key in ("koordinator_class", "qos_class") if key in one}
         return {
             "qos_class": "BestEffort",
@@ -345,7 +350,7 @@ class _Work:
         kubelet = self.present.persisted.kubelet
         if not kubelet or not kubelet.resets or kubelet.memory_qos is not False or not self.v2:
             return
-        pairs = [pair for root in self.roots for pair in ((root, "memory.min"), (_classes(root)["Burstable"], "memory.low"))]
+        pairs = [pair for root in self.roots for pair in ((root, "memory.min"), (root, "memory.low"), (_classes(root)["Burstable"], "memory.low"))]
         taken = [f"{place}/{file}" for place, file in pairs if wanted.get(place, {}).get(file, _OFF).text != "0"]
         if taken:
             self.notes.append(f"a kubelet of 1.37 or later sets {', '.join(taken)} to 0 every minute, and what it protects with it: {_RESETS}")
@@ -388,7 +393,7 @@ def _beside(one: _qos.Qos, whole: _qos.Qos) -> _qos.Qos:
     files, origins = dict(one.files), dict(one.origins)
     for path in one.files.keys() & whole.files.keys():
         mine, theirs = one.files[path], whole.files[path]
-        files[path] = {**theirs, **mine, **{file: _sum(mine[file], theirs[file]) for file in mine.keys() & theirs.keys()}}
+        files[path] = {**theirs, **mine, **{file: _sum(mine[file], theirs[file]) for file in _SUMMED & mine.keys() & theirs.keys()}}
         origins[path] = {**one.origins[path], **whole.origins[path]}
     return one._replace(files=files, origins=origins)
 

@@ -67,7 +67,8 @@ def join(
             building.add_declared(entry)
         if _is_container(cgroup) or matching:
             found.append(building.finished(capacity))
-    paths = {cgroup["pod_uid"]: cgroup["path"] for cgroup in cgroups if cgroup.get("kind") == "pod" and "pod_uid" in cgroup}
+    # Podman has pods too, which are in no class of a kubelet.
+    paths = {cgroup["pod_uid"]: cgroup["path"] for cgroup in cgroups if cgroup.get("kind") == "pod" and "pod_uid" in cgroup and "qos_class" in cgroup}
     return Joined(found, paths, listed.gone(paths), listed.notes)
 
 
@@ -203,9 +204,13 @@ class _Building:
                 self._say(key, value or 0, source)
 
     def add_declared(self, entry: Declared) -> None:
-        name = entry.get("qos_class")
-        if name:
-            self._say("qos_class" if name in QOS_CLASSES else "koordinator_class", name, entry.get("source", "inventory"))
+        name, source, own = entry.get("qos_class"), entry.get("source", "inventory"), self._cgroup.get("qos_class")
+        if name in QOS_CLASSES and own and name != own:
+            # Where it lies its pod does, and the kubelet decides that.
+            self.warn(f"the {source} says {name}, its cgroup is a {own} pod's: it is taken for Koordinator's {_memory_qos.OF_QOS[name]}")
+            self._say("koordinator_class", _memory_qos.OF_QOS[name], source)
+        elif name:
+            self._say("qos_class" if name in QOS_CLASSES else "koordinator_class", name, source)
         for key in ("request", "limit"):
             if key in entry:
                 self._say(key, entry[key], "inventory")

@@ -22,7 +22,8 @@ _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "
 _BINARY = {letter + "i": 1024**power for power, letter in enumerate("KMGTPE", 1)}
 # No quantity that means anything is longer, and a longer one is slow to read.
 _LONGEST = 64
-_MOST_EXPONENT = 40
+# Of a number of so many digits nothing is left beyond, or more than a size can be.
+_MOST_EXPONENT = 2 * _LONGEST
 
 
 class QuantityError(ValueError):
@@ -70,6 +71,5 @@ def _parsed(text: str) -> tuple[int, int]:
     digits = fraction or only_fraction or ""
     mantissa = int(sign + (whole or "") + digits) * _BINARY.get(suffix, 1)
     exponent = 0 if suffix in _BINARY else _DECIMAL[suffix] if suffix in _DECIMAL else int(suffix[1:])
-    if abs(exponent) > _MOST_EXPONENT:
-        raise QuantityError(f"{text!r:.60} is out of all proportion: its exponent is beyond {_MOST_EXPONENT}")
-    return mantissa, exponent - len(digits)
+    # Kubernetes caps what is more, and rounds up what is less than one.
+    return mantissa, max(-_MOST_EXPONENT, min(_MOST_EXPONENT, exponent - len(digits)))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSES/GPL-3.0-or-later.txt or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The Redis comparison as a play: what it does on a host, in which order, and what it leaves when a run fails. What measures, tunes and rolls back notes that it
+"""The Redis comparison as a play: what it does on a host, in which order, and what it leaves when one fails. What measures, tunes and rolls back notes that it
 was called, and no more. Nothing of this machine is touched.
 """
 

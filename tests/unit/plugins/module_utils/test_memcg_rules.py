@@ -92,7 +92,6 @@ def test_the_min_watermark_reads_the_highest_of_its_ancestors(values: dict[str, 
     ("limit", "own", "reads"),
     [
         ("max", "123456789", "123453440"), ("9223372036854771712", "8192", "8192"), ("4096", "8192", "4096"), ("8192", "4096", "4096"), (None, "4097", "4096"),
-        ("max", "max", "max"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["memory.max", "memory.limit_in_bytes"])

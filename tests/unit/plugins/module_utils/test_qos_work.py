@@ -334,6 +334,54 @@ def test_a_unit_whose_class_a_profile_says(node: Node) -> None:
     assert _qos_work.asked({}, [layer, profile(LS={"units": {"absent": True}})]).declared == []
 
 
+def test_without_a_request_a_unit_keeps_what_protects_it(node: Node) -> None:
+    """A profile names units and says no request: that is none of 0."""
+    place = "/system.slice/redis-server.service"
+    node.cgroup(place, low=str(GIB))
+    asked = _qos_work.asked({}, [profile(LS={"units": ["redis-server.service"], **COLOCATED["LS"]})])
+    made = node.part(declared=asked.declared, intents=asked.intents)
+    assert made.step is None and row(made, place)["none"] == [{"intent": "protect_soft", "reason": "nobody says what it requests"}]
+    # Who says 0 means it.
+    declared = [{"match": "redis-server.service", "qos_class": "LS", "request": 0}]
+    assert cells(node.part(declared=declared))["redis-server.service"] == {"memory.low": ("0", "would_change")}
+
+
+def test_a_pod_of_podman_is_none_of_a_kubelet(node: Node) -> None:
+    pod = f"/machine.slice/machine-libpod_pod_{IDS['d']}.slice"
+    place = f"{pod}/libpod-{IDS['c']}.scope"
+    node.cgroup(place, max=str(GIB), low=str(8 * MIB))
+    for model in ("profile", "kubelet", "koordinator"):
+        asked: Json = {"model": model, "config": {"memoryReservationPolicy": "TieredReservation"} if model == "kubelet" else {}}
+        assert list(node.part(intents=COLOCATED, **asked).rows) == []  # nobody says its class
+    declared = [{"match": place, "qos_class": "LS", "request": 64 * MIB}]
+    low = {"memory.low": (str(64 * MIB), "would_change")}
+    assert cells(node.part(declared=declared)) == dict.fromkeys((place.rpartition("/")[2], pod.rpartition("/")[2], "machine.slice"), low)
+    # What an operator has above stays.
+    node.cgroup("/machine.slice", low=str(GIB))
+    assert cells(node.part(declared=declared))["machine.slice"] == {"memory.low": (str(GIB), "ok")}
+
+
+@pytest.mark.parametrize("said", ["BestEffort", "Guaranteed"])
+def test_a_declared_class_of_kubernetes_does_not_move_a_pod(node: Node, said: str) -> None:
+    """Its directory is what it is, whose files are of all pods in it."""
+    places = [node.pod(name) for name in "ab"]
+    declared = [{"match": "shop/a/main", "qos_class": said}]
+    strategy = {
+        "beClass": {"memoryQOS": {"enable": True, "priorityEnable": 1, "oomKillGroup": 1}},
+        "lsrClass": {"memoryQOS": {"enable": True, "priorityEnable": 1}},
+    }
+    node.machine.cgroup_files.update(MARKS)
+    made = node.part(model="koordinator", config=strategy, declared=declared)
+    of_both = {name: {file: text for file, (text, _status) in cells(made)[name].items()} for name in ("kubepods", "burstable")}
+    assert of_both["burstable"].get("memory.oom.group", "0") == "0" and {files.get("memory.use_priority_oom", "0") for files in of_both.values()} <= {"0", "1"}
+    part = node.part(declared=declared, intents={**COLOCATED, "LSR": COLOCATED["LS"]})
+    assert cells(part)["kubepods"]["memory.low"] == (str((1 if said == "BestEffort" else 2) * GIB), "would_change")
+    (note,) = [note for note in part.notes if "is taken for" in note]
+    koordinators = {"BestEffort": "BE", "Guaranteed": "LSR"}[said]
+    assert note == f"shop/a/main: the inventory says {said}, its cgroup is a Burstable pod's: it is taken for Koordinator's {koordinators}"
+    assert row(part, places[0])["class"] == koordinators and row(part, places[1])["class"] == "Burstable"
+
+
 def low_of(made: MemcgPart, path: str) -> tuple[str, str]:
     cell = row(made, path)["values"]["memory.low"]
     return cell["wanted"], cell["status"]
@@ -770,6 +818,50 @@ def test_a_page_cache_limit_that_the_limit_clamps_is_no_change_at_every_run(make
     answer = node.tune(layer)
     cell = row(answer, place)["values"]["memory.pagecache_limit.size"]
     assert (answer["changed"], cell["status"], cell["reason"]) == (False, "ok", f"it reads {32 * MIB}: no more than the limit")
+    # The kernel clamps it when it is written, not when the limit becomes less.
+    node.cgroup(place, **{"pagecache_limit.size": str(64 * MIB)})
+    cell = row(node.tune(layer), place)["values"]["memory.pagecache_limit.size"]
+    assert (cell["status"], cell["reason"]) == ("ok", "")
+
+
+def test_a_clamped_page_cache_limit_is_ours_when_the_limit_has_grown(make: Make) -> None:
+    machine = make(systemd=0)
+    machine.cgroup_files.update({"memory.pagecache_limit.size": "0", "memory.pagecache_limit.enable": "0"})
+    node = Node(machine)
+    place = node.pod("a", label="LS", limit=2 * GIB)
+    # The list is of a limit that is still to come.
+    node.cgroup(place, max=str(64 * MIB))
+    assert node.tune(profile(LS={"page_cache_limit": {"bytes": GIB}}))["changed"]
+    assert node.text(place, "pagecache_limit.size") == str(64 * MIB)
+    node.cgroup(place, max=str(96 * MIB))
+    answer = node.tune(profile(LS={"page_cache_limit": {"bytes": 0}, "protect_soft": {"bytes": 0}}))
+    assert answer["problem"] == "" and node.text(place, "pagecache_limit.size") == "0"
+    node.tune(profile(LS={"page_cache_limit": {"bytes": GIB}}))
+    node.cgroup(place, max=str(128 * MIB))
+    assert machine.rollback("origin")["problem"] == "" and node.text(place, "pagecache_limit.size") == "0"
+
+
+@pytest.mark.parametrize(("more", "size"), [({"limit": 2**63 - 1}, {"pageCacheLimitPercent": 100}), ({"limit": 0}, {"pageCacheLimitSize": 2**63 - 1})])
+def test_a_page_cache_limit_has_no_word_for_none(make: Make, more: Json, size: Json) -> None:
+    machine = make(systemd=0)
+    machine.cgroup_files.update({"memory.pagecache_limit.size": "0", "memory.pagecache_limit.enable": "0"})
+    node = Node(machine)
+    node.pod("a", label="LS", memory_qos={**size, "policy": "auto"}, **more)
+    made = node.part(model="koordinator")
+    (wanted,) = {one["values"]["memory.pagecache_limit.size"]["wanted"] for one in made.rows if "memory.pagecache_limit.size" in one["values"]}
+    assert wanted == str(2**63 - 1)
+
+
+def test_ranks_of_what_holds_containers_do_not_come_near(make: Make) -> None:
+    """openEuler has two levels; containers of one rank have one of them."""
+    machine = make(systemd=0)
+    machine.cgroup_files["memory.qos_level"] = "0"
+    node = Node(machine)
+    place = node.pod("a", label="LS")
+    ranked = {"enable": True, "priorityEnable": 1}
+    made = node.part(model="koordinator", config={"lsrClass": {"memoryQOS": ranked}, "lsClass": {"memoryQOS": {**ranked, "priority": 12}}})
+    assert "memory.qos_level" not in row(made, place)["values"]
+    assert row(made, place)["none"]
 
 
 @pytest.mark.parametrize(("switch", "note"), [("0", True), ("1", False), (None, False)])
@@ -820,7 +912,8 @@ def test_a_kubelet_that_takes_protection_back_is_told_once(node: Node, memory_qo
     for name in "abc":
         node.pod(name, label="LS")
     persisted = {"kubelet": Kubelet("/c.yaml", "", False, memory_qos, resets=resets)}
-    said = "a kubelet of 1.37 or later sets /sys/fs/cgroup/kubepods/burstable/memory.low to 0 every minute, and what it protects with it: "
+    places = "/sys/fs/cgroup/kubepods/memory.low, /sys/fs/cgroup/kubepods/burstable/memory.low"
+    said = f"a kubelet of 1.37 or later sets {places} to 0 every minute, and what it protects with it: "
     assert [note.startswith(said) for note in node.part(persisted=persisted).notes if "every minute" in note] == [True] * told
     assert not any("every minute" in note for note in node.part(intents={"LS": {"protect_soft": {"bytes": 0}}}, persisted=persisted).notes)
 

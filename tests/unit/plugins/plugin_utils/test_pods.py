@@ -176,7 +176,6 @@ def test_fields_out_of_range_are_ignored_and_said() -> None:
 
 BAD: list[tuple[str, t.Any, str]] = [
     ("pod shop/web", pod(container("a", "-1Mi")), "memory in its requests of container a: '-1Mi' is negative"),
-    ("pod shop/web", pod(container("a", "1e41")), "out of all proportion"),
     ("pod shop/web", pod(container("a", "lots")), "'lots' is not a quantity"),
     ("pod shop/web", pod(container("a", "2Gi", "1Gi")), "container a requests 2147483648 bytes, more than its limit of 1073741824"),
     ("pod shop/web", pod(container("a"), spec={"initContainers": [container("i", "2Gi", "1Gi")]}), "container i requests 2147483648 bytes"),

@@ -405,7 +405,18 @@ def own(name: str) -> _profiles.Profile:
 
 
 def test_they_are_the_promised_ones() -> None:
-    assert BUILT_IN == ["balanced", "batch", "colocated", "database", "elasticsearch", "kafka", "kubernetes_node", "latency_sensitive", "redis", "swap_readahead"]
+    assert BUILT_IN == [
+        "balanced",
+        "batch",
+        "colocated",
+        "database",
+        "elasticsearch",
+        "kafka",
+        "kubernetes_node",
+        "latency_sensitive",
+        "redis",
+        "swap_readahead",
+    ]
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
