@@ -21,6 +21,10 @@ if t.TYPE_CHECKING:
     Found = t.Mapping[t.Tuple[str, str], str]
 
 
+# {fact: the host knob that it is of}
+_SAY = {"zswap_enabled": "zswap/enabled", "mglru": "lru_gen/enabled"}
+
+
 def parts(steps: t.Iterable[Step], found: Found) -> Parts:
     """{knob: (its value before, ours)}. A file of a cgroup counts for the property that owns it too."""
     said: Parts = {}
@@ -55,6 +59,11 @@ def before_us(origin: Parts, present: _present.Present, moved: t.Container[Key] 
         for unit in found[:1]:
             units[subject] = {name: before(unit.state.name, name, value, subject) for name, value in _present.unit_values(unit).items()}
     return host, units
+
+
+def facts_before_us(facts: t.Mapping[str, t.Any], host: t.Mapping[str, Value]) -> t.Dict[str, bool]:
+    """Those of C(facts) that say whether a knob is on."""
+    return {name: bool(host[knob]) for name, knob in _SAY.items() if name in facts and knob in host}
 
 
 def going_back(leaving: t.Iterable[Key], wanted: t.Collection[Key], steps: t.Sequence[Step], present: _present.Present) -> t.List[Step]:

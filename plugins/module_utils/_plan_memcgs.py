@@ -96,7 +96,14 @@ def plan_memcgs(wanted: Wanted, none: t.Mapping[str, t.Sequence[t.Tuple[str, str
             judged += _returning(origin.get(path), wanted.get(path, {}), one, ground, live)
             cells, befores, wanteds = zip(*judged) if judged else ((), (), ())
             rows.append(Row(path, subject, cells, befores, wanteds, tuple(none.get(path, ()))))
-            changes = tuple([(cell[0], now, then.written(path, cell[0], t.cast("str", text))) for cell, now, text in judged if cell[4] == "would_change"])
+            changes = tuple(
+                [
+                    # What goes back the kernel clamps by itself, and the journal forgets it.
+                    (cell[0], now, then.written(path, cell[0], t.cast("str", text)) if cell[0] in wanted.get(path, {}) else text)
+                    for cell, now, text in judged
+                    if cell[4] == "would_change"
+                ]
+            )
             if changes:
                 memcgs.append(Memcg(path, one.inode, t.cast("t.Any", changes), subject.unit, unmakes=_unmade(origin.get(path), one, changes)))
     gone = tuple(path for path, memcg in origin.items() if not is_same_memcg(memcg, ground.found[path].inode if path in ground.found else 0))
@@ -150,7 +157,7 @@ def _limited(path: str, file: str, text: str, expected: str, now: str, ground: G
     if file in ground.off and not _memcg_rules.is_off(file, text):
         yield ground.off[file]
     if _memcg_rules.is_loose(file):
-        if now != text and not _memcg_rules.same(file, expected, text, ground.page_size):
+        if (file in _memcg_rules.FROM_ABOVE or now != text) and not _memcg_rules.same(file, expected, text, ground.page_size):
             yield f"it reads {expected}: {'a cgroup above has that' if file in _memcg_rules.FROM_ABOVE else 'no more than the limit'}"
     elif file in _memcg_rules.FROM_ABOVE:
         place, least = then.bound(path, file, text)

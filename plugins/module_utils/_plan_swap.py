@@ -125,6 +125,17 @@ def added(steps: t.Iterable[Step]) -> int:
     return sum(_mib(step.after) - _mib(step.before) for step in steps if isinstance(step, SwapStep)) << 20
 
 
+def facts_before_us(facts: t.Mapping[str, t.Any], steps: t.Iterable[Step]) -> t.Dict[str, t.Any]:
+    """Those of C(facts) that are other with what C(steps), the origin's, have added."""
+    steps = list(steps)
+    found: t.Dict[str, t.Any] = {}
+    if added(steps) and facts.get("swap_total_bytes") is not None:
+        found["swap_total_bytes"] = max(0, facts["swap_total_bytes"] - added(steps))
+    if any(isinstance(step, SwapStep) and step.area == _swap.ZRAM and step.before is None and step.after for step in steps):
+        found["zram"] = False
+    return found
+
+
 def _mib(state: t.Optional[str]) -> int:
     return int((state or "0").partition(" ")[0])
 

@@ -63,7 +63,7 @@ def amount(value: t.Any, subject: Subject) -> int:
     if "bytes" in value:
         found = value["bytes"]
     else:
-        if value["of"] == "request" and subject.request is None:
+        if value["of"] == "request" and subject.request is None and "min" not in value:
             raise CannotSay("nobody says what it requests")
         request = subject.request or 0
         base, under = {

@@ -113,6 +113,8 @@ class _Building:
 
     def __init__(self, cgroup: Cgroup) -> None:
         self._cgroup = cgroup
+        # (class, who says it) of the last declaration that has one.
+        self._declared = ("", "")
         self.of: Resident = {"path": cgroup["path"], "kind": cgroup["kind"], "sources": {}, "warnings": []}
         for key in _NAMES:
             if key in cgroup:
@@ -204,24 +206,37 @@ class _Building:
                 self._say(key, value or 0, source)
 
     def add_declared(self, entry: Declared) -> None:
-        name, source, own = entry.get("qos_class"), entry.get("source", "inventory"), self._cgroup.get("qos_class")
-        if name in QOS_CLASSES and own and name != own:
-            # Where it lies its pod does, and the kubelet decides that.
-            self.warn(f"the {source} says {name}, its cgroup is a {own} pod's: it is taken for Koordinator's {_memory_qos.OF_QOS[name]}")
-            self._say("koordinator_class", _memory_qos.OF_QOS[name], source)
-        elif name:
-            self._say("qos_class" if name in QOS_CLASSES else "koordinator_class", name, source)
+        if entry.get("qos_class"):
+            self._declared = (entry["qos_class"], entry.get("source", "inventory"))
         for key in ("request", "limit"):
             if key in entry:
                 self._say(key, entry[key], "inventory")
 
+    def _take_declared_class(self) -> None:
+        name, source = self._declared
+        own = self._cgroup.get("qos_class")
+        if name in KOORDINATOR_CLASSES:
+            self._say("koordinator_class", name, source)
+        elif name and own and name != own:
+            # Where it lies its pod does, and the kubelet decides that.
+            self.warn(f"the {source} says {name}, its cgroup is a {own} pod's: it is taken for Koordinator's {_memory_qos.OF_QOS[name]}")
+            self._say("koordinator_class", _memory_qos.OF_QOS[name], source)
+        elif name:
+            self._say("qos_class", name, source)
+
     def finished(self, capacity: int) -> Resident:
+        self._take_declared_class()
         of = self.of
         if of["sources"].get("request") == _workloads.ESTIMATED:
             of["granularity"] = capacity // 1000
         # A Guaranteed container's request is its limit, whoever told the class or the limit.
-        elif of.get("qos_class") == "Guaranteed" and "request" not in of and of.get("limit"):
+        elif "Guaranteed" in (of.get("qos_class"), self._declared[0]) and "request" not in of and of.get("limit"):
             self._say("request", of["limit"], "guaranteed: request = limit")
+        if self._declared[0] in ("BE", "BestEffort") and of.get("koordinator_class") == "BE":
+            # Koordinator's webhook would have made these of its sizes.
+            for ours, key in (("request", "batch_request"), ("limit", "batch_limit")):
+                if of.get(ours) and key not in of:
+                    self._say(key, of[ours], of["sources"][ours])  # type: ignore[literal-required]
         request, limit = of.get("request"), of.get("limit")
         if request and limit and request > limit:
             self.warn(f"request {request} ({of['sources']['request']}) is above its limit {limit} ({of['sources']['limit']})")

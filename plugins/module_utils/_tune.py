@@ -222,7 +222,7 @@ def tune(request: Json, work: Work) -> Json:
         steps = _started.restarted(steps, present)
         found = _transaction.shown_after(work.journal, steps)
         memtotal = _memtotal(work.journal, present)
-        folded = _fold(layers, present, _origin.parts(steps, found), memtotal)
+        folded = _fold(layers, present, _origin.parts(steps, found), memtotal, _plan_swap.facts_before_us(present.facts, steps))
         swap = _swap_part(folded, steps, memtotal, options, work)
         history = _history(folded, wanted_before, steps, present, options, work, swap.leaving)._replace(found=found)
         made = _plan.plan(folded, present, history, options, _files(folded, history, steps, present, options, work, swap.texts), swap)
@@ -426,12 +426,12 @@ def _memtotal(journal: _journal.Journal, present: Present) -> int:
     return last if abs(now - last) * 100 <= last else now
 
 
-def _fold(layers: t.Sequence[Json], present: Present, origin: _origin.Parts, memtotal: int) -> Folded:
-    """Conditions see the values from before us too: one that our own write makes false would undo it at the next run."""
+def _fold(layers: t.Sequence[Json], present: Present, origin: _origin.Parts, memtotal: int, swap_facts: t.Mapping[str, t.Any]) -> Folded:
+    """Conditions see the values, and facts that hang on them, from before us too: one that our own write makes false would undo it at the next run."""
     moved: t.Set[Key] = set()
     while True:
         host, units = _origin.before_us(origin, present, moved)
-        env = {"facts": present.facts, "knob": host}
+        env = {"facts": {**present.facts, **_origin.facts_before_us(present.facts, host), **swap_facts}, "knob": host}
         basis = _wanted.Basis(env, memtotal, present.page_size, str(present.facts.get("kernel", "")), host, units)
         folded = _wanted.fold(layers, basis)
         # What somebody moved out of its bounds rests on the value from before us, as at the next run.

@@ -25,6 +25,8 @@ what = sys.argv[1]
 with open(here / "calls", "a") as calls:
     print(what, file=calls)
 told = json.loads((here / "told.json").read_text())
+if what == "facts" and not told["facts"]:
+    sys.exit("bench: systemctl show: status 1")
 if what == "facts":
     print(json.dumps(told["facts"]))
 if what == "start" and (here / "calls").read_text().split().count("start") in told["fails"]:
@@ -33,11 +35,15 @@ if what == "measure":
     print(json.dumps({"scenes": {"hog": {"loads": {"mixed": {"avg_ms": 1.0}}, "oom_kill": 0}}}))
 """
 MODULE = """\
+import pathlib
+
 from ansible.module_utils.basic import AnsibleModule
 
 module = AnsibleModule(dict.fromkeys(("profile", "profiles_paths", "workloads", "allow_risks", "directory", "to"), {"type": "raw"}))
 with open(%(calls)r, "a") as calls:
     print(%(name)r, file=calls)
+if pathlib.Path(%(calls)r).with_name("breaks").exists() and %(name)r == "tune":
+    module.fail_json(msg="its answer cannot be read")
 module.exit_json(changed=True, generation=7)
 """
 FACTS = {
@@ -64,7 +70,8 @@ class Bench:
     def run(self, *, fails: t.Sequence[int] = (), facts: t.Mapping[str, t.Any] | None = None, **variables: t.Any) -> str:
         """Two rounds of two arms; the starts of these numbers fail. Returns what the play prints."""
         (self.directory / "calls").unlink(missing_ok=True)
-        (self.directory / "told.json").write_text(json.dumps({"facts": {**FACTS, **(facts or {})}, "fails": list(fails)}))
+        told = {} if facts == {} else {**FACTS, **(facts or {})}
+        (self.directory / "told.json").write_text(json.dumps({"facts": told, "fails": list(fails)}))
         given = {
             "memqos_bench_may_suffer": True, "memqos_bench_arms": "untouched,colocated", "memqos_bench_pairs": 2, "memqos_bench_scenes": ["hog"],
             "memqos_report_dir": str(self.directory / "report"), "memqos_bench_redis_directory": str(self.on_host),
@@ -106,7 +113,23 @@ def test_a_run_that_fails_before_its_tune_takes_no_earlier_tune_back(bench: Benc
     assert "Runs that failed: 3 (colocated): bench: Redis answers: not within 120 s" in printed
     assert "Left out is round 2, which has 1 of 2 runs." in (bench.results / "results.md").read_text()
     bench.run(memqos_bench_resume=True)
-    assert bench.calls() == ["facts", *A_TUNED_RUN, *A_RUN] and "2 rounds, 4 runs" in (bench.results / "results.md").read_text()
+    page = (bench.results / "results.md").read_text()
+    assert bench.calls() == ["facts", *A_TUNED_RUN, *A_RUN] and "2 rounds, 4 runs" in page
+    assert "Runs that failed, and do not count: colocated in round 2." in page
+
+
+def test_a_tune_that_broke_off_ends_it_and_is_remembered(bench: Bench) -> None:
+    """Nobody knows what it wrote: what would be measured next is not the node as it is."""
+    (bench.directory / "breaks").touch()
+    printed = bench.fail()
+    assert bench.calls() == ["facts", *A_RUN, "start", "tune", "clean"]
+    assert "The arm colocated may be set, as its tune broke off: 2 (colocated): its answer cannot be read" in printed
+    (bench.directory / "breaks").unlink()
+    assert "while the arm colocated may have been set on this host" in bench.fail(memqos_bench_resume=True)
+
+
+def test_a_host_that_cannot_be_asked_keeps_nothing(bench: Bench) -> None:
+    assert "bench: systemctl show: status 1" in bench.fail(facts={}) and not bench.on_host.exists()
 
 
 def test_without_a_whole_round_the_failure_is_what_is_told(bench: Bench) -> None:
@@ -135,7 +158,7 @@ def test_while_an_arm_may_be_set_nothing_begins(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        ({"memory": 128 << 30, "swap": 64 << 30}, "Batch work would have 79.36 GB (at most 64.00 GB"),
+        ({"memory": 128 << 30, "swap": 64 << 30}, "Batch work would have 79.36 GB (at most 64.00 GB)"),
         ({"swap": 1 << 28}, "want 307.20 MB of swap, of which there are 256.00 MB"),
         ({"v2": False}, "cgroup v2 (not there)"),
         ({"missing": ["redis-server"]}, "missing: redis-server; memqos_bench_install=true installs Redis"),

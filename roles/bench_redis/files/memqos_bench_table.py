@@ -293,6 +293,9 @@ def _head(runs: t.Sequence[Json], settings: Json, cut: t.Mapping[int, int]) -> s
     digests = [workload, *(f"{words} `{settings[name][:12]}`" for name, words in DIGESTS.items() if name in settings)]
     wanted = runs_of_round(settings["arms"])
     left_out = "".join(f" Left out is round {round_}, which has {count} of {wanted} runs." for round_, count in sorted(cut.items()))
+    if settings.get("failed"):
+        of_arm = sorted(f"{run['arm']} in round {run['round']}" for run in settings["failed"])
+        left_out += f" Runs that failed, and do not count: {', '.join(of_arm)}."
     emulated = ", emulated: milliseconds are not those of a real node" if facts.get("emulated") else ""
     times = [run["at"] for run in runs]
     memory, swap = (f"{facts[name] / (1 << 30):.2f} GiB" for name in ("memory", "swap"))
@@ -479,8 +482,8 @@ def _table(heads: t.Sequence[str], rows: t.Sequence[t.Sequence[str]]) -> str:
 
 
 def read(directory: pathlib.Path) -> t.Tuple[Json, t.List[Json]]:
-    """(settings, runs by number). Raises TableError."""
-    settings = _json(directory / "settings.json")
+    """(settings with C(failed), runs by number). Raises TableError."""
+    settings = {**_json(directory / "settings.json"), "failed": [_json(path) for path in sorted(directory.glob("failed-*.json"))]}
     runs = [_json(path) for path in sorted(directory.glob("run-*.json"))]
     if not runs:
         raise TableError(f"{directory} holds no run-*.json")

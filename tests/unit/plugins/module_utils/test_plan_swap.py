@@ -284,3 +284,19 @@ def test_an_area_goes_by_what_the_kernel_calls_it() -> None:
     found = room(50, **{"dev/dm-0": (500, 100)})
     assert _plan_swap.dangers([off("c.swap", "/dev/mapper/c")], found, {"/dev/mapper/c": "/dev/dm-0"})
     assert not _plan_swap.dangers([off("c.swap", "/dev/mapper/c")], found, {})
+
+
+@pytest.mark.parametrize(
+    ("steps", "facts", "before"),
+    [
+        ([], {"swap_total_bytes": 5 << 20, "zram": True}, {}),
+        ([SwapStep("f.swap", "swap.file", "/f", None, "2 MiB, priority 10")], {"swap_total_bytes": 5 << 20}, {"swap_total_bytes": 3 << 20}),
+        ([SwapStep("f.swap", "swap.file", "/f", None, "2 MiB, priority 10")], {}, {}),
+        # It was turned off since.
+        ([SwapStep("f.swap", "swap.file", "/f", None, "2 MiB, priority 10")], {"swap_total_bytes": 0}, {"swap_total_bytes": 0}),
+        ([SwapStep("z.swap", "swap.zram", _swap.ZRAM, None, "1 MiB, priority 100")], {"swap_total_bytes": 1 << 20}, {"swap_total_bytes": 0, "zram": False}),
+        ([SwapStep("z.swap", "swap.zram", _swap.ZRAM, "1 MiB, priority 5", "1 MiB, priority 100")], {"swap_total_bytes": 1 << 20}, {}),
+    ],
+)
+def test_facts_are_without_what_we_added(steps: t.List[Step], facts: Json, before: Json) -> None:
+    assert _plan_swap.facts_before_us(facts, steps) == before

@@ -341,6 +341,10 @@ def test_without_a_request_a_unit_keeps_what_protects_it(node: Node) -> None:
     asked = _qos_work.asked({}, [profile(LS={"units": ["redis-server.service"], **COLOCATED["LS"]})])
     made = node.part(declared=asked.declared, intents=asked.intents)
     assert made.step is None and row(made, place)["none"] == [{"intent": "protect_soft", "reason": "nobody says what it requests"}]
+    # A floor needs none.
+    layer = profile(LS={"units": ["redis-server.service"], "protect_soft": {"of": "request", "share": (1, 1), "min": 2 * GIB}})
+    asked = _qos_work.asked({}, [layer])
+    assert cells(node.part(declared=asked.declared, intents=asked.intents))["redis-server.service"] == {"memory.low": (str(2 * GIB), "would_change")}
     # Who says 0 means it.
     declared = [{"match": "redis-server.service", "qos_class": "LS", "request": 0}]
     assert cells(node.part(declared=declared))["redis-server.service"] == {"memory.low": ("0", "would_change")}
@@ -380,6 +384,19 @@ def test_a_declared_class_of_kubernetes_does_not_move_a_pod(node: Node, said: st
     koordinators = {"BestEffort": "BE", "Guaranteed": "LSR"}[said]
     assert note == f"shop/a/main: the inventory says {said}, its cgroup is a Burstable pod's: it is taken for Koordinator's {koordinators}"
     assert row(part, places[0])["class"] == koordinators and row(part, places[1])["class"] == "Burstable"
+    # The last that matches counts; that of where the pod lies moves nothing, and is no word on its label.
+    last = node.part(declared=[*declared, {"match": "shop/*", "qos_class": "Burstable"}])
+    assert row(last, places[0])["class"] == "Burstable" and not any("is taken for" in note for note in last.notes)
+
+
+@pytest.mark.parametrize("said", ["BestEffort", "BE"])
+def test_a_pod_that_the_inventory_calls_batch_work_keeps_its_sizes(node: Node, said: str) -> None:
+    """No webhook of Koordinator has made batch-memory of them."""
+    place = node.pod("a", limit=2 * GIB)
+    made = node.part(declared=[{"match": "shop/a/main", "qos_class": said}])
+    assert row(made, place)["values"]["memory.high"]["wanted"] == str(GIB)
+    made = node.part(declared=[{"match": "shop/a/main", "qos_class": said, "limit": GIB}])
+    assert row(made, place)["values"]["memory.high"]["wanted"] == str(GIB // 2)
 
 
 def low_of(made: MemcgPart, path: str) -> tuple[str, str]:
@@ -837,8 +854,33 @@ def test_a_clamped_page_cache_limit_is_ours_when_the_limit_has_grown(make: Make)
     answer = node.tune(profile(LS={"page_cache_limit": {"bytes": 0}, "protect_soft": {"bytes": 0}}))
     assert answer["problem"] == "" and node.text(place, "pagecache_limit.size") == "0"
     node.tune(profile(LS={"page_cache_limit": {"bytes": GIB}}))
+    # What goes back is written as it was, and forgotten.
     node.cgroup(place, max=str(128 * MIB))
     assert machine.rollback("origin")["problem"] == "" and node.text(place, "pagecache_limit.size") == "0"
+
+
+def test_a_page_cache_limit_goes_back_below_a_smaller_limit_once(make: Make) -> None:
+    machine = make(systemd=0)
+    machine.cgroup_files.update({"memory.pagecache_limit.size": "0", "memory.pagecache_limit.enable": "0"})
+    node = Node(machine)
+    place = node.pod("a", label="LS", limit=GIB)
+    node.cgroup(place, **{"pagecache_limit.size": str(64 * MIB)})
+    protects = {"protect_soft": {"bytes": MIB}}
+    node.tune(profile(LS={**protects, "page_cache_limit": {"bytes": 16 * MIB}}))
+    node.cgroup(place, max=str(32 * MIB))
+    assert node.tune(profile(LS=protects))["changed"] and not node.tune(profile(LS=protects))["changed"]
+
+
+def test_a_watermark_that_the_same_tune_hides_is_told_at_once(make: Make) -> None:
+    machine = make(systemd=0)
+    machine.cgroup_files.update(MARKS)
+    node = Node(machine)
+    for path, adj in (("/app", "0"), ("/app/web", "-25")):
+        node.cgroup(path, wmark_min_adj=adj)
+    declared = [{"match": "/app", "qos_class": "BE"}, {"match": "/app/web", "qos_class": "LS"}]
+    made = node.part(declared=declared, intents={"BE": {"min_watermark": 50}, "LS": {"min_watermark": -25}})
+    cell = row(made, "/app/web")["values"]["memory.wmark_min_adj"]
+    assert (cell["status"], cell["reason"]) == ("ok", "it reads 50: a cgroup above has that")
 
 
 @pytest.mark.parametrize(("more", "size"), [({"limit": 2**63 - 1}, {"pageCacheLimitPercent": 100}), ({"limit": 0}, {"pageCacheLimitSize": 2**63 - 1})])

@@ -499,6 +499,15 @@ def test_a_condition_sees_the_values_from_before_us(machine: Machine) -> None:
     assert (again["changed"], again["skipped"], machine.text("vm.swappiness")) == (False, [], "10")
 
 
+@pytest.mark.parametrize(("fact", "knob", "value"), [("zswap_enabled", "zswap/enabled", 1), ("mglru", "lru_gen/enabled", 0)])
+def test_a_condition_sees_facts_of_knobs_from_before_us(machine: Machine, fact: str, knob: str, value: int) -> None:
+    name = ["name", "facts", fact]
+    wanted = layer(host={knob: value, "vm.swappiness": 10}, when=["not", name] if value else name, condition=fact)
+    assert machine.tune(wanted)["changed"] is True
+    again = machine.tune(wanted)
+    assert (again["changed"], again["skipped"], machine.text("vm.swappiness")) == (False, [], "10")
+
+
 def test_a_layer_whose_condition_is_false_is_skipped_and_said(machine: Machine) -> None:
     answer = machine.tune(layer(host={"vm.swappiness": 10}, when=["==", ["name", "facts", "hierarchy"], "v1"], condition="facts.hierarchy == 'v1'"))
     assert (answer["changed"], answer["results"]) == (False, [])

@@ -73,6 +73,13 @@ def test_a_second_run_writes_nothing(machine: SwapMachine) -> None:
     assert machine.snapshot(times=True) == before
 
 
+def test_a_condition_sees_the_swap_from_before_us(machine: SwapMachine) -> None:
+    wanted = {**ALL, "when": ["not", ["name", "facts", "zram"]], "condition": "not facts.zram"}
+    assert tune(machine, wanted)["changed"]
+    again = tune(machine, wanted)
+    assert (again["changed"], again["skipped"], machine.swaps()) == (False, [], ON)
+
+
 def test_a_boot_turns_it_on_again(machine: SwapMachine) -> None:
     tune(machine, ALL)
     machine.reboot()
