@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 import typing as t
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from ansible_collections.memqos.fleet.tests.lab.vendor import filesystem
 from ansible_collections.memqos.fleet.tests.lab.vendor.live import Live
 from ansible_collections.memqos.fleet.tests.lab.vendor.mount import Mounted, mounted
 from ansible_collections.memqos.fleet.tests.lab.vendor.tables import FLAVOURS
+
+from .conftest import Ansible
 
 filesystem.library()
 
@@ -274,16 +277,22 @@ def reported(node: Node, answer: Json) -> tuple[Json, Json]:
     return found[0], found[1]
 
 
+def is_best(row: Json, told: Told) -> None:
+    """What the report says of a container."""
+    cells = row["values"]
+    assert {file: cell["wanted"] for file, cell in cells.items() if cell["equivalence"] == "native"} == told.native
+    near = {file: cell for file, cell in cells.items() if cell["equivalence"] == "near"}
+    assert {file: cell["wanted"] for file, cell in near.items()} == {file: value for file, (value, _why) in told.near.items()}
+    assert all(near[file]["reason"].startswith(why) for file, (_value, why) in told.near.items())
+    assert {one["intent"]: told.none[one["intent"]] in one["reason"] for one in row["none"]} == dict.fromkeys(told.none, True)
+
+
 def test_the_report_of_colocated_says_what_is_native_near_and_not_to_be_had(node: Node) -> None:
     answer = node.tune(*COLOCATED)
     assert answer["problem"] == "" and answer["changed"]
     for uid, row, told in zip((SERVICE, BATCH), reported(node, answer), BEST[node.flavour], strict=True):
+        is_best(row, told)
         cells = row["values"]
-        assert {file: cell["wanted"] for file, cell in cells.items() if cell["equivalence"] == "native"} == told.native
-        near = {file: cell for file, cell in cells.items() if cell["equivalence"] == "near"}
-        assert {file: cell["wanted"] for file, cell in near.items()} == {file: value for file, (value, _why) in told.near.items()}
-        assert all(near[file]["reason"].startswith(why) for file, (_value, why) in told.near.items())
-        assert {one["intent"]: told.none[one["intent"]] in one["reason"] for one in row["none"]} == dict.fromkeys(told.none, True)
         # It is so: the kernel has what the report says.
         assert {cell["status"] for cell in cells.values()} <= {"changed", "ok"}
         assert {file: (node.mount / PLACES[uid] / file).read_text().strip() for file in cells} == {file: cell["wanted"] for file, cell in cells.items()}
@@ -293,6 +302,41 @@ def test_the_report_of_colocated_says_what_is_native_near_and_not_to_be_had(node
     also = ALSO_NEAR.get(node.flavour)
     assert cells.get("memory.high", {"reason": ""})["reason"].startswith("near for background_reclaim: ") is bool(also)
     assert (also or "") in cells.get("memory.high", {"reason": ""})["reason"]
+
+
+def pod_of_api(pod: Json) -> Json:
+    """As kubectl prints it."""
+    (container,) = pod["containers"]
+    names = {"request": "memory", "batch_request": "kubernetes.io/batch-memory"}
+    sizes = {kind: {name: str(container[key.replace("request", kind)]) for key, name in names.items() if key in container} for kind in ("request", "limit")}
+    return {
+        "metadata": {"uid": pod["uid"], "namespace": pod["namespace"], "name": pod["name"], "labels": {"koordinator.sh/qosClass": pod["koordinator_class"]}},
+        "spec": {"nodeName": "n1", "containers": [{"name": "main", "resources": {"requests": sizes["request"], "limits": sizes["limit"]}}]},
+        "status": {"phase": "Running", "qosClass": pod["qos_class"], "containerStatuses": [{"name": "main", "containerID": f"containerd://{container['id']}"}]},
+    }
+
+
+@pytest.mark.parametrize("flavour", ["anolis_v1", "mainline_v1", "mainline_v2"])
+def test_the_playbook_says_the_same_of_colocated(flavour: str, tmp_path: Path, ansible: Ansible, checkout_collections: Path) -> None:
+    """By a check, as no other root than the node's own is written."""
+    (tmp_path / "node").mkdir()
+    with mounted(flavour, tmp_path / "node") as one:
+        node = Node(flavour, one)
+        before = node.everything()
+        (tmp_path / "pods.json").write_text(json.dumps({"items": [pod_of_api(pod) for pod in node.pods.values()]}), encoding="utf-8")
+        given = {
+            "ansible_become": False, "ansible_python_interpreter": sys.executable, "memqos_report_dir": str(tmp_path), "memqos_root": node.root,
+            "memqos_profile": "colocated", "memqos_pods_file": str(tmp_path / "pods.json"),
+        }  # fmt: skip
+        arguments = ["-i", "n1,", "-c", "local", "--check", "--diff", "-e", json.dumps(given)]
+        printed = ansible("ansible-playbook", "memqos.fleet.tune", *arguments, collections=checkout_collections, cwd=tmp_path)
+        assert node.everything() == before
+    rows = json.loads((tmp_path / "tune" / "n1.json").read_text(encoding="utf-8"))["containers"]
+    found = [next((row for row in rows if row["path"].endswith(f"/{IDS[uid]}")), {}) for uid in (SERVICE, BATCH)]
+    for row, told in zip(found, BEST[flavour], strict=True):
+        is_best(row, told)
+        assert {cell["status"] for cell in row["values"].values()} <= {"would_change", "ok"}
+    assert "shop/pod-be/main (container, BE" in printed
 
 
 def test_the_terminal_tells_the_same_of_colocated(node: Node) -> None:

@@ -22,7 +22,7 @@ for unit in app.slice app.slice/app-web.service batch.slice batch.slice/batch-lo
 done | xargs grep -sH '' || true
 # Pods are gone after a reboot, but on the machine with real containers all are started again.
 if [ -x /usr/bin/podman ]; then
-    find $cgroups/kubepods* $cgroups/machine.slice $cgroups/libpod_parent $cgroups/batch.slice -regex '.*/memory\.\(min\|low\|high\|max\|swap\.max\)' \
+    find $cgroups/kubepods* $cgroups/machine.slice $cgroups/libpod_parent $cgroups/batch.slice -regex '.*/memory\.\(min\|low\|high\|max\|swap\.max\|\(soft_\)?limit_in_bytes\)' \
         ! -path '*/libpod-conmon-*' -exec grep -H '' {} + | sort
 fi
 # A v1 cgroup keeps what the one above it had when it was made, so only what was tuned itself goes back.

@@ -185,6 +185,8 @@ def _reclaim_or_kill(kernel: Kernel, group: Group) -> None:
 
 
 def _reclaimed(kernel: Kernel, group: Group, file: File, text: str) -> None:
+    if not text.strip():
+        raise refused(errno.EINVAL)
     wanted = parsing.size(text, unlimited="", page=kernel.page) or 0
     if group.reclaim(wanted) < wanted:
         raise refused(errno.EAGAIN)
@@ -279,7 +281,7 @@ def _v1(*, most_swappiness: int) -> tuple[File, ...]:
         number("memory.swappiness", 0, most_swappiness, "0..100, before 5.15; children inherit it", default=60, inherited=True, on_root=True),
         File("memory.oom_control", "0/1, EINVAL on the root; children inherit it", default=0, inherited=True, on_root=True, take=_oom_control,
              show=lambda kernel, group, file: f"oom_kill_disable {group.values[file.name]}\nunder_oom 0\noom_kill {group.events['oom_kill']}\n"),
-        number("memory.use_hierarchy", 1, 1, "only 1 is accepted", default=1, on_root=True),
+        number("memory.use_hierarchy", 1, 1, "only 1 is accepted, from 5.15 on; what an older kernel takes is unverified", default=1, on_root=True),
         File("memory.force_empty", "reclaims what it can; EINVAL on the root, EBUSY with children", take=_emptied, on_root=True),
         File("release_agent", "on the root only", show=lambda kernel, group, file: "\n", on_root=True, only_root=True),
         File("tasks", "the threads", show=_PROCS.show, on_root=True),

@@ -141,7 +141,7 @@ VALUES: list[tuple[tuple[str, ...], str, str, str]] = [
     (("anolis_v1", "opencloudos_v1"), "memory.limit_in_bytes", "max", "EINVAL"),
     (("anolis_v1", "opencloudos_v1"), "memory.swappiness", "101", "EINVAL"),
     (("openeuler_v1",), "memory.swappiness", "200", "200"),
-    (("anolis_v1",), "memory.use_hierarchy", "0", "EINVAL"),
+    (("openeuler_v1", "mainline_v1"), "memory.use_hierarchy", "0", "EINVAL"),
 ]
 CASES = [(flavour, *row) for flavours, *row in VALUES for flavour in flavours]
 
@@ -508,6 +508,7 @@ def test_reclaim(flavour: str) -> None:
     assert outcome(made, "/a/memory.reclaim", "50M") == "EAGAIN"
     assert made.group("/a").usage == 90 * MIB  # a part
     assert outcome(made, "/a/memory.reclaim", "1M swappiness=0") == "EINVAL"  # since 6.12
+    assert outcome(made, "/a/memory.reclaim", "") == "EINVAL"
 
 
 def test_figures_by_node() -> None:
