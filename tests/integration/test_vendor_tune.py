@@ -332,7 +332,7 @@ def test_the_playbook_says_the_same_of_colocated(flavour: str, tmp_path: Path, a
         printed = ansible("ansible-playbook", "memqos.fleet.tune", *arguments, collections=checkout_collections, cwd=tmp_path)
         assert node.everything() == before
     rows = json.loads((tmp_path / "tune" / "n1.json").read_text(encoding="utf-8"))["containers"]
-    found = [next((row for row in rows if row["path"].endswith(f"/{IDS[uid]}")), {}) for uid in (SERVICE, BATCH)]
+    found: list[Json] = [next((row for row in rows if row["path"].endswith(f"/{IDS[uid]}")), {}) for uid in (SERVICE, BATCH)]
     for row, told in zip(found, BEST[flavour], strict=True):
         is_best(row, told)
         assert {cell["status"] for cell in row["values"].values()} <= {"would_change", "ok"}
