@@ -102,7 +102,7 @@ def test_a_selection_leaves_hosts_alone_that_it_does_not_name(check: t.Callable[
     path.write_text(SELECTION, encoding="utf-8")
     printed = check("--diff", "-e", f"memqos_selection={path}", "-l", "pool_a")
     assert f"node-a2.example.net: left alone: {path} does not name this host" in printed and "skipping: [node-a2.example.net]" in printed
-    assert "vm.page-cluster            3 → 0" in printed and "selection: N53: Swap is read ahead" in printed
+    assert "vm.page-cluster            3 → 0" in printed and "selection (over swap_readahead: raise to 6): N53: Swap is read ahead" in printed
     # group_vars name a profile, which counts as given.
     assert {row["profile"] for row in result(tmp_path, "node-a1.example.net")["results"]} == {"balanced", "colocated", "selection"}
     check("-e", f"memqos_selection={path}", "-e", "memqos_profile=", "-l", "node-a1.example.net")
