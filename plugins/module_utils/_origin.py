@@ -22,7 +22,7 @@ if t.TYPE_CHECKING:
 
 
 # {fact: the host knob that it is of}
-_SAY = {"zswap_enabled": "zswap/enabled", "mglru": "lru_gen/enabled"}
+_KNOBS_OF_FACTS = {"zswap_enabled": "zswap/enabled", "mglru": "lru_gen/enabled"}
 
 
 def parts(steps: t.Iterable[Step], found: Found) -> Parts:
@@ -63,7 +63,7 @@ def before_us(origin: Parts, present: _present.Present, moved: t.Container[Key] 
 
 def facts_before_us(facts: t.Mapping[str, t.Any], host: t.Mapping[str, Value]) -> t.Dict[str, bool]:
     """Those of C(facts) that say whether a knob is on."""
-    return {name: bool(host[knob]) for name, knob in _SAY.items() if name in facts and knob in host}
+    return {name: bool(host[knob]) for name, knob in _KNOBS_OF_FACTS.items() if name in facts and knob in host}
 
 
 def going_back(leaving: t.Iterable[Key], wanted: t.Collection[Key], steps: t.Sequence[Step], present: _present.Present) -> t.List[Step]:

@@ -127,11 +127,12 @@ def added(steps: t.Iterable[Step]) -> int:
 
 def facts_before_us(facts: t.Mapping[str, t.Any], steps: t.Iterable[Step]) -> t.Dict[str, t.Any]:
     """Those of C(facts) that are other with what C(steps), the origin's, have added."""
-    steps = list(steps)
+    ours = [step for step in steps if isinstance(step, SwapStep)]
     found: t.Dict[str, t.Any] = {}
-    if added(steps) and facts.get("swap_total_bytes") is not None:
-        found["swap_total_bytes"] = max(0, facts["swap_total_bytes"] - added(steps))
-    if any(isinstance(step, SwapStep) and step.area == _swap.ZRAM and step.before is None and step.after for step in steps):
+    more, total = added(ours), facts.get("swap_total_bytes")
+    if more and total is not None:
+        found["swap_total_bytes"] = max(0, total - more)
+    if any(step.area == _swap.ZRAM and step.before is None and step.after for step in ours):
         found["zram"] = False
     return found
 
