@@ -13,7 +13,7 @@ import typing as t
 
 import pytest
 
-from ansible_collections.memqos.fleet.plugins.module_utils import _memcgs, _present, _qos_work, _tune
+from ansible_collections.memqos.fleet.plugins.module_utils import _memcgs, _present, _qos, _qos_work, _tune
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_memcgs import MemcgPart
 from ansible_collections.memqos.fleet.plugins.module_utils._plan_rows import Options
 from ansible_collections.memqos.fleet.plugins.module_utils._qos_work import Asked, unit_of
@@ -397,6 +397,12 @@ def test_a_pod_that_the_inventory_calls_batch_work_keeps_its_sizes(node: Node, s
     assert row(made, place)["values"]["memory.high"]["wanted"] == str(GIB)
     made = node.part(declared=[{"match": "shop/a/main", "qos_class": said, "limit": GIB}])
     assert row(made, place)["values"]["memory.high"]["wanted"] == str(GIB // 2)
+
+
+def test_only_what_protects_adds_up_above_pods_and_others() -> None:
+    both = [{"memory.low": str(size), "memory.use_priority_oom": "1", "memory.high": str(GIB * size)} for size in (1, 2)]
+    pods, alone = (_qos.Qos({"kubepods": files}, {"kubepods": dict.fromkeys(files, "")}, [], []) for files in both)
+    assert _qos_work._beside(alone, pods).files == {"kubepods": {"memory.low": "3", "memory.use_priority_oom": "1", "memory.high": str(2 * GIB)}}
 
 
 def low_of(made: MemcgPart, path: str) -> tuple[str, str]:
